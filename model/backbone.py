@@ -1,0 +1,112 @@
+"""VL-BEiT's backbone: one bidirectional multimodal Transformer (VL-BEiT §2.1, §2.2).
+
+The same weights are an image encoder, a text encoder and, on both at once, a fusion encoder:
+
+    image            [I_CLS] v1 ... vP                        V-FFN
+    text             [T_CLS] w1 ... wM [T_SEP]                L-FFN
+    pair             text, then image, attending to each other
+
+Notable: positions are learned and absolute, there is no token type, no relative bias and no layer scale; a masked
+patch is replaced before its position is added, and [I_CLS] is never masked.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.config import BackboneConfig
+from model.init import init_module, rescale_by_depth, truncated_normal_
+from model.layers import layer_norm
+from model.mome import MoMEBlock
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Final-norm vectors. A stream that was not given is None."""
+
+    text: Tensor | None  # [batch, text length, width], [T_CLS] first
+    image: Tensor | None  # [batch, 1 + patches, width], [I_CLS] first
+
+
+class VLBeit(nn.Module):
+    """The multimodal Transformer."""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.patch_embed = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size)
+        self.image_cls = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.image_positions = nn.Parameter(torch.zeros(1, 1 + config.patches, width))
+        self.word_embed = nn.Embedding(config.vocab_size, width)
+        self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, width))
+        self.blocks = nn.ModuleList(
+            MoMEBlock(width, config.heads, config.ffn_width, experts=config.experts,
+                      drop_rate=config.drop_path * layer / max(config.depth - 1, 1))
+            for layer in range(config.depth)
+        )
+        self.norm = layer_norm(width)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """VL-BEiT §3.1, "as BEiT"."""
+        self.apply(init_module)
+        for parameter in (self.image_cls, self.mask_token, self.image_positions, self.text_positions):
+            truncated_normal_(parameter)
+        for layer, block in enumerate(self.blocks, 1):
+            for weight in block.residual_projections():
+                rescale_by_depth(weight, layer)
+
+    def embed_image(self, image: Tensor, masked: Tensor | None) -> Tensor:
+        """Pictures [batch, 3, size, size] in -1..1 to [batch, 1 + patches, width].
+
+        masked: bool [batch, patches], row-major over the grid; True patches are replaced by the mask token.
+        """
+        patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, width]
+        if masked is not None:
+            patches = torch.where(masked[..., None], self.mask_token.to(patches.dtype), patches)
+        return torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1) + self.image_positions
+
+    def embed_text(self, text: Tensor) -> Tensor:
+        """Ids [batch, length] to [batch, length, width]."""
+        return self.word_embed(text) + self.text_positions[:, : text.shape[1]]
+
+    def forward(
+        self,
+        image: Tensor | None = None,
+        text: Tensor | None = None,
+        *,
+        text_mask: Tensor | None = None,
+        image_masked: Tensor | None = None,
+        uniforms: Tensor | None = None,
+    ) -> Encoded:
+        """Encode pictures, texts or pairs.
+
+        Args:
+            image: float [batch, 3, size, size] in -1..1, or None.
+            text: int64 [batch, length], padded, or None.
+            text_mask: bool [batch, length], True for tokens and False for padding; None where nothing is padded.
+            image_masked: bool [batch, patches], True for patches to replace by the mask token.
+            uniforms: [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+        """
+        streams = []
+        if text is not None:
+            streams.append(self.embed_text(text))
+        if image is not None:
+            streams.append(self.embed_image(image, image_masked))
+        x = torch.cat(streams, dim=1) if len(streams) == 2 else streams[0]
+        text_length = 0 if text is None else text.shape[1]
+        mask = None if text_mask is None else _key_mask(text_mask, x.shape[1] - text_length)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, text_length, mask, None if uniforms is None else uniforms[:, layer])
+        x = self.norm(x)
+        return Encoded(text=None if text is None else x[:, :text_length],
+                       image=None if image is None else x[:, text_length:])
+
+
+def _key_mask(text_mask: Tensor, image_length: int) -> Tensor:
+    """[batch, text length] to [batch, 1, 1, text + image length]: only text is ever padded."""
+    image = text_mask.new_ones(len(text_mask), image_length)
+    return torch.cat([text_mask, image], dim=1)[:, None, None, :]

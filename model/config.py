@@ -1,0 +1,37 @@
+"""The shape of a VL-BEiT backbone."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Sizes of the multimodal Transformer (VL-BEiT §3.1 gives the base size's)."""
+
+    image_size: int  # pixels; pictures are square
+    patch_size: int  # pixels
+    depth: int  # blocks
+    width: int
+    heads: int
+    ffn_width: int
+    vocab_size: int  # text ids, special ids included
+    text_length: int  # rows of the text position table; shorter inputs use the first rows
+    experts: str  # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5)
+    drop_path: float  # stochastic depth of the last block, growing linearly from 0 at the first
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.experts not in ("mome", "standard"):
+            raise ValueError(f"experts: expected 'mome' or 'standard', found {self.experts!r}")
+
+    @property
+    def grid(self) -> int:
+        """Patches per side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """Patches per picture."""
+        return self.grid**2

@@ -1,0 +1,28 @@
+"""Initialisation "as BEiT" (VL-BEiT §3.1): truncated normals cut at one sigma, and a depth rescale."""
+
+import math
+
+from torch import Tensor, nn
+
+SIGMA = 0.02
+
+
+def truncated_normal_(tensor: Tensor) -> Tensor:
+    """Fill in place with N(0, 0.02) cut at +-0.02, as BEiT's pretraining code does; the effective sigma is 0.0108."""
+    return nn.init.trunc_normal_(tensor, std=SIGMA, a=-SIGMA, b=SIGMA)
+
+
+def init_module(module: nn.Module) -> None:
+    """For `nn.Module.apply`: weights of Linear, Conv and Embedding truncated normal, biases 0, LayerNorm 1 and 0."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+        truncated_normal_(module.weight)
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def rescale_by_depth(weight: Tensor, layer: int) -> None:
+    """Divide a weight in place by sqrt(2 * layer), layer = 1 ... depth (BEiT `fix_init_weight`)."""
+    weight.data.div_(math.sqrt(2.0 * layer))

@@ -1,0 +1,69 @@
+"""What mask-then-predict hides: blocks of patches, and tokens of text (VL-BEiT §2.3). NumPy, one sample at a time."""
+
+import math
+
+import numpy as np
+
+MIN_BLOCK = 16  # patches, at the 14 x 14 grid that BEiT tuned it for
+MAX_ASPECT = 1 / 0.3
+ATTEMPTS = 10
+
+
+def block_mask(grid: int, count: int, min_block: int, rng: np.random.Generator) -> np.ndarray:
+    """Block-wise mask of a picture: bool [grid * grid], row-major, with exactly `count` True.
+
+    Rectangles are placed until no more than `count` patches are hidden (BEiT); what is missing then is filled by
+    single random patches (BEiTv2), so that every mask has the same size.
+    """
+    mask = np.zeros((grid, grid), dtype=bool)
+    while (left := count - int(mask.sum())) > 0:
+        if not _place_block(mask, left, min_block, rng):
+            break
+    flat = mask.reshape(-1)
+    if (missing := count - int(flat.sum())) > 0:
+        flat[rng.choice(np.flatnonzero(~flat), size=missing, replace=False)] = True
+    return flat
+
+
+def _place_block(mask: np.ndarray, left: int, min_block: int, rng: np.random.Generator) -> bool:
+    """Try to hide one more rectangle of at most `left` new patches; False when every attempt failed."""
+    grid = len(mask)
+    for _ in range(ATTEMPTS):
+        area = rng.uniform(min(min_block, left), max(min_block, left))
+        aspect = math.exp(rng.uniform(-math.log(MAX_ASPECT), math.log(MAX_ASPECT)))
+        height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if height >= grid or width >= grid:
+            continue
+        top, start = rng.integers(0, grid - height + 1), rng.integers(0, grid - width + 1)
+        block = mask[top : top + height, start : start + width]
+        if 0 < (~block).sum() <= left:
+            block[:] = True
+            return True
+    return False
+
+
+def text_mask(
+    ids: np.ndarray, ratio: float, *, mask_id: int, vocab_size: int, special: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Corrupt a text as BERT does: of the chosen tokens 80% become [MASK], 10% a random id, 10% stay.
+
+    Args:
+        ids: [length] token ids; ids below `special` are special and are neither chosen nor drawn.
+        ratio: share of the other tokens to choose, at least one.
+
+    Returns:
+        The corrupted ids and a bool [length] that is True where a token was chosen.
+    """
+    candidates = np.flatnonzero(ids >= special)
+    chosen = np.zeros(len(ids), dtype=bool)
+    if len(candidates) == 0:
+        return ids.copy(), chosen
+    count = max(1, round(ratio * len(candidates)))
+    places = rng.choice(candidates, size=count, replace=False)
+    chosen[places] = True
+    corrupted = ids.copy()
+    fate = rng.random(count)
+    corrupted[places[fate < 0.8]] = mask_id
+    random = places[(fate >= 0.8) & (fate < 0.9)]
+    corrupted[random] = rng.integers(special, vocab_size, size=len(random))
+    return corrupted, chosen

@@ -1,0 +1,102 @@
+"""Mask-then-predict (VL-BEiT §2.3): masked language, image and vision-language modelling with one model.
+
+    MLM    text alone     15% of the tokens hidden, predict their ids
+    MIM    picture alone  blocks of patches hidden, predict their visual tokens
+    MVLM   pair           half of the tokens and blocks of patches hidden at once, predict both from one pass
+
+MLM and the text half of MVLM share a head, MIM and the image half of MVLM share the other. Only hidden places reach
+the heads. Each loss is a sum and a count, so that the caller can divide by the count of the whole global batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone import VLBeit
+from model.config import BackboneConfig
+from model.init import init_module
+
+
+class Ratio(NamedTuple):
+    """A loss before it is averaged: the sum over its terms, and how many terms there are (scalars)."""
+
+    total: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class MaskedModelingConfig:
+    """The pretraining model: a backbone and the size of the visual vocabulary."""
+
+    backbone: BackboneConfig
+    codes: int
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "MaskedModelingConfig":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(backbone=BackboneConfig(**tree["backbone"]), codes=tree["codes"])
+
+
+class MaskedModeling(nn.Module):
+    """The backbone with its two prediction heads.
+
+    A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length] (True for tokens).
+    Image: `pixels` float [batch, 3, size, size] in -1..1, `masked` bool [batch, patches]. Both: `places` int64 [n],
+    the hidden places in the flattened [batch * length] or [batch * patches], and `targets` int64 [n].
+    """
+
+    Config: ClassVar = MaskedModelingConfig
+
+    def __init__(self, config: MaskedModelingConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = VLBeit(config.backbone)
+        self.mlm_head = nn.Linear(config.backbone.width, config.backbone.vocab_size)
+        self.mim_head = nn.Linear(config.backbone.width, config.codes)
+        init_module(self.mlm_head)
+        init_module(self.mim_head)
+
+    def text_logits(self, hidden: Tensor, text: dict[str, Tensor]) -> Tensor:
+        """Final-norm vectors [batch, length, width] to logits [n, vocab] at the hidden places."""
+        return self.mlm_head(hidden.flatten(0, 1)[text["places"]])
+
+    def image_logits(self, hidden: Tensor, image: dict[str, Tensor]) -> Tensor:
+        """Final-norm vectors [batch, 1 + patches, width] to logits [n, codes] at the hidden patches."""
+        return self.mim_head(hidden[:, 1:].flatten(0, 1)[image["places"]])
+
+    def mlm(self, text: dict[str, Tensor], uniforms: Tensor | None = None) -> Tensor:
+        """Logits [n, vocab] of a text alone."""
+        return self.text_logits(self.backbone(text=text["ids"], text_mask=text["mask"], uniforms=uniforms).text, text)
+
+    def mim(self, image: dict[str, Tensor], uniforms: Tensor | None = None) -> Tensor:
+        """Logits [n, codes] of a picture alone."""
+        encoded = self.backbone(image["pixels"], image_masked=image["masked"], uniforms=uniforms)
+        return self.image_logits(encoded.image, image)
+
+    def mvlm(self, text: dict[str, Tensor], image: dict[str, Tensor],
+             uniforms: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [n, vocab] and [m, codes] of a pair."""
+        encoded = self.backbone(image["pixels"], text["ids"], text_mask=text["mask"], image_masked=image["masked"],
+                                uniforms=uniforms)
+        return self.text_logits(encoded.text, text), self.image_logits(encoded.image, image)
+
+    def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Ratio]:
+        """Losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent)."""
+        losses = {}
+        if (texts := batch.get("texts")) is not None:
+            losses["mlm"] = cross_entropy(self.mlm(texts["text"], texts["uniforms"]), texts["text"]["targets"])
+        if (images := batch.get("images")) is not None:
+            losses["mim"] = cross_entropy(self.mim(images["image"], images["uniforms"]), images["image"]["targets"])
+        if (pairs := batch.get("pairs")) is not None:
+            text, image = self.mvlm(pairs["text"], pairs["image"], pairs["uniforms"])
+            losses["mvlm_text"] = cross_entropy(text, pairs["text"]["targets"])
+            losses["mvlm_image"] = cross_entropy(image, pairs["image"]["targets"])
+        return losses
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Ratio:
+    """Cross-entropy in fp32 as a sum over its [n] terms and n."""
+    total = F.cross_entropy(logits.float(), targets, reduction="sum")
+    return Ratio(total, total.new_tensor(float(len(targets))))

@@ -1,0 +1,139 @@
+"""Image-text retrieval (VL-BEiT §3.2): contrast the two encoders, match with the fusion encoder.
+
+ITC contrasts [I_CLS] of every picture with [T_CLS] of every text of the global batch. ITM tells true pairs from hard
+negatives, drawn by the contrastive similarity: one picture for each text and one text for each picture. At test time
+the dual encoder ranks everything and the fusion encoder re-ranks the top.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone import VLBeit
+from model.config import BackboneConfig
+from model.heads import Pooler, init_head
+from model.objectives import Ratio, cross_entropy
+
+INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """A backbone is all there is to choose."""
+
+    backbone: BackboneConfig
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "RetrievalConfig":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(backbone=BackboneConfig(**tree["backbone"]))
+
+
+class Pairs(NamedTuple):
+    """True pairs, row by row."""
+
+    pixels: Tensor  # float [n, 3, size, size] in -1..1
+    ids: Tensor  # int64 [n, length]
+    mask: Tensor  # bool [n, length], True for tokens
+    image: Tensor  # int64 [n], equal where two captions belong to one picture
+
+
+class Draws(NamedTuple):
+    """Numbers in [0, 1) for everything random in a step, drawn per sample by the caller."""
+
+    negatives: Tensor  # [n, 2]: the picture for a text, the text for a picture
+    image: Tensor  # [n, depth, 3] stochastic depth of the image encoder
+    text: Tensor  # [n, depth, 3] of the text encoder
+    fusion: Tensor  # [3, n, depth, 3] of the three fusion passes
+
+
+class Retrieval(nn.Module):
+    """Backbone, contrastive projections and matching head."""
+
+    Config: ClassVar = RetrievalConfig
+
+    def __init__(self, config: RetrievalConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = VLBeit(config.backbone)
+        self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
+        width = config.backbone.width
+        self.image_projection = nn.Linear(width, width, bias=False)
+        self.text_projection = nn.Linear(width, width, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
+        self.pooler = Pooler(width)
+        self.match = nn.Linear(width, 2)  # index 1: the pair matches
+        for head in (self.image_projection, self.text_projection, self.pooler, self.match):
+            head.apply(init_head)
+
+    def encode_image(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Pictures [n, 3, size, size] to unit vectors [n, width], fp32."""
+        encoded = self.backbone(pixels, uniforms=uniforms)
+        return F.normalize(self.image_projection(encoded.image[:, 0]).float(), dim=-1)
+
+    def encode_text(self, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Texts [n, length] to unit vectors [n, width], fp32."""
+        encoded = self.backbone(text=ids, text_mask=mask, uniforms=uniforms)
+        return F.normalize(self.text_projection(encoded.text[:, 0]).float(), dim=-1)
+
+    def match_logits(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Pairs, row by row, to logits [n, 2]; index 1 says that they belong together."""
+        encoded = self.backbone(pixels, ids, text_mask=mask, uniforms=uniforms)
+        return self.match(self.pooler(encoded.text[:, 0])).float()
+
+    def forward(self, pairs: Pairs, draws: Draws, gather: Callable[[Tensor], Tensor], first: int) -> dict[str, Ratio]:
+        """Both losses of this worker's rows.
+
+        Args:
+            gather: concatenates a tensor [n, ...] of every worker along the rows, with gradient.
+            first: index of this worker's first row in the gathered batch.
+        """
+        images = self.encode_image(pairs.pixels, draws.image)
+        texts = self.encode_text(pairs.ids, pairs.mask, draws.text)
+        scale = self.log_scale.exp()
+        image_logits = scale * images @ gather(texts).T  # [n, global]
+        text_logits = scale * texts @ gather(images).T
+        own = torch.arange(first, first + len(images), device=images.device)
+        contrast = [cross_entropy(image_logits, own), cross_entropy(text_logits, own)]
+        itc = Ratio((contrast[0].total + contrast[1].total) / 2, contrast[0].count)
+        return {"itc": itc, "itm": self.matching_loss(pairs, draws, image_logits, text_logits, gather)}
+
+    def matching_loss(self, pairs: Pairs, draws: Draws, image_logits: Tensor, text_logits: Tensor,
+                      gather: Callable[[Tensor], Tensor]) -> Ratio:
+        """Two-way cross-entropy over the true pair, a hard negative picture and a hard negative text."""
+        with torch.no_grad():
+            everyone = Pairs(*(gather(part) for part in pairs))
+            rival = pairs.image[:, None] != everyone.image[None, :]
+            image = hard_negatives(text_logits, rival, draws.negatives[:, 0])
+            text = hard_negatives(image_logits, rival, draws.negatives[:, 1])
+        logits = self.match_logits(
+            torch.cat([pairs.pixels, everyone.pixels[image], pairs.pixels]),
+            torch.cat([pairs.ids, pairs.ids, everyone.ids[text]]),
+            torch.cat([pairs.mask, pairs.mask, everyone.mask[text]]),
+            draws.fusion.flatten(0, 1),
+        )
+        labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        labels[: len(pairs.ids)] = 1
+        return cross_entropy(logits, labels)
+
+
+def hard_negatives(logits: Tensor, rival: Tensor, uniform: Tensor) -> Tensor:
+    """Draw one column per row with probability softmax(logits) among the rivals.
+
+    Args:
+        logits: [n, m] scaled similarities.
+        rival: bool [n, m], False for columns that are no negatives (the row's own picture).
+        uniform: [n] in [0, 1), the draw.
+
+    Returns:
+        int64 [n] column indices. A row without any rival draws its last column.
+    """
+    weights = logits.float().softmax(dim=1) + 1e-9  # the epsilon: a row may be all zero beside its own column
+    cumulative = (weights * rival).double().cumsum(dim=1)
+    places = torch.searchsorted(cumulative, uniform[:, None].double() * cumulative[:, -1:], right=True)
+    return places[:, 0].clamp(max=logits.shape[1] - 1)

@@ -1,0 +1,5 @@
+"""The one exception that a person is meant to read."""
+
+
+class UserError(Exception):
+    """Wrong params, files or data. The message is one line: what is wrong, where, and what to do."""

@@ -1,0 +1,61 @@
+"""AdamW with the family's decay exclusions, and the two learning-rate schedules."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+# Besides tensors of one dimension: position tables and CLS vectors (BEiT, BEiTv2; the text table is our addition).
+NO_DECAY = ("positions", "pos_embed", "image_cls", "cls_token")
+
+
+@dataclass(frozen=True)
+class OptimParams:
+    """Optimiser and schedule of a training run."""
+
+    steps: int
+    lr: float  # peak
+    floor_lr: float  # what the cosine approaches; 0 for a linear schedule that ends at 0
+    warmup_steps: int  # linear from 0 to the peak, inclusive
+    schedule: Literal["cosine", "linear"]
+    weight_decay: float
+    betas: list[float]
+    eps: float
+    clip: float  # largest norm of the gradient; 0 for no clipping
+    head_lr: float  # multiplier for modules outside the backbone
+
+
+def learning_rate(step: int, params: OptimParams) -> float:
+    """The rate of a step, counted from 0: linear warm-up, then cosine towards the floor or a line to it."""
+    if step < params.warmup_steps:
+        return params.lr * step / params.warmup_steps
+    share = (step - params.warmup_steps) / max(params.steps - params.warmup_steps, 1)
+    fall = 0.5 * (1 + math.cos(math.pi * share)) if params.schedule == "cosine" else 1 - share
+    return params.floor_lr + (params.lr - params.floor_lr) * fall
+
+
+def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
+    """Groups by decay and by learning-rate multiplier (`scale`), in the order of the model's parameters."""
+    groups: dict[tuple[bool, float], dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decayed = parameter.ndim > 1 and not name.endswith(NO_DECAY)
+        scale = 1.0 if name.startswith("backbone.") else params.head_lr
+        group = groups.setdefault((decayed, scale), {"params": [], "scale": scale,
+                                                     "weight_decay": params.weight_decay if decayed else 0.0})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def adamw(model: nn.Module, params: OptimParams) -> torch.optim.AdamW:
+    """The optimiser; its rates are set before each step by `set_learning_rate`."""
+    return torch.optim.AdamW(parameter_groups(model, params), lr=params.lr, betas=tuple(params.betas), eps=params.eps)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set every group's rate to `rate` times its multiplier."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]

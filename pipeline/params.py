@@ -1,0 +1,88 @@
+"""params.yaml as frozen dataclasses: every key known, typed and present, or a one-line error that names it."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dacite
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UserError
+
+T = TypeVar("T")
+FILE = Path("params.yaml")
+SCALES = ("small", "medium", "paper")
+
+
+def read() -> dict[str, Any]:
+    """The whole file, read as YAML 1.2 (DVC writes `5e-05`, which YAML 1.1 takes for a string)."""
+    try:
+        tree = YAML(typ="safe", pure=True).load(FILE)
+    except FileNotFoundError:
+        raise UserError(f"{FILE}: not found; run from the project's root") from None
+    except YAMLError as error:
+        raise UserError(f"{FILE}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{FILE}: expected keys at the top level")
+    return tree
+
+
+def scale() -> str:
+    """The scale that this run uses: the value of the first line of params.yaml."""
+    name = read().get("scale")
+    if name not in SCALES:
+        raise UserError(f"{FILE}: scale: expected one of {', '.join(SCALES)}, found {name!r}")
+    return name
+
+
+def load(cls: type[T], key: str) -> T:
+    """The block `key` (dotted) of the chosen scale as a `cls`."""
+    return load_shared(cls, f"{scale()}.{key}")
+
+
+def load_shared(cls: type[T], key: str) -> T:
+    """The block `key` (dotted, from the top of the file) as a `cls`.
+
+    Raises:
+        UserError: a key is missing, unknown or of the wrong type; the message names it.
+    """
+    return convert(cls, subtree(key), key)
+
+
+def subtree(key: str) -> Any:
+    """The plain value under a dotted key."""
+    node: Any = read()
+    for depth, part in enumerate(parts := key.split("."), 1):
+        if not isinstance(node, dict) or part not in node:
+            raise UserError(f"{FILE}: {'.'.join(parts[:depth])}: missing key")
+        node = node[part]
+    return node
+
+
+def convert(cls: type[T], tree: Any, key: str) -> T:
+    """A plain tree as a `cls`; `key` is where the tree stands, for messages."""
+    if not isinstance(tree, dict):
+        raise UserError(f"{FILE}: {key}: expected a block of keys, found {tree!r}")
+    try:
+        return dacite.from_dict(cls, _floats(cls, tree), dacite.Config(strict=True))
+    except dacite.UnexpectedDataError as error:
+        raise UserError(f"{FILE}: {key}: unknown key {', '.join(sorted(error.keys))}"
+                        f" (known: {', '.join(f.name for f in fields(cls))})") from None
+    except dacite.MissingValueError as error:
+        raise UserError(f"{FILE}: {key}.{error.field_path}: missing key") from None
+    except dacite.DaciteFieldError as error:
+        expected = getattr(error.field_type, "__name__", str(error.field_type)) if hasattr(error, "field_type") else "another type"
+        raise UserError(f"{FILE}: {key}.{error.field_path}: expected {expected}, found {getattr(error, 'value', None)!r}") from None
+
+
+def _floats(cls: type, tree: dict[str, Any]) -> dict[str, Any]:
+    """Write `1` as `1.0` where a float is expected: YAML has no other way to say it shortly."""
+    out = dict(tree)
+    for field in fields(cls):
+        value = out.get(field.name)
+        if field.type is float and type(value) is int:
+            out[field.name] = float(value)
+        elif is_dataclass(field.type) and isinstance(value, dict):
+            out[field.name] = _floats(field.type, value)
+    return out

@@ -1,0 +1,208 @@
+"""Pretraining: masked modelling on texts, pictures and pairs in one optimiser step (VL-BEiT §2.3, §3.1)."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from model import io
+from model.config import BackboneConfig
+from model.objectives import MaskedModeling, MaskedModelingConfig, Ratio
+from pipeline import curves, distributed, files, images, tracking, work
+from pipeline.errors import UserError
+from pipeline.heldout import HeldOutParams, measure
+from pipeline.optim import OptimParams
+from pipeline.pretraining_data import (
+    DataFolders,
+    MaskParams,
+    PretrainingBatches,
+    SampleParams,
+    Sampler,
+    StreamsParams,
+)
+from pipeline.text import TextTokenizer
+from pipeline.training import LoopParams, evaluate, read_curve, train, write_curve
+
+STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}
+
+
+@dataclass(frozen=True)
+class SizeParams:
+    """Size of the backbone; its vocabularies come from the tokenizers."""
+
+    image_size: int  # pixels
+    patch_size: int  # pixels
+    depth: int
+    width: int
+    heads: int
+    ffn_width: int
+    drop_path: float
+    text_length: int  # rows of the text position table, the longest text of any stage
+    caption_length: int  # longest caption, special ids included
+
+
+@dataclass(frozen=True)
+class WeightParams:
+    """Of the losses in the sum. The paper prints none."""
+
+    mlm: float
+    mim: float
+    mvlm_text: float
+    mvlm_image: float
+
+
+@dataclass(frozen=True)
+class LaunchParams:
+    """On what it runs. Together with the precision these fix the bytes of the result."""
+
+    num_workers: int  # Ray Train workers; 0: in this process
+    threads: int  # per worker
+
+
+@dataclass(frozen=True)
+class CommonParams:
+    """Block `<scale>.pretrain.common`."""
+
+    seed: int
+    size: SizeParams
+    streams: StreamsParams
+    masks: MaskParams
+    weights: WeightParams
+    optim: OptimParams
+    loop: LoopParams
+    held_out: HeldOutParams
+    launch: LaunchParams
+
+
+@dataclass(frozen=True)
+class VariantParams:
+    """Block `<scale>.pretrain.variants.<variant>`: what an ablation changes (Tables 4 and 5)."""
+
+    objectives: list[Literal["mlm", "mim", "mvlm"]]  # empty: the initial weights
+    experts: Literal["mome", "standard"]
+    steps: int
+    warmup_steps: int
+
+
+class PretrainingTask:
+    """What the loop needs to know of pretraining."""
+
+    def __init__(self, folders: DataFolders, common: CommonParams, variant: VariantParams):
+        self.folders, self.common, self.variant = folders, common, variant
+        self.weights: Mapping[str, float] = asdict(common.weights)
+        self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
+        self.sampler = Sampler(_sample_params(common), self.tokenizer)
+        self.model = build(common, variant, self.tokenizer.vocab_size, _codes(folders, common))
+
+    @cached_property
+    def batches(self) -> PretrainingBatches:
+        """Training data of the variant's streams."""
+        names = [STREAM_OF[objective] for objective in self.variant.objectives]
+        return PretrainingBatches(self.folders, self.common.streams, self.sampler, names)
+
+    def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Ratio]:
+        """Losses of one step, all streams in one forward of the wrapped module."""
+        return module({name: prepared(part) for name, part in batch.items()})
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out losses and accuracies."""
+        return measure(self.model, self.folders, self.common.streams, self.sampler, self.common.held_out)
+
+
+def prepared(part: dict[str, Any]) -> dict[str, Any]:
+    """A stream's part of a batch with its pixels normalised, on the device where they are."""
+    if "image" not in part:
+        return part
+    return {**part, "image": {**part["image"], "pixels": images.normalise(part["image"]["pixels"])}}
+
+
+def build(common: CommonParams, variant: VariantParams, vocab_size: int, codes: int) -> MaskedModeling:
+    """The initial model, a function of the seed."""
+    size = common.size
+    backbone = BackboneConfig(
+        image_size=size.image_size, patch_size=size.patch_size, depth=size.depth, width=size.width, heads=size.heads,
+        ffn_width=size.ffn_width, vocab_size=vocab_size, text_length=size.text_length, experts=variant.experts,
+        drop_path=size.drop_path,
+    )
+    torch.manual_seed(common.seed)  # the only draws from torch's generator in the whole stage
+    return MaskedModeling(MaskedModelingConfig(backbone, codes))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One variant to pretrain, as it travels to the workers."""
+
+    name: str
+    place: Path  # work folder
+    folders: DataFolders
+    common: CommonParams
+    variant: VariantParams
+
+
+def run(job: Job) -> None:
+    """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work folder."""
+    first = distributed.rank() == 0
+    task = PretrainingTask(job.folders, job.common, job.variant)
+    optim = replace(job.common.optim, steps=job.variant.steps, warmup_steps=job.variant.warmup_steps)
+    with work.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
+        if job.variant.objectives:
+            train(task, optim, job.common.loop, job.place, tracked)
+        if first:
+            finished = _finish(task, job)
+            tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}")
+            tracked.artifact(finished / "curves.png")
+
+
+def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
+    """The files that stand for all data of a run: indices with checksums, and the text tokenizer."""
+    pictures = {**common.streams.images.sources, **common.streams.pairs.sources}
+    return [folders.text_tokenizer,
+            *(folders.text_tokens / source / "index.json" for source in sorted(common.streams.texts.sources)),
+            *(folder / source / "index.json" for source in sorted(pictures)
+              for folder in (folders.shards, folders.visual_tokens))]
+
+
+def _finish(task: PretrainingTask, job: Job) -> Path:
+    """Write the model, its curve and the last held-out metrics into a folder."""
+    folder = work.finished(job.place)
+    io.save(task.model, folder / "model")
+    rows = read_curve(job.place / "curve.jsonl")
+    write_curve(folder / "curve.jsonl", rows)
+    curves.plot(rows, folder / "curves.png", title=f"pretraining: {job.name}")
+    held_out = [row for row in rows if row["kind"] == "held-out"]
+    files.write_json(folder / "heldout.json", held_out[-1]["values"] if held_out else evaluate(task))
+    return folder
+
+
+def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
+    if not first:
+        return nullcontext(tracking.Run(None))
+    block = {"common": asdict(job.common), "variant": asdict(job.variant)}
+    return tracking.run("pretrain" if job.name == "main" else f"pretrain {job.name}", stage="pretrain",
+                        variant=job.name, params=block, work=job.place)
+
+
+def _sample_params(common: CommonParams) -> SampleParams:
+    size = common.size
+    return SampleParams(seed=common.seed, image_size=size.image_size, patch_size=size.patch_size, depth=size.depth,
+                        text_length=size.caption_length, masks=common.masks)
+
+
+def _codes(folders: DataFolders, common: CommonParams) -> int:
+    """Size of the visual vocabulary, as the visual tokens of the streams agree on it."""
+    sizes = {}
+    for source in sorted({**common.streams.images.sources, **common.streams.pairs.sources}):
+        index = files.read_json(folders.visual_tokens / source / "index.json")
+        sizes[source] = index["codes"]
+        if index["image_size"] != common.size.image_size or index["patch_size"] != common.size.patch_size:
+            raise UserError(f"pretrain.common.size: pictures of {common.size.image_size} px in patches of "
+                            f"{common.size.patch_size}, but the visual tokens of {source} belong to "
+                            f"{index['image_size']} px and {index['patch_size']}")
+    if len(set(sizes.values())) != 1:
+        raise UserError(f"visual tokens of different vocabularies: {sizes}; run the visual_tokens stage again")
+    return next(iter(sizes.values()))

@@ -1,0 +1,185 @@
+"""Batches of masked texts, pictures and pairs, as a pure function of the step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.masking import block_mask, text_mask
+from model.mome import DROP_PATH_DRAWS
+from pipeline import distributed, images, seeds, shards, views
+from pipeline.rows import Picture, PictureRows, TextRows
+from pipeline.sampling import LaneOrder, OrderParams, Unit
+from pipeline.text import SPECIAL_IDS, TextTokenizer
+
+
+@dataclass(frozen=True)
+class StreamParams:
+    """One of the three streams."""
+
+    sources: dict[str, int]  # how often an epoch passes through each source
+    order: OrderParams
+
+
+@dataclass(frozen=True)
+class StreamsParams:
+    """What a global batch is made of."""
+
+    texts: StreamParams
+    images: StreamParams
+    pairs: StreamParams
+
+
+@dataclass(frozen=True)
+class MaskParams:
+    """How much is hidden (VL-BEiT §2.3)."""
+
+    patches: int  # of a picture
+    min_block: int  # patches of the smallest block
+    mlm: float  # share of the tokens of a text alone
+    mvlm: float  # share of the tokens of a caption
+
+
+@dataclass(frozen=True)
+class DataFolders:
+    """Where the stages before pretraining left their outputs."""
+
+    shards: Path
+    visual_tokens: Path
+    text_tokens: Path
+    text_tokenizer: Path  # file
+
+    @classmethod
+    def of(cls, scale: str) -> "DataFolders":
+        """The folders of a scale, relative to the project's root."""
+        data = Path("data", scale)
+        return cls(data / "shards", data / "visual_tokens", data / "text_tokens",
+                   data / "text_tokenizer" / "spm.model")
+
+
+@dataclass(frozen=True)
+class SampleParams:
+    """All that turns a unit into a sample."""
+
+    seed: int
+    image_size: int
+    patch_size: int
+    depth: int
+    text_length: int  # of captions, special ids included
+    masks: MaskParams
+
+
+STREAMS = ("texts", "images", "pairs")
+
+
+def open_rows(folders: DataFolders, name: str, params: StreamParams, split: str) -> PictureRows | TextRows:
+    """The rows of a stream's sources, each as often as an epoch passes through it."""
+    cache = 2 * params.order.lanes * params.order.window
+    if name == "texts":
+        groups = [group for source, passes in params.sources.items()
+                  for group in shards.row_groups(folders.text_tokens / source, split) * passes]
+        return TextRows(groups, cache)
+    pictures = [(group, folders.visual_tokens / source) for source, passes in params.sources.items()
+                for group in shards.row_groups(folders.shards / source, split) * passes]
+    return PictureRows(pictures, cache, pairs=name == "pairs")
+
+
+class Sampler:
+    """Turns units into masked samples and samples into batches; every draw is keyed by the unit's position."""
+
+    def __init__(self, params: SampleParams, tokenizer: TextTokenizer):
+        self.params, self.tokenizer = params, tokenizer
+
+    def batch(self, name: str, rows: PictureRows | TextRows, units: Sequence[Unit], purpose: str) -> dict[str, Any]:
+        """The stream's part of a batch. `purpose` ("train", "held-out") keeps random numbers apart."""
+        samples = [self._sample(name, rows, unit, seeds.generator(self.params.seed, purpose, name, unit.position))
+                   for unit in units]
+        batch: dict[str, Any] = {"uniforms": torch.from_numpy(np.stack([sample["uniforms"] for sample in samples]))}
+        if name != "images":
+            batch["text"] = collate_text([sample["text"] for sample in samples])
+        if name != "texts":
+            batch["image"] = collate_image([sample["image"] for sample in samples])
+        return batch
+
+    def _sample(self, name: str, rows: Any, unit: Unit, rng: np.random.Generator) -> dict[str, Any]:
+        sample: dict[str, Any] = {"uniforms": rng.random((self.params.depth, DROP_PATH_DRAWS), dtype=np.float32)}
+        if name == "texts":
+            sample["text"] = self._hide_tokens(rows.get(unit.group, unit.unit), self.params.masks.mlm, rng)
+            return sample
+        picture, caption = rows.get(unit.group, unit.unit)
+        sample["image"] = self._hide_patches(picture, rng)
+        if name == "pairs":
+            ids = self.tokenizer.encode(caption, self.params.text_length)
+            sample["text"] = self._hide_tokens(ids, self.params.masks.mvlm, rng)
+        return sample
+
+    def _hide_tokens(self, ids: np.ndarray, ratio: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        corrupted, chosen = text_mask(ids.astype(np.int64), ratio, mask_id=SPECIAL_IDS["[MASK]"],
+                                      vocab_size=self.tokenizer.vocab_size, special=len(SPECIAL_IDS), rng=rng)
+        return {"ids": corrupted, "chosen": chosen, "original": ids.astype(np.int64)}
+
+    def _hide_patches(self, picture: Picture, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        size, masks = self.params.image_size, self.params.masks
+        index = int(rng.integers(len(picture.views)))
+        masked = block_mask(size // self.params.patch_size, masks.patches, masks.min_block, rng)
+        pixels = views.apply(images.decode(picture.image), picture.views[index], size)
+        return {"pixels": pixels, "masked": masked, "tokens": picture.tokens[index].astype(np.int64)}
+
+
+class PretrainingBatches:
+    """Map-style data set: step to this worker's rows of the global batch, for the streams in `names`."""
+
+    def __init__(self, folders: DataFolders, streams: StreamsParams, sampler: Sampler, names: Sequence[str]):
+        self.sampler = sampler
+        self.rank, self.world = distributed.rank(), distributed.world()
+        self.rows = {name: open_rows(folders, name, getattr(streams, name), "train") for name in names}
+        self.orders = {name: LaneOrder(rows.units, getattr(streams, name).order, sampler.params.seed, name)
+                       for name, rows in self.rows.items()}
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        return {name: self.sampler.batch(name, rows, self.orders[name].step(step, self.rank, self.world), "train")
+                for name, rows in self.rows.items()}
+
+
+def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
+    """The first `count` units of a split in order, or all of them; of a picture with several captions, one."""
+    units: list[Unit] = []
+    seen = set()
+    for group, size in enumerate(rows.units):
+        for unit in range(size):
+            key = rows.get(group, unit)[0].key if isinstance(rows, PictureRows) else (group, unit)
+            if key in seen:
+                continue
+            seen.add(key)
+            units.append(Unit(group, unit, len(units)))
+            if len(units) == count:
+                return units
+    return units
+
+
+def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+    """Pad texts to the longest. `ids` int64 and `mask` bool [batch, length]; `places` and `targets` int64 of the hidden tokens."""
+    length = max(len(sample["ids"]) for sample in samples)
+    ids = np.full((len(samples), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
+    original, chosen, mask = ids.copy(), np.zeros(ids.shape, dtype=bool), np.zeros(ids.shape, dtype=bool)
+    for row, sample in enumerate(samples):
+        end = len(sample["ids"])
+        ids[row, :end], original[row, :end], chosen[row, :end] = sample["ids"], sample["original"], sample["chosen"]
+        mask[row, :end] = True
+    places = np.flatnonzero(chosen)
+    arrays = {"ids": ids, "mask": mask, "places": places, "targets": original.reshape(-1)[places]}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def collate_image(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+    """Stack pictures. `pixels` uint8 [batch, size, size, 3]; `places` and `targets` int64 of the hidden patches."""
+    masked = np.stack([sample["masked"] for sample in samples])
+    places = np.flatnonzero(masked)
+    targets = np.stack([sample["tokens"] for sample in samples]).reshape(-1)[places]
+    arrays = {"pixels": np.stack([sample["pixels"] for sample in samples]), "masked": masked, "places": places,
+              "targets": targets}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

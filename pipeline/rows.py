@@ -1,0 +1,94 @@
+"""Random access to the rows of row groups, with the groups in use kept in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import shards, views
+from pipeline.errors import UserError
+from pipeline.shards import RowGroup
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row of an image shard and, where tokens were computed, its stored views."""
+
+    key: str
+    image: bytes
+    captions: tuple[str, ...]
+    views: tuple[views.View, ...]
+    tokens: np.ndarray | None  # uint16 [views, patches]
+
+
+class PictureRows:
+    """Rows of image shards; units are (picture, caption) pairs where `pairs`, else pictures."""
+
+    def __init__(self, groups: Sequence[tuple[RowGroup, Path | None]], cache: int, *, pairs: bool):
+        self.groups, self.pairs = list(groups), pairs
+        self._read = lru_cache(maxsize=cache)(self._read_group)
+
+    @property
+    def units(self) -> list[int]:
+        """Units of each row group."""
+        return [group.units if self.pairs else group.rows for group, _ in self.groups]
+
+    def get(self, group: int, unit: int) -> tuple[Picture, str]:
+        """A unit of a group: its picture, and its caption (empty where units are pictures)."""
+        table, ends, tokens = self._read(group)
+        row = int(np.searchsorted(ends, unit, side="right")) if self.pairs else unit
+        captions = tuple(table["captions"][row].as_py())
+        caption = captions[unit - (int(ends[row - 1]) if row else 0)] if self.pairs else ""
+        stored = () if tokens is None else tokens.views(row)
+        ids = None if tokens is None else tokens.ids[row]
+        return Picture(table["key"][row].as_py(), table["image"][row].as_py(), captions, stored, ids), caption
+
+    def _read_group(self, number: int) -> tuple[pa.Table, np.ndarray, "_Tokens | None"]:
+        group, tokens = self.groups[number]
+        table = shards.read_group(group, ("key", "image", "captions"))
+        ends = np.cumsum([max(len(captions), 1) for captions in table["captions"]])
+        return table, ends, None if tokens is None else _Tokens(group, tokens, table["key"])
+
+
+class _Tokens:
+    """The visual tokens of a row group, checked to belong to the same pictures."""
+
+    def __init__(self, group: RowGroup, folder: Path, keys: pa.ChunkedArray):
+        file = folder / group.file.name
+        table = shards.read_group(RowGroup(file, group.group, group.rows, group.units))
+        if table["key"] != keys:
+            raise UserError(f"{file}: row group {group.group} belongs to other pictures than {group.file}; "
+                            "run the visual_tokens stage again")
+        self._columns = {name: _fixed(table[name]) for name in ("box", "flip", "matrix")}
+        count = self._columns["flip"].shape[1]
+        self.ids = _fixed(table["tokens"]).reshape(group.rows, count, -1)
+
+    def views(self, row: int) -> tuple[views.View, ...]:
+        columns = {name: values[row].tolist() for name, values in self._columns.items()}
+        return tuple(views.stored(columns, index) for index in range(len(columns["flip"])))
+
+
+class TextRows:
+    """Packed texts; a unit is a row."""
+
+    def __init__(self, groups: Sequence[RowGroup], cache: int):
+        self.groups = list(groups)
+        self._read = lru_cache(maxsize=cache)(lambda group: shards.read_group(self.groups[group], ("ids",))["ids"])
+
+    @property
+    def units(self) -> list[int]:
+        """Units of each row group."""
+        return [group.rows for group in self.groups]
+
+    def get(self, group: int, unit: int) -> np.ndarray:
+        """Ids of one text, uint16 [length], special ids included."""
+        return self._read(group)[unit].values.to_numpy()
+
+
+def _fixed(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of fixed-size lists as an array [rows, size]."""
+    array = column.combine_chunks()
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)

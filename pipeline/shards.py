@@ -1,0 +1,111 @@
+"""Shards: Parquet files with small row groups, and the `index.json` that tells what is where without opening them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import files
+from pipeline.errors import UserError
+
+# Encoded images do not compress again; text and ids do.
+_UNCOMPRESSED = ("image",)
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Where a row group is, and how much is in it."""
+
+    file: Path
+    group: int  # index within the file
+    rows: int
+    units: int  # sampling units: (image, caption) pairs, or rows where there are no captions
+
+
+def write(folder: Path, split: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, *, rows_per_group: int,
+          groups_per_file: int) -> list[dict[str, Any]]:
+    """Write one split as `<split>-00000.parquet`, ... and return its entry for `write_index`."""
+    entries: list[dict[str, Any]] = []
+    writer: pq.ParquetWriter | None = None
+    path = folder
+    for group in _batches(rows, rows_per_group):
+        if writer is None:
+            path = folder / f"{split}-{len(entries):05d}.parquet"
+            writer = pq.ParquetWriter(path, schema, compression=_compression(schema))
+            entries.append({"name": path.name, "groups": []})
+        writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=len(group))
+        units = sum(len(row.get("captions") or (None,)) for row in group)
+        entries[-1]["groups"].append([len(group), units])
+        if len(entries[-1]["groups"]) == groups_per_file:
+            writer.close()
+            writer = None
+    if writer is not None:
+        writer.close()
+    for entry in entries:
+        entry["sha256"] = files.sha256(folder / entry["name"])
+    return entries
+
+
+def write_index(folder: Path, splits: dict[str, list[dict[str, Any]]], **facts: Any) -> None:
+    """Write `index.json`: per split its files, rows and units; `facts` (such as `rejected`) stand beside them."""
+    described = {
+        split: {
+            "files": entries,
+            "rows": sum(rows for entry in entries for rows, _ in entry["groups"]),
+            "units": sum(units for entry in entries for _, units in entry["groups"]),
+        }
+        for split, entries in splits.items()
+    }
+    files.write_json(folder / "index.json", {"splits": described, **facts})
+
+
+def row_groups(folder: Path, split: str) -> list[RowGroup]:
+    """All row groups of a split, in file order.
+
+    Raises:
+        UserError: the folder has no such split.
+    """
+    splits = files.read_json(folder / "index.json")["splits"]
+    if split not in splits:
+        raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: {', '.join(sorted(splits))})")
+    return [
+        RowGroup(folder / entry["name"], number, rows, units)
+        for entry in splits[split]["files"]
+        for number, (rows, units) in enumerate(entry["groups"])
+    ]
+
+
+def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one row group."""
+    with pq.ParquetFile(group.file) as file:
+        return file.read_row_group(group.group, columns=list(columns) if columns else None)
+
+
+def read_rows(folder: Path, split: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """All rows of a split in order, one row group in memory at a time."""
+    for group in row_groups(folder, split):
+        yield from read_group(group, columns).to_pylist()
+
+
+def _compression(schema: pa.Schema) -> dict[str, str]:
+    return {name: "none" if name in _UNCOMPRESSED else "zstd" for name in _leaves(schema)}
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Column paths as Parquet names them: `captions` is stored as `captions.list.element`."""
+    return [f"{field.name}.list.element" if pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
+            else field.name for field in schema]
+
+
+def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,114 @@
+"""Fine-tuning and evaluation of image-text retrieval (VL-BEiT §3.2)."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import BackboneConfig
+from model.objectives import Ratio
+from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
+from pipeline import distributed, images
+from pipeline.optim import OptimParams
+from pipeline.tasks import Folders
+from pipeline.tasks.retrieval.data import EvaluationSet, PairBatches, PairParams, evaluation_set
+from pipeline.tasks.retrieval.encoders import dual_scores, rerank
+from pipeline.tasks.retrieval.ranking import chance, mean_recall, recalls
+from pipeline.text import SPECIAL_IDS, TextTokenizer
+from pipeline.training import LoopParams
+
+
+@dataclass(frozen=True)
+class WeightParams:
+    """Of the two losses in the sum."""
+
+    itc: float
+    itm: float
+
+
+@dataclass(frozen=True)
+class FineTuneParams(OptimParams):
+    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+
+    seed: int
+    drop_path: float
+    pairs: PairParams
+    weights: WeightParams
+    evaluation_batch: int
+    loop: LoopParams
+    num_workers: int  # Ray Train workers; 0: in this process
+    threads: int  # per worker
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Block `<scale>.evaluate.<data>`."""
+
+    split: str
+    rerank_k: int  # candidates that the dual encoder hands to the fusion encoder
+    batch: int
+    threads: int
+
+
+class Task:
+    """What the loop needs to know of retrieval."""
+
+    def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
+        self.params, self.folders = params, folders
+        self.weights = {"itc": params.weights.itc, "itm": params.weights.itm}
+        self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
+        config = replace(backbone, image_size=params.pairs.image_size, drop_path=params.drop_path)
+        self.model = Retrieval(RetrievalConfig(config))
+
+    @cached_property
+    def batches(self) -> PairBatches:
+        """Augmented training pairs."""
+        depth = self.model.config.backbone.depth
+        return PairBatches(self.folders.shards, self.tokenizer, self.params.pairs, depth, self.params.seed)
+
+    @cached_property
+    def validation(self) -> EvaluationSet:
+        """The validation split, read once."""
+        pairs = self.params.pairs
+        return evaluation_set(self.folders.shards, "val", self.tokenizer, pairs.image_size, pairs.text_length)
+
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+        """ITC over the global batch and ITM with hard negatives from it."""
+        missing = distributed.largest(batch["ids"].shape[1]) - batch["ids"].shape[1]
+        ids = F.pad(batch["ids"], (0, missing), value=SPECIAL_IDS["[PAD]"])  # as long as on the other workers
+        mask = F.pad(batch["mask"], (0, missing), value=False)
+        pairs = Pairs(images.normalise(batch["pixels"]), ids, mask, batch["image"])
+        uniforms = batch["uniforms"]
+        draws = Draws(batch["negatives"], uniforms[0], uniforms[1], uniforms[2:])
+        return module(pairs, draws, distributed.gather_rows, distributed.rank() * len(pairs.ids))
+
+    def evaluate(self) -> dict[str, float]:
+        """Recalls of the dual encoder on the validation split; `score` is their mean."""
+        scores = dual_scores(self.model, self.validation, self.params.evaluation_batch)
+        metrics = recalls(scores, scores.T, self.validation.owner)
+        return {**metrics, "score": mean_recall(metrics)}
+
+
+def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> dict[str, Any]:
+    """Recalls on the test split, before and after reranking."""
+    tokenizer = TextTokenizer.load(folders.text_tokenizer)
+    size, length = model.config.backbone.image_size, tuned.pairs.text_length
+    data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
+    scores = dual_scores(model, data, params.batch)
+    reranked = [rerank(model, data, table, params.rerank_k, params.batch) for table in (scores, scores.T.contiguous())]
+    return {
+        "images": len(data.keys),
+        "captions": len(data.captions),
+        "dual": recalls(scores, scores.T, data.owner),
+        "reranked": recalls(*reranked, data.owner),
+        "chance": chance(len(data.keys), data.owner),
+    }
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a result that belong on one line: reranked R@1 both ways, and their mean as `score`."""
+    recall = result["reranked"]
+    return {"tr_r1": recall["tr_r1"], "ir_r1": recall["ir_r1"], "score": (recall["tr_r1"] + recall["ir_r1"]) / 2}

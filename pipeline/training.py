@@ -1,0 +1,248 @@
+"""The one training loop. It knows batches, losses and steps, and no task.
+
+A run is a function of the step number alone: batches come from `task.batches[step]`, rates from the schedule, and
+nothing random has a state. So a checkpoint is the weights, the optimiser and the step, and a run that was killed and
+resumed ends with the same bytes as one that was left alone.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from model.objectives import Ratio
+from pipeline import distributed, files
+from pipeline.errors import UserError
+from pipeline.optim import OptimParams, adamw, learning_rate, set_learning_rate
+from pipeline.tracking import Run
+
+KEEP = 2  # checkpoints
+
+
+@dataclass(frozen=True)
+class LoopParams:
+    """How a run is carried out; of these only `precision` can change its result."""
+
+    precision: Literal["fp32", "bf16"]
+    loader_workers: int  # processes that prepare batches ahead; 0: in the training process
+    log_every: int  # steps
+    evaluate_every: int  # steps; the last step is always evaluated
+    checkpoint_every: int  # steps
+    patience: int  # consecutive steps without a finite gradient after which the run stops
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    model: nn.Module
+    weights: Mapping[str, float]  # of the losses in the sum
+
+    @property
+    def batches(self) -> Any:
+        """A map-style data set: step to this worker's share of the step's global batch (nested dicts of tensors)."""
+
+    def loss(self, module: nn.Module, batch: Any) -> dict[str, Ratio]:
+        """Losses of a batch, through `module` (the model, wrapped where there are several workers)."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on held-out data, on worker 0. A metric `score` selects the weights to keep."""
+
+
+@dataclass
+class TrainState:
+    """All that a run needs in order to go on."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0  # steps done
+    best: dict[str, float] = field(default_factory=dict)  # `score` and `step` of the best evaluation so far
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint, and remove all but the last two."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+                 "best": self.best}
+        with files.replacing(folder / f"checkpoint-{self.step:08d}.pt") as path:
+            torch.save(state, path)
+        for old in checkpoints(folder)[:-KEEP]:
+            old.unlink()
+
+    def resume(self, folder: Path) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        if not (saved := checkpoints(folder)):
+            return
+        state = torch.load(saved[-1], map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, the oldest first."""
+    return sorted(folder.glob("checkpoint-*.pt"))
+
+
+def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: Run) -> None:
+    """Train `task.model` for `optim.steps` steps in total, resuming from `folder`.
+
+    Afterwards the model has the best weights by the metric `score`, or the last ones where no metric has that name.
+    `folder` holds checkpoints and `curve.jsonl`. Every worker calls this; worker 0 alone writes.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state = TrainState(task.model.to(device), adamw(task.model, optim))
+    state.resume(folder)
+    curve = Curve(folder / "curve.jsonl", state.step, run)
+    if state.step:
+        say(f"resumed at step {state.step} of {optim.steps}")
+    module = _wrap(task.model)
+    clock = Clock(optim.steps, state.step)
+    bad = 0
+    loader = DataLoader(task.batches, batch_size=None, sampler=range(state.step, optim.steps),
+                        num_workers=loop.loader_workers)
+    for batch in loader:
+        set_learning_rate(state.optimizer, learning_rate(state.step, optim))
+        task.model.train()
+        values = _step(task, module, to_device(batch, device), state.optimizer, optim.clip, loop.precision)
+        bad = 0 if values["finite"] else bad + 1
+        if bad > loop.patience:
+            raise UserError(f"training stopped at step {state.step}: {bad} steps in a row without a finite gradient "
+                            f"({_diagnosis(values)}); lower the learning rate, or train in fp32")
+        state.step += 1
+        last = state.step == optim.steps
+        if state.step % loop.log_every == 0 or last:
+            curve.add(state.step, "train", {**values, "lr": state.optimizer.param_groups[0]["lr"]}, clock.rate(state))
+        if state.step % loop.evaluate_every == 0 or last:
+            _evaluate(task, state, folder, curve)
+        if (state.step % loop.checkpoint_every == 0 or last) and distributed.rank() == 0:
+            state.save(folder)
+    distributed.barrier()
+    if state.best and (folder / "best.pt").exists():
+        task.model.load_state_dict(torch.load(folder / "best.pt", map_location=device, weights_only=True))
+
+
+def _step(task: Task, module: nn.Module, batch: Any, optimizer: torch.optim.Optimizer, clip: float,
+          precision: str) -> dict[str, float]:
+    """One optimiser step; without a finite gradient the weights stay as they are."""
+    optimizer.zero_grad(set_to_none=True)
+    values = backward(task, module, batch, precision)
+    norm = nn.utils.clip_grad_norm_(module.parameters(), clip if clip > 0 else float("inf"))
+    finite = bool(torch.isfinite(norm))
+    if finite:
+        optimizer.step()
+    return {**values, "grad_norm": norm.item(), "finite": float(finite)}
+
+
+def backward(task: Task, module: nn.Module, batch: Any, precision: str) -> dict[str, float]:
+    """Gradients of the step's loss, in `.grad`; returns the losses.
+
+    A loss is the sum over its terms divided by the number of terms in the *global* batch, so the gradient does not
+    depend on how the batch is split over workers. Wrapped modules average gradients over workers: hence `world`.
+    """
+    device = next(module.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        losses = task.loss(module, batch)
+    sums = torch.stack([torch.stack([ratio.total.detach(), ratio.count]) for ratio in losses.values()])
+    totals, counts = distributed.sum_over_workers(sums).unbind(1)
+    means = dict(zip(losses, (totals / counts.clamp(min=1)).tolist(), strict=True))
+    weighted = [task.weights[name] * ratio.total / count.clamp(min=1)
+                for (name, ratio), count in zip(losses.items(), counts, strict=True)]
+    (torch.stack(weighted).sum() * distributed.world()).backward()
+    return {"loss": sum(task.weights[name] * mean for name, mean in means.items()), **means}
+
+
+def evaluate(task: Task) -> dict[str, float]:
+    """The task's held-out metrics as the model stands."""
+    task.model.eval()
+    with torch.inference_mode():
+        return task.evaluate()
+
+
+def _wrap(model: nn.Module) -> nn.Module:
+    return DistributedDataParallel(model) if distributed.world() > 1 else model
+
+
+def _evaluate(task: Task, state: TrainState, folder: Path, curve: "Curve") -> None:
+    """Evaluate on worker 0, and keep the weights if their score is the best so far."""
+    if distributed.rank() == 0:
+        metrics = evaluate(task)
+        curve.add(state.step, "held-out", metrics, {})
+        if "score" in metrics and metrics["score"] > state.best.get("score", float("-inf")):
+            state.best = {"score": metrics["score"], "step": float(state.step)}
+            with files.replacing(folder / "best.pt") as path:
+                torch.save(task.model.state_dict(), path)
+    distributed.barrier()
+
+
+class Curve:
+    """Metrics by step, in a file of JSON lines and in the tracked run. Worker 0 alone writes."""
+
+    def __init__(self, path: Path, step: int, run: Run):
+        self.path, self.run = path, run
+        if distributed.rank() == 0:
+            write_curve(path, [row for row in read_curve(path) if row["step"] <= step])
+
+    def add(self, step: int, kind: str, values: dict[str, float], rates: dict[str, float]) -> None:
+        """Note `values` at a step; `rates` go to the tracked run and the screen, never into the file."""
+        if distributed.rank() != 0:
+            return
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(_line({"step": step, "kind": kind, "values": values}))
+        self.run.metrics({f"{kind}/{name}": value for name, value in {**values, **rates}.items()}, step)
+        shown = {name: value for name, value in {**values, **rates}.items() if name != "finite"}
+        say(f"{kind} step {step}: " + " ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The rows `{step, kind, values}` of a curve file; a last line that a crash has cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def write_curve(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a curve file anew."""
+    with files.replacing(path) as temporary:
+        temporary.write_text("".join(map(_line, rows)), encoding="utf-8")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+class Clock:
+    """Steps per second since the last look, and the time that is left."""
+
+    def __init__(self, steps: int, step: int):
+        self.steps, self.step, self.time = steps, step, time.monotonic()
+
+    def rate(self, state: TrainState) -> dict[str, float]:
+        """`steps_per_s` and `minutes_left`."""
+        now = time.monotonic()
+        rate = (state.step - self.step) / max(now - self.time, 1e-9)
+        self.step, self.time = state.step, now
+        return {"steps_per_s": rate, "minutes_left": (self.steps - state.step) / max(rate, 1e-9) / 60}
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The tensors of nested dicts on a device."""
+    if isinstance(batch, dict):
+        return {name: to_device(value, device) for name, value in batch.items()}
+    return batch.to(device, non_blocking=True) if isinstance(batch, Tensor) else batch
+
+
+def say(line: str) -> None:
+    """A line for the person who watches, from worker 0."""
+    if distributed.rank() == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _diagnosis(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "finite")

@@ -1,0 +1,114 @@
+"""Where unfinished work lives: `.work/<fingerprint>/`, untracked, found again by the next try of the same stage.
+
+The fingerprint covers parameters and data, not code: the usual reason to resume is a crash that an edit has fixed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
+
+from pipeline import files
+from pipeline.errors import UserError
+
+SOURCE_FOLDERS = ("model", "pipeline", "stages")
+
+
+def root() -> Path:
+    """The folder of all unfinished work, at the project's root also from a throw-away copy that DVC works in."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".work"
+
+
+def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
+    """A name for the work of a stage: a hash of its parameters and of the contents of its input files."""
+    tree = {key: asdict(value) if is_dataclass(value) else value for key, value in params.items()}
+    digest = hashlib.sha256(json.dumps([stage, tree], sort_keys=True).encode())
+    for path in inputs:
+        digest.update(files.sha256(path).encode())
+    return f"{stage.replace('/', '-')}-{digest.hexdigest()[:16]}"
+
+
+def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
+    """The work folder of a stage, made if there is none.
+
+    Raises:
+        UserError: the folder was begun by other code; set RESUME=changed-code to go on with it all the same.
+    """
+    path = root() / fingerprint(stage, params, inputs)
+    path.mkdir(parents=True, exist_ok=True)
+    _check_code(path)
+    return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a work folder alone. For the process that writes: workers of a killed driver live on for seconds."""
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    try:
+        lock.acquire(timeout=60)
+    except Timeout:
+        raise UserError(f"{path}: another process works here; wait for it or stop it") from None
+    with lock:
+        yield
+
+
+def finished(path: Path) -> Path:
+    """An empty folder in the work folder for what the stage hands out. Never written to after `publish`: the files
+    are then shared with DVC's cache."""
+    return files.fresh_directory(path / "finished")
+
+
+def publish(path: Path, out: Path) -> None:
+    """Hard-link the finished files of a work folder into the stage's output folder `out`, replacing what is there."""
+    files.link_tree(path / "finished", out)
+    names = sorted(child.name for child in out.iterdir())
+    files.write_json(path / "published.json", {"outs": [f"{out.as_posix()}/{name}" for name in names]})
+
+
+def clean() -> None:
+    """Remove work whose published outputs DVC has recorded: until then a killed DVC would lose them."""
+    recorded = _recorded_outputs()
+    for note in sorted(root().glob("*/published.json")):
+        if all(recorded.get(out, 0) > note.stat().st_mtime for out in files.read_json(note)["outs"]):
+            shutil.rmtree(note.parent)
+
+
+def _recorded_outputs() -> dict[str, float]:
+    """Outputs in dvc.lock, and when the lock was written."""
+    lock = Path("dvc.lock")
+    if not lock.exists():
+        return {}
+    stages = (YAML(typ="safe", pure=True).load(lock) or {}).get("stages", {})
+    time = lock.stat().st_mtime
+    return {out["path"]: time for stage in stages.values() for out in stage.get("outs", [])}
+
+
+def _check_code(path: Path) -> None:
+    """Compare the project's modules with those that began the work."""
+    now = _modules()
+    note = path / "code.json"
+    if note.exists() and any(other != note for other in path.iterdir()):
+        before = files.read_json(note)
+        changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+        if changed and os.environ.get("RESUME") != "changed-code":
+            shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+            raise UserError(f"{path}: begun by other code ({shown} changed); RESUME=changed-code goes on with it, "
+                            "removing the folder starts over")
+        if not changed:
+            return
+        print(f"resuming with changed code: {', '.join(changed)}", file=sys.stderr)
+    files.write_json(note, now)
+
+
+def _modules() -> dict[str, str]:
+    return {path.as_posix(): files.sha256(path)
+            for top in SOURCE_FOLDERS for path in sorted(Path(top).rglob("*.py"))}

@@ -1,0 +1,29 @@
+"""python -m stages.evaluate ITEM: test metrics of a fine-tuned model."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline import files, finetuning, params, tasks, tracking
+from pipeline.stage import entry
+
+
+def main(name: str) -> None:
+    """Evaluate and write `results/<scale>/evaluate/<item>.json`."""
+    scale = params.scale()
+    item = params.load_shared(tasks.Item, f"items.{name}")
+    module = tasks.load(item)
+    tuned = params.load(module.FineTuneParams, f"finetune.{item.data}")
+    chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
+    out = Path("results", scale, "evaluate", f"{name}.json")
+    with tracking.run(f"evaluate {item.title}", stage="evaluate", task=item.task, variant=item.variant,
+                      table=item.table, params=asdict(chosen)) as run:
+        folders = tasks.Folders.of(scale, item)
+        result = finetuning.evaluate(item, Path("runs", scale, "finetune", name, "model"), folders, tuned, chosen)
+        files.write_json(out, {"item": name, **result})
+        run.metrics(module.headline(result))
+        run.dataset(folders.shards, item.data, "evaluation")
+        run.artifact(out)
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,27 @@
+"""python -m stages.pretrain VARIANT: one model from texts, pictures and pairs."""
+
+from pathlib import Path
+
+from pipeline import params, pretraining, work
+from pipeline.launch import launch
+from pipeline.pretraining_data import DataFolders
+from pipeline.stage import entry
+
+
+def main(variant: str) -> None:
+    """Read the variant's parameters, train on the workers they name, publish into `runs/<scale>/pretrain/<variant>`."""
+    scale = params.scale()
+    common = params.load(pretraining.CommonParams, "pretrain.common")
+    chosen = params.load(pretraining.VariantParams, f"pretrain.variants.{variant}")
+    folders = DataFolders.of(scale)
+    work.clean()
+    place = work.folder(f"{scale}/pretrain/{variant}", {"common": common, "variant": chosen},
+                        pretraining.inputs(folders, common))
+    workers = common.launch.num_workers if chosen.objectives else 0
+    job = pretraining.Job(variant, place, folders, common, chosen)
+    launch(pretraining.run, job, num_workers=workers, threads=common.launch.threads)
+    work.publish(place, Path("runs", scale, "pretrain", variant))
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,231 @@
+"""The multimodal Transformer: sizes, initialisation, routing and masks against small references."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from model import io
+from model.backbone import VLBeit
+from model.config import BackboneConfig
+from model.layers import Attention, drop_path
+from model.objectives import MaskedModeling, MaskedModelingConfig, cross_entropy
+from model.positions import resize_image_positions
+
+BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=12, ffn_width=3072, vocab_size=64_000,
+                      text_length=196, experts="mome", drop_path=0.1)
+TINY = BackboneConfig(image_size=12, patch_size=4, depth=2, width=16, heads=2, ffn_width=32, vocab_size=30,
+                      text_length=10, experts="mome", drop_path=0.5)
+EFFECTIVE_SIGMA = 0.0108  # of N(0, 0.02) cut at +-0.02
+
+
+def parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def pair(batch=3, length=7):
+    torch.manual_seed(0)
+    mask = torch.ones(batch, length, dtype=torch.bool)
+    mask[0, 5:] = False
+    return torch.rand(batch, 3, 12, 12) * 2 - 1, torch.randint(5, 30, (batch, length)), mask
+
+
+def test_base_size_has_the_parameters_of_the_arithmetic():
+    with torch.device("meta"):
+        model = MaskedModeling(MaskedModelingConfig(BASE, codes=8192))
+        standard = VLBeit(replace(BASE, experts="standard"))
+    assert parameters(model.backbone) == 191_780_352
+    assert parameters(model) == 247_296_000
+    assert parameters(standard) == 135_092_736
+
+
+def test_initialisation_is_beits_with_the_depth_rescale_on_every_expert():
+    torch.manual_seed(0)
+    model = VLBeit(replace(BASE, depth=3, width=192, heads=3, ffn_width=768, vocab_size=2000))
+    for weight in (model.patch_embed.weight, model.word_embed.weight, model.image_positions, model.text_positions):
+        assert weight.std().item() == pytest.approx(EFFECTIVE_SIGMA, rel=0.05)
+        assert weight.abs().max() <= 0.02
+    for layer, block in enumerate(model.blocks, 1):
+        experts = (block.text_expert, block.image_expert)
+        assert block.attn.qkv.weight.std().item() == pytest.approx(EFFECTIVE_SIGMA, rel=0.05)
+        for weight in (block.attn.proj.weight, *(expert.mlp.fc2.weight for expert in experts)):
+            assert weight.std().item() == pytest.approx(EFFECTIVE_SIGMA / math.sqrt(2 * layer), rel=0.05)
+        for expert in experts:
+            assert expert.mlp.fc1.weight.std().item() == pytest.approx(EFFECTIVE_SIGMA, rel=0.05)
+            assert not expert.mlp.fc1.bias.any()
+
+
+def test_attention_is_softmax_of_scaled_products_with_no_key_bias():
+    torch.manual_seed(0)
+    attention, x = Attention(8, 2), torch.randn(2, 5, 8)
+    torch.nn.init.normal_(attention.q_bias)
+    torch.nn.init.normal_(attention.v_bias)
+    mask = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    q, k, v = (x @ attention.qkv.weight.T).chunk(3, dim=-1)
+    q, v = q + attention.q_bias, v + attention.v_bias
+    heads = []
+    for head in (slice(0, 4), slice(4, 8)):
+        scores = q[..., head] @ k[..., head].transpose(1, 2) / 2.0
+        scores = scores.masked_fill(~mask[:, None, :], float("-inf"))
+        heads.append(scores.softmax(-1) @ v[..., head])
+    expected = attention.proj(torch.cat(heads, dim=-1))
+    torch.testing.assert_close(attention(x, mask[:, None, None, :]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_each_modality_meets_only_its_own_expert():
+    model = VLBeit(TINY).eval()
+    image, text, mask = pair()
+    before_text, before_image = model(text=text, text_mask=mask).text, model(image).image
+    with torch.no_grad():
+        for block in model.blocks:
+            block.image_expert.mlp.fc1.weight.add_(1.0)
+    assert torch.equal(model(text=text, text_mask=mask).text, before_text)
+    assert not torch.allclose(model(image).image, before_image)
+
+
+def test_in_a_pair_both_modalities_see_each_other():
+    model = VLBeit(TINY).eval()
+    image, text, mask = pair()
+    both = model(image, text, text_mask=mask)
+    other = model(image.flip(0), text, text_mask=mask)
+    assert both.text.shape == (3, 7, 16) and both.image.shape == (3, 10, 16)
+    assert not torch.allclose(both.text, other.text)
+    assert not torch.allclose(both.image, model(image, text.flip(0), text_mask=mask.flip(0)).image)
+
+
+def test_padding_is_never_attended_to():
+    model = VLBeit(TINY).eval()
+    image, text, mask = pair()
+    changed = torch.where(mask, text, 3)
+    for kwargs in ({}, {"image": image}):
+        before = model(text=text, text_mask=mask, **kwargs)
+        after = model(text=changed, text_mask=mask, **kwargs)
+        torch.testing.assert_close(before.text[mask], after.text[mask])
+    shorter = model(image[:1], text[:1, :5])
+    torch.testing.assert_close(shorter.image, model(image[:1], text[:1], text_mask=mask[:1]).image)
+
+
+def test_the_mask_token_replaces_the_patch_before_its_position_is_added():
+    model = VLBeit(TINY)
+    torch.nn.init.normal_(model.mask_token)
+    image, _, _ = pair(1)
+    masked = torch.zeros(1, 9, dtype=torch.bool)
+    masked[0, 4] = True
+    plain, hidden = model.embed_image(image, None), model.embed_image(image, masked)
+    expected = model.mask_token[0, 0] + model.image_positions[0, 5]  # row 0 is [I_CLS]
+    torch.testing.assert_close(hidden[0, 5], expected)
+    rest = [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert torch.equal(hidden[0, rest], plain[0, rest])
+
+
+def test_a_hidden_patch_cannot_be_seen():
+    model = VLBeit(TINY).eval()
+    image, _, _ = pair(1)
+    masked = torch.zeros(1, 9, dtype=torch.bool)
+    masked[0, 0] = True
+    changed = image.clone()
+    changed[:, :, :4, :4] = 0.9
+    assert torch.equal(model(image, image_masked=masked).image, model(changed, image_masked=masked).image)
+
+
+def test_standard_transformer_uses_one_expert_for_all_tokens():
+    model = VLBeit(replace(TINY, experts="standard")).eval()
+    image, text, mask = pair()
+    assert model(image, text, text_mask=mask).text.shape == (3, 7, 16)
+    assert not any("text_expert" in name for name, _ in model.named_parameters())
+
+
+def test_drop_path_keeps_the_expectation_and_drops_whole_samples():
+    branch, uniform = torch.ones(1000, 2, 3), torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    dropped = drop_path(branch, 0.25, uniform)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert ((dropped == 0).all(dim=(1, 2)) == (uniform < 0.25)).all()
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert drop_path(branch, 0.25, None) is branch
+
+
+def test_drop_path_of_a_sample_does_not_depend_on_its_batch():
+    model = VLBeit(TINY).train()
+    image, text, mask = pair()
+    uniforms = torch.rand(3, 2, 3)
+    whole = model(image, text, text_mask=mask, uniforms=uniforms)
+    part = model(image[1:], text[1:], text_mask=mask[1:], uniforms=uniforms[1:])
+    torch.testing.assert_close(whole.image[1:], part.image)
+
+
+def test_positions_keep_the_cls_row_and_follow_the_grid():
+    table = torch.randn(1, 1 + 9, 4)
+    assert resize_image_positions(table, 3) is table
+    larger = resize_image_positions(table, 6)
+    assert larger.shape == (1, 37, 4) and torch.equal(larger[:, 0], table[:, 0])
+    grid = table[0, 1:].reshape(3, 3, 4).double().numpy()
+    weights = cubic_weights(3, 6)
+    expected = np.einsum("ai,bj,ijc->abc", weights, weights, grid).reshape(36, 4)
+    np.testing.assert_allclose(larger[0, 1:].numpy(), expected, atol=1e-5)
+
+
+def cubic_weights(old, new):
+    """Keys' cubic convolution (a = -0.75) at half-pixel centres, edges repeated: [new, old]."""
+    def kernel(x, a=-0.75):
+        x = abs(x)
+        if x <= 1:
+            return (a + 2) * x**3 - (a + 3) * x**2 + 1
+        return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+    weights = np.zeros((new, old))
+    for row in range(new):
+        centre = (row + 0.5) * old / new - 0.5
+        for tap in range(math.floor(centre) - 1, math.floor(centre) + 3):
+            weights[row, min(max(tap, 0), old - 1)] += kernel(centre - tap)
+    return weights
+
+
+def test_losses_count_only_hidden_places():
+    model = MaskedModeling(MaskedModelingConfig(TINY, codes=11)).eval()
+    _, text, mask = pair()
+    places = torch.tensor([1, 8, 15])
+    stream = {"ids": text, "mask": mask, "places": places, "targets": torch.tensor([6, 7, 8])}
+    loss = model({"texts": {"text": stream, "uniforms": None}})["mlm"]
+    logits = model.mlm_head(model.backbone(text=text, text_mask=mask).text.reshape(-1, 16))[places]
+    expected = -logits.log_softmax(-1)[range(3), [6, 7, 8]].sum()
+    torch.testing.assert_close(loss.total, expected)
+    assert loss.count.item() == 3
+
+
+def test_cross_entropy_is_a_sum_in_fp32():
+    logits = torch.randn(4, 5).bfloat16()
+    ratio = cross_entropy(logits, torch.tensor([0, 1, 2, 3]))
+    assert ratio.total.dtype == torch.float32
+    expected = sum(-logits[row].float().log_softmax(-1)[row] for row in range(4))
+    torch.testing.assert_close(ratio.total, expected)
+
+
+def test_a_saved_model_comes_back_and_gives_a_larger_backbone_its_weights(tmp_path):
+    torch.manual_seed(0)
+    model = MaskedModeling(MaskedModelingConfig(TINY, codes=11)).eval()
+    io.save(model, tmp_path)
+    loaded = io.load(tmp_path)
+    image, text, mask = pair()
+    assert torch.equal(loaded.backbone(image, text, text_mask=mask).text, model.backbone(image, text, text_mask=mask).text)
+    larger = VLBeit(replace(TINY, image_size=24))
+    report = io.load_backbone(larger, tmp_path)
+    assert report.resized == ["image_positions"] and not report.missing
+    assert sorted(report.unexpected) == ["mim_head.bias", "mim_head.weight", "mlm_head.bias", "mlm_head.weight"]
+    assert torch.equal(larger.blocks[1].text_expert.mlp.fc1.weight, model.backbone.blocks[1].text_expert.mlp.fc1.weight)
+
+
+def test_weights_that_do_not_fit_are_refused_by_name(tmp_path):
+    io.save(MaskedModeling(MaskedModelingConfig(TINY, codes=11)), tmp_path)
+    with pytest.raises(ValueError, match="word_embed.weight"):
+        io.load_backbone(VLBeit(replace(TINY, vocab_size=31)), tmp_path)
+    with pytest.raises(ValueError, match="no weights for"):
+        io.load_backbone(VLBeit(replace(TINY, depth=3)), tmp_path)
+
+
+def test_saved_bytes_are_a_function_of_the_weights(tmp_path):
+    for name in ("a", "b"):
+        torch.manual_seed(0)
+        io.save(VLBeit(TINY), tmp_path / name)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
