@@ -9,7 +9,7 @@ the heads. Each loss is a sum and a count, so that the caller can divide by the 
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,13 +17,7 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.init import init_module
-
-
-class Ratio(NamedTuple):
-    """A loss before it is averaged: the sum over its terms, and how many terms there are (scalars)."""
-
-    total: Tensor
-    count: Tensor
+from model.ratio import Ratio
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.heads import Pooler, init_head
-from model.objectives import Ratio, cross_entropy
+from model.objectives import cross_entropy
+from model.ratio import Ratio
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from model import io
 from model.config import BackboneConfig
-from model.objectives import MaskedModeling, MaskedModelingConfig, Ratio
+from model.objectives import MaskedModeling, MaskedModelingConfig
+from model.ratio import Ratio
 from pipeline import curves, distributed, files, images, tracking, work
 from pipeline.errors import UserError
 from pipeline.heldout import HeldOutParams, measure

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from model.objectives import Ratio
+from model.ratio import Ratio
 from pipeline import distributed, files
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams, adamw, learning_rate, set_learning_rate

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import BackboneConfig
-from model.objectives import Ratio
+from model.ratio import Ratio
 from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
 from pipeline import distributed, images
 from pipeline.optim import OptimParams

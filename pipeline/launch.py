@@ -1,0 +1,109 @@
+"""The same training function in this process or on Ray Train workers."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+Entry = Callable[[dict[str, Any]], None]
+
+
+def launch(entry: Entry, config: dict[str, Any], *, num_workers: int, threads: int) -> None:
+    """Call `entry(config)` in this process (`num_workers` 0) or in each of `num_workers` Ray workers.
+
+    `entry` is a module-level function; `config` holds plain values. Every worker runs `threads` torch threads in the
+    driver's working directory, has `torch.distributed` initialised, and one GPU where there are GPUs. A failed or
+    killed worker ends the stage; whoever runs it again resumes from the checkpoint that the function keeps.
+
+    Raises:
+        UserError: as raised by `entry` in any worker, or one line on what became of the workers.
+    """
+    if num_workers == 0:
+        import torch
+
+        torch.set_num_threads(threads)
+        entry(config)
+    else:
+        _on_ray(entry, config, num_workers, threads)
+
+
+def _on_ray(entry: Entry, config: dict[str, Any], num_workers: int, threads: int) -> None:
+    os.environ |= _environment(threads)  # before the import: Ray reads most of it once
+    import ray
+    from ray.exceptions import RayError
+    from ray.train import RunConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    work = Path(".work")
+    work.mkdir(exist_ok=True)
+    storage = Path(tempfile.mkdtemp(prefix="ray-", dir=work)).resolve()
+    _connect(ray, num_workers)
+    try:
+        arguments = {"entry": entry, "config": config, "folder": os.getcwd(), "threads": threads}
+        TorchTrainer(_work, train_loop_config=arguments, scaling_config=_scaling(num_workers),
+                     run_config=RunConfig(name="train", storage_path=str(storage))).fit()
+    except (TrainingFailedError, RayError) as error:
+        raise _readable(error) from None
+    finally:
+        ray.shutdown()
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _work(arguments: dict[str, Any]) -> None:
+    """What each Ray worker runs."""
+    import torch
+
+    os.chdir(arguments["folder"])
+    torch.set_num_threads(arguments["threads"])
+    arguments["entry"](arguments["config"])
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Settings that workers of a local cluster inherit: they import this checkout, and Ray keeps quiet."""
+    checkout = str(Path(__file__).resolve().parents[1])
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")])),
+        "OMP_NUM_THREADS": str(threads),  # Ray sets it to 1 otherwise, and thread pools are sized at import
+        "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default waits seconds at the start and at the end
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+
+
+def _connect(ray: Any, num_workers: int) -> None:
+    """Join the cluster at RAY_ADDRESS, or start one that has a CPU for each worker."""
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if os.environ.get("RAY_ADDRESS"):
+        variables = {name: os.environ[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
+        ray.init(runtime_env={"env_vars": variables}, **quiet)
+    else:
+        ray.init(num_cpus=num_workers, include_dashboard=False, **quiet)
+
+
+def _scaling(num_workers: int) -> Any:
+    import torch
+    from ray.train import ScalingConfig
+
+    resources = {"CPU": 1, "GPU": 1} if torch.cuda.is_available() else {"CPU": 1}
+    return ScalingConfig(num_workers=num_workers, use_gpu="GPU" in resources, resources_per_worker=resources)
+
+
+def _readable(error: Exception) -> UserError:
+    """The UserError of a worker if there is one, else one line on the first failure."""
+    failures = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        if isinstance(failure, UserError):
+            return failure
+    for rank, failure in sorted(failures.items()):
+        return UserError(f"training worker {rank}: {type(failure).__name__}: {_line(failure)}")
+    return UserError("training: a worker was killed; run the stage again, it resumes from its last checkpoint"
+                     f" ({type(error).__name__}: {_line(error)})")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

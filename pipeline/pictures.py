@@ -1,0 +1,77 @@
+"""Checking the pictures that go into shards: each is decoded once, wholly."""
+
+import warnings
+from io import BytesIO
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+_LARGEST = 89_478_485  # pixels; beyond this Pillow suspects a decompression bomb
+_KEPT_FORMATS = ("JPEG", "PNG")
+_KEPT_MODES = ("RGB", "L")
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # `convert` would clip these at 255, not scale them
+_QUALITY = 95
+_ORIENTATION = 0x0112
+
+
+class BadPicture(Exception):
+    """The bytes are no usable picture. The message is the reason: `kind` or `kind: detail`."""
+
+
+def check(data: bytes, max_side: int) -> tuple[bytes, int, int]:
+    """Encoded bytes of an upright RGB or grey JPEG or PNG, its width and its height in pixels.
+
+    The bytes come back unchanged where they are this already and no side is longer than `max_side` (0: any length);
+    otherwise the first frame is turned as its EXIF orientation says, reduced and written as JPEG of quality 95.
+
+    Raises:
+        BadPicture: empty, damaged, cut short, too large, or of more than 8 bits per channel.
+    """
+    if not data:
+        raise BadPicture("empty picture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd EXIF blocks and palettes do no harm
+        image = _decode(data)
+        upright = _orientation(image) == 1
+        if (image.format in _KEPT_FORMATS and image.mode in _KEPT_MODES and upright
+                and not 0 < max_side < max(image.size)):
+            return data, *image.size
+        return _encode(image, max_side, upright)
+
+
+def _decode(data: bytes) -> Image.Image:
+    """The loaded first frame. The first error counts: some damaged files load "well" when asked a second time."""
+    try:
+        image = Image.open(BytesIO(data))
+        if image.width * image.height > _LARGEST:
+            raise BadPicture("too many pixels")
+        if image.mode in _DEEP_MODES:
+            raise BadPicture(f"more than 8 bits per channel: mode {image.mode}")
+        image.load()
+    except Image.DecompressionBombError:
+        raise BadPicture("too many pixels") from None
+    except UnidentifiedImageError:
+        raise BadPicture("not an image") from None
+    except BadPicture:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise anything on damaged files
+        raise BadPicture(f"damaged picture: {type(error).__name__}: {error}") from None
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none, it is illegal or the block is damaged."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged block does not harm the picture
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _encode(image: Image.Image, max_side: int, upright: bool) -> tuple[bytes, int, int]:
+    picture = image if upright else ImageOps.exif_transpose(image)
+    picture = picture.convert("RGB")
+    if max_side:
+        picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue(), *picture.size

@@ -1,0 +1,34 @@
+"""Conceptual Captions 3M: two tab-separated lists of captions and URLs, without header or quoting."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.sources import official, urllist
+from pipeline.sources.records import Split, UrlRow
+
+KIND = "image"
+# As a browser saves them, and as they are called on the server.
+_LISTS: dict[Split, tuple[str, str]] = {
+    "train": ("Train_GCC-training.tsv", "GCC-training.tsv"),
+    "val": ("Validation_GCC-1.1.0-Validation.tsv", "GCC-1.1.0-Validation.tsv"),
+}
+read = urllist.read
+
+
+def files(root: Path) -> list[Path]:
+    """The two lists."""
+    return [official.pick(root, *names) for names in _LISTS.values()]
+
+
+def urls(root: Path) -> Iterator[UrlRow]:
+    """The rows of both lists; the key is `<split>_<row number>`."""
+    for (split, _), path in zip(_LISTS.items(), files(root), strict=True):
+        yield from rows(path, split)
+
+
+def rows(path: Path, split: Split) -> Iterator[UrlRow]:
+    """The rows of one list. A line without exactly one tab has no URL."""
+    with open(path, encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file):
+            caption, *rest = line.rstrip("\n").split("\t")
+            yield UrlRow(f"{split}_{number:07d}", split, rest[0].strip() if len(rest) == 1 else "", caption)

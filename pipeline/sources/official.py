@@ -1,0 +1,74 @@
+"""Finding and streaming official files: nothing is unpacked, and nothing large is held in memory."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, TextIO
+
+_CHUNK = 1 << 20  # characters
+_SEPARATOR = re.compile(r"[\s,]*")
+
+
+def pick(root: Path, *names: str) -> Path:
+    """The first of `names` that exists under `root`.
+
+    Raises:
+        FileNotFoundError: there is none of them.
+    """
+    for name in names:
+        if (root / name).exists():
+            return root / name
+    raise FileNotFoundError(f"no {' or '.join(names)} in {root}")
+
+
+@contextmanager
+def open_text(path: Path, name: str) -> Iterator[TextIO]:
+    """A UTF-8 text file: the member `name` of a zip (in whatever folder of it), or `path` itself."""
+    if path.suffix != ".zip":
+        with open(path, encoding="utf-8") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.namelist() if member.rpartition("/")[2] == name]
+        if not members:
+            raise FileNotFoundError(f"no {name} in {path}")
+        with archive.open(members[0]) as file:
+            yield TextIOWrapper(file, encoding="utf-8")
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes | None:
+    """A member's bytes; None where it is missing or its bytes are damaged."""
+    try:
+        return archive.read(name)
+    except (KeyError, zipfile.BadZipFile, EOFError):
+        return None
+
+
+def json_items(stream: TextIO, opening: str) -> Iterator[Any]:
+    """The objects of a JSON array, one by one; `opening` is a pattern that ends with the array's bracket.
+
+    Raises:
+        ValueError: the pattern is not found near the start, or the array is cut short or damaged.
+    """
+    decoder = json.JSONDecoder()
+    buffer = stream.read(_CHUNK)
+    start = re.search(opening, buffer)
+    if start is None:
+        raise ValueError(f"expected {opening} near the start")
+    position = start.end()
+    while True:
+        position = _SEPARATOR.match(buffer, position).end()
+        if buffer[position:position + 1] == "]":
+            return
+        try:
+            item, position = decoder.raw_decode(buffer, position)
+        except json.JSONDecodeError as error:
+            if not (more := stream.read(_CHUNK)):
+                raise ValueError(f"damaged or cut short: {error.msg}") from None
+            buffer, position = buffer[position:] + more, 0
+            continue
+        yield item

@@ -1,0 +1,76 @@
+"""Words as ids: a SentencePiece model with the special ids of VL-BEiT §2.1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+# Control symbols: no raw text is ever encoded as one of them, except [UNK].
+SPECIAL_IDS = {"[T_CLS]": 0, "[PAD]": 1, "[T_SEP]": 2, "[UNK]": 3, "[MASK]": 4}
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """Texts to ids in [0, vocab_size) and back."""
+
+    processor: SentencePieceProcessor
+
+    @classmethod
+    def load(cls, path: Path) -> TextTokenizer:
+        """Read a model file. Raises UserError where it is missing, damaged or has other special ids."""
+        from sentencepiece import SentencePieceProcessor
+
+        if not path.exists():
+            raise UserError(f"{path}: not found; run the text_tokenizer stage")
+        try:
+            processor = SentencePieceProcessor(model_proto=path.read_bytes())
+        except RuntimeError:
+            raise UserError(f"{path}: not a SentencePiece model") from None
+        if any(processor.id_to_piece(number) != piece for piece, number in SPECIAL_IDS.items()):
+            raise UserError(f"{path}: its first ids are not {' '.join(SPECIAL_IDS)}")
+        return cls(processor)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special ones included."""
+        return self.processor.get_piece_size()
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The ids that stand for no text."""
+        return dict(SPECIAL_IDS)
+
+    def words(self, texts: Sequence[str]) -> list[list[int]]:
+        """The bare ids of each text."""
+        return self.processor.encode(list(texts))
+
+    def encode(self, text: str, max_length: int) -> np.ndarray:
+        """[T_CLS] ... [T_SEP], uint16 [length], length <= max_length: words are cut off, [T_SEP] never."""
+        return wrap(self.processor.encode(text)[:max_length - 2])
+
+    def encode_batch(self, texts: Sequence[str], max_length: int, pad_to: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids int64 [texts, pad_to], filled up with [PAD], and lengths int64 [texts]; max_length <= pad_to."""
+        encoded = [wrap(ids[:max_length - 2]) for ids in self.words(texts)]
+        ids = np.full((len(encoded), pad_to), SPECIAL_IDS["[PAD]"], dtype=np.int64)
+        for row, values in zip(ids, encoded, strict=True):
+            row[:len(values)] = values
+        return ids, np.array([len(values) for values in encoded], dtype=np.int64)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of ids; special ids leave nothing."""
+        special = set(SPECIAL_IDS.values())
+        return self.processor.decode([int(number) for number in ids if int(number) not in special])
+
+
+def wrap(ids: Sequence[int]) -> np.ndarray:
+    """Ids between [T_CLS] and [T_SEP], uint16."""
+    return np.array([SPECIAL_IDS["[T_CLS]"], *ids, SPECIAL_IDS["[T_SEP]"]], dtype=np.uint16)

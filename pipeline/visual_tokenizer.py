@@ -1,0 +1,235 @@
+"""The visual tokenizer: VQ-KD trained on the pictures of image shards (BEiTv2 §2.1)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model import io
+from model.teachers import Clip
+from model.vqkd import VQKD, VisualTokenizer, VQKDConfig
+from pipeline import distributed, files, images, shards, tracking, views, work
+from pipeline.official_tokenizer import read_official
+from pipeline.optim import OptimParams
+from pipeline.rows import PictureRows
+from pipeline.sampling import LaneOrder, OrderParams
+from pipeline.teaching import teacher
+from pipeline.training import LoopParams, Ratio, read_curve, train, write_curve
+
+EVALUATION_BATCH = 64  # pictures
+
+
+@dataclass(frozen=True)
+class SizeParams:
+    """Size of the tokenizer; the length of the teacher's features comes from the teacher."""
+
+    image_size: int  # pixels
+    patch_size: int  # pixels
+    depth: int  # blocks of the encoder
+    decoder_depth: int  # blocks
+    width: int
+    heads: int
+    codes: int
+    code_dim: int
+
+
+@dataclass(frozen=True)
+class WeightParams:
+    """Of the losses in the sum (BEiTv2: both 1)."""
+
+    cosine: float
+    commitment: float
+
+
+@dataclass(frozen=True)
+class VisualTokenizerParams:
+    """Block `<scale>.visual_tokenizer`."""
+
+    origin: Literal["train", "official"]  # official: import BEiTv2's released file, nothing is trained
+    official_file: str | None  # the released .pth file
+    seed: int
+    size: SizeParams
+    decay: float  # of the codebook's moving average
+    delay: int  # training batches before the codebook starts (BEiTv2: 0)
+    teacher: Literal["hog", "clip"]
+    teacher_file: str | None  # weights of the CLIP teacher, .safetensors or .pth
+    sources: dict[str, int]  # how often an epoch passes through each source
+    order: OrderParams
+    views: views.ViewParams
+    weights: WeightParams
+    optim: OptimParams
+    loop: LoopParams
+    evaluation_pictures: int  # of each source and split
+    num_workers: int  # Ray Train workers; 0: in this process
+    threads: int  # per worker
+
+
+class VQKDTask:
+    """What the training loop needs to know of VQ-KD."""
+
+    def __init__(self, folder: Path, params: VisualTokenizerParams):
+        """folder: holds the shards of every source."""
+        self.folder, self.params = folder, params
+        self.weights: Mapping[str, float] = asdict(params.weights)
+        self.teacher = teacher(params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size)
+        torch.manual_seed(params.seed)  # the only draws from torch's generator
+        self.model = VQKD(config(params, self.teacher.dim))
+
+    @cached_property
+    def batches(self) -> "PictureBatches":
+        """Training pictures."""
+        return PictureBatches(self.folder, self.params)
+
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+        """Cosine distance to the teacher, and the distance of the inputs from their codes. The codebook has no loss."""
+        pixels = images.normalise(batch["pixels"])
+        target = self.teacher.to(pixels.device)(pixels)
+        decoded = module(pixels)
+        distance = 1 - F.cosine_similarity(decoded.features.float(), target, dim=-1)
+        commitment = (decoded.inputs - decoded.codes).square()
+        return {"cosine": _ratio(distance), "commitment": _ratio(commitment)}
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out cosine with the teacher, and the codes in use on held-out and training pictures."""
+        teacher_cosine = _mean(self._cosines(pixels) for pixels in self._pictures("val"))
+        return {"teacher_cosine": teacher_cosine, **code_usage(self.model, self._pictures("val", "train"))}
+
+    def _cosines(self, pixels: Tensor) -> Tensor:
+        target = self.teacher.to(pixels.device)(pixels)
+        return F.cosine_similarity(self.model(pixels).features.float(), target, dim=-1)
+
+    def _pictures(self, *splits: str) -> Iterator[Tensor]:
+        device = next(self.model.parameters()).device
+        return (pixels.to(device) for pixels in evaluation_pictures(self.folder, self.params, splits))
+
+
+class PictureBatches:
+    """Map-style data set: step to this worker's pictures of the global batch, each in a view of its own."""
+
+    def __init__(self, folder: Path, params: VisualTokenizerParams):
+        self.params = params
+        self.rank, self.world = distributed.rank(), distributed.world()
+        groups = [(group, None) for source, passes in params.sources.items()
+                  for group in shards.row_groups(folder / source, "train") * passes]
+        self.rows = PictureRows(groups, cache=2 * params.order.lanes * params.order.window, pairs=False)
+        self.order = LaneOrder(self.rows.units, params.order, params.seed, "visual_tokenizer")
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        """`pixels` uint8 [batch, size, size, 3]."""
+        units = self.order.step(step, self.rank, self.world)
+        pixels = [self._picture(unit.group, unit.unit, unit.position) for unit in units]
+        return {"pixels": torch.from_numpy(np.stack(pixels))}
+
+    def _picture(self, group: int, unit: int, position: int) -> np.ndarray:
+        picture, _ = self.rows.get(group, unit)
+        image = images.decode(picture.image)
+        view = views.draw(self.params.seed, picture.key, position, *image.size, images.mean_grey(image),
+                          self.params.views)
+        return views.apply(image, view, self.params.size.image_size)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The training of a tokenizer, as it travels to the workers."""
+
+    place: Path  # work folder
+    shards: Path  # holds the shards of every source
+    params: VisualTokenizerParams
+
+
+def run(job: Job) -> None:
+    """Train the tokenizer, or resume its training, in every worker. Worker 0 leaves the results in the work folder."""
+    first = distributed.rank() == 0
+    with work.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
+        if job.params.origin == "official":
+            _import(job, tracked)
+            return
+        task = VQKDTask(job.shards, job.params)
+        train(task, job.params.optim, job.params.loop, job.place, tracked)
+        if first:
+            measured = [row["values"] for row in read_curve(job.place / "curve.jsonl") if row["kind"] == "held-out"]
+            _finish(job, tokenizer_of(task.model), measured[-1], tracked)
+
+
+def inputs(shards_folder: Path, params: VisualTokenizerParams) -> list[Path]:
+    """The files that stand for all data of a run."""
+    given = [params.official_file] if params.origin == "official" else [params.teacher_file]
+    return [shards_folder / source / "index.json" for source in sorted(params.sources)] + [
+        Path(name) for name in given if name is not None and Path(name).is_file()]
+
+
+def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
+    """The model's configuration."""
+    return VQKDConfig(**asdict(params.size), decay=params.decay, delay=params.delay, teacher_dim=teacher_dim)
+
+
+def tokenizer_of(model: VQKD) -> VisualTokenizer:
+    """A trained model without what only training needs."""
+    tokenizer = VisualTokenizer(model.config)
+    kept = tokenizer.state_dict().keys()
+    tokenizer.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name in kept})
+    return tokenizer.eval()
+
+
+def evaluation_pictures(folder: Path, params: VisualTokenizerParams, splits: tuple[str, ...]) -> Iterator[Tensor]:
+    """Batches float [n, 3, size, size] of whole pictures: the first of each source and split."""
+    for split in splits:
+        for source in params.sources:
+            rows = islice(shards.read_rows(folder / source, split, ("image",)), params.evaluation_pictures)
+            while batch := list(islice(rows, EVALUATION_BATCH)):
+                pixels = [images.square(images.decode(row["image"]), params.size.image_size) for row in batch]
+                yield images.normalise(torch.from_numpy(np.stack(pixels)))
+
+
+def code_usage(tokenizer: VisualTokenizer, pictures: Iterator[Tensor]) -> dict[str, float]:
+    """How the codes are used on some pictures.
+
+    Returns:
+        `code_usage`: share of the codes that occur. `code_perplexity`: the number of codes that would be as
+        informative if all were equally frequent (the exponential of the entropy).
+    """
+    codes = tokenizer.config.codes
+    counts = sum(torch.bincount(tokenizer.ids(pixels).flatten(), minlength=codes).cpu() for pixels in pictures)
+    share = counts[counts > 0].double() / counts.sum()
+    return {"code_usage": (counts > 0).double().mean().item(),
+            "code_perplexity": torch.exp(-(share * share.log()).sum()).item()}
+
+
+def _import(job: Job, tracked: tracking.Run) -> None:
+    """Take over a released tokenizer. Its teacher was CLIP, and none is needed."""
+    tokenizer = read_official(job.params.official_file, config(job.params, Clip.dim))
+    usage = code_usage(tokenizer, evaluation_pictures(job.shards, job.params, ("val", "train")))
+    _finish(job, tokenizer, usage, tracked)
+
+
+def _finish(job: Job, tokenizer: VisualTokenizer, metrics: dict[str, float], tracked: tracking.Run) -> None:
+    """Write the tokenizer, the curve of its training and the metrics for publication."""
+    folder = work.finished(job.place)
+    io.save(tokenizer, folder / "model")
+    write_curve(folder / "curve.jsonl", read_curve(job.place / "curve.jsonl"))
+    files.write_json(folder / "metrics.json", metrics)
+    tracked.metrics(metrics)
+    for source in job.params.sources:
+        tracked.dataset(job.shards / source, source, "training")
+
+
+def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
+    if not first:
+        return nullcontext(tracking.Run(None))
+    return tracking.run("visual tokenizer", stage="visual_tokenizer", params=asdict(job.params), work=job.place)
+
+
+def _ratio(terms: Tensor) -> Ratio:
+    return Ratio(terms.sum(), torch.tensor(float(terms.numel()), device=terms.device))
+
+
+def _mean(parts: Iterator[Tensor]) -> float:
+    return torch.cat([part.flatten() for part in parts]).mean().item()

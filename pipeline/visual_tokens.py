@@ -1,0 +1,160 @@
+"""Visual tokens: for every picture of a source some fixed views, and the tokenizer's ids of each.
+
+One Parquet file per shard file, with the same name, rows and row groups. The loader replays the stored views, so the
+ids always belong to the pixels that the model sees.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from model import io
+from model.vqkd import VisualTokenizer
+from pipeline import files, images, schema, shards, views
+from pipeline.errors import UserError
+from pipeline.views import View, ViewParams
+
+
+@dataclass(frozen=True)
+class StreamViewsParams:
+    """The views of a stream of pretraining."""
+
+    sources: list[str]
+    views: int  # per picture
+    draw: ViewParams
+
+
+@dataclass(frozen=True)
+class VisualTokensParams:
+    """Block `<scale>.visual_tokens`."""
+
+    seed: int
+    images: StreamViewsParams
+    pairs: StreamViewsParams
+    batch: int  # views that the tokenizer sees at a time
+    threads: int
+
+    def of(self, source: str) -> StreamViewsParams:
+        """What is drawn for a source.
+
+        Raises:
+            UserError: the source is in neither stream.
+        """
+        for stream in (self.images, self.pairs):
+            if source in stream.sources:
+                return stream
+        raise UserError(f"params.yaml: visual_tokens: {source} is neither in images.sources nor in pairs.sources")
+
+
+class Tokens:
+    """Draws views and computes ids for the rows of one source."""
+
+    def __init__(self, tokenizer: VisualTokenizer, seed: int, params: StreamViewsParams, batch: int):
+        self.tokenizer, self.seed, self.params, self.batch = tokenizer, seed, params, batch
+        self.device = next(tokenizer.parameters()).device
+        self.schema = schema.visual_tokens(params.views, tokenizer.config.grid**2)
+
+    def table(self, keys: Sequence[str], pictures: Sequence[bytes]) -> pa.Table:
+        """The rows of one row group, in `schema.visual_tokens`."""
+        rows: list[dict[str, Any]] = []
+        pixels: list[np.ndarray] = []
+        for key, data in zip(keys, pictures, strict=True):
+            image = images.decode(data)
+            drawn = self.draw(key, image.size, images.mean_grey(image))
+            rows.append({"key": key, **views.columns(drawn)})
+            pixels += [views.apply(image, view, self.tokenizer.config.image_size) for view in drawn]
+        ids = self.ids(pixels).reshape(len(rows), -1)
+        for row, tokens in zip(rows, ids, strict=True):
+            row["tokens"] = tokens
+        return pa.Table.from_pylist(rows, self.schema)
+
+    def draw(self, key: str, size: tuple[int, int], mean_grey: float) -> list[View]:
+        """The views of a picture of `size` (width, height) pixels."""
+        return [views.draw(self.seed, key, index, *size, mean_grey, self.params.draw)
+                for index in range(self.params.views)]
+
+    def ids(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Ids uint16 [n, patches] of n views, uint8 [size, size, 3] each."""
+        parts = [self._ids(np.stack(pixels[start:start + self.batch])) for start in range(0, len(pixels), self.batch)]
+        return np.concatenate(parts)
+
+    def _ids(self, pixels: np.ndarray) -> np.ndarray:
+        """Of one batch, filled up to its full size: the shape of a matrix product can change its last bits, and with
+        them the nearest code, so every picture is computed in a batch of the same shape."""
+        filled = np.concatenate([pixels, np.repeat(pixels[:1], self.batch - len(pixels), axis=0)])
+        ids = self.tokenizer.ids(images.normalise(torch.from_numpy(filled).to(self.device)))
+        return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
+
+
+def tokenize(pictures: Path, tokenizer: Path, out: Path, source: str, params: VisualTokensParams) -> dict[str, float]:
+    """Tokenise every split of a folder of image shards.
+
+    Args:
+        pictures: image shards. tokenizer: model folder. out: replaced.
+
+    Returns:
+        Metrics: the number of pictures and views, and the share of the codes in use.
+    """
+    torch.set_num_threads(params.threads)
+    model = load_tokenizer(tokenizer)
+    stream = params.of(source)
+    tokens = Tokens(model, params.seed, stream, params.batch)
+    splits = files.read_json(pictures / "index.json")["splits"]
+    files.fresh_directory(out)
+    counts = np.zeros(model.config.codes, np.int64)
+    entries = {}
+    for split in splits:
+        for path in dict.fromkeys(group.file for group in shards.row_groups(pictures, split)):
+            counts += _write(path, out / path.name, tokens)
+        entries[split] = [{**entry, "sha256": files.sha256(out / entry["name"])} for entry in splits[split]["files"]]
+    shards.write_index(out, entries, **_facts(model, tokenizer, stream, params.seed))
+    rows = sum(described["rows"] for described in splits.values())
+    return {"pictures": rows, "views": rows * stream.views, "code_usage": float((counts > 0).mean())}
+
+
+def load_tokenizer(folder: Path) -> VisualTokenizer:
+    """The tokenizer, on the GPU where there is one.
+
+    Raises:
+        UserError: there is none, or it has more codes than the stored type can tell apart.
+    """
+    try:
+        model = io.load(folder)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no visual tokenizer; run the stage visual_tokenizer") from None
+    if model.config.codes > np.iinfo(np.uint16).max + 1:
+        raise UserError(f"{folder}: {model.config.codes} codes do not fit into 16 bits")
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _write(shard: Path, path: Path, tokens: Tokens) -> np.ndarray:
+    """Write the tokens of one shard file; returns how often each code occurs."""
+    counts = np.zeros(tokens.tokenizer.config.codes, np.int64)
+    with files.replacing(path) as temporary, pq.ParquetWriter(temporary, tokens.schema, compression="zstd") as writer:
+        for table in _groups(shard, tokens):
+            writer.write_table(table, row_group_size=len(table))
+            ids = table["tokens"].combine_chunks().flatten().to_numpy()
+            counts += np.bincount(ids, minlength=len(counts))
+    return counts
+
+
+def _groups(shard: Path, tokens: Tokens) -> Iterator[pa.Table]:
+    with pq.ParquetFile(shard) as file:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, columns=["key", "image"])
+            yield tokens.table(table["key"].to_pylist(), table["image"].to_pylist())
+
+
+def _facts(model: VisualTokenizer, tokenizer: Path, stream: StreamViewsParams, seed: int) -> dict[str, Any]:
+    """What a reader of the tokens has to know of how they were made."""
+    size = model.config
+    return {"codes": size.codes, "patches": size.grid**2, "image_size": size.image_size, "patch_size": size.patch_size,
+            "views": stream.views, "draw": {"seed": seed, **asdict(stream.draw)},
+            "interpolation": images.INTERPOLATION.name.lower(),
+            "tokenizer_sha256": files.sha256(tokenizer / "model.safetensors")}

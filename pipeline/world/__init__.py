@@ -1,0 +1,1 @@
+"""The small closed world: scenes, their pictures and words, written as each source's official files."""

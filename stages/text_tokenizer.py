@@ -1,0 +1,25 @@
+"""Train the SentencePiece model on shards: `python -m stages.text_tokenizer`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline import files, params, tracking
+from pipeline.stage import entry
+from pipeline.text_training import TextTokenizerParams, train_tokenizer
+
+
+def main() -> None:
+    settings = params.load(TextTokenizerParams, "text_tokenizer")
+    data = Path("data", params.scale())
+    out = data / "text_tokenizer"
+    shards = [data / "shards" / source for source in settings.sources]
+    with tracking.run("text tokenizer", stage="text_tokenizer", params=asdict(settings)) as run:
+        facts = train_tokenizer(shards, out / "spm.model", settings, f"{params.scale()}.text_tokenizer")
+        files.write_json(out / "metrics.json", facts)
+        run.metrics(facts)
+        for folder in shards:
+            run.dataset(folder, folder.name, "training")
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,22 @@
+"""Pack the documents of a text source into token sequences: `python -m stages.text_tokens SOURCE`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline import packing, params, tracking
+from pipeline.stage import entry
+from pipeline.text import TextTokenizer
+
+
+def main(source: str) -> None:
+    settings = params.load(packing.TextTokensParams, "text_tokens")
+    data = Path("data", params.scale())
+    documents, folder = data / "shards" / source, data / "text_tokens" / source
+    tokenizer = TextTokenizer.load(data / "text_tokenizer" / "spm.model")
+    with tracking.run(f"text tokens {source}", stage="text_tokens", params=asdict(settings)) as run:
+        run.dataset(documents, source, "training")
+        run.metrics(packing.tokenize(documents, tokenizer, folder, settings))
+
+
+if __name__ == "__main__":
+    entry(main)

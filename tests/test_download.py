@@ -1,0 +1,78 @@
+"""The download stage: local folders, what is refused, and the generated world through all its sources."""
+
+import json
+
+import pytest
+
+from pipeline import download, origins, params, sharding, shards
+from pipeline.errors import UserError
+from pipeline.origins import DownloadParams, FetchParams, UrlListParams
+from pipeline.world.params import WorldParams
+
+FETCH = FetchParams(concurrency=8, timeout=5.0, retries=0, rows_per_file=100)
+
+
+def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeypatch):
+    theirs, out = tmp_path / "theirs", tmp_path / "raw"
+    theirs.mkdir()
+    (theirs / "books_large_p1.txt").write_text("one .\n")
+    (theirs / "books_large_p2.txt").write_text("two words .\n")
+    monkeypatch.chdir(tmp_path)
+    settings = DownloadParams("local", "theirs")
+    assert download.download("bookcorpus", out, settings, None, "small.download.bookcorpus") == {"files": 2}
+    assert json.loads((out / "manifest.json").read_text()) == {"books_large_p1.txt": 6, "books_large_p2.txt": 12}
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]
+    assert origins.readable(out, settings).resolve() == theirs
+    assert origins.readable(out, DownloadParams("world", None)) == out
+
+
+@pytest.mark.parametrize("settings, message", [
+    (DownloadParams("upstream", None), "coco.origin: upstream is not available"),
+    (DownloadParams("local", None), "coco.path: local needs"),
+    (DownloadParams("local", "nowhere"), "coco.path: no folder .*nowhere"),
+    (DownloadParams("local", "empty"), "coco.path: no train2014.zip in .*empty")])
+def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch, settings, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=rf"^params.yaml: small.download.{message}[^\n]*$"):
+        download.download("coco", tmp_path / "raw", settings, None, "small.download.coco")
+
+
+def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    theirs, out = tmp_path / "theirs", tmp_path / "raw"
+    theirs.mkdir()
+    (theirs / "GCC-training.tsv").write_text("a kite\tnot a url\nno tab\n")
+    (theirs / "GCC-1.1.0-Validation.tsv").write_text("a pond\thttp://\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    settings = UrlListParams("local", str(theirs), FETCH)
+    counts = download.download("cc3m", out, settings, None, "small.download.cc3m")
+    assert counts == {"bad url": 2, "no url": 1}
+    assert sorted(path.name for path in out.iterdir()) == ["fetched", "manifest.json"]
+    written = sorted((out / "fetched").iterdir())
+    inodes = [path.stat().st_ino for path in written]
+    assert download.download("cc3m", out, settings, None, "small.download.cc3m") == counts
+    assert [path.stat().st_ino for path in written] == inodes  # linked again, not fetched again
+    assert origins.readable(out, settings) == out
+
+
+def test_params_classes_differ_by_kind_of_source():
+    assert origins.params_class("sbu") is UrlListParams and origins.params_class("vg") is DownloadParams
+    assert sharding.params_class("vg") is sharding.ImageShardParams
+    assert sharding.params_class("wikipedia") is sharding.ShardParams
+    with pytest.raises(UserError, match="origin"):
+        params.convert(DownloadParams, {"origin": "moon", "path": None}, "small.download.vg")
+
+
+def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
+    world = WorldParams(seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}})
+    settings = UrlListParams("world", None, FETCH)
+    shard_params = sharding.ImageShardParams(rows_per_group=16, groups_per_file=2, holdout=0.0, max_side=0)
+    for name in ("one", "two"):
+        counts = download.download("cc3m", tmp_path / name / "raw", settings, world, "small.download.cc3m")
+        sharding.shard("cc3m", tmp_path / name / "raw", tmp_path / name / "out", shard_params)
+    one, two = (sorted(path for path in (tmp_path / name).rglob("*") if path.is_file()) for name in ("one", "two"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    assert sum(counts.values()) == 72 and counts["ok"] > 50 and {"http 404", "not an image", "empty"} <= counts.keys()
+    rows = [row for split in ("train", "val") for row in shards.read_rows(tmp_path / "one" / "out", split)]
+    assert counts["ok"] - 1 == len(rows) and all(max(row["width"], row["height"]) == 48 for row in rows)

@@ -1,0 +1,191 @@
+"""Shards of readers' records: what is checked, what is rejected, and that nothing but the content decides the bytes."""
+
+import io
+import json
+import random
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import pictures, shards, shuffle
+from pipeline.errors import UserError
+from pipeline.sharding import ImageShardParams, ShardParams, shard
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+IMAGES = ImageShardParams(rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0)
+
+
+def encoded(width: int = 12, height: int = 8, kind: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.radial_gradient("L").resize((width, height)).convert("RGB")
+    image.convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The start of a PNG that claims a size."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IDAT"
+
+
+def flickr(folder: Path, images: dict[str, bytes], splits: dict[str, str], captions: list[str]) -> Path:
+    (folder / "flickr30k-images").mkdir(parents=True)
+    for name, data in images.items():
+        (folder / "flickr30k-images" / name).write_bytes(data)
+    entries = [{"filename": name, "split": split, "sentences": [{"raw": text} for text in captions]}
+               for name, split in splits.items()]
+    (folder / "dataset_flickr30k.json").write_text(json.dumps({"images": entries, "dataset": "flickr30k"}))
+    return folder
+
+
+def synsets(path: Path, count: int) -> Path:
+    """An ImageNet-22K tar with `count` pictures in each of two classes."""
+    path.mkdir(parents=True)
+    with tarfile.open(path / "fall11_whole.tar", "w") as outer:
+        for wnid in ("n01", "n02"):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w") as inner:
+                for number in range(count):
+                    add(inner, f"{wnid}_{number}.JPEG", encoded())
+            add(outer, f"{wnid}.tar", buffer.getvalue())
+    return path
+
+
+def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    archive.addfile(info, io.BytesIO(data))
+
+
+def test_good_pictures_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path):
+    good = encoded()
+    images = {"1.jpg": good, "2.jpg": good[:len(good) // 2], "3.jpg": b"<html>", "4.jpg": b"", "5.jpg": encoded(20, 30)}
+    splits = dict.fromkeys([*images, "6.jpg"], "train") | {"5.jpg": "test"}
+    raw = flickr(tmp_path / "raw", images, splits, [" Two  words ", ""])
+    counts = shard("flickr30k", raw, tmp_path / "out", IMAGES)
+    rows = list(shards.read_rows(tmp_path / "out", "train"))
+    assert rows == [{"key": "1", "image": good, "width": 12, "height": 8, "label": -1, "captions": ["Two words"]}]
+    assert [row["key"] for row in shards.read_rows(tmp_path / "out", "test")] == ["5"]
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert set(index["splits"]) == {"train", "test"} and index["kind"] == "image"
+    assert index["rejected"] == {"damaged picture": 1, "not an image": 1, "empty picture": 1, "missing picture": 1,
+                                 "empty caption": 5}
+    assert counts == {"train": 1, "test": 1, "rejected": 9}
+    rejected = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert {"key": "6", "reason": "missing picture"} in rejected
+    assert rejected == sorted(rejected, key=lambda row: row["key"])
+
+
+def test_row_groups_order_and_holdout(tmp_path):
+    params = ImageShardParams(rows_per_group=10, groups_per_file=3, holdout=0.2, max_side=0)
+    counts = shard("imagenet22k", synsets(tmp_path / "raw", 60), tmp_path / "out", params)
+    assert counts["train"] + counts["val"] == 120 and 10 <= counts["val"] <= 40 and counts["rejected"] == 0
+    rows = list(shards.read_rows(tmp_path / "out", "train"))
+    assert {row["key"].split("_")[0]: row["label"] for row in rows} == {"n01": 0, "n02": 1}
+    assert 0.25 < sum(row["label"] for row in rows[:30]) / 30 < 0.75  # classes are mixed
+    groups = shards.row_groups(tmp_path / "out", "train")
+    assert [group.rows for group in groups][:-1] == [10] * (len(groups) - 1)
+    assert [group.group for group in groups][:4] == [0, 1, 2, 0]
+
+
+def test_bytes_are_the_same_in_another_folder_and_with_little_memory(tmp_path, monkeypatch):
+    for name in ("one", "another"):
+        shard("imagenet22k", synsets(tmp_path / name / "raw", 20), tmp_path / name / "out", IMAGES)
+        monkeypatch.setattr(shuffle.shuffled, "__defaults__", (3000,))  # the second time rows are spilled to disk
+    one, another = (sorted((tmp_path / name / "out").iterdir()) for name in ("one", "another"))
+    assert [path.name for path in one] == [path.name for path in another]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, another, strict=True))
+
+
+def test_text_shards(tmp_path):
+    (tmp_path / "books_large_p1.txt").write_text("".join(f"sentence {number} .\n" for number in range(200)))
+    (tmp_path / "books_large_p2.txt").write_text("the end .\n")
+    shard("bookcorpus", tmp_path, tmp_path / "out", ShardParams(2, 2, 0.0))
+    rows = {row["key"]: row["sentences"] for row in shards.read_rows(tmp_path / "out", "train")}
+    assert len(rows) == 5 and rows["books_large_p2_0000000"] == ["the end ."]
+    assert rows["books_large_p1_0000001"] == [f"sentence {number} ." for number in range(64, 128)]
+
+
+def test_a_source_without_usable_records_or_files_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no usable record of flickr30k"):
+        raw = flickr(tmp_path / "raw", {"1.jpg": b"x"}, {"1.jpg": "train"}, ["c"])
+        shard("flickr30k", raw, tmp_path / "out", IMAGES)
+    with pytest.raises(UserError, match="run the download stage"):
+        shard("imagenet22k", tmp_path, tmp_path / "out", IMAGES)
+    (tmp_path / "fall11_whole.tar").write_bytes(b"x" * 5000)
+    with pytest.raises(UserError, match="damaged official file"):
+        shard("imagenet22k", tmp_path, tmp_path / "out", IMAGES)
+
+
+def test_equal_keys_stay_once(tmp_path):
+    path = synsets(tmp_path / "raw", 3) / "fall11_whole.tar"
+    with tarfile.open(path, "a") as outer:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as inner:
+            add(inner, "n01_1.JPEG", encoded(30, 30))
+        add(outer, "n03.tar", buffer.getvalue())
+    assert shard("imagenet22k", tmp_path / "raw", tmp_path / "out", IMAGES) == {"train": 6, "rejected": 1}
+    assert all(row["width"] == 12 for row in shards.read_rows(tmp_path / "out", "train"))
+
+
+def test_the_order_is_a_function_of_the_keys(tmp_path):
+    rows = [(split, {"key": f"{split}{number}", "n": number}) for split in ("a", "b") for number in range(300)]
+    orders = []
+    for memory in (1 << 30, 500):
+        random.Random(memory).shuffle(rows)
+        splits = shuffle.shuffled(rows, tmp_path, memory)
+        orders.append([(split, row["key"]) for split, group in splits for row in group])
+    assert orders[0] == orders[1] and sorted(orders[0]) == sorted((s, r["key"]) for s, r in rows)
+    assert orders[0] != sorted(orders[0]) and not list(tmp_path.iterdir())
+
+
+def test_pictures_come_back_unchanged_unless_they_must_change():
+    jpeg, png = encoded(), encoded(kind="PNG", mode="L")
+    assert pictures.check(jpeg, 0) == (jpeg, 12, 8) and pictures.check(png, 12) == (png, 12, 8)
+    reduced, width, height = pictures.check(encoded(40, 20), 10)
+    assert (width, height) == (10, 5) and Image.open(io.BytesIO(reduced)).size == (10, 5)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned, width, height = pictures.check(encoded(exif=exif), 0)
+    assert (width, height) == (8, 12) and not Image.open(io.BytesIO(turned)).getexif()
+    for data in (encoded(mode="CMYK"), encoded(kind="GIF"), encoded(kind="PNG", mode="P"), encoded(kind="BMP")):
+        image = Image.open(io.BytesIO(pictures.check(data, 0)[0]))
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (12, 8))
+
+
+@pytest.mark.parametrize("data, reason", [
+    (b"", "empty picture"), (b"<html>", "not an image"), (encoded(80, 80)[:-300], "damaged picture: OSError"),
+    (png_header(20_000, 20_000), "too many pixels"), (png_header(9500, 9500), "too many pixels")])
+def test_unusable_pictures(data, reason):
+    with pytest.raises(pictures.BadPicture, match=f"^({reason})"):
+        pictures.check(data, 0)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="no real slices here")
+class TestRealSlices:
+    def test_flickr30k(self, tmp_path):
+        counts = shard("flickr30k", REAL / "flickr30k", tmp_path / "out", ImageShardParams(16, 4, 0.0, 256))
+        assert counts == {"train": 80, "val": 20, "test": 20, "rejected": 0}
+        row = next(shards.read_rows(tmp_path / "out", "train"))
+        assert max(row["width"], row["height"]) <= 256 and len(row["captions"]) == 5
+
+    def test_odd_pictures_are_kept_or_rejected_but_never_crash(self):
+        kept, reasons = [], {}
+        for path in sorted((REAL / "odd_images").iterdir()):
+            try:
+                image = Image.open(io.BytesIO(pictures.check(path.read_bytes(), 0)[0]))
+                kept.append(path.name)
+                assert image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L")
+            except pictures.BadPicture as error:
+                reasons[path.name] = str(error).partition(":")[0]
+        assert {"transparent.png", "hopper_orientation_6.jpg", "hopper_bad_exif.jpg", "pil123p.png"} <= set(kept)
+        assert reasons["16bit.cropped.tif"] == "more than 8 bits per channel"
+        assert reasons["decompression_bomb.gif"] == "too many pixels"
+        assert reasons["truncated_image.png"] == "damaged picture"
+        assert reasons["manifest.json"] == "not an image"

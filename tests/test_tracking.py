@@ -1,0 +1,133 @@
+"""Runs in MLflow: what they say, how they end, and that they cost a stage nothing."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from pipeline import files, tracking
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGE = """
+import os, signal, sys
+from pathlib import Path
+from pipeline import tracking
+with tracking.run("pretrain", stage="pretrain", params={"seed": 1}, work=Path("work")) as run:
+    Path("note.txt").write_text("x")
+    run.artifact(Path("note.txt"))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database for all tests: MLflow takes seconds to make it."""
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture
+def project(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that tracks into itself, as working directory."""
+    monkeypatch.chdir(shared)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in ("DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    Path("params.yaml").write_text("scale: small\n")
+    return shared
+
+
+def finished(project: Path, name: str) -> Any:
+    """The run of this name, once it is over."""
+    tracking_client = pytest.importorskip("mlflow.tracking")
+    for _ in range(300):
+        with FileLock(project / ".work" / "tracking.lock"):  # the first to look makes the database
+            client = tracking_client.MlflowClient(f"sqlite:///{project}/mlflow.db")
+            experiment = client.get_experiment_by_name("vl-beit-small")
+        found = client.search_runs([experiment.experiment_id]) if experiment else []
+        over = [run for run in found if run.info.run_name == name and run.info.status != "RUNNING"]
+        if over:
+            return over[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no finished run {name}")
+
+
+def test_a_run_tells_what_a_stage_did_and_resumes(project: Path) -> None:
+    files.write_json(Path("shards/index.json"), {"splits": {"train": {"rows": 7}}})
+    killed = subprocess.run([sys.executable, "-c", STAGE])
+    assert killed.returncode == -signal.SIGKILL
+    first = finished(project, "pretrain")
+    assert first.info.status == "KILLED" and first.data.params == {"seed": "1"}
+
+    with tracking.run("pretrain", stage="pretrain", params={"seed": 1}, work=Path("work")) as run:
+        run.dataset(Path("shards"), "coco", "training")
+        for step in range(4, 1304):
+            run.metrics({"loss": 1 / step}, step)
+        run.note("**Table**")
+    with pytest.raises(ValueError), tracking.run("finetune x", stage="finetune", task="retrieval", variant="main",
+                                                 table="table 2", params={"a": {"b": [1, 2]}}):
+        raise ValueError
+
+    resumed, failed = finished(project, "pretrain"), finished(project, "finetune x")
+    assert resumed.info.run_id == first.info.run_id and resumed.info.status == "FINISHED"
+    assert resumed.data.metrics == {"loss": 1 / 1303}
+    data = resumed.inputs.dataset_inputs[0].dataset
+    assert (data.name, data.profile, data.source) == ("coco", '{"train rows": 7}', '{"uri": "shards"}')
+    assert failed.info.status == "FAILED" and failed.data.params == {"a.b": "[1, 2]"}
+    tags = {"stage": "finetune", "dvc.stage": "finetune", "task": "retrieval", "variant": "main", "table": "table 2",
+            "scale": "small"}
+    assert tags.items() <= failed.data.tags.items() and "git.commit" in failed.data.tags
+    assert list(Path("mlruns").rglob("note.txt"))
+
+
+def test_models_are_registered_and_answer(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    import pandas as pd
+
+    from model import io
+    from model.config import BackboneConfig
+    from model.objectives import MaskedModeling, MaskedModelingConfig
+    from pipeline import serving
+
+    backbone = BackboneConfig(image_size=16, patch_size=8, depth=1, width=8, heads=2, ffn_width=16, vocab_size=40,
+                              text_length=8, experts="mome", drop_path=0.0)
+    io.save(MaskedModeling(MaskedModelingConfig(backbone, codes=4)), Path("model"))
+    with tracking.run("served", stage="pretrain", params={}) as run:
+        run.model(Path("model"), "vl-beit-pretrained")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+    served = mlflow.pyfunc.load_model("models:/vl-beit-pretrained@current")
+    answers = served.predict(pd.concat([serving.example()] * 2))
+    assert list(answers.columns) == ["image_embedding"] and len(answers["image_embedding"][0]) == 8
+    assert served.metadata.signature.inputs.input_names() == ["image", "text"]
+
+
+def test_a_short_stage_does_not_wait_for_mlflow(project: Path) -> None:
+    pytest.importorskip("mlflow")
+    start = time.perf_counter()
+    with tracking.run("shard", stage="shard", params={}) as run:
+        run.metrics({"rows": 1.0})
+    assert time.perf_counter() - start < 1.0
+    assert finished(project, "shard").data.metrics == {"rows": 1.0}
+
+
+def test_without_mlflow_nothing_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tracking, "installed", lambda: False)
+    with tracking.run("shard", stage="shard", params={}) as run:
+        run.metrics({"rows": 1.0})
+        run.artifact(Path("absent"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_server_does_not_stop_the_stage(project: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    with tracking.run("shard", stage="shard", params={}) as run:
+        run.artifact(Path("params.yaml"))
+        run.metrics({"rows": 1.0})
+    assert capfd.readouterr().err.startswith("tracking: stopped: ")

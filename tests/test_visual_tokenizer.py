@@ -1,0 +1,147 @@
+"""VQ-KD trains in the shared loop, is published, and released files can be imported instead."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model import io
+from model.vqkd import VQKD
+from pipeline import files, tracking, visual_tokenizer
+from pipeline.errors import UserError
+from pipeline.optim import OptimParams, parameter_groups
+from pipeline.sampling import OrderParams
+from pipeline.teaching import teacher
+from pipeline.training import LoopParams
+from pipeline.views import ViewParams
+from pipeline.visual_tokenizer import Job, SizeParams, VisualTokenizerParams, VQKDTask, WeightParams, config
+from tests import toy_pictures
+
+PARAMS = VisualTokenizerParams(
+    origin="train", official_file=None, seed=1, decay=0.9, delay=3, teacher="hog", teacher_file=None,
+    size=SizeParams(image_size=16, patch_size=4, depth=1, decoder_depth=1, width=16, heads=2, codes=12, code_dim=4),
+    sources={"coco": 1}, order=OrderParams(lanes=2, window=1, batch=8), views=ViewParams(0.5, 1.0, 0.0, 0.1),
+    weights=WeightParams(cosine=1.0, commitment=1.0),
+    optim=OptimParams(steps=12, lr=0.005, floor_lr=0.0, warmup_steps=2, schedule="cosine", weight_decay=1e-4,
+                      betas=[0.9, 0.99], eps=1e-8, clip=0.0, head_lr=1.0),
+    loop=LoopParams(precision="fp32", loader_workers=0, log_every=4, evaluate_every=12, checkpoint_every=4, patience=2),
+    evaluation_pictures=6, num_workers=0, threads=1,
+)
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch) -> Job:
+    monkeypatch.setattr(tracking, "installed", lambda: False)
+    torch.set_num_threads(1)
+    toy_pictures.write(tmp_path / "shards" / "coco", {"train": 24, "val": 6})
+    (tmp_path / "work").mkdir()
+    return Job(tmp_path / "work", tmp_path / "shards", PARAMS)
+
+
+def result(job: Job) -> Path:
+    visual_tokenizer.run(job)
+    return job.place / "finished"
+
+
+def test_training_leaves_a_tokenizer_its_curve_and_metrics(job):
+    out = result(job)
+    tokenizer = io.load(out / "model")
+    assert type(tokenizer).__name__ == "VisualTokenizer" and tokenizer.quantize.embedding.initted == 1
+    assert not [name for name in tokenizer.state_dict() if name.startswith("decode")]
+    metrics = files.read_json(out / "metrics.json")
+    assert set(metrics) == {"teacher_cosine", "code_usage", "code_perplexity"}
+    assert 0 < metrics["code_usage"] <= 1 <= metrics["code_perplexity"] <= 12 and metrics["teacher_cosine"] > 0.5
+    assert len((out / "curve.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_resumed_training_ends_with_the_same_bytes(job, tmp_path):
+    whole = result(job)
+    (tmp_path / "other").mkdir()
+    other = Job(tmp_path / "other", job.shards, job.params)
+    (other.place / "checkpoint-00000008.pt").write_bytes((job.place / "checkpoint-00000008.pt").read_bytes())
+    (other.place / "curve.jsonl").write_bytes((job.place / "curve.jsonl").read_bytes())
+    again = result(other)
+    for name in ("model/model.safetensors", "curve.jsonl", "metrics.json"):
+        assert (again / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_losses_are_cosine_distance_and_commitment(job):
+    task = VQKDTask(job.shards, job.params)
+    task.model.eval()
+    batch = task.batches[0]
+    losses = task.loss(task.model, batch)
+    pixels = batch["pixels"].permute(0, 3, 1, 2) / 127.5 - 1
+    decoded = task.model(pixels)
+    cosine = F.cosine_similarity(decoded.features, task.teacher(pixels), dim=-1)
+    assert batch["pixels"].shape == (8, 16, 16, 3) and batch["pixels"].dtype == torch.uint8
+    assert torch.allclose(losses["cosine"].total / losses["cosine"].count, (1 - cosine).mean(), atol=1e-6)
+    commitment = F.mse_loss(decoded.inputs, decoded.codes)
+    assert torch.allclose(losses["commitment"].total / losses["commitment"].count, commitment, atol=1e-6)
+
+
+def test_weight_decay_spares_cls_positions_and_vectors(job):
+    model = VQKD(config(PARAMS, 7))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    spared = {names[id(p)] for group in parameter_groups(model, PARAMS.optim) if group["weight_decay"] == 0
+              for p in group["params"]}
+    some = {"encoder.cls_token", "decoder.pos_embed", "encoder.fc_norm.weight", "encoder.blocks.0.attn.q_bias"}
+    assert some <= spared
+    assert not any(name.endswith(("qkv.weight", "fc1.weight", "layer.0.weight")) for name in spared)
+    assert not any("quantize" in name for name in names.values())
+
+
+def official(path: Path, **changes: torch.Tensor) -> VQKD:
+    """Write a file as BEiTv2's training code saves it."""
+    torch.manual_seed(5)
+    model = VQKD(config(PARAMS, 512))
+    model.quantize.embedding.weight.copy_(F.normalize(torch.randn(12, 4), dim=-1))
+    model.quantize.embedding.initted.fill_(1)
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("waited")}
+    extra = {"quantize.cluster_size": torch.ones(12), "quantize.embedding.cluster_size": torch.ones(12),
+             "quantize.embedding.embed_avg": torch.ones(12, 4), "teacher_model.x": torch.ones(1),
+             "scaling_layer.shift": torch.ones(1)}
+    torch.save({"model": {**state, **extra, **changes}, "args": argparse.Namespace(lr=1.0), "epoch": 99}, path)
+    return model.eval()
+
+
+def test_a_released_file_is_imported(job, tmp_path):
+    model = official(tmp_path / "official.pth")
+    imported = replace(job, params=replace(PARAMS, origin="official", official_file=str(tmp_path / "official.pth")))
+    out = result(imported)
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(io.load(out / "model").ids(pixels), model.ids(pixels))
+    assert set(files.read_json(out / "metrics.json")) == {"code_usage", "code_perplexity"}
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"quantize.embedding.initted": torch.zeros(1)}, "never started"),
+    ({"encoder.cls_token": torch.zeros(1, 1, 8)}, "encoder.cls_token has shape"),
+    ({}, "no such file"),
+])
+def test_files_that_cannot_be_imported_are_refused_in_one_line(job, tmp_path, changes, message):
+    path = tmp_path / "official.pth"
+    if changes:
+        official(path, **changes)
+    with pytest.raises(UserError, match=message) as caught:
+        visual_tokenizer.run(replace(job, params=replace(PARAMS, origin="official", official_file=str(path))))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_another_kind_are_refused_in_one_line(job, tmp_path):
+    path = tmp_path / "official.pth"
+    other = replace(job, params=replace(PARAMS, origin="official", official_file=str(path)))
+    for content, message in ((b"nothing", "not a checkpoint"), (None, "are missing")):
+        torch.save({"model": {"a": torch.ones(1)}}, path) if content is None else path.write_bytes(content)
+        with pytest.raises(UserError, match=message) as caught:
+            visual_tokenizer.run(other)
+        assert "\n" not in str(caught.value)
+
+
+def test_clip_without_its_weights_or_sizes_is_refused():
+    with pytest.raises(UserError, match="teacher_file: nowhere.safetensors: no such file"):
+        teacher("clip", "nowhere.safetensors", 224, 16)
+    with pytest.raises(UserError, match="choose hog"):
+        teacher("clip", None, 48, 8)

@@ -1,0 +1,78 @@
+"""A project folder with tiny settings, and its stages run in this process in dvc.yaml's order."""
+
+from importlib import import_module
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("cc3m", "sbu", "coco", "vg", "imagenet22k", "wikipedia", "bookcorpus", "flickr30k")
+
+SIZES = {
+    "cc3m": {"train": 60, "val": 4}, "sbu": {"train": 50},
+    "coco": {"train": 24, "restval": 12, "val": 12, "test": 4}, "vg": {"train": 32},
+    "imagenet22k": {"classes": 12, "largest": 6}, "wikipedia": {"pages": 40}, "bookcorpus": {"lines": 900},
+    "flickr30k": {"train": 36, "val": 8, "test": 10, "unsplit": 2},
+}
+
+
+def settings():
+    """params.yaml's small block, much smaller; one pass through every component."""
+    tree = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    small = tree["small"]
+    small["world"] |= {"image_size": 40, "sizes": SIZES}
+    for block in small["shard"].values():
+        block |= {"rows_per_group": 8, "holdout": 0.15}
+    for source in ("cc3m", "coco", "flickr30k"):
+        small["shard"][source]["holdout"] = 0.0
+    small["text_tokenizer"]["vocab_size"] = 600
+    small["text_tokens"] |= {"rows_per_group": 8}
+    tokenizer = small["visual_tokenizer"]
+    tokenizer["size"] |= {"image_size": 24, "depth": 1, "width": 16, "codes": 16, "code_dim": 8}
+    tokenizer |= {"delay": 2, "evaluation_pictures": 8, "threads": 1}
+    tokenizer["order"] |= {"lanes": 2, "window": 2, "batch": 8}
+    tokenizer["optim"] |= {"steps": 6, "warmup_steps": 1}
+    small["visual_tokens"] |= {"threads": 1}
+    common = small["pretrain"]["common"]
+    common["size"] |= {"image_size": 24, "depth": 2, "width": 16, "heads": 2, "ffn_width": 32, "drop_path": 0.1}
+    for stream in common["streams"].values():
+        stream["order"] |= {"lanes": 2, "window": 2, "batch": 4}
+    common["masks"] |= {"patches": 4, "min_block": 1}
+    common["loop"] |= {"log_every": 2, "evaluate_every": 4, "checkpoint_every": 2}
+    common["held_out"] |= {"units": 6, "batch": 4}
+    common["launch"] |= {"num_workers": 0, "threads": 1}
+    small["pretrain"]["variants"]["main"] |= {"steps": 4, "warmup_steps": 1}
+    tune = small["finetune"]["flickr30k"]
+    tune |= {"steps": 4, "warmup_steps": 1, "threads": 1}
+    tune["pairs"] |= {"image_size": 32}
+    tune["pairs"]["rand_augment"] |= {"ops": 2}
+    tune["pairs"]["order"] |= {"lanes": 2, "window": 2, "batch": 4}
+    tune["loop"] |= {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
+    small["evaluate"]["flickr30k"] |= {"rerank_k": 3, "threads": 1}
+    return tree
+
+
+def write(folder, tree):
+    """A project folder: params.yaml alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "params.yaml", "w", encoding="utf-8") as file:
+        YAML().dump(tree, file)
+
+
+def stages():
+    """All stages of dvc.yaml with their items, in an order that respects dependencies."""
+    yield from (("download", source) for source in SOURCES)
+    yield from (("shard", source) for source in SOURCES)
+    yield ("text_tokenizer",)
+    yield from (("text_tokens", source) for source in ("wikipedia", "bookcorpus"))
+    yield ("visual_tokenizer",)
+    yield from (("visual_tokens", source) for source in ("imagenet22k", "cc3m", "sbu", "coco", "vg"))
+    yield from (("pretrain", variant) for variant in ("main", "none"))
+    for name in ("finetune", "evaluate"):
+        yield from ((name, item) for item in ("flickr30k", "flickr30k-none"))
+    yield ("table",)
+
+
+def run(name, *words):
+    """One stage in the current folder."""
+    import_module(f"stages.{name}").main(*words)
