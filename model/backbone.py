@@ -11,6 +11,7 @@ patch is replaced before its position is added, and [I_CLS] is never masked.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,10 @@ class VLBeit(nn.Module):
 
     def init_weights(self) -> None:
         """VL-BEiT §3.1, "as BEiT"."""
-        self.apply(init_module)
+        sigma = self.config.init_sigma
+        self.apply(partial(init_module, sigma=sigma))
         for parameter in (self.image_cls, self.mask_token, self.image_positions, self.text_positions):
-            truncated_normal_(parameter)
+            truncated_normal_(parameter, sigma)
         for layer, block in enumerate(self.blocks, 1):
             for weight in block.residual_projections():
                 rescale_by_depth(weight, layer)

@@ -16,6 +16,7 @@ class BackboneConfig:
     vocab_size: int  # text ids, special ids included
     text_length: int  # rows of the text position table; shorter inputs use the first rows
     experts: str  # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5)
+    init_sigma: float  # of the truncated normal that weights start from (BEiT: 0.02, at width 768)
     drop_path: float  # stochastic depth of the last block, growing linearly from 0 at the first
 
     def __post_init__(self) -> None:

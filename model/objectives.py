@@ -49,8 +49,8 @@ class MaskedModeling(nn.Module):
         self.backbone = VLBeit(config.backbone)
         self.mlm_head = nn.Linear(config.backbone.width, config.backbone.vocab_size)
         self.mim_head = nn.Linear(config.backbone.width, config.codes)
-        init_module(self.mlm_head)
-        init_module(self.mim_head)
+        init_module(self.mlm_head, config.backbone.init_sigma)
+        init_module(self.mim_head, config.backbone.init_sigma)
 
     def text_logits(self, hidden: Tensor, text: dict[str, Tensor]) -> Tensor:
         """Final-norm vectors [batch, length, width] to logits [n, vocab] at the hidden places."""

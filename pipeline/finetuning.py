@@ -39,7 +39,7 @@ def run(job: Job) -> None:
             finished = _finish(task, job)
             tracked.dataset(job.folders.shards, job.item.data, "training")
             tracked.artifact(finished / "curves.png")
-            tracked.model(finished / "model", f"vl-beit-{job.name}")
+            tracked.model(finished / "model", f"vl-beit-{job.name}", job.folders.text_tokenizer)
 
 
 def inputs(job_init: Path, folders: Folders) -> list[Path]:

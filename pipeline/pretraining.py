@@ -42,6 +42,7 @@ class SizeParams:
     width: int
     heads: int
     ffn_width: int
+    init_sigma: float  # of the truncated normal; BEiT: 0.02
     drop_path: float
     text_length: int  # rows of the text position table, the longest text of any stage
     caption_length: int  # longest caption, special ids included
@@ -128,7 +129,7 @@ def build(common: CommonParams, variant: VariantParams, vocab_size: int, codes: 
     backbone = BackboneConfig(
         image_size=size.image_size, patch_size=size.patch_size, depth=size.depth, width=size.width, heads=size.heads,
         ffn_width=size.ffn_width, vocab_size=vocab_size, text_length=size.text_length, experts=variant.experts,
-        drop_path=size.drop_path,
+        init_sigma=size.init_sigma, drop_path=size.drop_path,
     )
     torch.manual_seed(common.seed)  # the only draws from torch's generator in the whole stage
     return MaskedModeling(MaskedModelingConfig(backbone, codes))
@@ -155,7 +156,7 @@ def run(job: Job) -> None:
             train(task, optim, job.common.loop, job.place, tracked)
         if first:
             finished = _finish(task, job)
-            tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}")
+            tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}", job.folders.text_tokenizer)
             tracked.artifact(finished / "curves.png")
 
 

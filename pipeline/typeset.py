@@ -4,6 +4,7 @@ import csv
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from pipeline import files
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 DASH = "–"
 _LABEL, _CELL, _LINE = 4.2, 0.85, 0.26  # inches: width of the label column and of a cell, height of a line
+_NOTE = 14  # characters per inch of the note
 
 
 def write(table: Table, stem: Path) -> None:
@@ -53,17 +55,18 @@ def picture(table: Table, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lines = 5.4 + sum(1.25 + len(section.rows) for section in table.sections)
     width = _LABEL + _CELL * len(table.columns)
+    note = wrap(table.note, int(width * _NOTE))
+    lines = 4.6 + sum(1.25 + len(section.rows) for section in table.sections) + 0.8 * len(note)
     figure = Figure(figsize=(width, lines * _LINE))
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
     axes.set(xlim=(0, width), ylim=(lines, 0))
     axes.axis("off")
-    _draw(axes, table, width)
+    _draw(axes, table, note, width)
     FigureCanvasAgg(figure).print_figure(path, dpi=160, format="png", metadata={"Software": None})
 
 
-def _draw(axes: "Axes", table: Table, width: float) -> None:
+def _draw(axes: "Axes", table: Table, note: list[str], width: float) -> None:
     y = _headings(axes, table, width)
     for section in table.sections:
         y += 1.25
@@ -74,7 +77,8 @@ def _draw(axes: "Axes", table: Table, width: float) -> None:
             for x, text in zip(_right_edges(table), _texts(row, table.columns), strict=True):
                 axes.text(x, y, text, size=10, ha="right")
     axes.plot((0, width), (y + 0.5, y + 0.5), color="black", linewidth=1.2)
-    axes.text(0, y + 1.5, table.note, size=8, color="0.35")
+    for number, line in enumerate(note):
+        axes.text(0, y + 1.5 + 0.8 * number, line, size=8, color="0.35")
 
 
 def _headings(axes: "Axes", table: Table, width: float) -> float:

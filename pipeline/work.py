@@ -21,6 +21,8 @@ from pipeline import files
 from pipeline.errors import UserError
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
+PATIENCE = 60  # seconds to wait for another process that works on the same
+BOOKKEEPING = ("code.json", "lock", "run_id")  # what a work folder holds before there is any work in it
 
 
 def root() -> Path:
@@ -52,9 +54,9 @@ def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a work folder alone. For the process that writes: workers of a killed driver live on for seconds."""
-    lock = FileLock(path.with_name(path.name + ".lock"))
+    lock = FileLock(path / "lock")
     try:
-        lock.acquire(timeout=60)
+        lock.acquire(timeout=PATIENCE)
     except Timeout:
         raise UserError(f"{path}: another process works here; wait for it or stop it") from None
     with lock:
@@ -78,25 +80,35 @@ def clean() -> None:
     """Remove work whose published outputs DVC has recorded: until then a killed DVC would lose them."""
     recorded = _recorded_outputs()
     for note in sorted(root().glob("*/published.json")):
-        if all(recorded.get(out, 0) > note.stat().st_mtime for out in files.read_json(note)["outs"]):
+        if all(_holds(recorded.get(out), Path(out)) for out in files.read_json(note)["outs"]):
             shutil.rmtree(note.parent)
 
 
-def _recorded_outputs() -> dict[str, float]:
-    """Outputs in dvc.lock, and when the lock was written."""
+def _recorded_outputs() -> dict[str, dict[str, Any]]:
+    """Outputs in dvc.lock by path."""
     lock = Path("dvc.lock")
     if not lock.exists():
         return {}
     stages = (YAML(typ="safe", pure=True).load(lock) or {}).get("stages", {})
-    time = lock.stat().st_mtime
-    return {out["path"]: time for stage in stages.values() for out in stage.get("outs", [])}
+    return {out["path"]: out for stage in stages.values() for out in stage.get("outs", [])}
+
+
+def _holds(recorded: dict[str, Any] | None, out: Path) -> bool:
+    """Whether a record is of the output as it stands: a file's MD5, a folder's number of files and total size."""
+    if recorded is None or not out.exists():
+        return False
+    if out.is_file():
+        return recorded["md5"] == hashlib.md5(out.read_bytes()).hexdigest()
+    sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
+    return (recorded["nfiles"], recorded["size"]) == (len(sizes), sum(sizes))
 
 
 def _check_code(path: Path) -> None:
     """Compare the project's modules with those that began the work."""
     now = _modules()
     note = path / "code.json"
-    if note.exists() and any(other != note for other in path.iterdir()):
+    begun = any(other.name not in BOOKKEEPING for other in path.iterdir())
+    if begun and note.exists():
         before = files.read_json(note)
         changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
         if changed and os.environ.get("RESUME") != "changed-code":

@@ -15,9 +15,9 @@ from model.objectives import MaskedModeling, MaskedModelingConfig, cross_entropy
 from model.positions import resize_image_positions
 
 BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=12, ffn_width=3072, vocab_size=64_000,
-                      text_length=196, experts="mome", drop_path=0.1)
+                      text_length=196, experts="mome", drop_path=0.1, init_sigma=0.02)
 TINY = BackboneConfig(image_size=12, patch_size=4, depth=2, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.5)
+                      text_length=10, experts="mome", drop_path=0.5, init_sigma=0.02)
 EFFECTIVE_SIGMA = 0.0108  # of N(0, 0.02) cut at +-0.02
 
 

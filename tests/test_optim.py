@@ -13,7 +13,7 @@ from pipeline.optim import OptimParams, adamw, learning_rate, parameter_groups, 
 PAPER = OptimParams(steps=480_000, lr=2e-3, floor_lr=1e-5, warmup_steps=10_000, schedule="cosine", weight_decay=0.05,
                     betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0)
 TINY = BackboneConfig(image_size=8, patch_size=4, depth=1, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.0)
+                      text_length=10, experts="mome", drop_path=0.0, init_sigma=0.02)
 
 
 @pytest.mark.parametrize(("step", "rate"), [

@@ -13,7 +13,7 @@ from pipeline.tasks.retrieval.encoders import dual_scores, match_logits, rerank
 from pipeline.tasks.retrieval.ranking import chance, mean_recall, ranks, recalls
 
 TINY = BackboneConfig(image_size=8, patch_size=4, depth=2, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.0)
+                      text_length=10, experts="mome", drop_path=0.0, init_sigma=0.02)
 
 
 def model():

@@ -12,7 +12,7 @@ from pipeline.pretraining_data import collate_image, collate_text
 from pipeline.seeds import generator
 
 BACKBONE = BackboneConfig(image_size=16, patch_size=4, depth=2, width=16, heads=2, ffn_width=32, vocab_size=40,
-                          text_length=12, experts="mome", drop_path=0.2)
+                          text_length=12, experts="mome", drop_path=0.2, init_sigma=0.02)
 WEIGHTS = {"mlm": 1.0, "mim": 1.0, "mvlm_text": 1.0, "mvlm_image": 1.0, "itc": 1.0, "itm": 1.0}
 
 
