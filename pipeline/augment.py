@@ -1,4 +1,4 @@
-"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: no operation changes a colour's name, for captions tell them."""
+"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: colours keep their names, for captions tell them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -2,21 +2,25 @@
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 
-Entry = Callable[[dict[str, Any]], None]
+Entry = Callable[[Any], None]
 
 
-def launch(entry: Entry, config: dict[str, Any], *, num_workers: int, threads: int) -> None:
+def launch(entry: Entry, config: Any, *, num_workers: int, threads: int) -> None:
     """Call `entry(config)` in this process (`num_workers` 0) or in each of `num_workers` Ray workers.
 
-    `entry` is a module-level function; `config` holds plain values. Every worker runs `threads` torch threads in the
-    driver's working directory, has `torch.distributed` initialised, and one GPU where there are GPUs. A failed or
+    `entry` is a module-level function; `config` is plain data. Every worker runs `threads` torch threads in the
+    driver's working directory, has `torch.distributed` initialised, and one GPU where there are GPUs. What worker 0
+    writes to stderr appears on the driver's. A failed or
     killed worker ends the stage; whoever runs it again resumes from the checkpoint that the function keeps.
 
     Raises:
@@ -31,7 +35,7 @@ def launch(entry: Entry, config: dict[str, Any], *, num_workers: int, threads: i
         _on_ray(entry, config, num_workers, threads)
 
 
-def _on_ray(entry: Entry, config: dict[str, Any], num_workers: int, threads: int) -> None:
+def _on_ray(entry: Entry, config: Any, num_workers: int, threads: int) -> None:
     os.environ |= _environment(threads)  # before the import: Ray reads most of it once
     import ray
     from ray.exceptions import RayError
@@ -43,9 +47,11 @@ def _on_ray(entry: Entry, config: dict[str, Any], num_workers: int, threads: int
     storage = Path(tempfile.mkdtemp(prefix="ray-", dir=work)).resolve()
     _connect(ray, num_workers)
     try:
-        arguments = {"entry": entry, "config": config, "folder": os.getcwd(), "threads": threads}
-        TorchTrainer(_work, train_loop_config=arguments, scaling_config=_scaling(num_workers),
-                     run_config=RunConfig(name="train", storage_path=str(storage))).fit()
+        log = storage / "log"
+        arguments = {"entry": entry, "config": config, "folder": os.getcwd(), "threads": threads, "log": log}
+        with _followed(log):
+            TorchTrainer(_work, train_loop_config=arguments, scaling_config=_scaling(num_workers),
+                         run_config=RunConfig(name="train", storage_path=str(storage))).fit()
     except (TrainingFailedError, RayError) as error:
         raise _readable(error) from None
     finally:
@@ -56,10 +62,33 @@ def _on_ray(entry: Entry, config: dict[str, Any], num_workers: int, threads: int
 def _work(arguments: dict[str, Any]) -> None:
     """What each Ray worker runs."""
     import torch
+    import torch.distributed as dist
 
     os.chdir(arguments["folder"])
     torch.set_num_threads(arguments["threads"])
-    arguments["entry"](arguments["config"])
+    with open(arguments["log"], "a", buffering=1) if dist.get_rank() == 0 else nullcontext(sys.stderr) as sys.stderr:
+        arguments["entry"](arguments["config"])
+
+
+@contextmanager
+def _followed(log: Path) -> Iterator[None]:
+    """Meanwhile print what worker 0 writes to its log. Ray's own forwarding brings pages of Ray's own messages."""
+    done = threading.Event()
+
+    def follow() -> None:
+        log.touch()
+        with open(log, encoding="utf-8") as lines:
+            while not done.wait(0.2):
+                sys.stderr.write(lines.read())
+            sys.stderr.write(lines.read())
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _environment(threads: int) -> dict[str, str]:

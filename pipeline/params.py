@@ -71,9 +71,9 @@ def convert(cls: type[T], tree: Any, key: str) -> T:
                         f" (known: {', '.join(f.name for f in fields(cls))})") from None
     except dacite.MissingValueError as error:
         raise UserError(f"{FILE}: {key}.{error.field_path}: missing key") from None
-    except dacite.DaciteFieldError as error:
-        expected = getattr(error.field_type, "__name__", str(error.field_type)) if hasattr(error, "field_type") else "another type"
-        raise UserError(f"{FILE}: {key}.{error.field_path}: expected {expected}, found {getattr(error, 'value', None)!r}") from None
+    except dacite.WrongTypeError as error:
+        expected = getattr(error.field_type, "__name__", str(error.field_type))
+        raise UserError(f"{FILE}: {key}.{error.field_path}: expected {expected}, found {error.value!r}") from None
 
 
 def _floats(cls: type, tree: dict[str, Any]) -> dict[str, Any]:

@@ -162,7 +162,10 @@ def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
 
 
 def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    """Pad texts to the longest. `ids` int64 and `mask` bool [batch, length]; `places` and `targets` int64 of the hidden tokens."""
+    """Pad texts to the longest.
+
+    `ids` int64 and `mask` bool [batch, length]; `places` and `targets` int64 of the hidden tokens.
+    """
     length = max(len(sample["ids"]) for sample in samples)
     ids = np.full((len(samples), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
     original, chosen, mask = ids.copy(), np.zeros(ids.shape, dtype=bool), np.zeros(ids.shape, dtype=bool)

@@ -241,7 +241,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
 def say(line: str) -> None:
     """A line for the person who watches, from worker 0."""
     if distributed.rank() == 0:
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(line + "\n")  # not `print`, which Ray Train doubles
 
 
 def _diagnosis(values: dict[str, float]) -> str:

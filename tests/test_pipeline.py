@@ -10,7 +10,6 @@ import torch
 from model import io
 from pipeline import images, shards, tracking, views
 from pipeline.errors import UserError
-from pipeline.sampling import Unit
 from tests import tiny
 
 

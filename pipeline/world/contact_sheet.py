@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline import params as parameters
-from pipeline.world import corpus, language, render
+from pipeline.world import corpus, render
 from pipeline.world.params import WorldParams
 
 _ZOOM, _GAP, _TEXT = 3, 14, 64  # pixels, except for the zoom

@@ -1,11 +1,11 @@
 """The shapes as closed contours: the first is the outside, a second one is a hole."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
 
-@lru_cache(maxsize=None)
+@cache
 def contours(shape: str) -> tuple[np.ndarray, ...]:
     """Contours of a shape, each [points, 2] (x right, y down) within -1..1."""
     return _CONTOURS[shape]()

@@ -1,0 +1,64 @@
+"""params.yaml: typed, complete, and wrong keys said in one line."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from pipeline import params
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float
+    kind: Literal["a", "b"]
+
+
+@dataclass(frozen=True)
+class Outer:
+    steps: int
+    path: str | None
+    inner: Inner
+
+
+GOOD = {"steps": 3, "path": None, "inner": {"rate": 1, "kind": "a"}}
+
+
+def test_a_block_becomes_a_dataclass_and_whole_numbers_serve_as_floats():
+    loaded = params.convert(Outer, GOOD, "small.x")
+    assert loaded == Outer(3, None, Inner(1.0, "a")) and type(loaded.inner.rate) is float
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"stepps": 3}, "small.x: unknown key stepps"),
+    ({"steps": 3.5}, "small.x.steps: expected int, found 3.5"),
+    ({"steps": "3"}, "small.x.steps: expected int, found '3'"),
+    ({"inner": {"rate": 1.0}}, "small.x.inner.kind: missing key"),
+    ({"inner": {"rate": 1.0, "kind": "c"}}, "small.x.inner.kind: "),
+    ({"inner": 5}, "small.x.inner"),
+])
+def test_what_is_wrong_is_named(change, words):
+    with pytest.raises(UserError) as caught:
+        params.convert(Outer, {**GOOD, **change}, "small.x")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_numbers_as_dvc_writes_them_are_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("scale: small\nsmall:\n  x: {rate: 5e-05, kind: a}\n")
+    assert params.load(Inner, "x").rate == 5e-5
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (None, "params.yaml: not found"), ("scale: [", "params.yaml: not valid YAML"),
+    ("scale: big\n", "scale: expected one of"),
+    ("scale: small\n", "params.yaml: small: missing key"), ("- 1\n", "expected keys at the top level"),
+])
+def test_a_broken_file_is_said_in_one_line(tmp_path, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        params.load(Inner, "x")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
