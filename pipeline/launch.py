@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.errors import UserError
 
 Entry = Callable[[Any], None]
+DIED = "WorkerHealthCheckFailedError"  # what Ray makes of a worker that is gone
 
 
 def launch(entry: Entry, config: Any, *, num_workers: int, threads: int) -> None:
@@ -129,9 +130,9 @@ def _readable(error: Exception) -> UserError:
         if isinstance(failure, UserError):
             return failure
     for rank, failure in sorted(failures.items()):
-        return UserError(f"training worker {rank}: {type(failure).__name__}: {_line(failure)}")
-    return UserError("training: a worker was killed; run the stage again, it resumes from its last checkpoint"
-                     f" ({type(error).__name__}: {_line(error)})")
+        if type(failure).__name__ != DIED:
+            return UserError(f"training worker {rank}: {type(failure).__name__}: {_line(failure)}")
+    return UserError("training: a worker was killed; run the stage again, it resumes from its last checkpoint")
 
 
 def _line(error: Exception) -> str:

@@ -1,14 +1,17 @@
 """MLflow runs that cost a stage nothing: records go as JSON lines to a writer process that imports MLflow meanwhile.
 
-Importing MLflow and opening its store takes about two seconds, more than many stages. The writer does it on another
-core, outlives the stage if it must, and sees the pipe close when the stage is killed, so that no run stays "running"
-for ever. Trouble with tracking is reported and never stops a stage. Where MLflow is not installed nothing is tracked.
+Importing MLflow and opening its store takes seconds, more than many stages. So one writer serves all stages: the first
+starts it, and it ends when none has come for a while. It is nobody's child, answers over a Unix socket, and sees the
+connection end when a stage is killed, so that no run stays "running" for ever. Trouble with tracking is reported and
+never stops a stage; more of it is in `.work/tracking.log`. Where MLflow is not installed nothing is tracked.
 """
 
+import fcntl
 import importlib.util
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -19,9 +22,12 @@ from typing import Any
 
 from pipeline import files, params
 
+CODE = Path(__file__).resolve().parents[1]  # the folder that holds `model` and `pipeline`
+_IDLE = 20.0  # seconds that a writer waits for the next stage
 _POINTS = 500  # metric values that are sent at once (MLflow takes at most 1,000) ...
 _SECONDS = 5.0  # ... or this long after the first of them
-_PIPE = 1 << 20  # bytes that wait for a writer that is still starting
+_BUFFER = 1 << 20  # bytes that wait for a writer that is still starting
+_GONE = "tracking: the writer has ended early; see .work/tracking.log"
 
 
 @contextmanager
@@ -34,10 +40,10 @@ def run(name: str, *, stage: str, task: str | None = None, variant: str | None =
     """
     tags = {"stage": stage, "dvc.stage": os.environ.get("DVC_STAGE", stage), "task": task, "variant": variant,
             "table": table}
-    opening = {"call": "open", "name": name, "start": _milliseconds(), "params": flatten(params),
+    opening = {"name": name, "start": _milliseconds(), "params": flatten(params),
                "tags": {key: value for key, value in tags.items() if value is not None},
                "work": None if work is None else str(work.resolve())}
-    tracked = Run(_writer(opening) if installed() else None)
+    tracked = _opened(opening) if installed() else Run(None)
     try:
         yield tracked
     except BaseException:
@@ -49,8 +55,10 @@ def run(name: str, *, stage: str, task: str | None = None, variant: str | None =
 class Run:
     """What a stage says about itself while it runs. Without a writer it says nothing."""
 
-    def __init__(self, writer: subprocess.Popen[str] | None) -> None:
+    def __init__(self, writer: socket.socket | None) -> None:
         self._writer = writer
+        self._replies = writer.makefile(encoding="utf-8") if writer else None
+        self._ready = False
         self._points: list[tuple[str, float, int, int]] = []
         self._first = 0.0
 
@@ -86,16 +94,15 @@ class Run:
         `text_tokenizer` is the file that the model's texts are read with; a model of pictures alone has none.
         """
         parts = {"model": folder} | ({"text_tokenizer": text_tokenizer} if text_tokenizer else {})
-        self._send({"call": "model", "name": name, "parts": {key: str(path.resolve()) for key, path in parts.items()}})
+        self._send({"call": "model", "name": name, "code": str(CODE),
+                    "parts": {key: str(path.resolve()) for key, path in parts.items()}})
         self._wait()
 
     def close(self, status: str) -> None:
-        """End the run. A writer that is still starting is left to finish by itself."""
+        """End the run. A writer that is busy with its start is left to finish by itself."""
         self._flush()
         self._send({"call": "close", "status": status, "end": _milliseconds()})
-        if self._writer is None:
-            return
-        if select.select([self._writer.stdout], [], [], 0)[0]:
+        if self._writer is not None and (self._ready or select.select([self._writer], [], [], 0)[0]):
             self._wait()
         self._hang_up()
 
@@ -108,21 +115,35 @@ class Run:
         if self._writer is None:
             return
         try:
-            print(json.dumps(record), file=self._writer.stdin, flush=True)
-        except BrokenPipeError:  # the writer has said why
+            self._writer.sendall(json.dumps(record).encode() + b"\n")
+        except OSError:
+            print(_GONE, file=sys.stderr)
             self._hang_up()
 
-    def _hang_up(self) -> None:
-        for pipe in (self._writer.stdin, self._writer.stdout):
-            with suppress(BrokenPipeError):
-                pipe.close()
-        self._writer = None
-
     def _wait(self) -> None:
-        """Wait until the writer has done all that it was sent; it answers `sync` with one line."""
+        """Wait until the writer has done all that it was sent: `ready` (once), what went wrong, `synced`."""
         self._send({"call": "sync"})
+        while self._writer is not None:
+            match self._reply():
+                case "synced":
+                    return
+                case "ready":
+                    self._ready = True
+                case trouble:
+                    print(trouble, file=sys.stderr)
+
+    def _reply(self) -> str:
+        with suppress(OSError):
+            if line := self._replies.readline():
+                return line.rstrip()
+        self._hang_up()
+        return _GONE
+
+    def _hang_up(self) -> None:
         if self._writer is not None:
-            _ = next((line for line in self._writer.stdout if line == "synced\n"), None)
+            self._replies.close()
+            self._writer.close()
+            self._writer = None
 
 
 def installed() -> bool:
@@ -147,14 +168,55 @@ def _milliseconds() -> int:
     return int(time.time() * 1000)
 
 
-def _writer(opening: dict[str, Any]) -> subprocess.Popen[str]:
-    """Start the writer in a session of its own (Ctrl-C is for the stage) and hand it the opening record."""
-    package = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    writer = subprocess.Popen([sys.executable, "-m", "pipeline.tracking_writer", str(root())], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE, text=True, start_new_session=True, pipesize=_PIPE,
-                              env={**os.environ, "PYTHONPATH": path})
-    opening["tags"]["scale"] = params.scale()
-    print(json.dumps(opening), file=writer.stdin, flush=True)
+def _opened(record: dict[str, Any]) -> Run:
+    """The scale and the store are those of this process; the writer may have been started by another one."""
+    record["tags"]["scale"] = params.scale()
+    tracked = Run(_connection())
+    tracked._send({"call": "open", **record, "store": os.environ.get("MLFLOW_TRACKING_URI")})
+    return tracked
+
+
+def _connection() -> socket.socket | None:
+    """To the writer of this project, which is started if there is none."""
+    work = root() / ".work"
+    try:
+        work.mkdir(exist_ok=True)
+        with alone(work):
+            return _reach(work)
+    except OSError as error:
+        print(f"tracking: not started: {error}", file=sys.stderr)
+        return None
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """Hold `tracking.lock`: one process at a time starts, joins or ends the writer."""
+    with (work / "tracking.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _reach(work: Path) -> socket.socket:
+    address = os.path.relpath(work / "tracking.sock")  # relative: at most 107 bytes are allowed
+    writer = socket.socket(socket.AF_UNIX)
+    writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    try:
+        writer.connect(address)
+    except (FileNotFoundError, ConnectionRefusedError):  # never started, or ended: that leaves the socket's file
+        Path(address).unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            writer.connect(address)  # the writer finds who waits
+            _start(listener, work)
     return writer
 
+
+def _start(listener: socket.socket, work: Path) -> None:
+    """Start the writer in a session of its own (Ctrl-C is for the stage), as an orphan (Ray kills a worker's children),
+    with none of our files open (`make | tee` ends when we do)."""
+    number = listener.fileno()
+    command = [sys.executable, "-m", "pipeline.tracking_writer", str(work.parent), str(number), str(_IDLE)]
+    with (work / "tracking.log").open("a") as log:
+        subprocess.run(["sh", "-c", '"$@" &', "sh", *command], cwd=CODE, pass_fds=[number], stdin=subprocess.DEVNULL,
+                       stdout=log, stderr=log, start_new_session=True, check=True)

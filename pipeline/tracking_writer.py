@@ -1,59 +1,122 @@
-"""The process that writes one MLflow run from the JSON lines that `tracking` sends (`python -m ... ROOT`).
+"""The process that writes MLflow runs from the JSON lines that stages send, one stage after the other or several at once.
 
-It answers `ready` once the run is open and `synced` when asked to. If the lines end without `close`, the stage was
-killed, and so says the run.
+`python -m pipeline.tracking_writer ROOT LISTENER IDLE`: see `tracking`. A stage is answered `ready` once its run is open
+(or cannot be), `synced` when it asks, and with its first trouble; standard error has them all. If the lines of a stage
+end without `close`, the stage was killed, and so says its run.
 """
 
 import json
 import os
+import runpy
+import select
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr
-from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from filelock import FileLock
+from pipeline.tracking import alone
 
 ALIAS = "current"  # of the newest version of a registered model; MLflow keeps "latest" for itself
-_CODE = Path(__file__).resolve().parents[1]  # the folder that holds `model` and `pipeline`
+REQUIREMENTS = ["mlflow", "torch", "timm", "numpy", "safetensors", "sentencepiece", "pillow-simd"]
 
 
-def main(root: Path) -> None:
-    """Read records until the pipe closes."""
+def main(root: Path, listener: socket.socket, idle: float) -> None:
+    """Serve stages until there has been none for `idle` seconds."""
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
                    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    writer: Writer | None = None
-    for line in sys.stdin:
-        record = json.loads(line)
-        call = record.pop("call")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # all stages wait for a server that is not there
+    database, known = root / "mlflow.db", False
+    stages: dict[socket.socket, Stage] = {}
+    while True:
+        ready = select.select([listener, *stages], [], [], None if stages else idle)[0]
+        if not ready and _closed(root, listener):
+            return
+        for connection in ready:
+            if connection is listener:
+                if known and not stages and not database.exists():
+                    os.execv(sys.executable, sys.orig_argv)  # MLflow would go on with the deleted file
+                stage, _ = listener.accept()
+                stages[stage] = Stage(stage, root)
+            elif not stages[connection].heard():
+                stages.pop(connection)
+                connection.close()
+                known = database.exists()
+
+
+def _closed(root: Path, listener: socket.socket) -> bool:
+    """Stop listening, unless a stage has come meanwhile: stages connect under the lock."""
+    with alone(root / ".work"):
+        late = select.select([listener], [], [], 0)[0]
+        if not late:
+            listener.close()
+        return not late
+
+
+class Stage:
+    """A stage at the other end of a connection, and its run."""
+
+    def __init__(self, connection: socket.socket, root: Path) -> None:
+        self._connection = connection
+        self._root = root
+        self._rest = b""
+        self._writer: Writer | None = None
+        self._told = False
+
+    def heard(self) -> bool:
+        """Do what the stage has sent. False: it has hung up."""
+        try:
+            data = self._connection.recv(1 << 16)
+        except ConnectionResetError:  # it ended without reading all replies
+            data = b""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._do(**json.loads(line))
+        if not data and self._writer is not None and self._writer.open:
+            self._do("close", status="KILLED", end=None)
+        return bool(data)
+
+    def _do(self, call: str, **record: Any) -> None:
+        """One record that cannot be written does not lose the others."""
+        try:
+            if call == "open":
+                self._writer = Writer(self._root, **record)
+            elif call == "sync":
+                self._say("synced")
+            elif self._writer is not None:
+                getattr(self._writer, call)(**record)
+        except Exception as error:
+            self._complain(f"tracking: {call} failed: {type(error).__name__}: {' '.join(str(error).split())}")
         if call == "open":
-            writer = Writer(root, **record)
-            _say("ready")
-        elif call == "sync":
-            _say("synced")
-        else:
-            _attempt(getattr(writer, call), record)
-    if writer is not None and writer.open:
-        writer.close("KILLED", None)
+            self._say("ready")
+
+    def _complain(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+        if not self._told:  # only once: it may not listen for hours
+            self._say(line)
+            self._told = True
+
+    def _say(self, line: str) -> None:
+        try:
+            self._connection.sendall(line.encode() + b"\n")
+        except OSError:  # it has ended and does not listen any more
+            pass
 
 
 class Writer:
-    """One open run in the store at MLFLOW_TRACKING_URI, by default `mlflow.db` and `mlruns/` under `root`."""
+    """One open run in `store` (a tracking URI), by default `mlflow.db` and `mlruns/` under `root`."""
 
     def __init__(self, root: Path, name: str, start: int, tags: dict[str, str], params: dict[str, Any],
-                 work: str | None) -> None:
+                 work: str | None, store: str | None) -> None:
         """`start` is in milliseconds since 1970."""
         from mlflow.entities import Param
-        from mlflow.tracking import MlflowClient, set_tracking_uri
+        from mlflow.tracking import MlflowClient
 
-        self._uri = os.environ.get("MLFLOW_TRACKING_URI")
-        set_tracking_uri(self._uri or f"sqlite:///{root}/mlflow.db")
-        (root / ".work").mkdir(exist_ok=True)
-        with FileLock(root / ".work" / "tracking.lock"):  # two writers must not both make the database
-            self._client = MlflowClient()
-            self._experiment = self._experiment_id(root, f"vl-beit-{tags['scale']}")
+        self._store = store or f"sqlite:///{root}/mlflow.db"
+        self._client = MlflowClient(self._store)
+        place = None if store else (root / "mlruns").as_uri()
+        self._experiment = self._experiment_id(f"vl-beit-{tags['scale']}", place)
         self._run = self._continued(work) or self._new(name, start, tags | {"git.commit": _commit(root)}, work)
         if not self._client.get_run(self._run).data.params:
             self._client.log_batch(self._run, params=[Param(key, str(value)) for key, value in params.items()])
@@ -78,32 +141,31 @@ class Writer:
     def note(self, text: str) -> None:
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
 
-    def model(self, name: str, parts: dict[str, str]) -> None:
+    def model(self, name: str, parts: dict[str, str], code: str) -> None:
         """Log from code, so that no pickle is involved, with the code that it needs. `parts`: see `serving`."""
         import mlflow
+        from mlflow.models import Model
 
-        from pipeline import serving
-
-        with mlflow.start_run(run_id=self._run):
-            logged = mlflow.pyfunc.log_model(
-                name="model", python_model=str(_CODE / "pipeline" / "serving.py"), artifacts=parts,
-                code_paths=[str(_CODE / "model"), str(_CODE / "pipeline")], signature=serving.signature(),
-                input_example=serving.example(),
-                pip_requirements=["mlflow", "torch", "timm", "numpy", "safetensors", "sentencepiece", "pillow-simd"])
-        with redirect_stderr(StringIO()):  # it tells at length that all went well
-            version = mlflow.register_model(logged.model_uri, name).version
-        self._client.set_registered_model_alias(name, ALIAS, version)
+        mlflow.set_tracking_uri(self._store)
+        mlflow.set_experiment(experiment_id=self._experiment)
+        serving = Path(code, "pipeline", "serving.py")
+        about = runpy.run_path(str(serving))
+        logged = Model.log(
+            artifact_path=None, name="model", run_id=self._run, flavor=SimpleNamespace(save_model=_save),
+            registered_model_name=name, validate_serving_input=False, python_model=str(serving), artifacts=parts,
+            code_paths=[str(Path(code, "model")), str(Path(code, "pipeline"))], signature=about["signature"](),
+            input_example=about["example"](), pip_requirements=REQUIREMENTS)
+        self._client.set_registered_model_alias(name, ALIAS, logged.registered_model_version)
 
     def close(self, status: str, end: int | None) -> None:
         """`end` is in milliseconds since 1970; None: now."""
         self._client.set_terminated(self._run, status, end)
         self.open = False
 
-    def _experiment_id(self, root: Path, name: str) -> str:
+    def _experiment_id(self, name: str, place: str | None) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        place = None if self._uri else (root / "mlruns").as_uri()
         return self._client.create_experiment(name, artifact_location=place)
 
     def _continued(self, work: str | None) -> str | None:
@@ -127,23 +189,11 @@ class Writer:
         return run.info.run_id
 
 
-def _attempt(call: Callable[..., None], record: dict[str, Any]) -> None:
-    """One record that cannot be written does not lose the others."""
-    try:
-        call(**record)
-    except Exception as error:
-        _complain(f"{call.__name__} not logged", error)
+def _save(validate_serving_input: bool, **arguments: Any) -> None:
+    """As a `pyfunc` model, whose own `log_model` would load torch and the model to try the example."""
+    from mlflow import pyfunc
 
-
-def _complain(what: str, error: Exception) -> None:
-    print(f"tracking: {what}: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
-
-
-def _say(word: str) -> None:
-    try:
-        print(word, flush=True)
-    except BrokenPipeError:  # the stage has ended and does not listen any more
-        sys.stdout = open(os.devnull, "w")
+    pyfunc.save_model(**arguments)
 
 
 def _commit(root: Path) -> str:
@@ -152,8 +202,4 @@ def _commit(root: Path) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except Exception as error:
-        _complain("stopped", error)
-        raise SystemExit(1) from None
+    main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), float(sys.argv[3]))

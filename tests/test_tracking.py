@@ -1,14 +1,18 @@
 """Runs in MLflow: what they say, how they end, and that they cost a stage nothing."""
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from pipeline import files, tracking
 
@@ -17,6 +21,7 @@ STAGE = """
 import os, signal, sys
 from pathlib import Path
 from pipeline import tracking
+tracking._IDLE = 2.0
 with tracking.run("pretrain", stage="pretrain", params={"seed": 1}, work=Path("work")) as run:
     Path("note.txt").write_text("x")
     run.artifact(Path("note.txt"))
@@ -25,9 +30,13 @@ with tracking.run("pretrain", stage="pretrain", params={"seed": 1}, work=Path("w
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database for all tests: MLflow takes seconds to make it."""
-    return tmp_path_factory.mktemp("project")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One database for all tests: MLflow takes seconds to make it. The path is longer than a socket's may be."""
+    root = tmp_path_factory.mktemp("project" * 16)
+    if tracking.installed():
+        client(root).search_experiments()
+    yield root
+    until(lambda: not writers(root))
 
 
 @pytest.fixture
@@ -35,31 +44,55 @@ def project(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project that tracks into itself, as working directory."""
     monkeypatch.chdir(shared)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(tracking, "_IDLE", 2.0)
     for name in ("DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     Path("params.yaml").write_text("scale: small\n")
     return shared
 
 
+def client(project: Path) -> Any:
+    return pytest.importorskip("mlflow.tracking").MlflowClient(f"sqlite:///{project}/mlflow.db")
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What `look` finds, as soon as it finds something."""
+    for _ in range(200):
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
 def finished(project: Path, name: str) -> Any:
     """The run of this name, once it is over."""
-    tracking_client = pytest.importorskip("mlflow.tracking")
-    for _ in range(300):
-        with FileLock(project / ".work" / "tracking.lock"):  # the first to look makes the database
-            client = tracking_client.MlflowClient(f"sqlite:///{project}/mlflow.db")
-            experiment = client.get_experiment_by_name("vl-beit-small")
-        found = client.search_runs([experiment.experiment_id]) if experiment else []
-        over = [run for run in found if run.info.run_name == name and run.info.status != "RUNNING"]
-        if over:
-            return over[0]
-        time.sleep(0.1)
-    raise AssertionError(f"no finished run {name}")
+    reader = client(project)
+
+    def over() -> Any:
+        experiment = reader.get_experiment_by_name("vl-beit-small")
+        found = reader.search_runs([experiment.experiment_id]) if experiment else []
+        return next((run for run in found if run.info.run_name == name and run.info.status != "RUNNING"), None)
+
+    return until(over)
+
+
+def writers(project: Path) -> list[int]:
+    """Process ids of the writers of this project."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it has just ended
+            continue
+        if b"pipeline.tracking_writer" in words and words[0] != b"sh" and os.fsencode(project) in words:
+            found.append(int(path.parent.name))
+    return found
 
 
 def test_a_run_tells_what_a_stage_did_and_resumes(project: Path) -> None:
     files.write_json(Path("shards/index.json"), {"splits": {"train": {"rows": 7}}})
-    killed = subprocess.run([sys.executable, "-c", STAGE])
-    assert killed.returncode == -signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", STAGE], capture_output=True)  # returns: the writer holds no pipe
+    assert killed.returncode == -signal.SIGKILL and not killed.stderr
     first = finished(project, "pretrain")
     assert first.info.status == "KILLED" and first.data.params == {"seed": "1"}
 
@@ -107,15 +140,43 @@ def test_models_are_registered_and_answer(project: Path, monkeypatch: pytest.Mon
 
 def test_a_stage_does_not_wait_for_a_writer_that_is_still_starting(project: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True)
-    monkeypatch.setattr(tracking, "_writer", lambda opening: slow)
+    stage, _deaf = socket.socketpair()
+    monkeypatch.setattr(tracking, "_connection", lambda: stage)
     monkeypatch.setattr(tracking, "installed", lambda: True)
     with tracking.run("shard", stage="shard", params={}) as run:
         run.metrics({f"metric {number}": 1.0 for number in range(499)})
-    assert slow.poll() is None
-    slow.kill()
-    slow.wait()
+
+
+def test_one_writer_serves_stages_one_after_the_other_and_at_once(project: Path) -> None:
+    pytest.importorskip("mlflow")
+    until(lambda: not writers(project))  # it ends by itself, and leaves a socket's file
+    assert Path(".work/tracking.sock").exists()
+    with ThreadPoolExecutor() as pool:
+        connections = list(pool.map(lambda _: tracking._connection(), range(4)))
+    for connection in connections:
+        connection.close()
+    with ExitStack() as stack:
+        runs = [stack.enter_context(tracking.run(f"side {number}", stage="shard", params={})) for number in range(2)]
+        for run in runs:
+            run.artifact(Path("params.yaml"))
+            run.metrics({"rows": 1.0})
+    assert len(writers(project)) == 1
+    assert {finished(project, f"side {number}").info.status for number in range(2)} == {"FINISHED"}
+
+
+def test_a_stage_survives_its_writer_and_the_next_one_starts_another(project: Path,
+                                                                     capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mlflow")
+    with tracking.run("orphaned", stage="shard", params={}) as run:
+        [first] = until(lambda: writers(project))
+        os.kill(first, signal.SIGKILL)
+        run.artifact(Path("params.yaml"))
+        run.metrics({"rows": 1.0})
+    assert capfd.readouterr().err == "tracking: the writer has ended early; see .work/tracking.log\n"
+    with tracking.run("after", stage="shard", params={}):
+        pass
+    assert finished(project, "after").info.status == "FINISHED"
+    assert first not in writers(project)
 
 
 def test_the_run_of_a_short_stage_arrives(project: Path) -> None:
@@ -123,6 +184,16 @@ def test_the_run_of_a_short_stage_arrives(project: Path) -> None:
     with tracking.run("shard", stage="shard", params={}) as run:
         run.metrics({"rows": 1.0})
     assert finished(project, "shard").data.metrics == {"rows": 1.0}
+
+
+def test_a_database_that_is_deleted_is_made_again(project: Path) -> None:
+    pytest.importorskip("mlflow")
+    for name in ("before", "afresh"):
+        with tracking.run(name, stage="shard", params={}) as run:
+            run.artifact(Path("params.yaml"))
+        assert finished(project, name)
+        Path("mlflow.db").rename(f"{name}.db")
+    Path("afresh.db").rename("mlflow.db")
 
 
 def test_without_mlflow_nothing_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,4 +212,4 @@ def test_a_broken_server_does_not_stop_the_stage(project: Path, monkeypatch: pyt
     with tracking.run("shard", stage="shard", params={}) as run:
         run.artifact(Path("params.yaml"))
         run.metrics({"rows": 1.0})
-    assert capfd.readouterr().err.startswith("tracking: stopped: ")
+    assert capfd.readouterr().err.startswith("tracking: open failed: ")
