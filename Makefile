@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 repro: $(INSTALLED)
 	dvc repro
-	@cat results/$(shell sed -n 's/^scale: *//p' params.yaml)/tables/*.md
+	@cat results/$(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' params.yaml)/tables/*.md
 
 test: $(INSTALLED)
 	python -m pytest

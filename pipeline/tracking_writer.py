@@ -30,7 +30,7 @@ def main(root: Path, listener: socket.socket, idle: float) -> None:
     database, known = root / "mlflow.db", False
     stages: dict[socket.socket, Stage] = {}
     while True:
-        ready = select.select([listener, *stages], [], [], None if stages else idle)[0]
+        ready = select.select([*stages, listener], [], [], None if stages else idle)[0]
         if not ready and _closed(root, listener):
             return
         for connection in ready:
@@ -39,10 +39,11 @@ def main(root: Path, listener: socket.socket, idle: float) -> None:
                     os.execv(sys.executable, sys.orig_argv)  # MLflow would go on with the deleted file
                 stage, _ = listener.accept()
                 stages[stage] = Stage(stage, root)
-            elif not stages[connection].heard():
+            elif stages[connection].heard():
+                known = known or database.exists()
+            else:
                 stages.pop(connection)
                 connection.close()
-                known = database.exists()
 
 
 def _closed(root: Path, listener: socket.socket) -> bool:

@@ -3,12 +3,13 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -149,34 +150,34 @@ def test_a_stage_does_not_wait_for_a_writer_that_is_still_starting(project: Path
 
 def test_one_writer_serves_stages_one_after_the_other_and_at_once(project: Path) -> None:
     pytest.importorskip("mlflow")
-    until(lambda: not writers(project))  # it ends by itself, and leaves a socket's file
-    assert Path(".work/tracking.sock").exists()
-    with ThreadPoolExecutor() as pool:
-        connections = list(pool.map(lambda _: tracking._connection(), range(4)))
-    for connection in connections:
-        connection.close()
     with ExitStack() as stack:
         runs = [stack.enter_context(tracking.run(f"side {number}", stage="shard", params={})) for number in range(2)]
         for run in runs:
             run.artifact(Path("params.yaml"))
             run.metrics({"rows": 1.0})
-    assert len(writers(project)) == 1
-    assert {finished(project, f"side {number}").info.status for number in range(2)} == {"FINISHED"}
+    with tracking.run("after", stage="shard", params={}) as run:
+        run.artifact(Path("params.yaml"))
+        assert len(writers(project)) == 1
+    assert {finished(project, name).info.status for name in ("side 0", "side 1", "after")} == {"FINISHED"}
 
 
-def test_a_stage_survives_its_writer_and_the_next_one_starts_another(project: Path,
-                                                                     capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_survives_its_writer_and_the_next_ones_start_one_other(project: Path,
+                                                                       capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("mlflow")
     with tracking.run("orphaned", stage="shard", params={}) as run:
-        [first] = until(lambda: writers(project))
+        run.artifact(Path("params.yaml"))
+        [first] = writers(project)
         os.kill(first, signal.SIGKILL)
         run.artifact(Path("params.yaml"))
         run.metrics({"rows": 1.0})
     assert capfd.readouterr().err == "tracking: the writer has ended early; see .work/tracking.log\n"
-    with tracking.run("after", stage="shard", params={}):
-        pass
-    assert finished(project, "after").info.status == "FINISHED"
-    assert first not in writers(project)
+    with ThreadPoolExecutor() as pool:
+        for connection in list(pool.map(lambda _: tracking._connection(), range(4))):
+            connection.close()
+    with tracking.run("next", stage="shard", params={}) as run:
+        run.artifact(Path("params.yaml"))
+        [second] = writers(project)
+    assert second != first and finished(project, "next").info.status == "FINISHED"
 
 
 def test_the_run_of_a_short_stage_arrives(project: Path) -> None:
@@ -184,16 +185,6 @@ def test_the_run_of_a_short_stage_arrives(project: Path) -> None:
     with tracking.run("shard", stage="shard", params={}) as run:
         run.metrics({"rows": 1.0})
     assert finished(project, "shard").data.metrics == {"rows": 1.0}
-
-
-def test_a_database_that_is_deleted_is_made_again(project: Path) -> None:
-    pytest.importorskip("mlflow")
-    for name in ("before", "afresh"):
-        with tracking.run(name, stage="shard", params={}) as run:
-            run.artifact(Path("params.yaml"))
-        assert finished(project, name)
-        Path("mlflow.db").rename(f"{name}.db")
-    Path("afresh.db").rename("mlflow.db")
 
 
 def test_without_mlflow_nothing_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,3 +204,13 @@ def test_a_broken_server_does_not_stop_the_stage(project: Path, monkeypatch: pyt
         run.artifact(Path("params.yaml"))
         run.metrics({"rows": 1.0})
     assert capfd.readouterr().err.startswith("tracking: open failed: ")
+
+
+def test_a_database_that_is_deleted_is_made_again(project: Path) -> None:
+    pytest.importorskip("mlflow")
+    for name in ("before", "afresh"):
+        with tracking.run(name, stage="shard", params={}) as run:
+            run.artifact(Path("params.yaml"))
+        Path("mlflow.db").rename("aside.db")
+    with closing(sqlite3.connect("aside.db")) as database:
+        assert database.execute("SELECT name FROM runs").fetchall() == [("afresh",)]
