@@ -1,8 +1,8 @@
-"""The process that writes MLflow runs from the JSON lines that stages send, one stage after the other or several at once.
+"""The process that writes MLflow runs from the JSON lines that stages send, one after the other or several at once.
 
-`python -m pipeline.tracking_writer ROOT LISTENER IDLE`: see `tracking`. A stage is answered `ready` once its run is open
-(or cannot be), `synced` when it asks, and with its first trouble; standard error has them all. If the lines of a stage
-end without `close`, the stage was killed, and so says its run.
+`python -m pipeline.tracking_writer ROOT LISTENER IDLE`: see `tracking`. A stage is answered `ready` once its run is
+open (or cannot be), `synced` when it asks, and with its first trouble; standard error has them all. If the lines of a
+stage end without `close`, the stage was killed, and so says its run.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pipeline.tracking import alone
+from pipeline.tracking import CODE, alone
 
 ALIAS = "current"  # of the newest version of a registered model; MLflow keeps "latest" for itself
 REQUIREMENTS = ["mlflow", "torch", "timm", "numpy", "safetensors", "sentencepiece", "pillow-simd"]
@@ -27,6 +27,7 @@ def main(root: Path, listener: socket.socket, idle: float) -> None:
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
                    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # all stages wait for a server that is not there
+    os.chdir(root)  # the folder of the first stage may be a throw-away copy
     database, known = root / "mlflow.db", False
     stages: dict[socket.socket, Stage] = {}
     while True:
@@ -36,7 +37,7 @@ def main(root: Path, listener: socket.socket, idle: float) -> None:
         for connection in ready:
             if connection is listener:
                 if known and not stages and not database.exists():
-                    os.execv(sys.executable, sys.orig_argv)  # MLflow would go on with the deleted file
+                    _start_over()
                 stage, _ = listener.accept()
                 stages[stage] = Stage(stage, root)
             elif stages[connection].heard():
@@ -53,6 +54,12 @@ def _closed(root: Path, listener: socket.socket) -> bool:
         if not late:
             listener.close()
         return not late
+
+
+def _start_over() -> None:
+    """Become a new writer on the same listener: MLflow would go on with a database that was deleted."""
+    os.chdir(CODE)
+    os.execv(sys.executable, sys.orig_argv)
 
 
 class Stage:

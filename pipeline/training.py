@@ -64,11 +64,25 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     step: int = 0  # steps done
     best: dict[str, float] = field(default_factory=dict)  # `score` and `step` of the best evaluation so far
+    sums: dict[str, float] = field(default_factory=dict)  # of the values of the `steps` since the curve's last row
+
+    def add(self, values: dict[str, float]) -> None:
+        """Count a step and its values in."""
+        self.step += 1
+        for name, value in {**values, "steps": 1.0}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """The means of the values since the last call."""
+        steps = self.sums.pop("steps")
+        means = {name: total / steps for name, total in self.sums.items()}
+        self.sums = {}
+        return means
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint, and remove all but the last two."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-                 "best": self.best}
+                 "best": self.best, "sums": self.sums}
         with files.replacing(folder / f"checkpoint-{self.step:08d}.pt") as path:
             torch.save(state, path)
         for old in checkpoints(folder)[:-KEEP]:
@@ -81,7 +95,7 @@ class TrainState:
         state = torch.load(saved[-1], map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.best, self.sums = state["step"], state["best"], state["sums"]
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -114,10 +128,11 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
         if bad > loop.patience:
             raise UserError(f"training stopped at step {state.step}: {bad} steps in a row without a finite gradient "
                             f"({_diagnosis(values)}); lower the learning rate, or train in fp32")
-        state.step += 1
+        state.add(values)
         last = state.step == optim.steps
         if state.step % loop.log_every == 0 or last:
-            curve.add(state.step, "train", {**values, "lr": state.optimizer.param_groups[0]["lr"]}, clock.rate(state))
+            row = {**state.means(), "lr": state.optimizer.param_groups[0]["lr"]}
+            curve.add(state.step, "train", row, clock.rate(state))
         if state.step % loop.evaluate_every == 0 or last:
             _evaluate(task, state, folder, curve)
         if (state.step % loop.checkpoint_every == 0 or last) and distributed.rank() == 0:

@@ -17,7 +17,7 @@ from tests.toy import MaskedToy, RetrievalToy
 
 OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
                     betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0)
-LOOP = LoopParams(precision="fp32", loader_workers=0, log_every=2, evaluate_every=6, checkpoint_every=4, patience=2)
+LOOP = LoopParams(precision="fp32", loader_workers=0, log_every=3, evaluate_every=6, checkpoint_every=4, patience=2)
 
 
 class Killed(Exception):
@@ -69,6 +69,16 @@ def test_loader_processes_do_not_change_the_result(tmp_path):
 def test_the_last_two_checkpoints_are_kept(tmp_path):
     run(MaskedToy(), tmp_path)
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000008.pt", "checkpoint-00000012.pt"]
+
+
+def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
+    rows = {}
+    for every in (1, 3):
+        (tmp_path / str(every)).mkdir()
+        run(MaskedToy(), tmp_path / str(every), log_every=every)
+        rows[every] = [row["values"]["mlm"] for row in read_curve(tmp_path / str(every) / "curve.jsonl")
+                       if row["kind"] == "train"]
+    assert rows[3] == pytest.approx([sum(rows[1][start : start + 3]) / 3 for start in range(0, 12, 3)])
 
 
 def test_training_lowers_the_loss(tmp_path):
