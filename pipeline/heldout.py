@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.objectives import MaskedModeling
-from pipeline import images
-from pipeline.pretraining_data import DataFolders, Sampler, StreamParams, StreamsParams, held_out, open_rows
+from pipeline.pretraining_data import DataFolders, Sampler, StreamParams, StreamsParams, held_out, open_rows, prepared
 from pipeline.training import to_device
 
 
@@ -50,13 +49,7 @@ def _batches(folders: DataFolders, name: str, stream: StreamParams, sampler: Sam
     for start in range(0, len(units), params.batch):
         chunk = units[start : start + params.batch]
         moved = chunk[1:] + chunk[:1] if name == "pairs" else chunk[:1]
-        yield tuple(_normalised(sampler.batch(name, rows, part, "held-out")) for part in (chunk, moved))
-
-
-def _normalised(batch: dict[str, Any]) -> dict[str, Any]:
-    if "image" in batch:
-        batch["image"]["pixels"] = images.normalise(batch["image"]["pixels"])
-    return batch
+        yield tuple(prepared(sampler.batch(name, rows, part, "held-out")) for part in (chunk, moved))
 
 
 def _score(model: MaskedModeling, name: str, batch: dict[str, Any], other: dict[str, Any],

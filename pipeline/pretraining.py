@@ -14,7 +14,7 @@ from model import io
 from model.config import BackboneConfig
 from model.objectives import MaskedModeling, MaskedModelingConfig
 from model.ratio import Ratio
-from pipeline import curves, distributed, files, images, tracking, work
+from pipeline import curves, distributed, files, tracking, work
 from pipeline.errors import UserError
 from pipeline.heldout import HeldOutParams, measure
 from pipeline.optim import OptimParams
@@ -25,6 +25,7 @@ from pipeline.pretraining_data import (
     SampleParams,
     Sampler,
     StreamsParams,
+    prepared,
 )
 from pipeline.text import TextTokenizer
 from pipeline.training import LoopParams, evaluate, read_curve, train, write_curve
@@ -114,13 +115,6 @@ class PretrainingTask:
     def evaluate(self) -> dict[str, float]:
         """Held-out losses and accuracies."""
         return measure(self.model, self.folders, self.common.streams, self.sampler, self.common.held_out)
-
-
-def prepared(part: dict[str, Any]) -> dict[str, Any]:
-    """A stream's part of a batch with its pixels normalised, on the device where they are."""
-    if "image" not in part:
-        return part
-    return {**part, "image": {**part["image"], "pixels": images.normalise(part["image"]["pixels"])}}
 
 
 def build(common: CommonParams, variant: VariantParams, vocab_size: int, codes: int) -> MaskedModeling:

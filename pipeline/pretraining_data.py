@@ -145,6 +145,13 @@ class PretrainingBatches:
                 for name, rows in self.rows.items()}
 
 
+def prepared(part: dict[str, Any]) -> dict[str, Any]:
+    """A stream's part of a batch with its pixels normalised, on the device where they are."""
+    if "image" not in part:
+        return part
+    return {**part, "image": {**part["image"], "pixels": images.normalise(part["image"]["pixels"])}}
+
+
 def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
     """The first `count` units of a split in order, or all of them; of a picture with several captions, one."""
     units: list[Unit] = []

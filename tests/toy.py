@@ -53,7 +53,7 @@ class MaskedToy:
                 "uniforms": torch.from_numpy(rng.random((2, 3), dtype=np.float32))}
 
     def loss(self, module, batch):
-        from pipeline.pretraining import prepared
+        from pipeline.pretraining_data import prepared
 
         return module({name: prepared(part) for name, part in batch.items()})
 
