@@ -1,5 +1,6 @@
 # make repro   from a fresh machine to the table: environment, `dvc repro`, the table printed
 # make test    the tests
+# make seeds   the pipeline with three seeds, and the table with mean and spread
 # make ui      MLflow's runs, grouped by the paper's tables
 
 PYTHON ?= python3.11
@@ -12,7 +13,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # `dvc` and the `python` of its stages are those of the environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test ui
+.PHONY: repro test seeds ui
 
 repro: $(INSTALLED)
 	dvc repro
@@ -20,6 +21,10 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest
+
+seeds: $(INSTALLED)
+	python -m stages.seeds 1 2 3
+	dvc repro
 
 ui: $(INSTALLED)
 	@python -m stages.ui

@@ -10,6 +10,7 @@ Notable: positions are learned and absolute, there is no token type, no relative
 patch is replaced before its position is added, and [I_CLS] is never masked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -106,6 +107,25 @@ class VLBeit(nn.Module):
         x = self.norm(x)
         return Encoded(text=None if text is None else x[:, :text_length],
                        image=None if image is None else x[:, text_length:])
+
+
+    def image_features(self, image: Tensor, layers: Sequence[int], uniforms: Tensor | None = None) -> list[Tensor]:
+        """What the blocks with these indices (0-based) put out for pictures alone, before the final norm.
+
+        Each is [batch, 1 + patches, width]; arguments as in `forward`.
+        """
+        x, outputs = self.embed_image(image, None), {}
+        for layer, block in enumerate(self.blocks):
+            x = block(x, 0, None, None if uniforms is None else uniforms[:, layer])
+            outputs[layer] = x
+        return [outputs[layer] for layer in layers]
+
+    def freeze_text(self) -> None:
+        """For models of pictures alone: take out of training what only texts, masks or the final norm use."""
+        unused = [self.mask_token, self.word_embed.weight, self.text_positions, *self.norm.parameters()]
+        unused += [p for block in self.blocks if hasattr(block, "text_expert") for p in block.text_expert.parameters()]
+        for parameter in unused:
+            parameter.requires_grad_(False)
 
 
 def _key_mask(text_mask: Tensor, image_length: int) -> Tensor:

@@ -9,10 +9,11 @@ import torch
 
 from model import io
 from model.config import BackboneConfig
-from pipeline import curves, distributed, files, tasks, tracking, work
+from pipeline import distributed, files, tasks, tracking, work
 from pipeline.errors import UserError
+from pipeline.finishing import finish
 from pipeline.tasks import Folders, Item
-from pipeline.training import read_curve, say, train, write_curve
+from pipeline.training import say, train
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def run(job: Job) -> None:
     with work.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
         train(task, job.params, job.params.loop, job.place, tracked)
         if first:
-            finished = _finish(task, job)
+            finished, _ = finish(task.model, job.place, f"fine-tuning: {job.item.title}")
             tracked.dataset(job.folders.shards, job.item.data, "training")
             tracked.artifact(finished / "curves.png")
             tracked.model(finished / "model", f"vl-beit-{job.name}", job.folders.text_tokenizer)
@@ -64,15 +65,6 @@ def _start_from(backbone: torch.nn.Module, folder: Path) -> None:
     say(f"weights from {folder}: {report}")
 
 
-def _finish(task: Any, job: Job) -> Path:
-    folder = work.finished(job.place)
-    io.save(task.model, folder / "model")
-    rows = read_curve(job.place / "curve.jsonl")
-    write_curve(folder / "curve.jsonl", rows)
-    curves.plot(rows, folder / "curves.png", title=f"fine-tuning: {job.item.title}")
-    return folder
-
-
 def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
@@ -80,10 +72,10 @@ def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
                         table=job.item.table, params=asdict(job.params), work=job.place)
 
 
-def evaluate(item: Item, model: Path, folders: Folders, tuned: Any, params: Any) -> dict[str, Any]:
-    """Test metrics of a fine-tuned model, with what was evaluated beside them."""
+def evaluate(item: Item, model: Path, folders: Folders, tuned: Any, params: Any, out: Path) -> dict[str, Any]:
+    """Test metrics of a fine-tuned model, with what was evaluated beside them; predictions go into `out`."""
     torch.set_num_threads(params.threads)
     module = tasks.load(item)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    result = module.evaluate(io.load(model).to(device), folders, tuned, params)
+    result = module.evaluate(io.load(model).to(device), folders, tuned, params, out)
     return {"task": item.task, "data": item.data, "variant": item.variant, "init": item.init, **result}

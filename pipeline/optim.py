@@ -1,4 +1,4 @@
-"""AdamW with the family's decay exclusions, and the two learning-rate schedules."""
+"""AdamW with the family's decay exclusions and layer-wise rates, and the two learning-rate schedules."""
 
 import math
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ class OptimParams:
     eps: float
     clip: float  # largest norm of the gradient; 0 for no clipping
     head_lr: float  # multiplier for modules outside the backbone
+    layer_decay: float  # multiplier from one layer of the backbone to the one below it; 1: none
 
 
 def learning_rate(step: int, params: OptimParams) -> float:
@@ -36,14 +37,24 @@ def learning_rate(step: int, params: OptimParams) -> float:
     return params.floor_lr + (params.lr - params.floor_lr) * fall
 
 
+def depth_of(name: str, blocks: int) -> int:
+    """The layer of a parameter, for layer-wise decay (BEiT): 0 embeddings, n the n-th block, blocks + 1 the rest."""
+    path = name.split(".")
+    if path[0] != "backbone" or path[1] == "norm":
+        return blocks + 1
+    return int(path[2]) + 1 if path[1] == "blocks" else 0
+
+
 def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
     """Groups by decay and by learning-rate multiplier (`scale`), in the order of the model's parameters."""
     groups: dict[tuple[bool, float], dict] = {}
+    blocks = len(model.backbone.blocks) if params.layer_decay != 1.0 else 0
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         decayed = parameter.ndim > 1 and not name.endswith(NO_DECAY)
         scale = 1.0 if name.startswith("backbone.") else params.head_lr
+        scale *= params.layer_decay ** (blocks + 1 - depth_of(name, blocks)) if blocks else 1.0
         group = groups.setdefault((decayed, scale), {"params": [], "scale": scale,
                                                      "weight_decay": params.weight_decay if decayed else 0.0})
         group["params"].append(parameter)

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from model import io
 from model.config import BackboneConfig
 from model.objectives import MaskedModeling, MaskedModelingConfig
 from model.ratio import Ratio
-from pipeline import curves, distributed, files, tracking, work
+from pipeline import distributed, files, tracking, work
 from pipeline.errors import UserError
+from pipeline.finishing import finish
 from pipeline.heldout import HeldOutParams, measure
 from pipeline.optim import OptimParams
 from pipeline.pretraining_data import (
@@ -28,7 +28,7 @@ from pipeline.pretraining_data import (
     prepared,
 )
 from pipeline.text import TextTokenizer
-from pipeline.training import LoopParams, evaluate, read_curve, train, write_curve
+from pipeline.training import LoopParams, evaluate, train
 
 STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}
 
@@ -165,11 +165,7 @@ def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
 
 def _finish(task: PretrainingTask, job: Job) -> Path:
     """Write the model, its curve and the last held-out metrics into a folder."""
-    folder = work.finished(job.place)
-    io.save(task.model, folder / "model")
-    rows = read_curve(job.place / "curve.jsonl")
-    write_curve(folder / "curve.jsonl", rows)
-    curves.plot(rows, folder / "curves.png", title=f"pretraining: {job.name}")
+    folder, rows = finish(task.model, job.place, f"pretraining: {job.name}")
     held_out = [row for row in rows if row["kind"] == "held-out"]
     files.write_json(folder / "heldout.json", held_out[-1]["values"] if held_out else evaluate(task))
     return folder

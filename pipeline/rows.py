@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,31 @@ import pyarrow as pa
 from pipeline import shards, views
 from pipeline.errors import UserError
 from pipeline.shards import RowGroup
+
+
+class Rows:
+    """Rows of any shard as dicts; units are the elements of the list column `unit`, or the rows themselves."""
+
+    def __init__(self, groups: Sequence[RowGroup], cache: int, columns: Sequence[str], unit: str | None = None):
+        self.groups, self.columns, self.unit = list(groups), tuple(columns), unit
+        self._read = lru_cache(maxsize=cache)(self._read_group)
+
+    @property
+    def units(self) -> list[int]:
+        """Units of each row group."""
+        return [group.units if self.unit else group.rows for group in self.groups]
+
+    def get(self, group: int, unit: int) -> tuple[dict[str, Any], int]:
+        """The row of a unit, and the unit's place in the row's list (0 where units are rows)."""
+        table, ends = self._read(group)
+        row = int(np.searchsorted(ends, unit, side="right")) if self.unit else unit
+        place = unit - (int(ends[row - 1]) if row else 0) if self.unit else 0
+        return {name: table[name][row].as_py() for name in self.columns}, place
+
+    def _read_group(self, number: int) -> tuple[pa.Table, np.ndarray]:
+        table = shards.read_group(self.groups[number], self.columns)
+        lengths = [len(values) for values in table[self.unit]] if self.unit else []
+        return table, np.cumsum([max(length, 1) for length in lengths])
 
 
 @dataclass(frozen=True)

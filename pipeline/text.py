@@ -44,11 +44,6 @@ class TextTokenizer:
         """Number of ids, special ones included."""
         return self.processor.get_piece_size()
 
-    @property
-    def special_ids(self) -> dict[str, int]:
-        """The ids that stand for no text."""
-        return dict(SPECIAL_IDS)
-
     def words(self, texts: Sequence[str]) -> list[list[int]]:
         """The bare ids of each text."""
         return self.processor.encode(list(texts))
@@ -56,14 +51,6 @@ class TextTokenizer:
     def encode(self, text: str, max_length: int) -> np.ndarray:
         """[T_CLS] ... [T_SEP], uint16 [length], length <= max_length: words are cut off, [T_SEP] never."""
         return wrap(self.processor.encode(text)[:max_length - 2])
-
-    def encode_batch(self, texts: Sequence[str], max_length: int, pad_to: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids int64 [texts, pad_to], filled up with [PAD], and lengths int64 [texts]; max_length <= pad_to."""
-        encoded = [wrap(ids[:max_length - 2]) for ids in self.words(texts)]
-        ids = np.full((len(encoded), pad_to), SPECIAL_IDS["[PAD]"], dtype=np.int64)
-        for row, values in zip(ids, encoded, strict=True):
-            row[:len(values)] = values
-        return ids, np.array([len(values) for values in encoded], dtype=np.int64)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of ids; special ids leave nothing."""

@@ -8,21 +8,24 @@ from pipeline.stage import entry
 
 
 def main(name: str) -> None:
-    """Evaluate and write `results/<scale>/evaluate/<item>.json`."""
+    """Evaluate; write `results/<scale>/evaluate/<item>.json` and `results/<scale>/predictions/<item>/`."""
     scale = params.scale()
     item = params.load_shared(tasks.Item, f"items.{name}")
     module = tasks.load(item)
     tuned = params.load(module.FineTuneParams, f"finetune.{item.data}")
     chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
     out = Path("results", scale, "evaluate", f"{name}.json")
+    predictions = files.fresh_directory(Path("results", scale, "predictions", name))
     with tracking.run(f"evaluate {item.title}", stage="evaluate", task=item.task, variant=item.variant,
                       table=item.table, params=asdict(chosen)) as run:
         folders = tasks.Folders.of(scale, item)
-        result = finetuning.evaluate(item, Path("runs", scale, "finetune", name, "model"), folders, tuned, chosen)
+        result = finetuning.evaluate(item, Path("runs", scale, "finetune", name, "model"), folders, tuned, chosen,
+                                     predictions)
         files.write_json(out, {"item": name, **result})
         run.metrics(module.headline(result))
         run.dataset(folders.shards, item.data, "evaluation")
-        run.artifact(out)
+        for path in (out, *sorted(predictions.glob("*.png"))):
+            run.artifact(path)
 
 
 if __name__ == "__main__":

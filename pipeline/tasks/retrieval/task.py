@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,8 +13,10 @@ from model.ratio import Ratio
 from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
 from pipeline import distributed, images
 from pipeline.optim import OptimParams
+from pipeline.pairs import PairParams
 from pipeline.tasks import Folders
-from pipeline.tasks.retrieval.data import EvaluationSet, PairBatches, PairParams, evaluation_set
+from pipeline.tasks.retrieval import examples
+from pipeline.tasks.retrieval.data import EvaluationSet, PairBatches, evaluation_set
 from pipeline.tasks.retrieval.encoders import dual_scores, rerank
 from pipeline.tasks.retrieval.ranking import chance, mean_recall, recalls
 from pipeline.text import SPECIAL_IDS, TextTokenizer
@@ -34,7 +37,7 @@ class FineTuneParams(OptimParams):
 
     seed: int
     drop_path: float
-    pairs: PairParams
+    inputs: PairParams
     weights: WeightParams
     evaluation_batch: int
     loop: LoopParams
@@ -59,20 +62,20 @@ class Task:
         self.params, self.folders = params, folders
         self.weights = {"itc": params.weights.itc, "itm": params.weights.itm}
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
-        config = replace(backbone, image_size=params.pairs.image_size, drop_path=params.drop_path)
+        config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         self.model = Retrieval(RetrievalConfig(config))
 
     @cached_property
     def batches(self) -> PairBatches:
         """Augmented training pairs."""
         depth = self.model.config.backbone.depth
-        return PairBatches(self.folders.shards, self.tokenizer, self.params.pairs, depth, self.params.seed)
+        return PairBatches(self.folders.shards, self.tokenizer, self.params.inputs, depth, self.params.seed)
 
     @cached_property
     def validation(self) -> EvaluationSet:
         """The validation split, read once."""
-        pairs = self.params.pairs
-        return evaluation_set(self.folders.shards, "val", self.tokenizer, pairs.image_size, pairs.text_length)
+        inputs = self.params.inputs
+        return evaluation_set(self.folders.shards, "val", self.tokenizer, inputs.image_size, inputs.text_length)
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
         """ITC over the global batch and ITM with hard negatives from it."""
@@ -91,13 +94,15 @@ class Task:
         return {**metrics, "score": mean_recall(metrics)}
 
 
-def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> dict[str, Any]:
-    """Recalls on the test split, before and after reranking."""
+def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,
+             out: Path) -> dict[str, Any]:
+    """Recalls on the test split, before and after reranking; a few queries and what was found go into `out`."""
     tokenizer = TextTokenizer.load(folders.text_tokenizer)
-    size, length = model.config.backbone.image_size, tuned.pairs.text_length
+    size, length = model.config.backbone.image_size, tuned.inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
     scores = dual_scores(model, data, params.batch)
     reranked = [rerank(model, data, table, params.rerank_k, params.batch) for table in (scores, scores.T.contiguous())]
+    examples.draw(data, *reranked, out / "top5.png")
     return {
         "images": len(data.keys),
         "captions": len(data.captions),

@@ -1,0 +1,58 @@
+"""python -m stages.seeds SEED SEED ...: the pipeline with each seed, and the tables with mean and spread.
+
+No DVC stage but what runs it: the seeds of pretraining and of all fine-tunes are set together, the data stay. At the
+end params.yaml is as it was, and `dvc repro` brings its results back from the run cache.
+"""
+
+import subprocess
+from pathlib import Path
+
+from pipeline import files, params, repeats, tables, typeset
+from pipeline.errors import UserError
+from pipeline.stage import entry
+
+
+def main(*words: str) -> None:
+    """Write `results/<scale>/seeds/`: the results of each seed, their mean and spread, and the tables."""
+    seeds = _numbers(words)
+    scale = params.scale()
+    folder = Path("results", scale, "seeds")
+    for seed in seeds:
+        _run(seed, scale, folder / str(seed))
+    results = [tables.load_results(folder / str(seed)) for seed in seeds]
+    files.write_json(folder / "summary.json",
+                     {"seeds": seeds, "mean": repeats.mean(results), "deviation": repeats.deviation(results)})
+    settings = params.load(tables.TableParams, "table")
+    for name in params.subtree("tables"):
+        table = repeats.against_paper(name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings)
+        typeset.write(table, folder / name)
+        print(typeset.markdown(table))
+
+
+def _numbers(words: tuple[str, ...]) -> list[int]:
+    if len(set(words)) < 2 or not all(word.isdecimal() for word in words):
+        raise UserError(f"seeds: expected at least two different numbers, found {' '.join(words) or 'none'}")
+    return [int(word) for word in words]
+
+
+def _run(seed: int, scale: str, folder: Path) -> None:
+    """Run the pipeline with a seed and keep copies of what it measured."""
+    tuned = params.subtree(f"{scale}.finetune")
+    keys = [f"{scale}.pretrain.common.seed", *(f"{scale}.finetune.{data}.seed" for data in tuned)]
+    before = Path("params.yaml").read_bytes()
+    try:
+        subprocess.run(["dvc", "exp", "run", *(f"-S{key}={seed}" for key in keys)], check=True)
+        files.fresh_directory(folder)
+        for path in sorted(Path("results", scale, "evaluate").glob("*.json")):
+            files.write_json(folder / path.name, files.read_json(path))
+        for path in sorted(Path("runs", scale, "pretrain").glob("*/heldout.json")):
+            files.write_json(folder / f"pretrain-{path.parent.name}.json", files.read_json(path))
+    except subprocess.CalledProcessError:
+        raise UserError(f"seed {seed}: the pipeline failed, see above; run this again, finished stages are not "
+                        "redone") from None
+    finally:
+        Path("params.yaml").write_bytes(before)
+
+
+if __name__ == "__main__":
+    entry(main)
