@@ -38,6 +38,20 @@ def check(data: bytes, max_side: int) -> tuple[bytes, int, int]:
         return _encode(image, max_side, upright)
 
 
+def check_mask(data: bytes, width: int, height: int) -> bytes:
+    """A mask of classes, unchanged: a PNG of mode L, as large as its picture.
+
+    Raises:
+        BadPicture: damaged, of another mode (a palette or colours are not class numbers) or of another size.
+    """
+    image = _decode(data)
+    if image.mode != "L":
+        raise BadPicture(f"mask is not of mode L: {image.mode}")
+    if image.size != (width, height):
+        raise BadPicture(f"mask is of another size: {image.width}x{image.height}, picture {width}x{height}")
+    return data
+
+
 def _decode(data: bytes) -> Image.Image:
     """The loaded first frame. The first error counts: some damaged files load "well" when asked a second time."""
     try:

@@ -11,6 +11,33 @@ IMAGE_SHARD = pa.schema([
     pa.field("captions", pa.list_(pa.string()), nullable=False),  # empty where the source has no captions
 ])
 
+QUESTION_SHARD = pa.schema([
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("image", pa.binary(), nullable=False),
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+    pa.field("ids", pa.list_(pa.int64()), nullable=False),  # of the questions
+    pa.field("questions", pa.list_(pa.string()), nullable=False),
+    pa.field("answers", pa.list_(pa.list_(pa.string())), nullable=False),  # ten of each question, or none
+])
+
+STATEMENT_SHARD = pa.schema([
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("left", pa.binary(), nullable=False),  # encoded pictures
+    pa.field("right", pa.binary(), nullable=False),
+    pa.field("statement", pa.string(), nullable=False),
+    pa.field("label", pa.int32(), nullable=False),  # 1: true
+    pa.field("group", pa.string(), nullable=False),  # equal for examples of one statement, for the consistency measure
+])
+
+MASK_SHARD = pa.schema([
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("image", pa.binary(), nullable=False),
+    pa.field("mask", pa.binary(), nullable=False),  # PNG of mode L, as large as the picture; 0: no class
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+])
+
 TEXT_SHARD = pa.schema([
     pa.field("key", pa.string(), nullable=False),
     pa.field("sentences", pa.list_(pa.string()), nullable=False),  # one document, in reading order

@@ -5,7 +5,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import files, pictures, schema, shards, shuffle, sources
+from pipeline import files, pictures, schema, shard_rows, shards, shuffle, sources
 from pipeline.errors import UserError
-from pipeline.sources.records import ImageRecord, Rejected, TextRecord
-
-Row = dict[str, Any]
+from pipeline.shard_rows import Record, Row
+from pipeline.sources.records import Rejected
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class ImageShardParams(ShardParams):
 
 def params_class(source: str) -> type[ShardParams]:
     """The class of `<scale>.shard.<source>`."""
-    return ImageShardParams if sources.load(source).KIND == "image" else ShardParams
+    return ShardParams if sources.load(source).KIND == "text" else ImageShardParams
 
 
 def shard(source: str, root: Path, folder: Path, params: ShardParams) -> dict[str, int]:
@@ -51,24 +50,24 @@ def shard(source: str, root: Path, folder: Path, params: ShardParams) -> dict[st
     Raises:
         UserError: an official file is missing or unreadable, or nothing at all is left.
     """
-    kind = sources.load(source).KIND
-    columns = schema.IMAGE_SHARD if kind == "image" else schema.TEXT_SHARD
+    name = sources.load(source).KIND
+    kind = shard_rows.KINDS[name]
     files.fresh_directory(folder)
     rejected: list[Rejected] = []
     entries = {}
-    for split, rows in shuffle.shuffled(_rows(_read(source, root), params, rejected), folder):
-        entries[split] = shards.write(folder, split, _unique(rows, rejected), columns,
+    for split, rows in shuffle.shuffled(_rows(_read(source, root), params, kind.make, rejected), folder):
+        entries[split] = shards.write(folder, split, _unique(rows, rejected), kind.columns,
                                       rows_per_group=params.rows_per_group, groups_per_file=params.groups_per_file)
     if not entries:
         raise UserError(f"{root}: no usable record of {source} ({len(rejected)} rejected)")
     _write_rejected(folder, rejected)
     reasons = Counter(record.reason.partition(":")[0] for record in rejected)
-    shards.write_index(folder, entries, kind=kind, rejected=dict(reasons))
+    shards.write_index(folder, entries, kind=name, rejected=dict(reasons))
     splits = files.read_json(folder / "index.json")["splits"]
     return {split: facts["rows"] for split, facts in splits.items()} | {"rejected": len(rejected)}
 
 
-def _read(source: str, root: Path) -> Iterator[ImageRecord | TextRecord | Rejected]:
+def _read(source: str, root: Path) -> Iterator[Record | Rejected]:
     try:
         yield from sources.load(source).read(root)
     except FileNotFoundError as error:
@@ -77,7 +76,7 @@ def _read(source: str, root: Path) -> Iterator[ImageRecord | TextRecord | Reject
         raise UserError(f"{root}: a damaged official file of {source}: {error}") from None
 
 
-def _rows(records: Iterable[ImageRecord | TextRecord | Rejected], params: ShardParams,
+def _rows(records: Iterable[Record | Rejected], params: ShardParams, make: Callable[[Any, int], Row],
           rejected: list[Rejected]) -> Iterator[tuple[str, Row]]:
     """Split and row of every usable record; the others are added to `rejected`."""
     for record in records:
@@ -86,19 +85,10 @@ def _rows(records: Iterable[ImageRecord | TextRecord | Rejected], params: ShardP
             continue
         held_out = record.split == "train" and shuffle.share(record.key, "holdout") < params.holdout
         split = "val" if held_out else record.split
-        if isinstance(record, TextRecord):
-            yield split, {"key": record.key, "sentences": record.sentences}
-            continue
         try:
-            yield split, _image_row(record, params.max_side)
+            yield split, make(record, getattr(params, "max_side", 0))
         except pictures.BadPicture as error:
             rejected.append(Rejected(record.key, str(error)))
-
-
-def _image_row(record: ImageRecord, max_side: int) -> Row:
-    image, width, height = pictures.check(record.image, max_side)
-    return {"key": record.key, "image": image, "width": width, "height": height, "label": record.label,
-            "captions": record.captions}
 
 
 def _unique(rows: Iterable[Row], rejected: list[Rejected]) -> Iterator[Row]:

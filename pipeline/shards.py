@@ -12,7 +12,9 @@ from pipeline import files
 from pipeline.errors import UserError
 
 # Encoded images do not compress again; text and ids do.
-_UNCOMPRESSED = ("image",)
+_UNCOMPRESSED = ("image", "left", "right", "mask")
+# Columns whose elements are sampling units.
+_UNITS = ("captions", "questions")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class RowGroup:
     file: Path
     group: int  # index within the file
     rows: int
-    units: int  # sampling units: (image, caption) pairs, or rows where there are no captions
+    units: int  # sampling units: (picture, caption or question) pairs, or rows where there are no such lists
 
 
 def write(folder: Path, split: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, *, rows_per_group: int,
@@ -37,7 +39,7 @@ def write(folder: Path, split: str, rows: Iterable[dict[str, Any]], schema: pa.S
             writer = pq.ParquetWriter(path, schema, compression=_compression(schema))
             entries.append({"name": path.name, "groups": []})
         writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=len(group))
-        units = sum(len(row.get("captions") or (None,)) for row in group)
+        units = sum(map(_units, group))
         entries[-1]["groups"].append([len(group), units])
         if len(entries[-1]["groups"]) == groups_per_file:
             writer.close()
@@ -96,8 +98,17 @@ def _compression(schema: pa.Schema) -> dict[str, str]:
 
 def _leaves(schema: pa.Schema) -> list[str]:
     """Column paths as Parquet names them: `captions` is stored as `captions.list.element`."""
-    return [f"{field.name}.list.element" if pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
-            else field.name for field in schema]
+    return [_leaf(field.name, field.type) for field in schema]
+
+
+def _leaf(path: str, kind: pa.DataType) -> str:
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _leaf(f"{path}.list.element", kind.value_type)
+    return path
+
+
+def _units(row: dict[str, Any]) -> int:
+    return max([len(row[column]) for column in _UNITS if column in row], default=0) or 1
 
 
 def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

@@ -2,9 +2,9 @@
 
 A source module defines:
 
-    KIND: "image" or "text"
+    KIND: "image", "text", "questions", "statements" or "masks" (see `shard_rows`)
     files(root) -> list[Path]            the official files it reads; FileNotFoundError names a missing one
-    read(root) -> Iterator[record]       streams `records.ImageRecord` or `TextRecord`, and `Rejected` for the unusable
+    read(root) -> Iterator[record]       streams the records of its kind, and `Rejected` for the unusable
     urls(root) -> Iterator[UrlRow]       only sources that are lists of URLs; their `read` reads what was fetched
 """
 

@@ -28,6 +28,48 @@ class TextRecord:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A question about a picture. `answers` has ten annotators' answers, or none where they are not published."""
+
+    id: int
+    text: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuestionsRecord:
+    """A picture with its questions."""
+
+    key: str
+    split: Split
+    image: bytes
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class StatementRecord:
+    """A statement about two pictures, true (label 1) or false (0). `group`: equal for examples of one statement."""
+
+    key: str
+    split: Split
+    left: bytes
+    right: bytes
+    statement: str
+    label: int
+    group: str
+
+
+@dataclass(frozen=True)
+class MaskRecord:
+    """A picture and the class of each of its pixels, as a PNG of mode L and of the picture's size; 0: no class."""
+
+    key: str
+    split: Split
+    image: bytes
+    mask: bytes
+
+
+@dataclass(frozen=True)
 class UrlRow:
     """One line of a list of URLs; `url` is empty where the line is damaged."""
 
