@@ -32,7 +32,7 @@ def markdown(table: Table) -> str:
     rows = [["Model", *(f"{column.group} {column.name}" for column in table.columns)]]
     for section in table.sections:
         rows.append([f"*{section.title}*", *("" for _ in table.columns)])
-        rows += [[row.label, *_texts(row, table.columns)] for row in section.rows]
+        rows += [[row.label, *texts(row, table.columns)] for row in section.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [_pipes(row, widths) for row in (rows[0], rule, *rows[1:])]
@@ -74,7 +74,7 @@ def _draw(axes: "Axes", table: Table, note: list[str], width: float) -> None:
         for row in section.rows:
             y += 1
             axes.text(0.15, y, row.label, size=10)
-            for x, text in zip(_right_edges(table), _texts(row, table.columns), strict=True):
+            for x, text in zip(_right_edges(table), texts(row, table.columns), strict=True):
                 axes.text(x, y, text, size=10, ha="right")
     axes.plot((0, width), (y + 0.5, y + 0.5), color="black", linewidth=1.2)
     for number, line in enumerate(note):
@@ -101,7 +101,8 @@ def _right_edges(table: Table) -> list[float]:
     return [_LABEL + _CELL * (number + 1) - 0.1 for number in range(len(table.columns))]
 
 
-def _texts(row: Row, columns: list[Column]) -> list[str]:
+def texts(row: Row, columns: list[Column]) -> list[str]:
+    """The cells as they are shown."""
     return [DASH if cell is None else f"{cell:.{column.digits}f}"
             for cell, column in zip(row.cells, columns, strict=True)]
 

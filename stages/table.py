@@ -1,27 +1,42 @@
-"""python -m stages.table: the paper's tables with our rows, from the results of all evaluations."""
+"""python -m stages.table: the paper's tables with our rows, and a report of all that was measured."""
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from pipeline import files, params, tables, tracking, typeset
+from pipeline import files, params, report, tables, tracking, typeset
 from pipeline.stage import entry
 
 
 def main() -> None:
-    """Write `results/<scale>/tables/`."""
+    """Write `results/<scale>/tables/` and `results/<scale>/report.html`."""
     scale = params.scale()
     settings = params.load(tables.TableParams, "table")
     results = tables.load_results(Path("results", scale, "evaluate"))
     folder = files.fresh_directory(Path("results", scale, "tables"))
-    made = {"retrieval": tables.retrieval_recalls(results, settings)}
+    made = {}
     for name in params.subtree("tables"):
         layout = params.load_shared(tables.TableLayout, f"tables.{name}")
         made[name] = tables.against_paper(name, layout, results, settings)
+    made["retrieval"] = tables.retrieval_recalls(results, settings)
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
             typeset.write(table, folder / name)
             run.artifact(folder / f"{name}.png")
+        path = _report(scale, settings, list(made.values()), results)
+        run.artifact(path)
         run.note("\n\n".join(typeset.markdown(table) for table in made.values()))
+
+
+def _report(scale: str, settings: tables.TableParams, made: list[tables.Table], results: dict[str, Any]) -> Path:
+    root = Path("results", scale)
+    chapters = [report.evaluation(item, result, root / "predictions" / item) for item, result in results.items()]
+    variants = sorted(path.parent for path in Path("runs", scale, "pretrain").glob("*/heldout.json"))
+    chapters += map(report.pretraining, variants)
+    html = report.page(f"VL-BEiT, {scale}", settings.note, settings.section, made, chapters)
+    with files.replacing(root / "report.html") as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return root / "report.html"
 
 
 if __name__ == "__main__":

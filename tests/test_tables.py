@@ -1,5 +1,6 @@
 """Tables: the paper's numbers beside ours, and their three forms."""
 
+import base64
 import csv
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import tables, typeset
+from pipeline import report, tables, typeset
 from pipeline.errors import UserError
 from pipeline.tables import RowLayout, TableLayout, TableParams
 
@@ -76,3 +77,12 @@ def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
 def test_a_wrong_layout_is_named(name: str, cells: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         tables.against_paper(name, TableLayout([RowLayout("x", cells)]), {"flickr30k": RESULT}, PARAMS)
+
+
+def test_the_report_needs_no_network(tmp_path: Path) -> None:
+    (tmp_path / "top5.png").write_bytes(b"\x89PNG picture")
+    chapters = [report.evaluation("flickr30k", RESULT, tmp_path)]
+    html = report.page("A <title>", PARAMS.note, PARAMS.section, [table2()], chapters)
+    assert "A &lt;title&gt;" in html and "http" not in html
+    assert base64.b64encode(b"\x89PNG picture").decode() in html
+    assert html.count("95.8") == 1 and html.count('class="ours"') == 1 and "reranked.tr_r1" in html

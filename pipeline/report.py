@@ -1,0 +1,65 @@
+"""All tables and pictures of a scale on one page that opens without a network."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.tables import Table
+from pipeline.typeset import texts
+
+TEMPLATE = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, as base64 of a PNG file."""
+
+    caption: str
+    png: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Pictures and numbers of one model; `facts` are shown as they are."""
+
+    title: str
+    figures: list[Figure]
+    facts: dict[str, str]
+
+
+def pretraining(folder: Path) -> Chapter:
+    """Curves and held-out metrics of a variant's folder."""
+    metrics = files.read_json(folder / "heldout.json")
+    return Chapter(f"Pretraining: {folder.name}", _figures(folder), _facts(metrics))
+
+
+def evaluation(item: str, result: dict[str, Any], predictions: Path) -> Chapter:
+    """What an evaluation found, with its pictures."""
+    return Chapter(f"Evaluation: {item}", _figures(predictions), _facts(result))
+
+
+def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[Chapter]) -> str:
+    """The HTML; `ours` is the heading of our rows in the tables."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("pipeline", ""), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(TEMPLATE).render(title=title, note=note, ours=ours, tables=tables,
+                                                     chapters=chapters, texts=texts)
+
+
+def _figures(folder: Path) -> list[Figure]:
+    return [Figure(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in sorted(folder.glob("*.png"))]
+
+
+def _facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Numbers and names by dotted key; fractions with four decimals."""
+    facts: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            facts |= _facts(value, f"{prefix}{key}.")
+        elif isinstance(value, (int, float, str)):
+            facts[f"{prefix}{key}"] = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return facts
