@@ -12,8 +12,12 @@ from model.positions import resize_image_positions
 
 # The name in config.json, and where its class lives. Classes are imported when they are asked for.
 CLASSES = {
+    "Classification": "model.classification",
     "MaskedModeling": "model.objectives",
+    "NLVR2": "model.nlvr2",
     "Retrieval": "model.retrieval",
+    "Segmentation": "model.segmentation",
+    "VQA": "model.vqa",
     "VisualTokenizer": "model.vqkd",
 }
 

@@ -23,6 +23,8 @@ class Answers:
     def of(self, row: dict[str, Any]) -> dict[str, Any]:
         """The answer to one row; what the row does not have is not in it."""
         pixels = self._pixels(row["image"]) if _given(row, "image") else None
+        if pixels is not None and _given(row, "image2"):  # the right picture of a pair
+            pixels = torch.cat([pixels, self._pixels(row["image2"])])
         ids = self._ids(row["text"]) if _given(row, "text") and self._tokenizer else None
         return BY_MODEL[type(self._model).__name__](self._model, pixels, ids)
 
@@ -66,7 +68,45 @@ def retrieval(model: nn.Module, pixels: Tensor | None, ids: Tensor | None) -> di
     return answer
 
 
-BY_MODEL = {"VisualTokenizer": visual_tokens, "MaskedModeling": embeddings, "Retrieval": retrieval}
+def classification(model: nn.Module, pixels: Tensor | None, ids: Tensor | None) -> dict[str, Any]:
+    """The most probable classes, at most five, and their probabilities."""
+    if pixels is None:
+        return {}
+    probabilities = model(pixels)[0].softmax(dim=0)
+    best = probabilities.topk(min(5, len(probabilities)))
+    return {"classes": best.indices.tolist(), "probabilities": best.values.tolist()}
+
+
+def segmentation(model: nn.Module, pixels: Tensor | None, ids: Tensor | None) -> dict[str, Any]:
+    """The class of each pixel, from 1, of the picture as the model sees it: rows of a square."""
+    return {} if pixels is None else {"mask": (model.logits(pixels)[0].argmax(dim=0) + 1).tolist()}
+
+
+def question_answers(model: nn.Module, pixels: Tensor | None, ids: Tensor | None) -> dict[str, Any]:
+    """The three best answers to a question about a picture, with their probabilities."""
+    if pixels is None or ids is None:
+        return {}
+    top = model(pixels, ids, _all(ids)).sigmoid()[0].topk(min(3, len(model.config.answers)))
+    return {"answers": [model.config.answers[place] for place in top.indices.tolist()],
+            "probabilities": top.values.tolist()}
+
+
+def nlvr2(model: nn.Module, pixels: Tensor | None, ids: Tensor | None) -> dict[str, Any]:
+    """How probable it is that the text is true of the two pictures."""
+    if pixels is None or ids is None or len(pixels) != 2:
+        return {}
+    return {"truth": model.truth(pixels[None], ids, _all(ids)).item()}
+
+
+BY_MODEL = {
+    "VisualTokenizer": visual_tokens,
+    "MaskedModeling": embeddings,
+    "Retrieval": retrieval,
+    "NLVR2": nlvr2,
+    "Segmentation": segmentation,
+    "VQA": question_answers,
+    "Classification": classification,
+}
 
 
 def _given(row: dict[str, Any], name: str) -> bool:

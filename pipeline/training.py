@@ -180,7 +180,11 @@ def evaluate(task: Task) -> dict[str, float]:
 
 
 def _wrap(model: nn.Module) -> nn.Module:
-    return DistributedDataParallel(model) if distributed.world() > 1 else model
+    if distributed.world() == 1:
+        return model
+    if next(model.parameters()).is_cuda:  # torch has these for CUDA only; elsewhere a worker's rows stand for all
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return DistributedDataParallel(model)
 
 
 def _evaluate(task: Task, state: TrainState, folder: Path, curve: "Curve") -> None:

@@ -135,11 +135,11 @@ def test_reranking_adds_match_logit_and_cosine_for_the_best_k_only(turned):
     net, data = model(), evaluation_data()
     dual = dual_scores(net, data, batch=8)
     scores = dual.T.contiguous() if turned else dual
-    final = rerank(net, data, scores, k=2, batch=3)
+    final = rerank(net, data, scores, k=2, dual_weight=3.0, batch=3)
     for query in range(len(scores)):
         best = set(scores[query].topk(2).indices.tolist())
         for candidate in range(scores.shape[1]):
             image, caption = (candidate, query) if turned else (query, candidate)
             logit = match_logits(net, data, torch.tensor([image]), torch.tensor([caption]), 1).item()
-            expected = logit + scores[query, candidate].item() if candidate in best else -100.0
+            expected = logit + 3.0 * scores[query, candidate].item() if candidate in best else -100.0
             assert final[query, candidate].item() == pytest.approx(expected, abs=1e-4)

@@ -31,7 +31,7 @@ def render(scene: Scene) -> Image.Image:
     pixels = backgrounds.paint(scene.background, scene.width, scene.height, scene.look)
     picture = Image.fromarray(pixels.astype(np.uint8))
     for thing in scene.things:
-        sprite, mask, corner = _sprite(thing, scene)
+        sprite, mask, corner = drawn(thing, scene)
         drop = max(1, scene.width // 40)
         shadow = ImageChops.multiply(mask, Image.new("L", mask.size, _SHADOW))
         picture.paste((20, 20, 30), (corner[0] + drop, corner[1] + drop), shadow)
@@ -57,7 +57,7 @@ def box(thing: Thing, scene: Scene) -> tuple[int, int, int, int]:
     return round(thing.x * scene.width - side / 2), round(thing.y * scene.height - side / 2), side, side
 
 
-def _sprite(thing: Thing, scene: Scene) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
+def drawn(thing: Thing, scene: Scene) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
     """The thing alone: colours, coverage (mode L) and where its top left corner goes."""
     left, top, side, _ = box(thing, scene)
     large = side * _OVERSAMPLING

@@ -26,8 +26,8 @@ def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
 
 
 @torch.inference_mode()
-def rerank(model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, batch: int) -> Tensor:
-    """Re-score each query's best `k` candidates as match logit plus cosine (VLMo); all others get -100.
+def rerank(model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, dual_weight: float, batch: int) -> Tensor:
+    """Re-score each query's best `k` candidates as match logit plus weighted cosine (VLMo); all others get -100.
 
     scores: [queries, candidates] cosines, queries being the pictures (then candidates are captions) or the captions.
     """
@@ -39,7 +39,7 @@ def rerank(model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, batch:
     picture, caption = (query, candidate) if by_image else (candidate, query)
     matches = match_logits(model, data, picture, caption, batch)
     final = torch.full_like(scores, NO_CANDIDATE)
-    final[query, candidate] = matches + scores[query, candidate]
+    final[query, candidate] = matches + dual_weight * scores[query, candidate]
     return final
 
 

@@ -51,6 +51,7 @@ class EvaluateParams:
 
     split: str
     rerank_k: int  # candidates that the dual encoder hands to the fusion encoder
+    dual_weight: float  # of the cosine beside the match logit
     batch: int
     threads: int
 
@@ -101,7 +102,8 @@ def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: 
     size, length = model.config.backbone.image_size, tuned.inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
     scores = dual_scores(model, data, params.batch)
-    reranked = [rerank(model, data, table, params.rerank_k, params.batch) for table in (scores, scores.T.contiguous())]
+    reranked = [rerank(model, data, table, params.rerank_k, params.dual_weight, params.batch)
+                for table in (scores, scores.T.contiguous())]
     examples.draw(data, *reranked, out / "top5.png")
     return {
         "images": len(data.keys),

@@ -1,0 +1,79 @@
+"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] chooses among the most frequent answers."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone import VLBeit
+from model.config import BackboneConfig
+from model.heads import Pooler, init_head
+from model.ratio import Ratio
+
+
+@dataclass(frozen=True)
+class VQAConfig:
+    """A backbone and the answers to choose from; `answers[i]` is what logit i stands for."""
+
+    backbone: BackboneConfig
+    answers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.answers or len(set(self.answers)) < len(self.answers):
+            raise ValueError("answers: expected at least one, and none twice")
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "VQAConfig":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(backbone=BackboneConfig(**tree["backbone"]), answers=tuple(tree["answers"]))
+
+
+class VQA(nn.Module):
+    """Backbone, pooler and a classifier of two layers (VLMo)."""
+
+    Config: ClassVar = VQAConfig
+
+    def __init__(self, config: VQAConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = VLBeit(config.backbone)
+        self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
+        width = config.backbone.width
+        self.pooler = Pooler(width)
+        self.classifier = nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(),
+                                        nn.Linear(2 * width, len(config.answers)))
+        for head in (self.pooler, self.classifier):
+            head.apply(init_head)
+
+    @torch.no_grad()
+    def expect(self, shares: Tensor) -> None:
+        """Let a new classifier start from how often each answer is right, [answers] in 0..1 (exclusive).
+
+        Otherwise the first steps do little but learn these shares, and their gradients, equal for all questions, wash
+        out what the backbone's [T_CLS] has of each (choice).
+        """
+        self.classifier[-1].bias.copy_(torch.logit(shares))
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Logits of the answers [n, answers], fp32.
+
+        Args:
+            pixels: float [n, 3, size, size] in -1..1.
+            ids: int64 [n, length], the questions.
+            mask: bool [n, length], True for tokens.
+            uniforms: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+        """
+        encoded = self.backbone(pixels, ids, text_mask=mask, uniforms=uniforms)
+        return self.classifier(self.pooler(encoded.text[:, 0])).float()
+
+
+def answer_loss(logits: Tensor, targets: Tensor) -> Ratio:
+    """Binary cross-entropy, summed over the answers, of the questions that have any answer among them (VLMo).
+
+    logits, targets: [n, answers], targets in 0..1. The others neither add to the sum nor count.
+    """
+    answerable = targets.any(dim=1).float()
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(dim=1)
+    return Ratio((losses * answerable).sum(), answerable.sum())

@@ -1,0 +1,97 @@
+"""ImageNet-1K (ILSVRC-2012): the training tar of one tar per synset, the flat validation tar, and the devkit.
+
+The validation pictures' classes are in the devkit, as ILSVRC2012_IDs. These are not the usual labels: a label is the
+place of the class's synset id in sorted order.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.sources import official, synsets
+from pipeline.sources.records import ImageRecord, Rejected
+
+KIND = "image"
+_TRAIN = "ILSVRC2012_img_train.tar"
+_VAL = "ILSVRC2012_img_val.tar"
+_DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
+_META = "data/meta.mat"
+_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
+
+
+@dataclass(frozen=True)
+class _Devkit:
+    labels: dict[str, int]  # by synset id
+    validation: list[int]  # label of each validation picture
+
+
+def files(root: Path) -> list[Path]:
+    """Both archives of pictures and the devkit."""
+    return [official.pick(root, name) for name in (_TRAIN, _VAL, _DEVKIT)]
+
+
+def read(root: Path) -> Iterator[ImageRecord | Rejected]:
+    """Training, then validation pictures, in archive order; the key is the file name without its ending.
+
+    Raises:
+        UserError: the devkit is incomplete or contradicts itself.
+    """
+    train, val, devkit = files(root)
+    known = _devkit(devkit)
+    yield from synsets.read(train, known.labels)
+    yield from _validation(val, known.validation)
+
+
+def _validation(path: Path, labels: list[int]) -> Iterator[ImageRecord | Rejected]:
+    """`ILSVRC2012_val_00000001.JPEG` is on the first line of the ground truth."""
+    missing = set(range(1, len(labels) + 1))
+    with tarfile.open(path, "r|*") as archive:
+        for member in archive:
+            if not member.isfile():
+                continue
+            key = Path(member.name).stem
+            digits = key.rpartition("_")[2]
+            number = int(digits) if digits.isdecimal() else 0
+            if number in missing:
+                missing.remove(number)
+                yield ImageRecord(key, "val", archive.extractfile(member).read(), (), labels[number - 1])
+            else:
+                yield Rejected(key, "no ground truth")
+    for number in sorted(missing):
+        yield Rejected(f"ILSVRC2012_val_{number:08d}", "missing picture")
+
+
+def _devkit(path: Path) -> _Devkit:
+    wnid_of = _classes(path, _member(path, _META))
+    labels = {wnid: label for label, wnid in enumerate(sorted(wnid_of.values()))}
+    validation = []
+    for number, line in enumerate(_member(path, _TRUTH).decode("ascii", "replace").split(), 1):
+        wnid = wnid_of.get(int(line)) if line.isdecimal() else None
+        if wnid is None:
+            raise UserError(f"{path}: {_TRUTH}: line {number}: no class has the id {line}")
+        validation.append(labels[wnid])
+    return _Devkit(labels, validation)
+
+
+def _classes(path: Path, meta: bytes) -> dict[int, str]:
+    """ILSVRC2012_ID -> synset id of the classes. Synsets that have children group classes and are none."""
+    from scipy.io import loadmat
+
+    try:
+        table = np.atleast_1d(loadmat(BytesIO(meta), squeeze_me=True)["synsets"])
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["num_children"]) == 0}
+    except Exception as error:  # of damaged files, scipy raises anything
+        raise UserError(f"{path}: {_META}: not the devkit's table of synsets: {error}") from None
+
+
+def _member(path: Path, name: str) -> bytes:
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(name):
+                return archive.extractfile(member).read()
+    raise UserError(f"{path}: no {name} in it")

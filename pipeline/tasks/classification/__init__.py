@@ -1,0 +1,1 @@
+"""Image classification: ImageNet-22k as an intermediate step, then ImageNet-1k."""

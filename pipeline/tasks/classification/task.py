@@ -1,0 +1,90 @@
+"""Fine-tuning and evaluation of image classification (VL-BEiT §3.3)."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from model.classification import Classification, ClassificationConfig
+from model.config import BackboneConfig
+from model.ratio import Ratio
+from pipeline.optim import OptimParams
+from pipeline.tasks import Folders
+from pipeline.tasks.classification import grid, scores
+from pipeline.tasks.classification.data import InputParams, LabelledBatches
+from pipeline.training import LoopParams
+
+
+@dataclass(frozen=True)
+class FineTuneParams(OptimParams):
+    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+
+    seed: int
+    drop_path: float
+    classes: int  # of the head
+    inputs: InputParams
+    evaluation_batch: int
+    loop: LoopParams
+    num_workers: int  # Ray Train workers; 0: in this process
+    threads: int  # per worker
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Block `<scale>.evaluate.<data>`."""
+
+    split: str
+    batch: int
+    threads: int
+
+
+class Task:
+    """What the loop needs to know of classification."""
+
+    weights = {"ce": 1.0}
+
+    def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
+        self.params, self.folders = params, folders
+        config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
+        self.model = Classification(ClassificationConfig(config, params.classes))
+
+    @cached_property
+    def batches(self) -> LabelledBatches:
+        """Augmented training pictures."""
+        depth, params = self.model.config.backbone.depth, self.params
+        return LabelledBatches(self.folders.shards, params.inputs, params.classes, depth, params.seed)
+
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+        """Cross-entropy with soft targets."""
+        logits = module(batch["pixels"], batch["uniforms"])
+        total = -(batch["targets"] * logits.log_softmax(dim=1)).sum()
+        return {"ce": Ratio(total, total.new_tensor(float(len(logits))))}
+
+    def evaluate(self) -> dict[str, float]:
+        """Accuracy on the validation split. It is the test split too, so none of this is a `score` to select by."""
+        params = self.params
+        found = scores.predict(self.model, self.folders.shards, "val", params.inputs, params.evaluation_batch)
+        return {**scores.accuracy(found.place), "ce_loss": found.loss.mean().item()}
+
+
+def evaluate(model: Classification, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,
+             out: Path) -> dict[str, Any]:
+    """Accuracy on a split; `predictions.csv` and `pictures.png` in `out`."""
+    found = scores.predict(model, folders.shards, params.split, tuned.inputs, params.batch)
+    counts, names = scores.training_classes(folders.shards, model.config.classes)
+    scores.write_csv(found, out / "predictions.csv")
+    grid.draw(folders.shards, params.split, found, names, out / "pictures.png")
+    return {
+        "pictures": len(found.keys),
+        "classes": model.config.classes,
+        **scores.accuracy(found.place),
+        "chance": scores.chance(model.config.classes),
+        "majority": scores.majority(found.truth, counts),
+    }
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a result that belong on one line; `score` is top-1 accuracy."""
+    return {"acc1": result["acc1"], "acc5": result["acc5"], "score": result["acc1"]}

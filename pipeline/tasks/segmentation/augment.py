@@ -1,0 +1,111 @@
+"""Augmentation of a picture together with the labels of its pixels (mmsegmentation's, which BEiT uses for ADE20K)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from model.segmentation import IGNORED
+from pipeline import images
+
+RETRIES = 10
+PAD_GREY = 128  # 0 after normalisation
+_FULL_TURN = 256  # of hues in Pillow's HSV
+
+
+@dataclass(frozen=True)
+class PhotometricParams:
+    """Largest changes; each is made with probability a half. 0: none."""
+
+    brightness: float  # added to 0..255, either way
+    contrast: float  # factors 1 - contrast to 1 + contrast
+    saturation: float  # likewise
+    hue: float  # share of the colour circle, either way
+
+
+@dataclass(frozen=True)
+class AugmentParams:
+    """Block `augment` of a segmentation fine-tune."""
+
+    ratio: list[float]  # smallest and largest factor on the size to which pictures are resized
+    one_class: float  # a crop is drawn anew while one class has at least this share of its labelled pixels
+    flip: float  # probability
+    photometric: PhotometricParams
+
+
+def augmented(image: Image.Image, labels: np.ndarray, size: int, base: tuple[int, int], params: AugmentParams,
+              rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A training crop.
+
+    Args:
+        image: RGB.
+        labels: uint8 [height, width] of the picture; 255 where a pixel has no class.
+        size: side of the crop, pixels.
+        base: long and short side that pictures are resized to before `ratio` applies, see `fitted`.
+
+    Returns:
+        uint8 [size, size, 3] and uint8 [size, size]; what the picture does not fill is grey and has no class.
+    """
+    new = fitted(image.size, base, rng.uniform(*params.ratio))
+    pixels = np.asarray(image.resize(new, images.INTERPOLATION))
+    labels = np.asarray(Image.fromarray(labels).resize(new, Image.Resampling.NEAREST))
+    place = crop(labels, size, params.one_class, rng)
+    pixels, labels = pixels[place], labels[place]
+    if rng.random() < params.flip:
+        pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+    return _padded(photometric(pixels, params.photometric, rng), size, PAD_GREY), _padded(labels, size, IGNORED)
+
+
+def fitted(size: tuple[int, int], base: tuple[int, int], ratio: float, shortest: int = 1) -> tuple[int, int]:
+    """Width and height, in the same proportion, within `ratio` times the long and the short side of `base`, but with no
+    side shorter than `shortest`."""
+    factor = max(ratio * min(base[0] / max(size), base[1] / min(size)), shortest / min(size))
+    return round(size[0] * factor), round(size[1] * factor)
+
+
+def crop(labels: np.ndarray, size: int, one_class: float, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a random crop, drawn anew up to ten times while it holds little but one class."""
+    for _ in range(1 + RETRIES):
+        top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in labels.shape)
+        place = slice(top, top + size), slice(left, left + size)
+        counts = np.bincount(labels[place].ravel(), minlength=IGNORED + 1)[:IGNORED]
+        if (counts > 0).sum() > 1 and counts.max() < one_class * counts.sum():
+            break
+    return place
+
+
+def photometric(pixels: np.ndarray, params: PhotometricParams, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, saturation and hue, with contrast before or after the colours; uint8 [height, width, 3]."""
+    pixels = _linear(pixels, 1.0, _draw(rng, 0.0, params.brightness))
+    contrast, before = _draw(rng, 1.0, params.contrast), rng.random() < 0.5
+    saturation, hue = _draw(rng, 1.0, params.saturation), _draw(rng, 0.0, params.hue)
+    pixels = _linear(pixels, contrast if before else 1.0, 0.0)
+    pixels = _coloured(pixels, saturation, hue)
+    return _linear(pixels, 1.0 if before else contrast, 0.0)
+
+
+def _draw(rng: np.random.Generator, middle: float, reach: float) -> float:
+    """`middle`, or as often a number within `reach` of it."""
+    drawn, applied = rng.uniform(-reach, reach), rng.random() < 0.5
+    return middle + (drawn if applied else 0.0)
+
+
+def _linear(pixels: np.ndarray, factor: float, shift: float) -> np.ndarray:
+    if factor == 1.0 and shift == 0.0:
+        return pixels
+    return np.clip(pixels * np.float32(factor) + np.float32(shift), 0, 255).astype(np.uint8)
+
+
+def _coloured(pixels: np.ndarray, saturation: float, hue: float) -> np.ndarray:
+    if saturation == 1.0 and hue == 0.0:
+        return pixels
+    hsv = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("HSV")).astype(np.float32)
+    hsv[..., 0] = (hsv[..., 0] + hue * _FULL_TURN) % _FULL_TURN
+    hsv[..., 1] = np.minimum(hsv[..., 1] * saturation, 255)
+    return np.asarray(Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB"))
+
+
+def _padded(values: np.ndarray, size: int, filling: int) -> np.ndarray:
+    """Filled up to the right and below."""
+    missing = [(0, size - side) for side in values.shape[:2]] + [(0, 0)] * (values.ndim - 2)
+    return np.pad(values, missing, constant_values=filling)

@@ -1,0 +1,99 @@
+"""Pictures and masks: augmented crops for training, everything in order for evaluation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from model.mome import DROP_PATH_DRAWS
+from model.segmentation import IGNORED, SegmentationConfig
+from pipeline import distributed, images, seeds, shards
+from pipeline.errors import UserError
+from pipeline.rows import Rows
+from pipeline.sampling import LaneOrder, OrderParams, Unit
+from pipeline.tasks.segmentation.augment import AugmentParams, augmented
+
+COLUMNS = ("key", "image", "mask")
+
+
+@dataclass(frozen=True)
+class InputParams:
+    """Block `inputs` of a segmentation fine-tune."""
+
+    image_size: int  # pixels; side of the training crops and of the windows at test time
+    long_side: int  # pixels; pictures are resized, in proportion, to fit within these two
+    short_side: int
+    stride: int  # pixels from one window to the next at test time
+    augment: AugmentParams
+    order: OrderParams
+
+    @property
+    def base(self) -> tuple[int, int]:
+        """Long and short side."""
+        return self.long_side, self.short_side
+
+
+class CropBatches:
+    """Map-style data set: step to this worker's rows of the global batch."""
+
+    def __init__(self, folder: Path, params: InputParams, config: SegmentationConfig, seed: int):
+        self.params, self.config, self.seed = params, config, seed
+        groups = shards.row_groups(folder, "train")
+        self.rows = Rows(groups, 2 * params.order.lanes * params.order.window, COLUMNS)
+        self.order = LaneOrder(self.rows.units, params.order, seed, "crops")
+        self.rank, self.world = distributed.rank(), distributed.world()
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        """pixels uint8 [n, size, size, 3], labels int64 [n, size, size], uniforms [n, depth, 3], dropout [n, channels]
+        (see `Segmentation.forward`)."""
+        samples = [self._sample(unit) for unit in self.order.step(step, self.rank, self.world)]
+        return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+
+    def _sample(self, unit: Unit) -> dict[str, np.ndarray]:
+        rng = seeds.generator(self.seed, "crop", unit.position)
+        row, _ = self.rows.get(unit.group, unit.unit)
+        head, params = self.config.head, self.params
+        labels = reduced(decoded_mask(row["mask"], head.classes, row["key"]))
+        pixels, labels = augmented(images.decode(row["image"]), labels, params.image_size, params.base, params.augment,
+                                   rng)
+        return {
+            "pixels": pixels,
+            "labels": labels.astype(np.int64),
+            "uniforms": rng.random((self.config.backbone.depth, DROP_PATH_DRAWS), dtype=np.float32),
+            "dropout": rng.random(head.channels + head.auxiliary_channels, dtype=np.float32),
+        }
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A picture and the class of each of its pixels, uint8 [height, width]: 0 none, else from 1."""
+
+    key: str
+    image: Image.Image
+    truth: np.ndarray
+
+
+def labelled(folder: Path, split: str, classes: int, limit: int | None = None) -> Iterator[Labelled]:
+    """The pictures of a split in order, the first `limit` of them."""
+    for row in islice(shards.read_rows(folder, split, COLUMNS), limit):
+        yield Labelled(row["key"], images.decode(row["image"]), decoded_mask(row["mask"], classes, row["key"]))
+
+
+def decoded_mask(data: bytes, classes: int, key: str) -> np.ndarray:
+    """Classes uint8 [height, width], 0 for none. Raises UserError where there are more classes than the head has."""
+    with Image.open(BytesIO(data)) as image:
+        mask = np.asarray(image)
+    if mask.max() > classes:
+        raise UserError(f"mask {key}: class {mask.max()}, but the head has {classes}; set the head's classes")
+    return mask
+
+
+def reduced(mask: np.ndarray) -> np.ndarray:
+    """Labels for training: classes from 0, and 255 where there is none ("reduce zero label")."""
+    return np.where(mask == 0, np.uint8(IGNORED), mask - np.uint8(1))

@@ -1,0 +1,128 @@
+"""Fine-tuning and evaluation of semantic segmentation (VL-BEiT §3.3, with BEiT's recipe for ADE20K).
+
+Pictures are normalised to [-1, 1] as everywhere in this project, with which the backbone was pretrained.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from model.config import BackboneConfig
+from model.ratio import Ratio
+from model.segmentation import Segmentation, SegmentationConfig
+from model.upernet import HeadConfig
+from pipeline import images
+from pipeline.errors import UserError
+from pipeline.optim import OptimParams
+from pipeline.tasks import Folders
+from pipeline.tasks.segmentation import iou, predictions
+from pipeline.tasks.segmentation.data import CropBatches, InputParams, Labelled, labelled
+from pipeline.tasks.segmentation.sliding import TestParams, segment
+from pipeline.training import LoopParams
+
+SHOWN = 6  # pictures in overlays.png
+
+
+@dataclass(frozen=True)
+class WeightParams:
+    """Of the two heads' losses in the sum."""
+
+    decode: float
+    auxiliary: float
+
+
+@dataclass(frozen=True)
+class FineTuneParams(OptimParams):
+    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+
+    seed: int
+    drop_path: float
+    inputs: InputParams
+    head: HeadConfig
+    weights: WeightParams
+    evaluation_batch: int  # windows
+    evaluation_pictures: int  # of the validation split, looked at in training; nothing is selected by them
+    loop: LoopParams
+    num_workers: int  # Ray Train workers; 0: in this process
+    threads: int  # per worker
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Block `<scale>.evaluate.<data>`."""
+
+    split: str
+    ratios: list[float]  # on the size of the pictures; [1.0]: single scale
+    flip: bool  # add mirrored pictures
+    names: list[str]  # of the classes, for people; empty: their numbers
+    batch: int  # windows
+    threads: int
+
+
+class Task:
+    """What the loop needs to know of segmentation. The last weights stay: the validation split is the test split."""
+
+    def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
+        self.params, self.folders = params, folders
+        self.weights = asdict(params.weights)
+        config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
+        try:
+            self.model = Segmentation(SegmentationConfig(config, params.head))
+        except ValueError as error:
+            raise UserError(f"params.yaml: head.{error}") from None
+
+    @cached_property
+    def batches(self) -> CropBatches:
+        """Augmented crops."""
+        return CropBatches(self.folders.shards, self.params.inputs, self.model.config, self.params.seed)
+
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+        """Cross-entropy of both heads."""
+        return module(images.normalise(batch["pixels"]), batch["labels"], batch["uniforms"], batch["dropout"])
+
+    def evaluate(self) -> dict[str, float]:
+        """mIoU and pixel accuracy on some validation pictures, at a single scale."""
+        params = self.params
+        test = test_params(params.inputs, [1.0], False, params.evaluation_batch)
+        pictures = labelled(self.folders.shards, "val", params.head.classes, params.evaluation_pictures)
+        each = [iou.areas(segment(self.model, picture.image, test), picture.truth, params.head.classes)
+                for picture in pictures]
+        return iou.scores(np.sum(each, axis=0))
+
+
+def test_params(inputs: InputParams, ratios: list[float], flip: bool, batch: int) -> TestParams:
+    """Windows as large as the crops of training."""
+    return TestParams(inputs.image_size, inputs.stride, inputs.base, ratios, flip, batch)
+
+
+def evaluate(model: Segmentation, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,
+             out: Path) -> dict[str, Any]:
+    """mIoU on a split. `out` gets the predicted masks, the score of each class, and some pictures to look at."""
+    classes = model.config.head.classes
+    if params.names and len(params.names) != classes:
+        raise UserError(f"params.yaml: names: expected {classes} names of classes or none, found {len(params.names)}")
+    test = test_params(tuned.inputs, params.ratios, params.flip, params.batch)
+    each: list[np.ndarray] = []
+    shown: list[tuple[Labelled, np.ndarray]] = []
+    with predictions.MaskZip(out / "predictions.zip") as archive:
+        for picture in labelled(folders.shards, params.split, classes):
+            predicted = segment(model, picture.image, test)
+            each.append(iou.areas(predicted, picture.truth, classes))
+            archive.add(picture.key, predicted)
+            if len(shown) < SHOWN:
+                shown.append((picture, predicted))
+    total = np.sum(each, axis=0)
+    predictions.write_classes(out / "classes.csv", total, params.names)
+    predictions.draw(out / "overlays.png", shown, params.names)
+    return {"pictures": len(each), "classes_seen": int((total[iou.TRUTH] > 0).sum()), **iou.scores(total),
+            "standard_error": iou.standard_error(np.stack(each)),
+            "majority": iou.majority(total), "chance": iou.chance(total)}
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a result that belong on one line."""
+    return {"miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"], "score": result["miou"]}

@@ -1,0 +1,1 @@
+"""Visual question answering: VQA 2.0."""
