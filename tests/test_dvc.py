@@ -24,12 +24,15 @@ def stages() -> dict[str, Any]:
 
 def test_dependencies_are_the_modules_that_can_change_an_output(stages: dict[str, Any]) -> None:
     wrong = []
+    superfluous: dict[str, set[str]] = {}  # of a template: what none of its items needs
     for name, stage in stages.items():
         declared = code_files(stage)
         plug_ins = [module_of(path) for path in declared if path.startswith(PLUG_INS)]
         needed = closure([stage.cmd.split()[2], *plug_ins]) - HARMLESS
         wrong += [f"{name}: lacks {path}" for path in sorted(needed - declared)]
-        wrong += [f"{name}: does not need {path}" for path in sorted(declared - needed)]
+        template = name.partition("@")[0]
+        superfluous[template] = superfluous.get(template, declared) & (declared - needed)
+    wrong += [f"{name}: does not need {path}" for name, paths in superfluous.items() for path in sorted(paths)]
     assert not wrong, "\n".join(wrong)
 
 

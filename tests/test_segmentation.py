@@ -15,7 +15,7 @@ from torch import nn
 from model.config import BackboneConfig
 from model.io import load, save
 from model.segmentation import Segmentation, SegmentationConfig, pixel_loss
-from model.upernet import AuxiliaryHead, HeadConfig, Neck, UPerNet, drop_channels
+from model.segmentation import AuxiliaryHead, HeadConfig, Neck, UPerNet, drop_channels
 from pipeline import shards
 from pipeline.errors import UserError
 from pipeline.sampling import OrderParams

@@ -6,13 +6,17 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("cc3m", "sbu", "coco", "vg", "imagenet22k", "wikipedia", "bookcorpus", "flickr30k")
+SOURCES = ("cc3m", "sbu", "coco", "vg", "imagenet22k", "wikipedia", "bookcorpus", "flickr30k", "imagenet1k", "vqav2",
+           "ade20k")
+ITEMS = ("vqa", "coco", "flickr30k", "flickr30k-coco", "flickr30k-none", "imagenet22k", "imagenet1k", "ade20k")
 
 SIZES = {
     "cc3m": {"train": 60, "val": 4}, "sbu": {"train": 50},
     "coco": {"train": 24, "restval": 12, "val": 12, "test": 4}, "vg": {"train": 32},
     "imagenet22k": {"classes": 12, "largest": 6}, "wikipedia": {"pages": 40}, "bookcorpus": {"lines": 900},
     "flickr30k": {"train": 36, "val": 8, "test": 10, "unsplit": 2},
+    "imagenet1k": {"classes": 6, "train": 8, "val": 3}, "vqav2": {"train": 34, "restval": 8, "test": 10},
+    "ade20k": {"train": 34, "val": 6},
 }
 
 
@@ -23,7 +27,7 @@ def settings():
     small["world"] |= {"image_size": 40, "sizes": SIZES}
     for block in small["shard"].values():
         block |= {"rows_per_group": 8, "holdout": 0.15}
-    for source in ("cc3m", "coco", "flickr30k"):
+    for source in ("cc3m", "coco", "flickr30k", "imagenet1k", "vqav2", "ade20k"):
         small["shard"][source]["holdout"] = 0.0
     small["text_tokenizer"]["vocab_size"] = 600
     small["text_tokens"] |= {"rows_per_group": 8}
@@ -42,13 +46,26 @@ def settings():
     common["held_out"] |= {"units": 6, "batch": 4}
     common["launch"] |= {"num_workers": 0, "threads": 1}
     small["pretrain"]["variants"]["main"] |= {"steps": 4, "warmup_steps": 1}
-    tune = small["finetune"]["flickr30k"]
-    tune |= {"steps": 4, "warmup_steps": 1, "threads": 1}
-    tune["inputs"] |= {"image_size": 32}
-    tune["inputs"]["rand_augment"] |= {"ops": 2}
-    tune["inputs"]["order"] |= {"lanes": 2, "window": 2, "batch": 4}
-    tune["loop"] |= {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
-    small["evaluate"]["flickr30k"] |= {"rerank_k": 3, "threads": 1}
+    for tune in small["finetune"].values():
+        tune |= {"steps": 4, "warmup_steps": 1, "threads": 1, "drop_path": 0.1}
+        tune["inputs"] |= {"image_size": 32}
+        tune["inputs"]["order"] |= {"lanes": 2, "window": 2, "batch": 4}
+        tune["loop"] |= {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
+    for chosen in small["evaluate"].values():
+        chosen |= {"threads": 1, "batch": 8}
+    for data in ("flickr30k", "coco", "vqa"):
+        small["finetune"][data]["inputs"]["rand_augment"] |= {"ops": 2}
+    for data in ("flickr30k", "coco"):
+        small["evaluate"][data] |= {"rerank_k": 3}
+    small["finetune"]["vqa"] |= {"min_answer_count": 3}
+    for data, classes in (("imagenet22k", 12), ("imagenet1k", 6)):
+        small["finetune"][data] |= {"classes": classes}
+        small["finetune"][data]["inputs"] |= {"image_size": 24, "resize": 28, "rand_augment": "rand-m9-mstd0.5-inc1"}
+        small["finetune"][data]["inputs"]["mixing"] |= {"mixup": 0.8, "cutmix": 1.0}
+    segmentation = small["finetune"]["ade20k"]
+    segmentation |= {"evaluation_pictures": 3, "evaluation_batch": 8}
+    segmentation["inputs"] |= {"long_side": 128, "short_side": 32, "stride": 21}
+    segmentation["head"] |= {"layers": [0, 0, 1, 1]}  # the backbone has two blocks
     return tree
 
 
@@ -69,7 +86,7 @@ def stages():
     yield from (("visual_tokens", source) for source in ("imagenet22k", "cc3m", "sbu", "coco", "vg"))
     yield from (("pretrain", variant) for variant in ("main", "none"))
     for name in ("finetune", "evaluate"):
-        yield from ((name, item) for item in ("flickr30k", "flickr30k-none"))
+        yield from ((name, item) for item in ITEMS)
     yield ("table",)
 
 

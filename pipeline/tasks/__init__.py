@@ -25,7 +25,8 @@ class Item:
 
     title: str  # as people read it
     task: str  # folder in `pipeline/tasks`
-    data: str  # source, and the name of the parameter blocks
+    data: str  # source
+    block: str  # name of its blocks `<scale>.finetune.<block>` and `<scale>.evaluate.<block>`
     variant: str  # of pretraining
     init: str  # folder in `runs/<scale>` whose backbone it starts from
     table: str  # that shows it

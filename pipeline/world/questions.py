@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.sources.question_types import answer_type, question_type
+from pipeline.question_types import answer_type, question_type
 from pipeline.world import lexicon
 from pipeline.world.language import an, choose
 from pipeline.world.scene import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene, Thing, position, relation

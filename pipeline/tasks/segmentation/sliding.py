@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.segmentation import Segmentation
-from model.upernet import resize
+from model.segmentation import resize
 from pipeline import images
 from pipeline.tasks.segmentation.augment import fitted
 

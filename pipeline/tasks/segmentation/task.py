@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from model.config import BackboneConfig
 from model.ratio import Ratio
-from model.segmentation import Segmentation, SegmentationConfig
-from model.upernet import HeadConfig
+from model.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from pipeline import images
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams

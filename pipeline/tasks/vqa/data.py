@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.pairs import PairParams, augmented, pad
 from pipeline.rows import Rows
 from pipeline.sampling import LaneOrder, Unit
-from pipeline.sources.question_types import question_type
+from pipeline.question_types import question_type
 from pipeline.tasks.vqa.answers import soft_targets, vocabulary
 from pipeline.text import TextTokenizer
 

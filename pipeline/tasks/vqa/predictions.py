@@ -11,7 +11,7 @@ import torch
 from model.vqa import VQA
 from pipeline import images, seeds
 from pipeline.pairs import pad
-from pipeline.sources.question_types import answer_type, question_type
+from pipeline.question_types import answer_type, question_type
 from pipeline.tasks.vqa.answers import accuracy
 from pipeline.tasks.vqa.data import Asked, Shown
 from pipeline.text import TextTokenizer

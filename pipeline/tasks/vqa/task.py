@@ -17,7 +17,7 @@ from pipeline import files, images
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams
 from pipeline.pairs import PairParams
-from pipeline.sources.question_types import question_type
+from pipeline.question_types import question_type
 from pipeline.tasks import Folders
 from pipeline.tasks.vqa import examples
 from pipeline.tasks.vqa.answers import soft_targets
