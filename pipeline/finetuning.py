@@ -72,10 +72,20 @@ def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
                         table=job.item.table, params=asdict(job.params), work=job.place)
 
 
+def _load(folder: Path) -> torch.nn.Module:
+    try:
+        return io.load(folder)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not found; run the fine-tune") from None
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{folder}: config.json and weights do not fit; run the fine-tune again "
+                        f"({str(error).splitlines()[0]})") from None
+
+
 def evaluate(item: Item, model: Path, folders: Folders, tuned: Any, params: Any, out: Path) -> dict[str, Any]:
     """Test metrics of a fine-tuned model, with what was evaluated beside them; predictions go into `out`."""
     torch.set_num_threads(params.threads)
     module = tasks.load(item)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    result = module.evaluate(io.load(model).to(device), folders, tuned, params, out)
+    result = module.evaluate(_load(model).to(device), folders, tuned, params, out)
     return {"task": item.task, "data": item.data, "variant": item.variant, "init": item.init, **result}

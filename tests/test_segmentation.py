@@ -14,8 +14,16 @@ from torch import nn
 
 from model.config import BackboneConfig
 from model.io import load, save
-from model.segmentation import Segmentation, SegmentationConfig, pixel_loss
-from model.segmentation import AuxiliaryHead, HeadConfig, Neck, UPerNet, drop_channels
+from model.segmentation import (
+    AuxiliaryHead,
+    HeadConfig,
+    Neck,
+    Segmentation,
+    SegmentationConfig,
+    UPerNet,
+    drop_channels,
+    pixel_loss,
+)
 from pipeline import shards
 from pipeline.errors import UserError
 from pipeline.sampling import OrderParams

@@ -228,7 +228,7 @@ def test_missing_files_are_named(tmp_path, name):
 
 def test_unknown_sources_are_refused():
     for name in ("records", "moon"):
-        with pytest.raises(UserError, match="known: ade20k, cc3m, coco, flickr30k"):
+        with pytest.raises(UserError, match="known: ade20k, bookcorpus, cc3m, coco"):
             sources.load(name)
 
 

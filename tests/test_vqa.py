@@ -13,7 +13,7 @@ from model import io
 from model.config import BackboneConfig
 from model.vqa import VQA, VQAConfig, answer_loss
 from pipeline import params as parameters
-from pipeline import shards, sharding
+from pipeline import sharding, shards
 from pipeline.answers import Answers
 from pipeline.errors import UserError
 from pipeline.tasks import Folders

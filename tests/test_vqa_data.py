@@ -9,8 +9,8 @@ import pytest
 
 from pipeline import seeds
 from pipeline.errors import UserError
-from pipeline.sources import vqav2
 from pipeline.question_types import answer_type, question_type
+from pipeline.sources import vqav2
 from pipeline.sources.records import QuestionsRecord, Rejected
 from pipeline.world import questions as asking
 from pipeline.world import scene

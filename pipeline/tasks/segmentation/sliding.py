@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from model.segmentation import Segmentation
-from model.segmentation import resize
+from model.segmentation import Segmentation, resize
 from pipeline import images
 from pipeline.tasks.segmentation.augment import fitted
 

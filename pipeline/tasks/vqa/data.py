@@ -13,9 +13,9 @@ from model.mome import DROP_PATH_DRAWS
 from pipeline import distributed, images, seeds, shards
 from pipeline.errors import UserError
 from pipeline.pairs import PairParams, augmented, pad
+from pipeline.question_types import question_type
 from pipeline.rows import Rows
 from pipeline.sampling import LaneOrder, Unit
-from pipeline.question_types import question_type
 from pipeline.tasks.vqa.answers import soft_targets, vocabulary
 from pipeline.text import TextTokenizer
 
