@@ -1,10 +1,32 @@
-"""Training curves as a picture."""
+"""Training curves: rows of a file, and pictures of them."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
+
 LEFT_OUT = ("step", "loss", "lr", "grad_norm", "finite")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows `{step, kind, values}` of a curve file; a last line that a crash has cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a curve file anew."""
+    with files.replacing(path) as temporary:
+        temporary.write_text("".join(map(line, rows)), encoding="utf-8")
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as it stands in a curve file."""
+    return json.dumps(row) + "\n"
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
@@ -27,4 +49,36 @@ def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     axes.grid(alpha=0.3)
     if train:
         axes.legend(fontsize=8, ncols=2)
-    figure.savefig(path, metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def compare(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
+    """Draw the losses of several runs, a panel per loss of training."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    lines = {run: _lines(rows) for run, rows in curves.items()}
+    names = list(dict.fromkeys(name for run in lines.values() for name in run))
+    columns = min(2, max(1, len(names)))
+    figure = Figure(figsize=(9, 3.2 * max(1, -(-len(names) // columns))), dpi=110, layout="constrained")
+    for number, name in enumerate(names, 1):
+        axes = figure.add_subplot(-(-len(names) // columns), columns, number)
+        for order, (run, found) in enumerate(lines.items()):
+            if name in found:
+                axes.plot(*zip(*found[name], strict=True), lw=1.2, label=run, color=f"C{order}")
+        axes.set(title=name, xlabel="step", ylabel="training loss (nats)")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Training losses by name: (step, loss)."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for name, value in row["values"].items() if row["kind"] == "train" else ():
+            if name not in LEFT_OUT:
+                lines.setdefault(name, []).append((row["step"], value))
+    return lines

@@ -7,14 +7,13 @@ from torch import nn
 
 from model import io
 from pipeline import curves, work
-from pipeline.training import read_curve, write_curve
 
 
 def finish(model: nn.Module, place: Path, title: str) -> tuple[Path, list[dict[str, Any]]]:
     """Write model, curve and its picture into a folder of the work folder `place`; returns it and the curve's rows."""
     folder = work.finished(place)
     io.save(model, folder / "model")
-    rows = read_curve(place / "curve.jsonl")
-    write_curve(folder / "curve.jsonl", rows)
+    rows = curves.read(place / "curve.jsonl")
+    curves.write(folder / "curve.jsonl", rows)
     curves.plot(rows, folder / "curves.png", title=title)
     return folder, rows

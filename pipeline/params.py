@@ -1,6 +1,7 @@
 """params.yaml as frozen dataclasses: every key known, typed and present, or a one-line error that names it."""
 
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +17,9 @@ SCALES = ("small", "medium", "paper")
 
 
 def read() -> dict[str, Any]:
-    """The whole file, read as YAML 1.2 (DVC writes `5e-05`, which YAML 1.1 takes for a string)."""
+    """The whole file; not to be changed by the caller."""
     try:
-        tree = YAML(typ="safe", pure=True).load(FILE)
+        tree = _parse(FILE.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{FILE}: not found; run from the project's root") from None
     except YAMLError as error:
@@ -74,6 +75,12 @@ def convert(cls: type[T], tree: Any, key: str) -> T:
     except dacite.WrongTypeError as error:
         expected = getattr(error.field_type, "__name__", str(error.field_type))
         raise UserError(f"{FILE}: {key}.{error.field_path}: expected {expected}, found {error.value!r}") from None
+
+
+@lru_cache(maxsize=1)  # a stage asks for several blocks, and one reading takes a quarter of a second
+def _parse(text: bytes) -> Any:
+    """YAML 1.2, for which there is only a slow parser: DVC writes `5e-05`, which YAML 1.1 takes for a string."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def _floats(cls: type, tree: dict[str, Any]) -> dict[str, Any]:

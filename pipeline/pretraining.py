@@ -13,7 +13,7 @@ from torch import nn
 from model.config import BackboneConfig
 from model.objectives import MaskedModeling, MaskedModelingConfig
 from model.ratio import Ratio
-from pipeline import distributed, files, tracking, work
+from pipeline import distributed, files, masked_examples, tracking, work
 from pipeline.errors import UserError
 from pipeline.finishing import finish
 from pipeline.heldout import HeldOutParams, measure
@@ -152,6 +152,7 @@ def run(job: Job) -> None:
             finished = _finish(task, job)
             tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}", job.folders.text_tokenizer)
             tracked.artifact(finished / "curves.png")
+            tracked.artifact(finished / "masked.png")
 
 
 def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
@@ -164,10 +165,13 @@ def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
 
 
 def _finish(task: PretrainingTask, job: Job) -> Path:
-    """Write the model, its curve and the last held-out metrics into a folder."""
+    """Write the model, its curve, the last held-out metrics and examples into a folder."""
     folder, rows = finish(task.model, job.place, f"pretraining: {job.name}")
     held_out = [row for row in rows if row["kind"] == "held-out"]
     files.write_json(folder / "heldout.json", held_out[-1]["values"] if held_out else evaluate(task))
+    task.model.eval()
+    sources = {"images": job.common.held_out.images, "pairs": job.common.held_out.pairs}
+    masked_examples.draw(task.model, job.folders, job.common.streams, task.sampler, sources, folder / "masked.png")
     return folder
 
 

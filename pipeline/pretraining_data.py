@@ -105,6 +105,10 @@ class Sampler:
             batch["image"] = collate_image([sample["image"] for sample in samples])
         return batch
 
+    def shown(self, picture: Picture, index: int) -> np.ndarray:
+        """The stored view `index` of a picture: uint8 [size, size, 3]."""
+        return views.apply(images.decode(picture.image), picture.views[index], self.params.image_size)
+
     def _sample(self, name: str, rows: Any, unit: Unit, rng: np.random.Generator) -> dict[str, Any]:
         sample: dict[str, Any] = {"uniforms": rng.random((self.params.depth, DROP_PATH_DRAWS), dtype=np.float32)}
         if name == "texts":
@@ -126,8 +130,8 @@ class Sampler:
         size, masks = self.params.image_size, self.params.masks
         index = int(rng.integers(len(picture.views)))
         masked = block_mask(size // self.params.patch_size, masks.patches, masks.min_block, rng)
-        pixels = views.apply(images.decode(picture.image), picture.views[index], size)
-        return {"pixels": pixels, "masked": masked, "tokens": picture.tokens[index].astype(np.int64)}
+        tokens = picture.tokens[index].astype(np.int64)
+        return {"pixels": self.shown(picture, index), "masked": masked, "tokens": tokens}
 
 
 class PretrainingBatches:

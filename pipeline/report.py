@@ -1,6 +1,7 @@
 """All tables and pictures of a scale on one page that opens without a network."""
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,17 @@ class Chapter:
 def pretraining(folder: Path) -> Chapter:
     """Curves and held-out metrics of a variant's folder."""
     metrics = files.read_json(folder / "heldout.json")
-    return Chapter(f"Pretraining: {folder.name}", _figures(folder), _facts(metrics))
+    return Chapter(f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), _facts(metrics))
 
 
 def evaluation(item: str, result: dict[str, Any], predictions: Path) -> Chapter:
     """What an evaluation found, with its pictures."""
-    return Chapter(f"Evaluation: {item}", _figures(predictions), _facts(result))
+    return Chapter(f"Evaluation: {item}", figures(sorted(predictions.glob("*.png"))), _facts(result))
+
+
+def figures(pictures: Iterable[Path]) -> list[Figure]:
+    """PNG files, named as their files are."""
+    return [Figure(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures]
 
 
 def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[Chapter]) -> str:
@@ -48,10 +54,6 @@ def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[C
                               trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(TEMPLATE).render(title=title, note=note, ours=ours, tables=tables,
                                                      chapters=chapters, texts=texts)
-
-
-def _figures(folder: Path) -> list[Figure]:
-    return [Figure(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in sorted(folder.glob("*.png"))]
 
 
 def _facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -52,6 +52,10 @@ class TextTokenizer:
         """[T_CLS] ... [T_SEP], uint16 [length], length <= max_length: words are cut off, [T_SEP] never."""
         return wrap(self.processor.encode(text)[:max_length - 2])
 
+    def piece(self, number: int) -> str:
+        """The text of one id; a leading space where it begins a word."""
+        return self.processor.id_to_piece(number).replace("▁", " ")
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of ids; special ids leave nothing."""
         special = set(SPECIAL_IDS.values())

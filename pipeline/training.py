@@ -5,7 +5,6 @@ nothing random has a state. So a checkpoint is the weights, the optimiser and th
 resumed ends with the same bytes as one that was left alone.
 """
 
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from model.ratio import Ratio
-from pipeline import distributed, files
+from pipeline import curves, distributed, files
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams, adamw, learning_rate, set_learning_rate
 from pipeline.tracking import Run
@@ -205,35 +204,17 @@ class Curve:
     def __init__(self, path: Path, step: int, run: Run):
         self.path, self.run = path, run
         if distributed.rank() == 0:
-            write_curve(path, [row for row in read_curve(path) if row["step"] <= step])
+            curves.write(path, [row for row in curves.read(path) if row["step"] <= step])
 
     def add(self, step: int, kind: str, values: dict[str, float], rates: dict[str, float]) -> None:
         """Note `values` at a step; `rates` go to the tracked run and the screen, never into the file."""
         if distributed.rank() != 0:
             return
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(_line({"step": step, "kind": kind, "values": values}))
+            file.write(curves.line({"step": step, "kind": kind, "values": values}))
         self.run.metrics({f"{kind}/{name}": value for name, value in {**values, **rates}.items()}, step)
         shown = {name: value for name, value in {**values, **rates}.items() if name != "finite"}
         say(f"{kind} step {step}: " + " ".join(f"{name} {value:.4g}" for name, value in shown.items()))
-
-
-def read_curve(path: Path) -> list[dict[str, Any]]:
-    """The rows `{step, kind, values}` of a curve file; a last line that a crash has cut off is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def write_curve(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a curve file anew."""
-    with files.replacing(path) as temporary:
-        temporary.write_text("".join(map(_line, rows)), encoding="utf-8")
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row) + "\n"
 
 
 class Clock:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from model import io
 from model.teachers import Clip
 from model.vqkd import VQKD, VisualTokenizer, VQKDConfig
-from pipeline import distributed, files, images, shards, tracking, views, work
+from pipeline import curves, distributed, files, images, shards, tracking, views, work
 from pipeline.official_tokenizer import read_official
 from pipeline.optim import OptimParams
 from pipeline.rows import PictureRows
 from pipeline.sampling import LaneOrder, OrderParams
 from pipeline.teaching import teacher
-from pipeline.training import LoopParams, Ratio, read_curve, train, write_curve
+from pipeline.training import LoopParams, Ratio, train
 
 EVALUATION_BATCH = 64  # pictures
 
@@ -155,7 +155,7 @@ def run(job: Job) -> None:
         task = VQKDTask(job.shards, job.params)
         train(task, job.params.optim, job.params.loop, job.place, tracked)
         if first:
-            measured = [row["values"] for row in read_curve(job.place / "curve.jsonl") if row["kind"] == "held-out"]
+            measured = [row["values"] for row in curves.read(job.place / "curve.jsonl") if row["kind"] == "held-out"]
             _finish(job, tokenizer_of(task.model), measured[-1], tracked)
 
 
@@ -214,7 +214,7 @@ def _finish(job: Job, tokenizer: VisualTokenizer, metrics: dict[str, float], tra
     """Write the tokenizer, the curve of its training and the metrics for publication."""
     folder = work.finished(job.place)
     io.save(tokenizer, folder / "model")
-    write_curve(folder / "curve.jsonl", read_curve(job.place / "curve.jsonl"))
+    curves.write(folder / "curve.jsonl", curves.read(job.place / "curve.jsonl"))
     files.write_json(folder / "metrics.json", metrics)
     tracked.metrics(metrics)
     for source in job.params.sources:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, params, report, tables, tracking, typeset
+from pipeline import curves, files, params, report, tables, tracking, typeset
 from pipeline.stage import entry
 
 
@@ -32,6 +32,9 @@ def _report(scale: str, settings: tables.TableParams, made: list[tables.Table], 
     root = Path("results", scale)
     chapters = [report.evaluation(item, result, root / "predictions" / item) for item, result in results.items()]
     variants = sorted(path.parent for path in Path("runs", scale, "pretrain").glob("*/heldout.json"))
+    with files.replacing(root / "curves.png") as temporary:
+        curves.compare({place.name: curves.read(place / "curve.jsonl") for place in variants}, temporary)
+    chapters.append(report.Chapter("Pretraining: all variants", report.figures([root / "curves.png"]), {}))
     chapters += map(report.pretraining, variants)
     html = report.page(f"VL-BEiT, {scale}", settings.note, settings.section, made, chapters)
     with files.replacing(root / "report.html") as temporary:

@@ -305,7 +305,7 @@ class Colours(nn.Module):
 @pytest.mark.parametrize(("ratios", "flip"), [([1.0], False), ([0.5, 1.0, 1.75], True)])
 def test_segments_have_the_size_of_the_picture(ratios, flip):
     truth = np.kron(np.array([[1, 2, 3], [3, 1, 2]]), np.ones((20, 20))).astype(np.uint8)
-    image = Image.fromarray((np.eye(4, dtype=np.uint8)[truth][..., 1:] * 255))
+    image = Image.fromarray(np.eye(4, dtype=np.uint8)[truth][..., 1:] * 255)
     found = sliding.segment(Colours(), image, how(ratios=ratios, flip=flip))
     assert found.shape == (40, 60) and found.dtype == np.uint8
     assert (found == truth).mean() > 0.85

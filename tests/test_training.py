@@ -9,10 +9,11 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from model import io
+from pipeline import curves
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams
 from pipeline.tracking import Run
-from pipeline.training import LoopParams, backward, checkpoints, read_curve, train
+from pipeline.training import LoopParams, backward, checkpoints, train
 from tests.toy import MaskedToy, RetrievalToy
 
 OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
@@ -76,7 +77,7 @@ def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
     for every in (1, 3):
         (tmp_path / str(every)).mkdir()
         run(MaskedToy(), tmp_path / str(every), log_every=every)
-        rows[every] = [row["values"]["mlm"] for row in read_curve(tmp_path / str(every) / "curve.jsonl")
+        rows[every] = [row["values"]["mlm"] for row in curves.read(tmp_path / str(every) / "curve.jsonl")
                        if row["kind"] == "train"]
     assert rows[3] == pytest.approx([sum(rows[1][start : start + 3]) / 3 for start in range(0, 12, 3)])
 
@@ -85,7 +86,7 @@ def test_training_lowers_the_loss(tmp_path):
     task = MaskedToy()
     task.__class__ = type("Same", (MaskedToy,), {"__getitem__": lambda self, step: MaskedToy.__getitem__(self, 0)})
     train(task, replace(OPTIM, steps=40, lr=1e-2), LOOP, tmp_path, Run(None))
-    losses = [row["values"]["loss"] for row in read_curve(tmp_path / "curve.jsonl") if row["kind"] == "train"]
+    losses = [row["values"]["loss"] for row in curves.read(tmp_path / "curve.jsonl") if row["kind"] == "train"]
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -119,7 +120,7 @@ class Overflowing(MaskedToy):
 
 def test_a_step_without_a_finite_gradient_is_skipped(tmp_path):
     run(Overflowing(until=7), tmp_path, log_every=1)
-    finite = [row["values"]["finite"] for row in read_curve(tmp_path / "curve.jsonl") if row["kind"] == "train"]
+    finite = [row["values"]["finite"] for row in curves.read(tmp_path / "curve.jsonl") if row["kind"] == "train"]
     assert finite == [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1]
 
 

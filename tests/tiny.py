@@ -7,8 +7,11 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("cc3m", "sbu", "coco", "vg", "imagenet22k", "wikipedia", "bookcorpus", "flickr30k", "imagenet1k", "vqav2",
-           "ade20k")
-ITEMS = ("vqa", "coco", "flickr30k", "flickr30k-coco", "flickr30k-none", "imagenet22k", "imagenet1k", "ade20k")
+           "nlvr2", "ade20k")
+VARIANTS = ("main", "all", "mvlm", "mvlm_mim", "mvlm_mlm", "mim_mlm", "standard", "none")
+ABLATIONS = VARIANTS[1:]
+ITEMS = ("vqa", "nlvr2", "coco", "flickr30k", "flickr30k-coco", "imagenet22k", "imagenet1k", "ade20k",
+         *(f"{block}-{variant}" for variant in ABLATIONS for block in ("nlvr2", "flickr30k")))
 
 SIZES = {
     "cc3m": {"train": 60, "val": 4}, "sbu": {"train": 50},
@@ -16,7 +19,7 @@ SIZES = {
     "imagenet22k": {"classes": 12, "largest": 6}, "wikipedia": {"pages": 40}, "bookcorpus": {"lines": 900},
     "flickr30k": {"train": 36, "val": 8, "test": 10, "unsplit": 2},
     "imagenet1k": {"classes": 6, "train": 8, "val": 3}, "vqav2": {"train": 34, "restval": 8, "test": 10},
-    "ade20k": {"train": 34, "val": 6},
+    "nlvr2": {"train": 8, "val": 2, "test": 2}, "ade20k": {"train": 34, "val": 6},
 }
 
 
@@ -27,7 +30,7 @@ def settings():
     small["world"] |= {"image_size": 40, "sizes": SIZES}
     for block in small["shard"].values():
         block |= {"rows_per_group": 8, "holdout": 0.15}
-    for source in ("cc3m", "coco", "flickr30k", "imagenet1k", "vqav2", "ade20k"):
+    for source in ("cc3m", "coco", "flickr30k", "imagenet1k", "vqav2", "nlvr2", "ade20k"):
         small["shard"][source]["holdout"] = 0.0
     small["text_tokenizer"]["vocab_size"] = 600
     small["text_tokens"] |= {"rows_per_group": 8}
@@ -45,7 +48,9 @@ def settings():
     common["loop"] |= {"log_every": 2, "evaluate_every": 4, "checkpoint_every": 2}
     common["held_out"] |= {"units": 6, "batch": 4}
     common["launch"] |= {"num_workers": 0, "threads": 1}
-    small["pretrain"]["variants"]["main"] |= {"steps": 4, "warmup_steps": 1}
+    for variant in small["pretrain"]["variants"].values():
+        if variant["objectives"]:
+            variant |= {"steps": 4, "warmup_steps": 1}
     for tune in small["finetune"].values():
         tune |= {"steps": 4, "warmup_steps": 1, "threads": 1, "drop_path": 0.1}
         tune["inputs"] |= {"image_size": 32}
@@ -53,7 +58,7 @@ def settings():
         tune["loop"] |= {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
     for chosen in small["evaluate"].values():
         chosen |= {"threads": 1, "batch": 8}
-    for data in ("flickr30k", "coco", "vqa"):
+    for data in ("flickr30k", "coco", "vqa", "nlvr2"):
         small["finetune"][data]["inputs"]["rand_augment"] |= {"ops": 2}
     for data in ("flickr30k", "coco"):
         small["evaluate"][data] |= {"rerank_k": 3}
@@ -84,7 +89,7 @@ def stages():
     yield from (("text_tokens", source) for source in ("wikipedia", "bookcorpus"))
     yield ("visual_tokenizer",)
     yield from (("visual_tokens", source) for source in ("imagenet22k", "cc3m", "sbu", "coco", "vg"))
-    yield from (("pretrain", variant) for variant in ("main", "none"))
+    yield from (("pretrain", variant) for variant in VARIANTS)
     for name in ("finetune", "evaluate"):
         yield from ((name, item) for item in ITEMS)
     yield ("table",)
