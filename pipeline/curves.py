@@ -31,20 +31,16 @@ def line(row: dict[str, Any]) -> str:
 
 def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """Draw the losses of a curve by step: training as lines, held-out losses as points of the same colour."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    train, held_out = ([{"step": row["step"], **row["values"]} for row in rows if row["kind"] == kind]
-                       for kind in ("train", "held-out"))
+    train, held_out = (_series(rows, kind) for kind in ("train", "held-out"))
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    for name in [name for name in (train[0] if train else {}) if name not in LEFT_OUT]:
-        line = axes.plot([row["step"] for row in train], [row[name] for row in train], lw=1, label=name)[0]
-        points = [(row["step"], row[f"{name}_loss"]) for row in held_out if f"{name}_loss" in row]
-        if points:
-            axes.plot(*zip(*points, strict=True), "o", ms=3.5, color=line.get_color(), label=f"{name}, held-out")
+    for name, points in train.items():
+        drawn = axes.plot(*zip(*points, strict=True), lw=1, label=name)[0]
+        if f"{name}_loss" in held_out:
+            axes.plot(*zip(*held_out[f"{name}_loss"], strict=True), "o", ms=3.5, color=drawn.get_color(),
+                      label=f"{name}, held-out")
     axes.set(title=title, xlabel="step", ylabel="loss (nats)")
     axes.grid(alpha=0.3)
     if train:
@@ -54,18 +50,16 @@ def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
 
 def compare(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
     """Draw the losses of several runs, a panel per loss of training."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    lines = {run: _lines(rows) for run, rows in curves.items()}
-    names = list(dict.fromkeys(name for run in lines.values() for name in run))
+    series = {run: _series(rows, "train") for run, rows in curves.items()}
+    names = list(dict.fromkeys(name for found in series.values() for name in found))
     columns = min(2, max(1, len(names)))
-    figure = Figure(figsize=(9, 3.2 * max(1, -(-len(names) // columns))), dpi=110, layout="constrained")
+    lines = max(1, -(-len(names) // columns))
+    figure = Figure(figsize=(9, 3.2 * lines), dpi=110, layout="constrained")
     for number, name in enumerate(names, 1):
-        axes = figure.add_subplot(-(-len(names) // columns), columns, number)
-        for order, (run, found) in enumerate(lines.items()):
+        axes = figure.add_subplot(lines, columns, number)
+        for order, (run, found) in enumerate(series.items()):
             if name in found:
                 axes.plot(*zip(*found[name], strict=True), lw=1.2, label=run, color=f"C{order}")
         axes.set(title=name, xlabel="step", ylabel="training loss (nats)")
@@ -74,11 +68,11 @@ def compare(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _lines(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
-    """Training losses by name: (step, loss)."""
-    lines: dict[str, list[tuple[int, float]]] = {}
+def _series(rows: Sequence[dict[str, Any]], kind: str) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) by name, of the rows of a kind."""
+    series: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
-        for name, value in row["values"].items() if row["kind"] == "train" else ():
+        for name, value in row["values"].items() if row["kind"] == kind else ():
             if name not in LEFT_OUT:
-                lines.setdefault(name, []).append((row["step"], value))
-    return lines
+                series.setdefault(name, []).append((row["step"], value))
+    return series

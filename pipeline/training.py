@@ -38,6 +38,18 @@ class LoopParams:
     patience: int  # consecutive steps without a finite gradient after which the run stops
 
 
+@dataclass(frozen=True)
+class FineTuneParams(OptimParams):
+    """What every block `<scale>.finetune.<data>` has; a task adds its own keys to these and the optimiser's."""
+
+    seed: int
+    drop_path: float
+    evaluation_batch: int  # samples; of segmentation, windows
+    loop: LoopParams
+    num_workers: int  # Ray Train workers; 0: in this process
+    threads: int  # per worker
+
+
 class Task(Protocol):
     """What is trained."""
 

@@ -10,25 +10,18 @@ from torch import Tensor, nn
 from model.classification import Classification, ClassificationConfig
 from model.config import BackboneConfig
 from model.ratio import Ratio
-from pipeline.optim import OptimParams
+from pipeline import training
 from pipeline.tasks import Folders
 from pipeline.tasks.classification import grid, scores
 from pipeline.tasks.classification.data import InputParams, LabelledBatches
-from pipeline.training import LoopParams
 
 
 @dataclass(frozen=True)
-class FineTuneParams(OptimParams):
-    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+class FineTuneParams(training.FineTuneParams):
+    """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
-    seed: int
-    drop_path: float
     classes: int  # of the head
     inputs: InputParams
-    evaluation_batch: int
-    loop: LoopParams
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
 
 
 @dataclass(frozen=True)

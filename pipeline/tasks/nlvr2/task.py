@@ -12,7 +12,7 @@ from model.config import BackboneConfig
 from model.nlvr2 import NLVR2, NLVR2Config
 from model.objectives import cross_entropy
 from model.ratio import Ratio
-from pipeline.optim import OptimParams
+from pipeline import training
 from pipeline.pairs import PairParams
 from pipeline.tasks import Folders
 from pipeline.tasks.nlvr2 import examples
@@ -20,22 +20,15 @@ from pipeline.tasks.nlvr2.consistency import chance, scores
 from pipeline.tasks.nlvr2.data import Examples, StatementBatches, evaluation_batches, normalised, share_true
 from pipeline.tasks.nlvr2.predictions import Predictions, predict, write
 from pipeline.text import TextTokenizer
-from pipeline.training import LoopParams
 
 SPLITS = {"dev": "val", "test_p": "test"}  # as people call them, and in the shards
 
 
 @dataclass(frozen=True)
-class FineTuneParams(OptimParams):
-    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+class FineTuneParams(training.FineTuneParams):
+    """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
-    seed: int
-    drop_path: float
     inputs: PairParams
-    evaluation_batch: int
-    loop: LoopParams
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
 
 
 @dataclass(frozen=True)

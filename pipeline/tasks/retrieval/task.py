@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from model.config import BackboneConfig
 from model.ratio import Ratio
 from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
-from pipeline import distributed, images
-from pipeline.optim import OptimParams
+from pipeline import distributed, images, training
 from pipeline.pairs import PairParams
 from pipeline.tasks import Folders
 from pipeline.tasks.retrieval import examples
@@ -20,7 +19,6 @@ from pipeline.tasks.retrieval.data import EvaluationSet, PairBatches, evaluation
 from pipeline.tasks.retrieval.encoders import dual_scores, rerank
 from pipeline.tasks.retrieval.ranking import chance, mean_recall, recalls
 from pipeline.text import SPECIAL_IDS, TextTokenizer
-from pipeline.training import LoopParams
 
 
 @dataclass(frozen=True)
@@ -32,17 +30,11 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class FineTuneParams(OptimParams):
-    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+class FineTuneParams(training.FineTuneParams):
+    """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
-    seed: int
-    drop_path: float
     inputs: PairParams
     weights: WeightParams
-    evaluation_batch: int
-    loop: LoopParams
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
 
 
 @dataclass(frozen=True)

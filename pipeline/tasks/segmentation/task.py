@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from model.config import BackboneConfig
 from model.ratio import Ratio
 from model.segmentation import HeadConfig, Segmentation, SegmentationConfig
-from pipeline import images
+from pipeline import images, training
 from pipeline.errors import UserError
-from pipeline.optim import OptimParams
 from pipeline.tasks import Folders
 from pipeline.tasks.segmentation import iou, predictions
 from pipeline.tasks.segmentation.data import CropBatches, InputParams, Labelled, labelled
 from pipeline.tasks.segmentation.sliding import TestParams, segment
-from pipeline.training import LoopParams
 
 SHOWN = 6  # pictures in overlays.png
 
@@ -35,19 +33,13 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class FineTuneParams(OptimParams):
-    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+class FineTuneParams(training.FineTuneParams):
+    """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
-    seed: int
-    drop_path: float
     inputs: InputParams
     head: HeadConfig
     weights: WeightParams
-    evaluation_batch: int  # windows
     evaluation_pictures: int  # of the validation split, looked at in training; nothing is selected by them
-    loop: LoopParams
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
 
 
 @dataclass(frozen=True)

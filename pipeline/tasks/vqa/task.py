@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from model.config import BackboneConfig
 from model.ratio import Ratio
 from model.vqa import VQA, VQAConfig, answer_loss
-from pipeline import files, images
+from pipeline import files, images, training
 from pipeline.errors import UserError
-from pipeline.optim import OptimParams
 from pipeline.pairs import PairParams
 from pipeline.question_types import question_type
 from pipeline.tasks import Folders
@@ -31,23 +30,16 @@ from pipeline.tasks.vqa.data import (
 )
 from pipeline.tasks.vqa.predictions import Prediction, by_kind, predict, shares, standard_error
 from pipeline.text import TextTokenizer
-from pipeline.training import LoopParams
 
 HALVES = ("test_dev", "test_std")
 
 
 @dataclass(frozen=True)
-class FineTuneParams(OptimParams):
-    """Block `<scale>.finetune.<data>`: the optimiser's keys stand beside these."""
+class FineTuneParams(training.FineTuneParams):
+    """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
-    seed: int
-    drop_path: float
     inputs: PairParams
     min_answer_count: int  # an answer is a class if it is the best one of so many questions
-    evaluation_batch: int
-    loop: LoopParams
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
 
 
 @dataclass(frozen=True)
