@@ -37,7 +37,7 @@ def launch(entry: Entry, config: Any, *, num_workers: int, threads: int) -> None
 
 
 def _on_ray(entry: Entry, config: Any, num_workers: int, threads: int) -> None:
-    os.environ |= _environment(threads)  # before the import: Ray reads most of it once
+    connect(num_workers, threads)
     import ray
     from ray.exceptions import RayError
     from ray.train import RunConfig, TrainingFailedError
@@ -46,7 +46,6 @@ def _on_ray(entry: Entry, config: Any, num_workers: int, threads: int) -> None:
     work = Path(".work")
     work.mkdir(exist_ok=True)
     storage = Path(tempfile.mkdtemp(prefix="ray-", dir=work)).resolve()
-    _connect(ray, num_workers)
     try:
         log = storage / "log"
         arguments = {"entry": entry, "config": config, "folder": os.getcwd(), "threads": threads, "log": log}
@@ -105,8 +104,11 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-def _connect(ray: Any, num_workers: int) -> None:
+def connect(num_workers: int, threads: int) -> None:
     """Join the cluster at RAY_ADDRESS, or start one that has a CPU for each worker."""
+    os.environ |= _environment(threads)  # before the import: Ray reads most of it once
+    import ray
+
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if os.environ.get("RAY_ADDRESS"):
         variables = {name: os.environ[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")}

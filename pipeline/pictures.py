@@ -3,14 +3,20 @@
 import warnings
 from io import BytesIO
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+# What may be behind a picture's name. Pillow knows more, but nobody needs it, and some of it starts programs (EPS).
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "AVIF", "ICO")
 _LARGEST = 89_478_485  # pixels; beyond this Pillow suspects a decompression bomb
 _KEPT_FORMATS = ("JPEG", "PNG")
 _KEPT_MODES = ("RGB", "L")
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # `convert` would clip these at 255, not scale them
 _QUALITY = 95
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90}
 
 
 class BadPicture(Exception):
@@ -21,7 +27,8 @@ def check(data: bytes, max_side: int) -> tuple[bytes, int, int]:
     """Encoded bytes of an upright RGB or grey JPEG or PNG, its width and its height in pixels.
 
     The bytes come back unchanged where they are this already and no side is longer than `max_side` (0: any length);
-    otherwise the first frame is turned as its EXIF orientation says, reduced and written as JPEG of quality 95.
+    otherwise the first frame is turned as its EXIF orientation says, laid on white where it is transparent, reduced
+    and written as JPEG of quality 95.
 
     Raises:
         BadPicture: empty, damaged, cut short, too large, or of more than 8 bits per channel.
@@ -31,11 +38,11 @@ def check(data: bytes, max_side: int) -> tuple[bytes, int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd EXIF blocks and palettes do no harm
         image = _decode(data)
-        upright = _orientation(image) == 1
-        if (image.format in _KEPT_FORMATS and image.mode in _KEPT_MODES and upright
-                and not 0 < max_side < max(image.size)):
+        turn = _TURNS.get(_orientation(image))
+        if (image.format in _KEPT_FORMATS and image.mode in _KEPT_MODES and not image.has_transparency_data
+                and turn is None and not 0 < max_side < max(image.size)):
             return data, *image.size
-        return _encode(image, max_side, upright)
+        return _encode(image, max_side, turn)
 
 
 def check_mask(data: bytes, width: int, height: int) -> bytes:
@@ -55,7 +62,7 @@ def check_mask(data: bytes, width: int, height: int) -> bytes:
 def _decode(data: bytes) -> Image.Image:
     """The loaded first frame. The first error counts: some damaged files load "well" when asked a second time."""
     try:
-        image = Image.open(BytesIO(data))
+        image = Image.open(BytesIO(data), formats=_FORMATS)
         if image.width * image.height > _LARGEST:
             raise BadPicture("too many pixels")
         if image.mode in _DEEP_MODES:
@@ -73,19 +80,28 @@ def _decode(data: bytes) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none, it is illegal or the block is damaged."""
+    """EXIF orientation; 1 where there is none or the block is damaged."""
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a damaged block does not harm the picture
         return 1
-    return value if value in range(1, 9) else 1
 
 
-def _encode(image: Image.Image, max_side: int, upright: bool) -> tuple[bytes, int, int]:
-    picture = image if upright else ImageOps.exif_transpose(image)
-    picture = picture.convert("RGB")
+def _encode(image: Image.Image, max_side: int, turn: Image.Transpose | None) -> tuple[bytes, int, int]:
+    picture = _opaque(image)
+    if turn is not None:
+        picture = picture.transpose(turn)
     if max_side:
         picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue(), *picture.size
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """In RGB, on white where it is transparent: what hides there is often a colour that nobody was to see."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    ground = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(ground, layer).convert("RGB")

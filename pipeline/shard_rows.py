@@ -9,7 +9,6 @@ import pyarrow as pa
 from pipeline import pictures, schema
 from pipeline.sources.records import ImageRecord, MaskRecord, QuestionsRecord, StatementRecord, TextRecord
 
-Record = ImageRecord | TextRecord | QuestionsRecord | StatementRecord | MaskRecord
 Row = dict[str, Any]
 
 

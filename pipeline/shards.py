@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,29 @@ class RowGroup:
 def write(folder: Path, split: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, *, rows_per_group: int,
           groups_per_file: int) -> list[dict[str, Any]]:
     """Write one split as `<split>-00000.parquet`, ... and return its entry for `write_index`."""
+    rest = iter(rows)
     entries: list[dict[str, Any]] = []
-    writer: pq.ParquetWriter | None = None
-    path = folder
-    for group in _batches(rows, rows_per_group):
-        if writer is None:
-            path = folder / f"{split}-{len(entries):05d}.parquet"
-            writer = pq.ParquetWriter(path, schema, compression=_compression(schema))
-            entries.append({"name": path.name, "groups": []})
-        writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=len(group))
-        units = sum(map(_units, group))
-        entries[-1]["groups"].append([len(group), units])
-        if len(entries[-1]["groups"]) == groups_per_file:
-            writer.close()
-            writer = None
-    if writer is not None:
-        writer.close()
-    for entry in entries:
-        entry["sha256"] = files.sha256(folder / entry["name"])
+    for row in rest:  # the first row of a file, if there is one
+        part = chain([row], islice(rest, rows_per_group * groups_per_file - 1))
+        entries.append(write_file(folder / file_name(split, len(entries)), part, schema, rows_per_group))
     return entries
+
+
+def file_name(split: str, number: int) -> str:
+    """What the files of a split are called."""
+    return f"{split}-{number:05d}.parquet"
+
+
+def write_file(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_per_group: int) -> dict[str, Any]:
+    """Write one file and return what `write_index` has to know of it: name, checksum, rows and units of its groups."""
+    groups = []
+    with files.replacing(path) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression=_compression(schema)) as writer:
+            for group in _batches(rows, rows_per_group):
+                writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=len(group))
+                groups.append([len(group), sum(map(_units, group))])
+        checksum = files.sha256(temporary)
+    return {"name": path.name, "groups": groups, "sha256": checksum}
 
 
 def write_index(folder: Path, splits: dict[str, list[dict[str, Any]]], **facts: Any) -> None:
@@ -112,11 +117,6 @@ def _units(row: dict[str, Any]) -> int:
 
 
 def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    rest = iter(rows)
+    while batch := list(islice(rest, size)):
         yield batch

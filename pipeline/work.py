@@ -76,6 +76,12 @@ def publish(path: Path, out: Path) -> None:
     files.write_json(path / "published.json", {"outs": [f"{out.as_posix()}/{name}" for name in names]})
 
 
+def publish_folder(path: Path, out: Path) -> None:
+    """As `publish`, where DVC tracks the folder `out` itself and not what is in it."""
+    files.link_tree(path / "finished", out)
+    files.write_json(path / "published.json", {"outs": [out.as_posix()]})
+
+
 def clean() -> None:
     """Remove work whose published outputs DVC has recorded: until then a killed DVC would lose them."""
     recorded = _recorded_outputs()

@@ -3,18 +3,39 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import origins, params, sharding, tracking
+from pipeline import files, origins, params, pool, sharding, tracking, work
+from pipeline.sharding import ShardParams
 from pipeline.stage import entry
 
 
 def main(source: str) -> None:
+    """Write `data/<scale>/shards/<source>`."""
     settings = params.load(sharding.params_class(source), f"shard.{source}")
     data = Path("data", params.scale())
     origin = params.load(origins.params_class(source), f"download.{source}")
     root, folder = origins.readable(data / "raw" / source, origin), data / "shards" / source
+    work.clean()
     with tracking.run(f"shard {source}", stage="shard", params=asdict(settings)) as run:
-        run.metrics(sharding.shard(source, root, folder, settings))
+        run.metrics(_shard(source, root, folder, settings, data / "held_out.json"))
         run.dataset(folder, source, "shards")
+
+
+def _shard(source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path) -> dict[str, int]:
+    """Work in the work folder, where an interrupted run goes on, and link the whole into `folder`."""
+    filtered = getattr(settings, "filter_leaks", False)
+    names = frozenset(files.read_json(held_out) if filtered else ())
+    workers = params.load(pool.PoolParams, "pool").workers
+    place = work.folder(f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered)
+    with work.locked(place):
+        counts = sharding.shard(source, root, place / "finished", settings, workers=workers, held_out=names)
+        work.publish_folder(place, folder)
+    return counts
+
+
+def _versions(root: Path) -> dict[str, list[int]]:
+    """Size and time of every file: a checksum of a terabyte takes an hour."""
+    facts = {path.relative_to(root).as_posix(): path.stat() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {name: [fact.st_size, fact.st_mtime_ns] for name, fact in facts.items()}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from PIL import Image
 
 from model.classification import Classification, ClassificationConfig
 from model.config import BackboneConfig
-from pipeline import files, sharding, shards, sources
+from pipeline import files, reading, sharding, shards
 from pipeline.errors import UserError
 from pipeline.sampling import OrderParams
 from pipeline.sources import imagenet1k
@@ -61,7 +61,7 @@ def folder(official, tmp_path_factory) -> Path:
 
 
 def test_the_generated_files_are_read_with_their_labels(official):
-    records = list(sources.load("imagenet1k").read(official))
+    records = list(reading.read("imagenet1k", official))
     kinds = dict(list(writer.classes().items())[:CLASSES])
     label = {wnid: place for place, wnid in enumerate(sorted(kinds))}
     training = [record for record in records if record.split == "train"]
@@ -139,7 +139,7 @@ def write_by_hand(root, truth="2\n1\n2\n", meta=None, **extra):
 def test_devkit_ids_become_places_in_sorted_order(tmp_path):
     write_by_hand(tmp_path)
     assert len(imagenet1k.files(tmp_path)) == 3
-    assert list(imagenet1k.read(tmp_path)) == [
+    assert list(reading.read("imagenet1k", tmp_path)) == [
         ImageRecord("n09_5", "train", b"a", (), 1), ImageRecord("n03_7", "train", b"b", (), 0),
         ImageRecord("ILSVRC2012_val_00000003", "val", b"v3", (), 0),
         ImageRecord("ILSVRC2012_val_00000001", "val", b"v1", (), 0),
@@ -149,7 +149,7 @@ def test_devkit_ids_become_places_in_sorted_order(tmp_path):
 def test_what_does_not_fit_together_is_rejected(tmp_path):
     train = {"n01.tar": tar_bytes({"n01_1.JPEG": b"x"}), "n03.tar": b"rubbish" * 200}
     write_by_hand(tmp_path, train=train, val=(1, 2, 9))
-    rejected = [record for record in imagenet1k.read(tmp_path) if isinstance(record, Rejected)]
+    rejected = [record for record in reading.read("imagenet1k", tmp_path) if isinstance(record, Rejected)]
     assert rejected[0].key == "n03" and rejected[0].reason.startswith("damaged tar")
     assert rejected[1:] == [
         Rejected("n01", "unknown synset"), Rejected("ILSVRC2012_val_00000009", "no ground truth"),
@@ -164,7 +164,7 @@ def test_what_does_not_fit_together_is_rejected(tmp_path):
 def test_a_damaged_devkit_is_named(tmp_path, fault, message):
     write_by_hand(tmp_path, **fault)
     with pytest.raises(UserError, match=message):
-        list(imagenet1k.read(tmp_path))
+        list(reading.read("imagenet1k", tmp_path))
 
 
 def test_missing_files_are_named(tmp_path):

@@ -13,6 +13,7 @@ from stages import download, shard, text_tokenizer, text_tokens
 
 PARAMS = """scale: small
 small:
+  pool: {workers: 1}
   download:
     bookcorpus: {origin: local, path: books}
     flickr30k: {origin: local, path: flickr}

@@ -58,7 +58,8 @@ def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkey
 
 def test_params_classes_differ_by_kind_of_source():
     assert origins.params_class("sbu") is UrlListParams and origins.params_class("vg") is DownloadParams
-    assert sharding.params_class("vg") is sharding.ImageShardParams
+    assert sharding.params_class("vg") is sharding.PairShardParams
+    assert sharding.params_class("ade20k") is sharding.ImageShardParams
     assert sharding.params_class("wikipedia") is sharding.ShardParams
     with pytest.raises(UserError, match="origin"):
         params.convert(DownloadParams, {"origin": "moon", "path": None}, "small.download.vg")

@@ -13,7 +13,7 @@ import torch
 from model import io
 from model.config import BackboneConfig
 from model.nlvr2 import NLVR2, NLVR2Config
-from pipeline import curves, schema, sharding, shards
+from pipeline import curves, reading, schema, sharding, shards
 from pipeline import params as parameters
 from pipeline.answers import Answers
 from pipeline.errors import UserError
@@ -170,7 +170,7 @@ def test_the_same_bytes_again(official, tmp_path):
 
 def test_what_the_world_writes_is_read_and_its_faults_are_rejected(official):
     assert len(nlvr2.files(official)) == 6
-    found = list(nlvr2.read(official))
+    found = list(reading.read("nlvr2", official))
     records = [record for record in found if isinstance(record, StatementRecord)]
     assert Counter(record.split for record in records) == {"train": 34 * 8 - 3, "val": 24, "test": 32}
     rejected = [(record.key, record.reason.partition(":")[0]) for record in found if isinstance(record, Rejected)]
@@ -211,7 +211,7 @@ def test_folders_are_read_and_damaged_lines_are_named(tmp_path):
         "dev", ("dev-7-0-0", "A boat.", "True"), ("dev-7-1-0", "A boat.", "True"), ("dev-7-0-1", " ", "True"),
         ("dev-7-0-2", "A boat.", "maybe"), ("dev-7-0", "A boat.", "True")) + '{"identifier": "dev-7\n[]\n\n{}\n')
     assert len(nlvr2.files(tmp_path)) == 9
-    found = list(nlvr2.read(tmp_path))
+    found = list(reading.read("nlvr2", tmp_path))
     assert found[:2] == [
         StatementRecord("train-7-0-0", "train", b"train 0", b"train 1", "Two boats.", 0, "train-7-0"),
         StatementRecord("dev-7-0-0", "val", b"dev 0", b"dev 1", "A boat.", 1, "dev-7-0")]
@@ -225,7 +225,7 @@ def test_a_file_of_another_split_is_refused(tmp_path):
     official_folders(tmp_path)
     (tmp_path / "test1.json").write_text((tmp_path / "dev.json").read_text())
     with pytest.raises(UserError, match=r"test1\.json:1: dev-7-0-0 is no example of test1"):
-        list(nlvr2.read(tmp_path))
+        list(reading.read("nlvr2", tmp_path))
 
 
 def test_missing_files_are_named(tmp_path):

@@ -24,7 +24,7 @@ from model.segmentation import (
     drop_channels,
     pixel_loss,
 )
-from pipeline import shards
+from pipeline import reading, shards
 from pipeline.errors import UserError
 from pipeline.sampling import OrderParams
 from pipeline.sharding import ImageShardParams, shard
@@ -126,7 +126,7 @@ def test_pictures_without_masks_and_masks_without_pictures_are_rejected(tmp_path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
     assert len(ade20k.files(tmp_path)) == (1 if packed else 8)
-    assert list(ade20k.read(tmp_path)) == [
+    assert list(reading.read("ade20k", tmp_path)) == [
         MaskRecord("ADE_train_00000001", "train", b"p1", b"m1"), Rejected("ADE_train_00000002", "missing annotation"),
         Rejected("ADE_train_00000003", "missing picture"), MaskRecord("ADE_val_00000001", "val", b"p4", b"m4")]
 
@@ -147,7 +147,7 @@ def test_wrong_masks_are_counted_or_named(tmp_path):
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real slice of ADE20K here")
 def test_a_real_picture_and_its_mask(tmp_path):
-    (record,) = ade20k.read(REAL)
+    (record,) = reading.read("ade20k", REAL)
     assert (record.key, record.split) == ("ADE_val_00000001", "val")
     assert shard("ade20k", REAL, tmp_path, ImageShardParams(8, 8, 0.0, 0)) == {"val": 1, "rejected": 0}
     mask = decoded_mask(record.mask, 150, record.key)

@@ -117,10 +117,10 @@ def test_a_source_without_usable_records_or_files_is_an_error(tmp_path):
         raw = flickr(tmp_path / "raw", {"1.jpg": b"x"}, {"1.jpg": "train"}, ["c"])
         shard("flickr30k", raw, tmp_path / "out", IMAGES)
     with pytest.raises(UserError, match="run the download stage"):
-        shard("imagenet22k", tmp_path, tmp_path / "out", IMAGES)
+        shard("imagenet22k", tmp_path, tmp_path / "out 22k", IMAGES)
     (tmp_path / "fall11_whole.tar").write_bytes(b"x" * 5000)
     with pytest.raises(UserError, match="damaged official file"):
-        shard("imagenet22k", tmp_path, tmp_path / "out", IMAGES)
+        shard("imagenet22k", tmp_path, tmp_path / "out 22k", IMAGES)
 
 
 def test_equal_keys_stay_once(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import seeds
+from pipeline import reading, seeds
 from pipeline.errors import UserError
 from pipeline.question_types import answer_type, question_type
 from pipeline.sources import vqav2
@@ -52,7 +52,7 @@ def test_questions_of_the_world_are_varied_balanced_and_partly_disputed() -> Non
 
 
 def test_the_reader_gets_back_what_the_writer_wrote(official: Path) -> None:
-    records = list(vqav2.read(official))
+    records = list(reading.read("vqav2", official))
     kept = [record for record in records if isinstance(record, QuestionsRecord)]
     assert {split: sum(record.split == split for record in kept) for split in ("train", "val", "test")} == {
         "train": 33 + 4, "val": 4, "test": 10}
@@ -67,7 +67,7 @@ def test_the_reader_gets_back_what_the_writer_wrote(official: Path) -> None:
         for got, question in zip(record.questions, wanted, strict=True):
             assert got.answers[0] == question.best
             assert sorted(got.answers) == sorted(text for text, _ in question.answers)
-    assert list(vqav2.read(official)) == records
+    assert list(reading.read("vqav2", official)) == records
     assert len(vqav2.files(official)) == 9
 
 
@@ -77,7 +77,7 @@ def test_without_published_answers_test_questions_have_none(official: Path, tmp_
             (tmp_path / path.name).symlink_to(path)
     assert len(vqav2.files(tmp_path)) == 8
     answers = {record.split: {len(question.answers) for question in record.questions}
-               for record in vqav2.read(tmp_path) if isinstance(record, QuestionsRecord)}
+               for record in reading.read("vqav2", tmp_path) if isinstance(record, QuestionsRecord)}
     assert answers == {"train": {10}, "val": {10}, "test": {0}}
 
 
@@ -113,7 +113,7 @@ def faulty(tmp_path: Path) -> Path:
 
 
 def test_unusable_questions_are_rejected_with_a_reason(faulty: Path) -> None:
-    records = list(vqav2.read(faulty))
+    records = list(reading.read("vqav2", faulty))
     kept = [record for record in records if isinstance(record, QuestionsRecord)]
     assert [(record.key, record.split) for record in kept] == [
         ("COCO_train2014_000000000001", "train"), ("COCO_val2014_000000000010", "train"),
@@ -137,11 +137,11 @@ def test_a_damaged_file_is_named_with_the_place_of_the_fault(faulty: Path) -> No
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(member, content)
         with pytest.raises(UserError, match=said) as error:
-            list(vqav2.read(faulty))
+            list(reading.read("vqav2", faulty))
         assert member in str(error.value) and "\n" not in str(error.value)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="v2_Questions_Train"):
-        list(vqav2.read(faulty))
+    with pytest.raises(UserError, match="v2_Questions_Train"):
+        list(reading.read("vqav2", faulty))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real slice of VQA here")
@@ -149,7 +149,7 @@ def test_real_files(faulty: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     root = tmp_path_factory.mktemp("real")
     for path in (*REAL.iterdir(), *faulty.glob("*Test*"), faulty / "test2015"):
         (root / path.name).symlink_to(path)
-    records = list(vqav2.read(root))
+    records = list(reading.read("vqav2", root))
     kept = [record for record in records if isinstance(record, QuestionsRecord)]
     assert sum(len(record.questions) for record in kept if record.split != "test") == 14
     assert {record.reason for record in records if isinstance(record, Rejected)} == {"missing picture"}

@@ -84,6 +84,7 @@ def write(folder, tree):
 def stages():
     """All stages of dvc.yaml with their items, in an order that respects dependencies."""
     yield from (("download", source) for source in SOURCES)
+    yield ("held_out",)
     yield from (("shard", source) for source in SOURCES)
     yield ("text_tokenizer",)
     yield from (("text_tokens", source) for source in ("wikipedia", "bookcorpus"))

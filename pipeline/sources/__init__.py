@@ -3,9 +3,13 @@
 A source module defines:
 
     KIND: "image", "text", "questions", "statements" or "masks" (see `shard_rows`)
+    SHARED = True                        its pictures may occur in other data sets: records carry `names`
     files(root) -> list[Path]            the official files it reads; FileNotFoundError names a missing one
-    read(root) -> Iterator[record]       streams the records of its kind, and `Rejected` for the unusable
-    urls(root) -> Iterator[UrlRow]       only sources that are lists of URLs; their `read` reads what was fetched
+    entries(root) -> Iterator[Entry]     streams what there is, in order, and `Rejected` for what is not usable
+    opened(root) -> context manager      of a function entry -> iterator of records of its kind, and `Rejected`
+    urls(root) -> Iterator[UrlRow]       only sources that are lists of URLs; they read what was fetched
+
+`entries` runs once, in one process, and is cheap; decoding and parsing is for `opened`, in many (see `reading`).
 """
 
 import importlib

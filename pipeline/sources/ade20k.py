@@ -1,17 +1,26 @@
 """ADE20K's scene-parsing benchmark (2016): `ADEChallengeData2016.zip`, or the folder that it unpacks to."""
 
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.sources import official
+from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import MaskRecord, Rejected, Split
 
 KIND = "masks"
 _NAME = "ADEChallengeData2016"
 _SPLITS: dict[str, Split] = {"training": "train", "validation": "val"}
-_Place = Path | zipfile.Path
+
+
+@dataclass(frozen=True)
+class _Entry:
+    key: str
+    split: Split
+    picture: str
+    mask: str
+    size: int
 
 
 def files(root: Path) -> list[Path]:
@@ -20,36 +29,37 @@ def files(root: Path) -> list[Path]:
     return sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
 
 
-def read(root: Path) -> Iterator[MaskRecord | Rejected]:
-    """Pictures with their masks; the key is the file name without its suffix."""
-    with _opened(official.pick(root, f"{_NAME}.zip", _NAME)) as base:
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
+    """Pictures and masks by name; the key is the file name without its suffix."""
+    with _tree(root) as tree:
+        names = tree.names()
         for folder, split in _SPLITS.items():
-            pictures = _by_key(base / "images" / folder, ".jpg")
-            masks = _by_key(base / "annotations" / folder, ".png")
+            pictures = _by_key(names, f"images/{folder}/", ".jpg")
+            masks = _by_key(names, f"annotations/{folder}/", ".png")
             for key in sorted(pictures.keys() | masks.keys()):
-                yield _record(key, split, pictures.get(key), masks.get(key))
+                if key not in pictures or key not in masks:
+                    yield Rejected(key, "missing picture" if key not in pictures else "missing annotation")
+                else:
+                    yield _Entry(key, split, pictures[key], masks[key], tree.size(pictures[key]))
 
 
 @contextmanager
-def _opened(place: Path) -> Iterator[_Place]:
-    """The folder that holds `images` and `annotations`, packed or not."""
-    if place.is_dir():
-        yield place
-        return
-    with zipfile.ZipFile(place) as archive:
-        yield zipfile.Path(archive, f"{_NAME}/")
+def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord | Rejected]]]:
+    """Pictures with their masks."""
+    with _tree(root) as tree:
+        def read(entry: _Entry) -> Iterator[MaskRecord | Rejected]:
+            try:
+                yield MaskRecord(entry.key, entry.split, tree.read(entry.picture), tree.read(entry.mask))
+            except BadMember as error:
+                yield Rejected(entry.key, str(error))
+
+        yield read
 
 
-def _by_key(folder: _Place, suffix: str) -> dict[str, _Place]:
-    if not folder.exists():
-        return {}
-    return {path.name.removesuffix(suffix): path for path in folder.iterdir() if path.name.endswith(suffix)}
+def _tree(root: Path) -> Tree:
+    return Tree(official.pick(root, f"{_NAME}.zip", _NAME), f"{_NAME}/")
 
 
-def _record(key: str, split: Split, picture: _Place | None, mask: _Place | None) -> MaskRecord | Rejected:
-    if picture is None or mask is None:
-        return Rejected(key, "missing picture" if picture is None else "missing annotation")
-    try:
-        return MaskRecord(key, split, picture.read_bytes(), mask.read_bytes())
-    except (zipfile.BadZipFile, EOFError):
-        return Rejected(key, "damaged member of the zip")
+def _by_key(names: list[str], folder: str, suffix: str) -> dict[str, str]:
+    return {name.removeprefix(folder).removesuffix(suffix): name
+            for name in names if name.startswith(folder) and name.endswith(suffix)}

@@ -4,20 +4,40 @@ BookCorpus is no longer distributed, so a folder of public-domain books is its u
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.sources import official, sentences
-from pipeline.sources.records import Rejected, TextRecord, tidy
+from pipeline.sources.records import Rejected, TextRecord, document, tidy
 
 KIND = "text"
 _PARTS = ("books_large_p1.txt", "books_large_p2.txt")
 _LINES = 64  # of a document, where the file does not tell the books apart (choice)
+_LARGEST = 64 << 20  # bytes of a book or a line (choice: the longest real books have a tenth of it)
 _START = re.compile(r"^\*\*\* ?START OF.*$", re.MULTILINE)
 _END = re.compile(r"^\*\*\* ?END OF.*$", re.MULTILINE)
 _BREAK = re.compile(r"\n\s*\n")
 _UNDERSCORED = re.compile(r"_([^_\n]+)_")  # italics
+
+
+@dataclass(frozen=True)
+class _Lines:
+    key: str
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class _Book:
+    path: Path
+    size: int
 
 
 def files(root: Path) -> list[Path]:
@@ -29,24 +49,44 @@ def files(root: Path) -> list[Path]:
     raise FileNotFoundError(f"no {_PARTS[0]} or other *.txt in {root}")
 
 
-def read(root: Path) -> Iterator[TextRecord | Rejected]:
+def entries(root: Path) -> Iterator[_Lines | _Book]:
     """Runs of lines, keyed `<file>_<number>`; or whole books, keyed by file name."""
     for path in files(root):
         if path.name in _PARTS:
             yield from _runs(path)
-        elif found := _book(path):
-            yield TextRecord(path.stem, "train", found)
         else:
-            yield Rejected(path.stem, "empty text")
+            yield _Book(path, path.stat().st_size)
 
 
-def _runs(path: Path) -> Iterator[TextRecord]:
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
-        lines = filter(None, map(tidy, file))
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[_Lines | _Book], Iterator[TextRecord | Rejected]]]:
+    """Documents."""
+    yield _read
+
+
+def _read(entry: _Lines | _Book) -> Iterator[TextRecord | Rejected]:
+    if isinstance(entry, _Lines):
+        yield from document(entry.key, "train", map(tidy, entry.data.decode("utf-8", "replace").split("\n")))
+    elif entry.size > _LARGEST:
+        yield Rejected(entry.path.stem, f"too large a file: {entry.size} bytes")
+    else:
+        yield from document(entry.path.stem, "train", _book(entry.path))
+
+
+def _runs(path: Path) -> Iterator[_Lines]:
+    """The lines that are not blank, so many at a time."""
+    with open(path, "rb") as file:
+        lines = filter(None, map(bytes.strip, _bounded(file)))
         for number in count():
-            if not (run := tuple(islice(lines, _LINES))):
+            if not (run := list(islice(lines, _LINES))):
                 return
-            yield TextRecord(f"{path.stem}_{number:07d}", "train", run)
+            yield _Lines(f"{path.stem}_{number:07d}", b"\n".join(run))
+
+
+def _bounded(file: BinaryIO) -> Iterator[bytes]:
+    """Lines, of which none is longer than _LARGEST: the rest of it is another."""
+    while line := file.readline(_LARGEST):
+        yield line
 
 
 def _book(path: Path) -> tuple[str, ...]:

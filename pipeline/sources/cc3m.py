@@ -7,12 +7,13 @@ from pipeline.sources import official, urllist
 from pipeline.sources.records import Split, UrlRow
 
 KIND = "image"
+SHARED = True
 # As a browser saves them, and as they are called on the server.
 _LISTS: dict[Split, tuple[str, str]] = {
     "train": ("Train_GCC-training.tsv", "GCC-training.tsv"),
     "val": ("Validation_GCC-1.1.0-Validation.tsv", "GCC-1.1.0-Validation.tsv"),
 }
-read = urllist.read
+entries, opened = urllist.entries, urllist.opened
 
 
 def files(root: Path) -> list[Path]:
@@ -28,7 +29,7 @@ def urls(root: Path) -> Iterator[UrlRow]:
 
 def rows(path: Path, split: Split) -> Iterator[UrlRow]:
     """The rows of one list. A line without exactly one tab has no URL."""
-    with open(path, encoding="utf-8", newline="\n") as file:
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file):
             caption, *rest = line.rstrip("\n").split("\t")
             yield UrlRow(f"{split}_{number:07d}", split, rest[0].strip() if len(rest) == 1 else "", caption)

@@ -1,18 +1,36 @@
 """COCO 2014: pictures from the official zips; split and captions from Karpathy's `dataset_coco.json`.
 
 Karpathy's file repeats every official caption and tells by `filepath` which zip holds the picture, so it is the only
-truth read here: `captions_*.json` would say the same without the split.
+truth read here: `captions_*.json` would say the same without the split. Those files are only asked for the pictures'
+numbers at Flickr.
 """
 
-import zipfile
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.sources import karpathy, official
-from pipeline.sources.records import ImageRecord, Rejected, captioned
+from pipeline.errors import UserError
+from pipeline.sources import flickr, karpathy, official
+from pipeline.sources.members import BadMember, Tree
+from pipeline.sources.records import ImageRecord, Rejected, Split, captioned
 
 KIND = "image"
+SHARED = True
 _ZIPS = ("train2014", "val2014")
+_ANNOTATIONS = "annotations_trainval2014.zip"
+_NUMBER = re.compile(r"_(\d{12})\.jpg$")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    key: str
+    split: Split
+    folder: str
+    filename: str
+    captions: tuple[str, ...]
+    size: int
 
 
 def files(root: Path) -> list[Path]:
@@ -20,15 +38,58 @@ def files(root: Path) -> list[Path]:
     return [*(official.pick(root, f"{name}.zip") for name in _ZIPS), karpathy.find(root, "coco")]
 
 
-def read(root: Path) -> Iterator[ImageRecord | Rejected]:
-    """Pictures in the order of the split file; the key is the file name without its suffix."""
-    with zipfile.ZipFile(root / "train2014.zip") as train, zipfile.ZipFile(root / "val2014.zip") as val:
-        archives = dict(zip(_ZIPS, (train, val), strict=True))
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
+    """In the order of the split file; the key is the file name without its suffix."""
+    with _trees(root) as trees:
         for entry in karpathy.entries(root, "coco"):
             key = Path(entry.filename).stem
-            archive = archives.get(entry.folder)
-            image = official.read_member(archive, f"{entry.folder}/{entry.filename}") if archive else None
-            if image is None:
+            if entry.folder not in trees:
                 yield Rejected(key, "missing picture")
             else:
-                yield from captioned(key, entry.split, image, entry.captions)
+                yield _Entry(key, entry.split, entry.folder, entry.filename, entry.captions,
+                             trees[entry.folder].size(entry.filename))
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+    """Pictures with their captions."""
+    with _trees(root) as trees:
+        def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
+            try:
+                image = trees[entry.folder].read(entry.filename)
+            except BadMember as error:
+                yield Rejected(entry.key, str(error))
+            else:
+                yield from captioned(entry.key, entry.split, image, entry.captions, (_name(entry.filename),))
+
+        yield read
+
+
+def held_out(root: Path) -> Iterator[str]:
+    """What other data sets call Karpathy's validation and test pictures: COCO's number, and Flickr's where the official
+    annotations are there to tell it."""
+    names = {_name(entry.filename) for entry in karpathy.entries(root, "coco") if entry.split != "train"}
+    yield from names
+    if (root / _ANNOTATIONS).exists():
+        yield from _flickr_names(root / _ANNOTATIONS, names)
+
+
+def _flickr_names(path: Path, names: set[str]) -> Iterator[str]:
+    try:
+        with official.open_text(path, "captions_val2014.json") as stream:
+            for image in official.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
+                if f"coco {image['id']}" in names:
+                    yield from flickr.names(image["flickr_url"])
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        raise UserError(f"{path}: no captions of val2014: {error!r}") from None
+
+
+def _name(filename: str) -> str:
+    number = _NUMBER.search(filename)
+    return f"coco {int(number[1])}" if number else f"coco {filename}"
+
+
+@contextmanager
+def _trees(root: Path) -> Iterator[dict[str, Tree]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Tree(root / f"{name}.zip", f"{name}/")) for name in _ZIPS}

@@ -1,14 +1,30 @@
 """Flickr30K: pictures from the official tar or a folder of them; split and captions from Karpathy's file."""
 
-import tarfile
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.sources import karpathy, official
-from pipeline.sources.records import ImageRecord, Rejected, captioned
+from pipeline.sources import karpathy, members, official
+from pipeline.sources.members import BadMember, Held, Place
+from pipeline.sources.records import ImageRecord, Rejected, Split, captioned
 
 KIND = "image"
 _PICTURES = ("flickr30k-images.tar.gz", "flickr30k-images", "flickr30k_images")
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    key: str
+    split: Split
+    captions: tuple[str, ...]
+    picture: Held | Place
+
+    @property
+    def size(self) -> int:
+        return self.picture.size
 
 
 def files(root: Path) -> list[Path]:
@@ -17,26 +33,46 @@ def files(root: Path) -> list[Path]:
     return [*(sorted(place.iterdir()) if place.is_dir() else [place]), karpathy.find(root, "flickr30k")]
 
 
-def read(root: Path) -> Iterator[ImageRecord | Rejected]:
-    """Pictures in archive order; the key is the file name without its suffix. Some real pictures are in no split."""
-    entries = {entry.filename: entry for entry in karpathy.entries(root, "flickr30k")}
-    for name, image in _pictures(official.pick(root, *_PICTURES)):
-        entry = entries.pop(name, None)
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
+    """In archive order; the key is the file name without its suffix. Some real pictures are in no split."""
+    known = {entry.filename: entry for entry in karpathy.entries(root, "flickr30k")}
+    for name, picture in _pictures(official.pick(root, *_PICTURES)):
+        key = Path(name).stem
+        entry = known.pop(name, None)
         if entry is None:
-            yield Rejected(Path(name).stem, "in no split")
+            yield Rejected(key, "in no split")
         else:
-            yield from captioned(Path(name).stem, entry.split, image, entry.captions)
-    for name in entries:
+            yield _Entry(key, entry.split, entry.captions, picture)
+    for name in known:
         yield Rejected(Path(name).stem, "missing picture")
 
 
-def _pictures(place: Path) -> Iterator[tuple[str, bytes]]:
-    """File names and bytes."""
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+    """Pictures with their captions."""
+    def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
+        try:
+            image = entry.picture.read()
+        except BadMember as error:
+            yield Rejected(entry.key, str(error))
+        else:
+            yield from captioned(entry.key, entry.split, image, entry.captions)
+
+    yield read
+
+
+def held_out(root: Path) -> Iterator[str]:
+    """What other data sets call the validation and test pictures: their names are Flickr's numbers."""
+    for entry in karpathy.entries(root, "flickr30k"):
+        if entry.split != "train" and (number := _NUMBER.match(entry.filename)):
+            yield f"flickr {int(number[0])}"
+
+
+def _pictures(place: Path) -> Iterator[tuple[str, Held | Place]]:
+    """File names and bytes, or where these are."""
     if place.is_dir():
         for path in sorted(place.iterdir()):
-            yield path.name, path.read_bytes()
+            yield path.name, members.whole(path)
         return
-    with tarfile.open(place, "r|*") as archive:
-        for member in archive:
-            if member.isfile():
-                yield member.name.rpartition("/")[2], archive.extractfile(member).read()
+    for member, stream in members.in_stream(place):
+        yield member.name.rpartition("/")[2], members.held(member, stream)

@@ -4,8 +4,8 @@ The validation pictures' classes are in the devkit, as ILSVRC2012_IDs. These are
 place of the class's synset id in sorted order.
 """
 
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.sources import official, synsets
+from pipeline.sources import members, official, synsets
 from pipeline.sources.records import ImageRecord, Rejected
 
 KIND = "image"
@@ -30,38 +30,51 @@ class _Devkit:
     validation: list[int]  # label of each validation picture
 
 
+class _Validation(synsets.Picture):
+    """A picture of the validation set."""
+
+
 def files(root: Path) -> list[Path]:
     """Both archives of pictures and the devkit."""
     return [official.pick(root, name) for name in (_TRAIN, _VAL, _DEVKIT)]
 
 
-def read(root: Path) -> Iterator[ImageRecord | Rejected]:
-    """Training, then validation pictures, in archive order; the key is the file name without its ending.
+def entries(root: Path) -> Iterator[synsets.Synset | _Validation | Rejected]:
+    """Training, then validation pictures, in archive order.
 
     Raises:
         UserError: the devkit is incomplete or contradicts itself.
     """
     train, val, devkit = files(root)
     known = _devkit(devkit)
-    yield from synsets.read(train, known.labels)
+    yield from synsets.entries(train, known.labels)
     yield from _validation(val, known.validation)
 
 
-def _validation(path: Path, labels: list[int]) -> Iterator[ImageRecord | Rejected]:
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[synsets.Synset | _Validation], Iterator[ImageRecord | Rejected]]]:
+    """Pictures; the key is the file name without its ending."""
+    def read(entry: synsets.Synset | _Validation) -> Iterator[ImageRecord | Rejected]:
+        if isinstance(entry, _Validation):
+            yield synsets.picture(entry, "val")
+        else:
+            yield from synsets.read(entry)
+
+    yield read
+
+
+def _validation(path: Path, labels: list[int]) -> Iterator[_Validation | Rejected]:
     """`ILSVRC2012_val_00000001.JPEG` is on the first line of the ground truth."""
     missing = set(range(1, len(labels) + 1))
-    with tarfile.open(path, "r|*") as archive:
-        for member in archive:
-            if not member.isfile():
-                continue
-            key = Path(member.name).stem
-            digits = key.rpartition("_")[2]
-            number = int(digits) if digits.isdecimal() else 0
-            if number in missing:
-                missing.remove(number)
-                yield ImageRecord(key, "val", archive.extractfile(member).read(), (), labels[number - 1])
-            else:
-                yield Rejected(key, "no ground truth")
+    for name, place in members.in_tar(members.whole(path)):
+        key = Path(name).stem
+        digits = key.rpartition("_")[2]
+        number = int(digits) if digits.isdecimal() else 0
+        if number in missing:
+            missing.remove(number)
+            yield _Validation(key, labels[number - 1], place)
+        else:
+            yield Rejected(key, "no ground truth")
     for number in sorted(missing):
         yield Rejected(f"ILSVRC2012_val_{number:08d}", "missing picture")
 
@@ -90,8 +103,7 @@ def _classes(path: Path, meta: bytes) -> dict[int, str]:
 
 
 def _member(path: Path, name: str) -> bytes:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile() and member.name.endswith(name):
-                return archive.extractfile(member).read()
+    for member, stream in members.in_stream(path):
+        if member.name.endswith(name) and member.size <= members.LARGEST:
+            return stream.read()
     raise UserError(f"{path}: no {name} in it")

@@ -1,6 +1,7 @@
 """ImageNet-22K: a tar of one tar per synset."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.sources import official, synsets
@@ -15,10 +16,16 @@ def files(root: Path) -> list[Path]:
     return [official.pick(root, *_ARCHIVES)]
 
 
-def read(root: Path) -> Iterator[ImageRecord | Rejected]:
-    """Pictures in archive order; the key is `<wnid>_<number>`, the label the place of the wnid in sorted order.
+def entries(root: Path) -> Iterator[synsets.Synset | synsets.Picture | Rejected]:
+    """In archive order; the label is the place of the wnid in sorted order.
 
     A label depends on all names, and the tar may be in any order: hence a pass over the headers first.
     """
     path = official.pick(root, *_ARCHIVES)
-    return synsets.read(path, {wnid: label for label, wnid in enumerate(synsets.wnids(path))})
+    return synsets.entries(path, {wnid: label for label, wnid in enumerate(synsets.wnids(path))})
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[synsets.Synset | synsets.Picture], Iterator[ImageRecord | Rejected]]]:
+    """Pictures; the key is `<wnid>_<number>`."""
+    yield synsets.read

@@ -36,8 +36,8 @@ def entries(root: Path, dataset: str) -> Iterator[Entry]:
     path = find(root, dataset)
     try:
         with official.open_text(path, f"dataset_{dataset}.json") as stream:
-            for image in official.json_items(stream, r'"images"\s*:\s*\['):
+            for image in official.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
                 yield Entry(image["filename"], image.get("filepath", ""), _SPLITS[image["split"]],
                             tuple(sentence["raw"] for sentence in image["sentences"]))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not Karpathy's split of {dataset}: {error}") from None

@@ -1,26 +1,30 @@
 """NLVR2: statements from `train.json`, `dev.json` and `test1.json` (test-P), pictures from folders or zips of them."""
 
 import json
-import zipfile
-from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.sources import official
-from pipeline.sources.records import Rejected, Split, StatementRecord, tidy
+from pipeline.sources.members import BadMember, Tree
+from pipeline.sources.records import Rejected, Split, StatementRecord, fault, tidy
 
 KIND = "statements"
 _SPLITS: dict[str, Split] = {"train": "train", "dev": "val", "test1": "test"}  # file, and what it is here
 _LABELS = {"true": 1, "false": 0}  # the official evaluator ignores case
 
 
-class _Picture(Protocol):
-    """Reads a picture; None where its bytes are damaged."""
-
-    def __call__(self) -> bytes | None: ...
+@dataclass(frozen=True)
+class _Entry:
+    name: str  # of the file of statements
+    identifier: str
+    statement: str
+    label: int
+    pictures: tuple[str, str]
+    size: int
 
 
 def files(root: Path) -> list[Path]:
@@ -33,20 +37,32 @@ def files(root: Path) -> list[Path]:
     return found
 
 
-def read(root: Path) -> Iterator[StatementRecord | Rejected]:
-    """Examples in file order; two pictures are in memory at a time.
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
+    """Examples in file order.
 
     Raises:
         UserError: a file holds the examples of another split.
     """
     for name in _SPLITS:
-        with ExitStack() as open_files:
-            pictures = _pictures(_place(root, name), open_files)
-            path = _statements(root, name)
-            with open(path, encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        yield _record(name, path, number, line, pictures)
+        path = _statements(root, name)
+        with Tree(_place(root, name)) as tree, open(path, encoding="utf-8", errors="replace") as lines:
+            # By file name: some copies have lost the numbered folders of `train`.
+            pictures = {place.rpartition("/")[2]: place for place in tree.names()}
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _entry(name, path, number, line, pictures, tree)
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRecord | Rejected]]]:
+    """Statements with both pictures."""
+    with ExitStack() as stack:
+        trees = {name: stack.enter_context(Tree(_place(root, name))) for name in _SPLITS}
+
+        def read(entry: _Entry) -> Iterator[StatementRecord | Rejected]:
+            yield _record(entry, trees[entry.name])
+
+        yield read
 
 
 def picture_names(identifier: str) -> tuple[str, str]:
@@ -69,26 +85,29 @@ def _place(root: Path, name: str) -> Path:
     return official.pick(root, f"{name}_img.zip", f"images/{name}", name)
 
 
-def _pictures(place: Path, open_files: ExitStack) -> dict[str, _Picture]:
-    """Readers by file name: some copies have lost the numbered folders of `train`."""
-    if place.is_dir():
-        return {path.name: path.read_bytes for path in place.rglob("*.png")}
-    archive = open_files.enter_context(zipfile.ZipFile(place))
-    return {member.rpartition("/")[2]: partial(official.read_member, archive, member) for member in archive.namelist()}
-
-
-def _record(name: str, path: Path, number: int, line: str,
-            pictures: dict[str, _Picture]) -> StatementRecord | Rejected:
+def _entry(name: str, path: Path, number: int, line: str, pictures: dict[str, str], tree: Tree) -> _Entry | Rejected:
     try:
         identifier, statement, label = _parse(line)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return Rejected(f"{path.name}:{number}", f"damaged line: {error}")
     if identifier.split("-")[0] != name:
         raise UserError(f"{path}:{number}: {identifier} is no example of {name}; is this the file of another split?")
-    sides = {file: pictures[file]() if file in pictures else None for file in picture_names(identifier)}
-    if missing := [file for file, data in sides.items() if data is None]:
+    sides = picture_names(identifier)
+    if missing := [file for file in sides if file not in pictures]:
         return Rejected(identifier, f"missing picture: {missing[0]}")
-    return StatementRecord(identifier, _SPLITS[name], *sides.values(), statement, label, group(identifier))
+    left, right = (pictures[file] for file in sides)
+    return _Entry(name, identifier, statement, label, (left, right), tree.size(left) + tree.size(right))
+
+
+def _record(entry: _Entry, tree: Tree) -> StatementRecord | Rejected:
+    sides = []
+    for place in entry.pictures:
+        try:
+            sides.append(tree.read(place))
+        except BadMember as error:
+            return Rejected(entry.identifier, f"{error}: {place.rpartition('/')[2]}")
+    return StatementRecord(entry.identifier, _SPLITS[entry.name], *sides, entry.statement, entry.label,
+                           group(entry.identifier))
 
 
 def _parse(line: str) -> tuple[str, str, int]:
@@ -97,8 +116,8 @@ def _parse(line: str) -> tuple[str, str, int]:
     identifier, statement, label = example["identifier"], tidy(example["sentence"]), example["label"].lower()
     if identifier.count("-") != 3:
         raise ValueError(f"identifier {identifier!r} is not split-set-pair-sentence")
-    if not statement:
-        raise ValueError(f"{identifier} has an empty sentence")
+    if wrong := fault(statement):
+        raise ValueError(f"{identifier}: {wrong} sentence")
     if label not in _LABELS:
         raise ValueError(f"{identifier} has the label {label!r}, neither True nor False")
     return identifier, statement, _LABELS[label]

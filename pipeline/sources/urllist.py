@@ -1,23 +1,44 @@
 """Reading what was fetched for a list of URLs: `fetched/<split>-<number>.parquet` (see `pipeline.fetch`)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.sources import flickr
 from pipeline.sources.records import ImageRecord, Rejected, captioned
 
-_ROWS = 256  # per batch: a few tens of megabytes of real pictures
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a file of fetched pictures."""
+
+    path: Path
+    number: int
+    size: int
 
 
-def read(root: Path) -> Iterator[ImageRecord | Rejected]:
-    """Rows in list order. A URL that gave no picture is rejected with its status as the reason."""
+def entries(root: Path) -> Iterator[RowGroup]:
+    """In list order."""
     for path in sorted((root / "fetched").glob("*.parquet")):
-        split = path.name.partition("-")[0]
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS):
-                for row in batch.to_pylist():
-                    if row["status"] == "ok":
-                        yield from captioned(row["key"], split, row["image"], (row["caption"],))
-                    else:
-                        yield Rejected(row["key"], row["status"])
+            for number in range(file.num_row_groups):
+                yield RowGroup(path, number, file.metadata.row_group(number).total_byte_size)
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[RowGroup], Iterator[ImageRecord | Rejected]]]:
+    """Rows in list order. A URL that gave no picture is rejected with its status as the reason."""
+    yield _read
+
+
+def _read(entry: RowGroup) -> Iterator[ImageRecord | Rejected]:
+    split = entry.path.name.partition("-")[0]
+    with pq.ParquetFile(entry.path) as file:
+        for row in file.read_row_group(entry.number).to_pylist():
+            if row["status"] == "ok":
+                yield from captioned(row["key"], split, row["image"], (row["caption"],), flickr.names(row["url"]))
+            else:
+                yield Rejected(row["key"], row["status"])

@@ -1,17 +1,30 @@
 """Visual Genome: every region phrase is a caption of the whole picture, as in the pretraining of VLMo."""
 
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.sources import official
+from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import ImageRecord, Rejected, captioned, tidy
 
 KIND = "image"
+SHARED = True
 # Only the folder in the `url` of image_data tells which zip holds a picture.
 _ZIPS = {"VG_100K": "images.zip", "VG_100K_2": "images2.zip"}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    key: str
+    folder: str
+    filename: str
+    phrases: tuple[str, ...]
+    names: tuple[str, ...]
+    size: int
 
 
 def files(root: Path) -> list[Path]:
@@ -20,41 +33,67 @@ def files(root: Path) -> list[Path]:
                                                    "region_descriptions.json.zip")]
 
 
-def read(root: Path) -> Iterator[ImageRecord | Rejected]:
-    """Pictures in the order of the region descriptions; the key is the image id."""
-    metadata = {item["image_id"]: item for item in _items(root, "image_data.json")}
-    with zipfile.ZipFile(root / "images.zip") as first, zipfile.ZipFile(root / "images2.zip") as second:
-        archives = dict(zip(_ZIPS, (first, second), strict=True))
-        for item in _items(root, "region_descriptions.json"):
-            yield from _record(item, metadata.pop(item["id"], None), archives)
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
+    """In the order of the region descriptions; the key is the image id."""
+    metadata = {item["image_id"]: item for item in _items(root, "image_data.json", "image_id", "url")}
+    with _trees(root) as trees:
+        for item in _items(root, "region_descriptions.json", "id", "regions"):
+            yield _entry(item, metadata.pop(item["id"], None), trees)
     for number in metadata:
         yield Rejected(str(number), "no region descriptions")
 
 
-def _record(item: dict[str, Any], metadata: dict[str, Any] | None,
-            archives: dict[str, zipfile.ZipFile]) -> Iterator[ImageRecord | Rejected]:
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+    """Pictures with their phrases, without those that repeat an earlier one, whatever their case and blanks."""
+    with _trees(root) as trees:
+        def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
+            try:
+                image = trees[entry.folder].read(entry.filename)
+            except BadMember as error:
+                yield Rejected(entry.key, str(error))
+            else:
+                kept, repeated = _distinct(entry.phrases)
+                yield from (Rejected(f"{entry.key}#{number}", "repeated phrase") for number in repeated)
+                yield from captioned(entry.key, "train", image, kept, entry.names)
+
+        yield read
+
+
+def _entry(item: dict[str, Any], metadata: dict[str, Any] | None, trees: dict[str, Tree]) -> _Entry | Rejected:
     key = str(item["id"])
     if metadata is None:
-        yield Rejected(key, "no image_data entry")
-        return
-    folder, name = metadata["url"].split("/")[-2:]
-    archive = archives.get(folder)
-    image = official.read_member(archive, f"{folder}/{name}") if archive else None
-    if image is None:
-        yield Rejected(key, "missing picture")
-    else:
-        yield from captioned(key, "train", image, _distinct(region["phrase"] for region in item["regions"]))
+        return Rejected(key, "no image_data entry")
+    folder, _, filename = metadata["url"].rpartition("/")
+    folder = folder.rpartition("/")[2]
+    if folder not in trees:
+        return Rejected(key, "missing picture")
+    phrases = tuple(region["phrase"] for region in item["regions"])
+    names = tuple(f"{where} {metadata[f'{where}_id']}" for where in ("coco", "flickr") if metadata.get(f"{where}_id"))
+    return _Entry(key, folder, filename, phrases, names, trees[folder].size(filename))
 
 
-def _distinct(phrases: Iterable[str]) -> list[str]:
-    """The phrases without those that repeat an earlier one, whatever their case and blanks."""
-    return list({tidy(phrase).casefold(): phrase for phrase in reversed(list(phrases))}.values())[::-1]
+def _distinct(phrases: tuple[str, ...]) -> tuple[list[str], list[int]]:
+    """The first of each group of equal phrases, and the places of the others."""
+    first = {tidy(phrase).casefold(): number for number, phrase in reversed(list(enumerate(phrases)))}
+    kept = list(first.values())[::-1]
+    return [phrases[number] for number in kept], sorted(set(range(len(phrases))) - set(kept))
 
 
-def _items(root: Path, name: str) -> Iterator[dict[str, Any]]:
+def _items(root: Path, name: str, *keys: str) -> Iterator[dict[str, Any]]:
+    """The objects of a list, which must have these keys."""
     path = root / f"{name}.zip"
     try:
         with official.open_text(path, name) as stream:
-            yield from official.json_items(stream, r"^\s*\[")
+            for item in official.json_items(stream, r"\["):
+                if missing := [key for key in keys if key not in item]:
+                    raise ValueError(f"{name}: an object without {missing[0]}")
+                yield item
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"{path}: {error}") from None
+
+
+@contextmanager
+def _trees(root: Path) -> Iterator[dict[str, Tree]]:
+    with ExitStack() as stack:
+        yield {folder: stack.enter_context(Tree(root / name, f"{folder}/")) for folder, name in _ZIPS.items()}

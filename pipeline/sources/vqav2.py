@@ -6,16 +6,17 @@ published: they are read where a file like the other two has them.
 """
 
 import sys
-import zipfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import seeds
 from pipeline.errors import UserError
 from pipeline.sources import official
-from pipeline.sources.records import Question, QuestionsRecord, Rejected, tidy
+from pipeline.sources.members import BadMember, Tree
+from pipeline.sources.records import Question, QuestionsRecord, Rejected, Split, fault, tidy
 
 KIND = "questions"
 ANSWERS = 10  # of each question
@@ -23,6 +24,15 @@ _PARTS = {"train2014": "Train", "val2014": "Val", "test2015": "Test"}
 _HELD_OUT = 1000  # pictures of val2014 (ViLT), and never more than half of them
 
 Answers = dict[int, tuple[int, tuple[str, ...]]]  # question id to picture id and answers
+
+
+@dataclass(frozen=True)
+class _Entry:
+    key: str
+    split: Split
+    part: str
+    questions: tuple[Question, ...]
+    size: int
 
 
 def files(root: Path) -> list[Path]:
@@ -37,10 +47,11 @@ def files(root: Path) -> list[Path]:
     return found
 
 
-def read(root: Path) -> Iterator[QuestionsRecord | Rejected]:
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """Pictures with all their questions, in the order of the question files; the key is COCO's file name.
 
-    The answers of a question start with the most frequent one, the annotations' `multiple_choice_answer`.
+    The answers of a question start with the most frequent one, the annotations' `multiple_choice_answer`. The
+    questions and answers of one part are in memory together: a third of a gigabyte.
 
     Raises:
         UserError: a file is damaged or not of the official format.
@@ -48,15 +59,28 @@ def read(root: Path) -> Iterator[QuestionsRecord | Rejected]:
     for part in _PARTS:
         asked = yield from _questions(root, part)
         held_out = _held_out(asked) if part == "val2014" else frozenset()
-        with _pictures(root, part) as picture:
+        with _tree(root, part) as tree:
             for image, questions in asked.items():
+                split = "test" if part == "test2015" else "val" if image in held_out else "train"
                 key = _key(part, image)
-                data = picture(f"{key}.jpg")
-                if data is None:
-                    yield from (Rejected(f"{key}#{question.id}", "missing picture") for question in questions)
-                else:
-                    split = "test" if part == "test2015" else "val" if image in held_out else "train"
-                    yield QuestionsRecord(key, split, data, tuple(questions))
+                yield _Entry(key, split, part, tuple(questions), tree.size(f"{key}.jpg"))
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord | Rejected]]]:
+    """Pictures with their questions."""
+    with ExitStack() as stack:
+        trees = {part: stack.enter_context(_tree(root, part)) for part in _PARTS}
+
+        def read(entry: _Entry) -> Iterator[QuestionsRecord | Rejected]:
+            try:
+                image = trees[entry.part].read(f"{entry.key}.jpg")
+            except BadMember as error:
+                yield from (Rejected(f"{entry.key}#{question.id}", str(error)) for question in entry.questions)
+            else:
+                yield QuestionsRecord(entry.key, entry.split, image, entry.questions)
+
+        yield read
 
 
 def _key(part: str, image: int) -> str:
@@ -81,7 +105,7 @@ def _questions(root: Path, part: str) -> Generator[Rejected, None, dict[int, lis
     path = root / f"v2_Questions_{_PARTS[part]}_mscoco.zip"
     for number, image, text in _items(path, f"v2_OpenEnded_mscoco_{part}_questions.json", "questions", _asked):
         place, answers = (image, ()) if known is None else known.pop(number, (image, None))
-        reason = ("duplicate question" if number in seen else "empty question" if not text
+        reason = ("duplicate question" if number in seen else f"{fault(text)} question" if fault(text)
                   else "no annotation" if answers is None
                   else "annotation of another picture" if place != image else "")
         if reason:
@@ -131,12 +155,5 @@ def _items(path: Path, member: str, array: str, parse: Callable[[dict[str, Any]]
         raise UserError(f"{path}: {member}: {array}[{count}]: {error!r}") from None
 
 
-@contextmanager
-def _pictures(root: Path, part: str) -> Iterator[Callable[[str], bytes | None]]:
-    """The function file name -> bytes, None where the picture is missing or its bytes are damaged."""
-    place = official.pick(root, f"{part}.zip", part)
-    if place.is_dir():
-        yield lambda name: (place / name).read_bytes() if (place / name).is_file() else None
-        return
-    with zipfile.ZipFile(place) as archive:
-        yield lambda name: official.read_member(archive, f"{part}/{name}")
+def _tree(root: Path, part: str) -> Tree:
+    return Tree(official.pick(root, f"{part}.zip", part), f"{part}/")
