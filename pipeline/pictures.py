@@ -31,7 +31,8 @@ def check(data: bytes, max_side: int) -> tuple[bytes, int, int]:
     and written as JPEG of quality 95.
 
     Raises:
-        BadPicture: empty, damaged, cut short, too large, or of more than 8 bits per channel.
+        BadPicture: empty, damaged, cut short, too large, of more than 8 bits per channel, or of a format that is not
+            read.
     """
     if not data:
         raise BadPicture("empty picture")
@@ -61,22 +62,34 @@ def check_mask(data: bytes, width: int, height: int) -> bytes:
 
 def _decode(data: bytes) -> Image.Image:
     """The loaded first frame. The first error counts: some damaged files load "well" when asked a second time."""
-    try:
-        image = Image.open(BytesIO(data), formats=_FORMATS)
-        if image.width * image.height > _LARGEST:
-            raise BadPicture("too many pixels")
-        if image.mode in _DEEP_MODES:
-            raise BadPicture(f"more than 8 bits per channel: mode {image.mode}")
-        image.load()
-    except Image.DecompressionBombError:
-        raise BadPicture("too many pixels") from None
-    except UnidentifiedImageError:
-        raise BadPicture("not an image") from None
-    except BadPicture:
-        raise
-    except Exception as error:  # Pillow's plug-ins raise anything on damaged files
-        raise BadPicture(f"damaged picture: {type(error).__name__}: {error}") from None
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            image = Image.open(BytesIO(data), formats=_FORMATS)
+            if image.width * image.height > _LARGEST:
+                raise BadPicture("too many pixels")
+            if image.mode in _DEEP_MODES:
+                raise BadPicture(f"more than 8 bits per channel: mode {image.mode}")
+            image.load()
+        except Image.DecompressionBombError:
+            raise BadPicture("too many pixels") from None
+        except UnidentifiedImageError:
+            raise BadPicture(_unidentified(" ".join(str(warning.message) for warning in said))) from None
+        except BadPicture:
+            raise
+        except Exception as error:  # Pillow's plug-ins raise anything on damaged files
+            raise BadPicture(_damage(error)) from None
     return image
+
+
+def _unidentified(said: str) -> str:
+    """Builds of Pillow differ in the formats they read; which one is missing it only tells in a warning."""
+    return f"no decoder: {said}" if "support not installed" in said else "not an image"
+
+
+def _damage(error: Exception) -> str:
+    kind = "no decoder" if "not available" in str(error) else f"damaged picture: {type(error).__name__}"
+    return f"{kind}: {error}"
 
 
 def _orientation(image: Image.Image) -> int:
