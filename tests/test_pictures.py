@@ -132,7 +132,7 @@ def test_long_sides_are_reduced():
 
 
 @pytest.mark.parametrize("data, reason", [
-    (b"", "empty picture"), (b"<html>", "not an image"), (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an im"),
+    (b"", "empty picture"), (b"<html>", "not an image"),
     (encoded(scene().resize((480, 320)), "JPEG")[:-900], "damaged picture: OSError"),
     (encoded(scene(), "PNG")[:-40], "damaged picture"), (encoded(scene(), "GIF")[:900], "damaged picture"),
     (png(20_000, 20_000, 8, 2, b""), "too many pixels"), (png(9500, 9500, 8, 2, b""), "too many pixels"),

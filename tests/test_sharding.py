@@ -1,8 +1,10 @@
 """Shards of readers' records: what is checked, what is rejected, and that nothing but the content decides the bytes."""
 
+import bz2
 import io
 import json
 import random
+import signal
 import tarfile
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import shards, shuffle
+from pipeline import pool, reading, shards, shuffle
 from pipeline.errors import UserError
 from pipeline.sharding import ImageShardParams, ShardParams, shard
 
@@ -35,17 +37,21 @@ def flickr(folder: Path, images: dict[str, bytes], splits: dict[str, str], capti
     return folder
 
 
-def synsets(path: Path, count: int) -> Path:
-    """An ImageNet-22K tar with `count` pictures in each of two classes."""
+def synsets(path: Path, count: int, classes: int = 2) -> Path:
+    """An ImageNet-22K tar with `count` pictures in each class."""
     path.mkdir(parents=True)
     with tarfile.open(path / "fall11_whole.tar", "w") as outer:
-        for wnid in ("n01", "n02"):
+        for wnid in (f"n{number:02d}" for number in range(1, classes + 1)):
             buffer = io.BytesIO()
             with tarfile.open(fileobj=buffer, mode="w") as inner:
                 for number in range(count):
                     add(inner, f"{wnid}_{number}.JPEG", encoded())
             add(outer, f"{wnid}.tar", buffer.getvalue())
     return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -85,13 +91,44 @@ def test_row_groups_order_and_holdout(tmp_path):
     assert [group.group for group in groups][:4] == [0, 1, 2, 0]
 
 
-def test_bytes_are_the_same_in_another_folder_and_with_little_memory(tmp_path, monkeypatch):
+def test_bytes_are_the_same_in_another_folder(tmp_path):
     for name in ("one", "another"):
         shard("imagenet22k", synsets(tmp_path / name / "raw", 20), tmp_path / name / "out", IMAGES)
-        monkeypatch.setattr(shuffle.shuffled, "__defaults__", (3000,))  # the second time rows are spilled to disk
-    one, another = (sorted((tmp_path / name / "out").iterdir()) for name in ("one", "another"))
-    assert [path.name for path in one] == [path.name for path in another]
-    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, another, strict=True))
+    assert contents(tmp_path / "one" / "out") == contents(tmp_path / "another" / "out")
+
+
+def test_pieces_and_workers_do_not_show(tmp_path, monkeypatch):
+    raw = synsets(tmp_path / "raw", 20)
+    shard("imagenet22k", raw, tmp_path / "whole", IMAGES)
+    monkeypatch.setattr(reading, "PIECE", 1)  # a piece per class
+    for workers in (1, 2):
+        shard("imagenet22k", raw, tmp_path / str(workers), IMAGES, workers=workers)
+        assert contents(tmp_path / str(workers)) == contents(tmp_path / "whole")
+
+
+def test_a_cluster_makes_the_same_bytes(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    raw = synsets(tmp_path / "raw", 6)
+    shard("imagenet22k", raw, tmp_path / "here", IMAGES)
+    monkeypatch.setattr(reading, "PIECE", 1)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.chdir(tmp_path)
+    shard("imagenet22k", raw, tmp_path / "there", IMAGES, workers=2)
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_a_worker_ends_the_run_in_one_line(tmp_path, workers):
+    """A dump that is cut short is found by whoever reads its end."""
+    dump = tmp_path / "enwiki-1-pages-articles-multistream.xml.bz2"
+    dump.write_bytes(bz2.compress(b"<mediawiki><page><ns>0</ns>"))
+    with pytest.raises(UserError, match="damaged dump near byte 0"):
+        shard("wikipedia", tmp_path, tmp_path / "out", ShardParams(2, 2, 0.0), workers=workers)
+
+
+def test_a_killed_worker_is_told_of():
+    with pytest.raises(UserError, match="a worker process was killed"):
+        pool.run(signal.raise_signal, [(signal.SIGKILL,)], 2)
 
 
 def test_text_shards(tmp_path):
