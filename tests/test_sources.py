@@ -3,6 +3,7 @@
 import bz2
 import io
 import json
+import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -14,8 +15,11 @@ import pytest
 from pipeline import reading, sources
 from pipeline.errors import UserError
 from pipeline.fetch import FETCHED
-from pipeline.sources import cc3m, coco, flickr30k, official, sbu, sentences, vg
+from pipeline.sources import cc3m, coco, flickr30k, official, sbu, sentences, vg, wikipedia
 from pipeline.sources.records import ImageRecord, Rejected, TextRecord, UrlRow
+from pipeline.world.params import WorldParams
+from pipeline.world.sources import write
+from tests import tiny
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
@@ -185,6 +189,54 @@ def test_wikipedia_keeps_the_prose_of_articles(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match="damaged dump"):
         list(reading.read("wikipedia", tmp_path))
+
+
+@pytest.mark.parametrize("name", ["multistream.xml", "multistream1.xml-p1p99", ""])
+def test_wikipedia_reads_each_stream_by_itself(tmp_path, monkeypatch, name):
+    """A plain dump is read as one, whatever streams its compressor made."""
+    head = '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo/>'
+    pages = [PAGE.format(title=n, ns=0, id=n, extra="", text=f"This is article number {n}.") for n in range(1, 6)]
+    first = [head, pages[0]] if name else [head + pages[0][:90], pages[0][90:]]
+    streams = [bz2.compress(part.encode()) for part in (*first, *pages[1:], "</mediawiki>")]
+    path = tmp_path / f"enwiki-20220301-pages-articles{name and '-'}{name or '.xml'}.bz2"
+    path.write_bytes(b"".join(streams))
+    (tmp_path / f"{path.name.partition('.')[0]}-index.xml.bz2").write_bytes(b"not this")
+    assert len(list(wikipedia.entries(tmp_path))) == (7 if name else 1)
+    monkeypatch.setattr(reading, "PIECE", 1)
+    found = list(reading.read("wikipedia", tmp_path))
+    assert found == [TextRecord(str(n), "train", (f"This is article number {n}.",)) for n in range(1, 6)]
+    for size in (-1, -len(streams[-1]), len(streams[0]) + 40):  # in the last stream, without it, in the second
+        path.write_bytes(b"".join(streams)[:size])
+        with pytest.raises(UserError, match="damaged dump"):
+            list(reading.read("wikipedia", tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>no dump</html>"])
+def test_what_is_no_dump_is_named(tmp_path, content):
+    (tmp_path / "enwiki-20220301-pages-articles-multistream.xml.bz2").write_bytes(content)
+    with pytest.raises(UserError, match="multistream.xml.bz2: not a bz2 file"):
+        list(reading.read("wikipedia", tmp_path))
+
+
+def test_sbu_is_read_in_chunks_and_keys_inside_strings_are_no_keys(tmp_path, monkeypatch):
+    monkeypatch.setattr(official, "_CHUNK", 50)
+    urls = [f"http://s.example/{number}.jpg" for number in range(40)]
+    texts = ['a "captions": [ trap', *(f"caption {number}" for number in range(39))]
+    lists = {"user_ids": ['"captions":["x"]', '"image_urls": [1'], "image_urls": urls, "captions": texts}
+    (tmp_path / "sbu-captions-all.tar.gz").write_bytes(
+        tar_bytes({"sbu-captions-all.json": json.dumps(lists).encode()}, "w:gz"))
+    assert [(row.url, row.caption) for row in sbu.urls(tmp_path)] == list(zip(urls, texts, strict=True))
+
+
+@pytest.mark.parametrize("source", ["coco", "flickr30k", "vg", "imagenet22k", "bookcorpus"])
+def test_pieces_hold_everything_once_and_in_order(tmp_path, monkeypatch, source):
+    world = WorldParams(1, 24, 90, tiny.SIZES)
+    write(source, tmp_path, world)
+    whole = list(reading.read(source, tmp_path))
+    monkeypatch.setattr(reading, "PIECE", 3000)
+    assert len(list(reading.pieces(source, tmp_path))) > 3
+    assert list(reading.read(source, tmp_path)) == whole
+    assert pickle.loads(pickle.dumps(list(reading.pieces(source, tmp_path)))) == list(reading.pieces(source, tmp_path))
 
 
 def test_bookcorpus_runs_of_lines(tmp_path):
