@@ -102,7 +102,7 @@ def _load(run: Path) -> dict[str, np.ndarray]:
 def _stretches(runs: Sequence[Path], indices: Sequence[np.ndarray], rows: int) -> Iterator[list[Span]]:
     """Of one split; `indices` are those of its rows, by run."""
     firsts = np.unique(np.concatenate([index["place"] for index in indices]))[::rows]
-    bounds = [[*np.searchsorted(index["place"], firsts), len(index)] for index in indices]
+    bounds = [np.append(np.searchsorted(index["place"], firsts), len(index)) for index in indices]
     for number in range(len(firsts)):
         yield [Span(run, int(index["start"][ends[number]]), int(index["stop"][ends[number + 1] - 1]))
                for run, index, ends in zip(runs, indices, bounds, strict=True) if ends[number] < ends[number + 1]]

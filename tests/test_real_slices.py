@@ -1,4 +1,4 @@
-"""Slices of the real data sets through readers and shards: how many records go in, come out and are left out, and why."""
+"""Slices of the real data sets through readers and shards: how many records go in, come out and are left out."""
 
 import json
 import zipfile
