@@ -57,7 +57,7 @@ def write_run(run: Path, rows: Iterable[tuple[str, Row]]) -> None:
 def cut(runs: Sequence[Path], rows: int) -> Iterator[tuple[str, Iterator[list[Span]]]]:
     """By split, in sorted order: stretches of `rows` distinct keys each, and where in the runs each stretch is.
 
-    Takes 50 bytes of memory per row. The sequence of the runs decides which of two rows of equal key comes first.
+    Takes 90 bytes of memory per row. The sequence of the runs decides which of two rows of equal key comes first.
     """
     indices = [_load(run) for run in runs]
     for split in sorted({split for index in indices for split in index}):

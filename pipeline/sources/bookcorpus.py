@@ -31,7 +31,7 @@ class _Lines:
 
     @property
     def size(self) -> int:
-        return len(self.data)
+        return 4 * len(self.data)  # a line of 60 bytes takes 200 as a string in a list, and then it is pickled
 
 
 @dataclass(frozen=True)
