@@ -46,10 +46,11 @@ def raw(tmp_path):
                                            for place, number in COCO.values() if place == folder})
     write_zip(coco / "caption_datasets.zip", {"dataset_coco.json": karpathy("coco", [
         (folder, coco_name(folder, number), split, ["A boat."]) for split, (folder, number) in COCO.items()])})
-    write_zip(coco / "annotations_trainval2014.zip", {"annotations/captions_val2014.json": json.dumps({
-        "info": {}, "images": [{"id": number, "file_name": coco_name("val2014", number),
+    write_zip(coco / "annotations_trainval2014.zip", {f"annotations/captions_{folder}.json": json.dumps({
+        "info": {}, "images": [{"id": number, "file_name": coco_name(folder, number),
                                 "flickr_url": f"http://farm4.staticflickr.com/31/{1000 + number}_0af_z.jpg"}
-                               for number in (2, 3, 4)], "annotations": []}).encode()})
+                               for place, number in COCO.values() if place == folder], "annotations": []}).encode()
+        for folder in ("train2014", "val2014")})
     splits = ((7001, "train"), (7002, "val"), (7003, "test"))
     (flickr30k / "dataset_flickr30k.json").write_bytes(karpathy("flickr30k", [
         ("", f"{number}.jpg", split, ["A kite."]) for number, split in splits]))
@@ -107,6 +108,12 @@ def test_lists_of_urls_are_filtered_by_their_addresses(raw):
 def test_the_sets_that_are_tested_keep_their_pictures(raw):
     assert shard("coco", raw / "coco", raw / "out", PARAMS, held_out=held_out(raw)) == {
         "train": 2, "val": 1, "test": 1, "rejected": 0}
+
+
+def test_coco_loses_training_pictures_that_flickr30k_tests(raw):
+    names = held_out(raw) | {"flickr 1002"}
+    assert shard("coco", raw / "coco", raw / "out", PARAMS, held_out=names) == {
+        "train": 1, "val": 1, "test": 1, "rejected": 1}
 
 
 @pytest.mark.parametrize("switch, rows", [("true", 1), ("false", 2)])

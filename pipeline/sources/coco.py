@@ -30,23 +30,26 @@ class _Entry:
     folder: str
     filename: str
     captions: tuple[str, ...]
+    names: tuple[str, ...]
     size: int
 
 
 def files(root: Path) -> list[Path]:
-    """The picture zips and the split."""
-    return [*(official.pick(root, f"{name}.zip") for name in _ZIPS), karpathy.find(root, "coco")]
+    """The picture zips and the split, and the official annotations if they are there."""
+    annotations = [root / _ANNOTATIONS] if (root / _ANNOTATIONS).exists() else []
+    return [*(official.pick(root, f"{name}.zip") for name in _ZIPS), karpathy.find(root, "coco"), *annotations]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """In the order of the split file; the key is the file name without its suffix."""
+    names = _names(root)
     with _trees(root) as trees:
         for entry in karpathy.entries(root, "coco"):
             key = Path(entry.filename).stem
             if entry.folder not in trees:
                 yield Rejected(key, "missing picture")
             else:
-                yield _Entry(key, entry.split, entry.folder, entry.filename, entry.captions,
+                yield _Entry(key, entry.split, entry.folder, entry.filename, entry.captions, names(entry.filename),
                              trees[entry.folder].size(entry.filename))
 
 
@@ -60,33 +63,42 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
             except BadMember as error:
                 yield Rejected(entry.key, str(error))
             else:
-                yield from captioned(entry.key, entry.split, image, entry.captions, (_name(entry.filename),))
+                yield from captioned(entry.key, entry.split, image, entry.captions, entry.names)
 
         yield read
 
 
 def held_out(root: Path) -> Iterator[str]:
-    """What other data sets call Karpathy's validation and test pictures: COCO's number, and Flickr's where the official
-    annotations are there to tell it."""
-    names = {_name(entry.filename) for entry in karpathy.entries(root, "coco") if entry.split != "train"}
-    yield from names
+    """What other data sets call Karpathy's validation and test pictures."""
+    names = _names(root)
+    for entry in karpathy.entries(root, "coco"):
+        if entry.split != "train":
+            yield from names(entry.filename)
+
+
+def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
+    """The function file name -> names: COCO's number, and Flickr's where the official annotations are there to tell."""
+    addresses: dict[int, str] = {}
     if (root / _ANNOTATIONS).exists():
-        yield from _flickr_names(root / _ANNOTATIONS, names)
+        for year in _ZIPS:
+            addresses |= _addresses(root / _ANNOTATIONS, f"captions_{year}.json")
+
+    def names(filename: str) -> tuple[str, ...]:
+        found = _NUMBER.search(filename)
+        number = int(found[1]) if found else -1
+        return f"coco {number}", *flickr.names(addresses.get(number, ""))
+
+    return names
 
 
-def _flickr_names(path: Path, names: set[str]) -> Iterator[str]:
+def _addresses(path: Path, member: str) -> dict[int, str]:
+    """Addresses at Flickr by COCO's number."""
     try:
-        with official.open_text(path, "captions_val2014.json") as stream:
-            for image in official.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
-                if f"coco {image['id']}" in names:
-                    yield from flickr.names(image["flickr_url"])
+        with official.open_text(path, member) as stream:
+            return {image["id"]: image["flickr_url"]
+                    for image in official.json_items(stream, r'(?<!\\)"images"\s*:\s*\[')}
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        raise UserError(f"{path}: no captions of val2014: {error!r}") from None
-
-
-def _name(filename: str) -> str:
-    number = _NUMBER.search(filename)
-    return f"coco {int(number[1])}" if number else f"coco {filename}"
+        raise UserError(f"{path}: {member}: {error!r}") from None
 
 
 @contextmanager
