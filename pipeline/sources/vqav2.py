@@ -51,7 +51,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """Pictures with all their questions, in the order of the question files; the key is COCO's file name.
 
     The answers of a question start with the most frequent one, the annotations' `multiple_choice_answer`. The
-    questions and answers of one part are in memory together: a third of a gigabyte.
+    questions and answers of one part are in memory together: a quarter of a gigabyte.
 
     Raises:
         UserError: a file is damaged or not of the official format.
