@@ -16,6 +16,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.config import BackboneConfig
 from model.init import init_module, rescale_by_depth, truncated_normal_
@@ -50,6 +51,7 @@ class VLBeit(nn.Module):
             for layer in range(config.depth)
         )
         self.norm = layer_norm(width)
+        self.grad_checkpointing = False
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -103,11 +105,10 @@ class VLBeit(nn.Module):
         text_length = 0 if text is None else text.shape[1]
         mask = None if text_mask is None else _key_mask(text_mask, x.shape[1] - text_length)
         for layer, block in enumerate(self.blocks):
-            x = block(x, text_length, mask, None if uniforms is None else uniforms[:, layer])
+            x = self._through(block, x, text_length, mask, None if uniforms is None else uniforms[:, layer])
         x = self.norm(x)
         return Encoded(text=None if text is None else x[:, :text_length],
                        image=None if image is None else x[:, text_length:])
-
 
     def image_features(self, image: Tensor, layers: Sequence[int], uniforms: Tensor | None = None) -> list[Tensor]:
         """What the blocks with these indices (0-based) put out for pictures alone, before the final norm.
@@ -116,9 +117,18 @@ class VLBeit(nn.Module):
         """
         x, outputs = self.embed_image(image, None), {}
         for layer, block in enumerate(self.blocks):
-            x = block(x, 0, None, None if uniforms is None else uniforms[:, layer])
+            x = self._through(block, x, 0, None, None if uniforms is None else uniforms[:, layer])
             outputs[layer] = x
         return [outputs[layer] for layer in layers]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep no activations within a block for the backward pass, but compute them again: less memory, more time."""
+        self.grad_checkpointing = enable
+
+    def _through(self, block: MoMEBlock, *inputs: Tensor | int | None) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)  # draws come from outside
+        return block(*inputs)
 
     def freeze_text(self) -> None:
         """For models of pictures alone: take out of training what only texts, masks or the final norm use."""

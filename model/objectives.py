@@ -5,7 +5,7 @@
     MVLM   pair           half of the tokens and blocks of patches hidden at once, predict both from one pass
 
 MLM and the text half of MVLM share a head, MIM and the image half of MVLM share the other. Only hidden places reach
-the heads. Each loss is a sum and a count, so that the caller can divide by the count of the whole global batch.
+the heads. Each loss is a sum over hidden places, which the caller divides by their number in the global batch.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.init import init_module
-from model.ratio import Ratio
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class MaskedModeling(nn.Module):
                                 uniforms=uniforms)
         return self.text_logits(encoded.text, text), self.image_logits(encoded.image, image)
 
-    def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Ratio]:
-        """Losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent)."""
+    def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
+        """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent)."""
         losses = {}
         if (texts := batch.get("texts")) is not None:
             losses["mlm"] = cross_entropy(self.mlm(texts["text"], texts["uniforms"]), texts["text"]["targets"])
@@ -90,7 +89,6 @@ class MaskedModeling(nn.Module):
         return losses
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Ratio:
-    """Cross-entropy in fp32 as a sum over its [n] terms and n."""
-    total = F.cross_entropy(logits.float(), targets, reduction="sum")
-    return Ratio(total, total.new_tensor(float(len(targets))))
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in fp32 of logits [n, classes], summed."""
+    return F.cross_entropy(logits.float(), targets, reduction="sum")

@@ -18,7 +18,6 @@ from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.heads import Pooler, init_head
 from model.objectives import cross_entropy
-from model.ratio import Ratio
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 
@@ -41,16 +40,27 @@ class Pairs(NamedTuple):
     pixels: Tensor  # float [n, 3, size, size] in -1..1
     ids: Tensor  # int64 [n, length]
     mask: Tensor  # bool [n, length], True for tokens
-    image: Tensor  # int64 [n], equal where two captions belong to one picture
 
 
 class Draws(NamedTuple):
-    """Numbers in [0, 1) for everything random in a step, drawn per sample by the caller."""
+    """Numbers in [0, 1) for the stochastic depth of every pass, drawn per sample by the caller."""
 
-    negatives: Tensor  # [n, 2]: the picture for a text, the text for a picture
-    image: Tensor  # [n, depth, 3] stochastic depth of the image encoder
+    image: Tensor  # [n, depth, 3] of the image encoder
     text: Tensor  # [n, depth, 3] of the text encoder
     fusion: Tensor  # [3, n, depth, 3] of the three fusion passes
+
+
+class Wrong(NamedTuple):
+    """Hard negatives, row by row."""
+
+    pixels: Tensor  # float [n, 3, size, size], a wrong picture for each text
+    ids: Tensor  # int64 [n, length], a wrong text for each picture
+    mask: Tensor  # bool [n, length]
+
+
+# What the rows of one pass learn of the whole batch: features of pictures and texts [n, width] and the log of the scale
+# to the sum of ITC over the rows, and their hard negatives.
+Rivals = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Wrong]]
 
 
 class Retrieval(nn.Module):
@@ -66,7 +76,7 @@ class Retrieval(nn.Module):
         width = config.backbone.width
         self.image_projection = nn.Linear(width, width, bias=False)
         self.text_projection = nn.Linear(width, width, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
+        self.log_scale = nn.Parameter(torch.tensor([math.log(1 / INITIAL_TEMPERATURE)]))  # FSDP2 shards no scalars
         self.pooler = Pooler(width)
         self.match = nn.Linear(width, 2)  # index 1: the pair matches
         for head in (self.image_projection, self.text_projection, self.pooler, self.match):
@@ -87,40 +97,53 @@ class Retrieval(nn.Module):
         encoded = self.backbone(pixels, ids, text_mask=mask, uniforms=uniforms)
         return self.match(self.pooler(encoded.text[:, 0])).float()
 
-    def forward(self, pairs: Pairs, draws: Draws, gather: Callable[[Tensor], Tensor], first: int) -> dict[str, Ratio]:
-        """Both losses of this worker's rows.
-
-        Args:
-            gather: concatenates a tensor [n, ...] of every worker along the rows, with gradient.
-            first: index of this worker's first row in the gathered batch.
-        """
+    def forward(self, pairs: Pairs, draws: Draws, rivals: Rivals | None = None) -> dict[str, Tensor]:
+        """Sums of both losses over these rows, `itc` and `itm`; without `rivals` what they start from: the features
+        `images` and `texts` [n, width], and `log_scale`."""
         images = self.encode_image(pairs.pixels, draws.image)
         texts = self.encode_text(pairs.ids, pairs.mask, draws.text)
-        scale = self.log_scale.exp()
-        image_logits = scale * images @ gather(texts).T  # [n, global]
-        text_logits = scale * texts @ gather(images).T
-        own = torch.arange(first, first + len(images), device=images.device)
-        contrast = [cross_entropy(image_logits, own), cross_entropy(text_logits, own)]
-        itc = Ratio((contrast[0].total + contrast[1].total) / 2, contrast[0].count)
-        return {"itc": itc, "itm": self.matching_loss(pairs, draws, image_logits, text_logits, gather)}
+        if rivals is None:
+            return {"images": images, "texts": texts, "log_scale": self.log_scale.clone()}
+        itc, wrong = rivals(images, texts, self.log_scale)
+        return {"itc": itc, "itm": self.matching_loss(pairs, wrong, draws.fusion)}
 
-    def matching_loss(self, pairs: Pairs, draws: Draws, image_logits: Tensor, text_logits: Tensor,
-                      gather: Callable[[Tensor], Tensor]) -> Ratio:
-        """Two-way cross-entropy over the true pair, a hard negative picture and a hard negative text."""
-        with torch.no_grad():
-            everyone = Pairs(*(gather(part) for part in pairs))
-            rival = pairs.image[:, None] != everyone.image[None, :]
-            image = hard_negatives(text_logits, rival, draws.negatives[:, 0])
-            text = hard_negatives(image_logits, rival, draws.negatives[:, 1])
+    def matching_loss(self, pairs: Pairs, wrong: Wrong, uniforms: Tensor) -> Tensor:
+        """Two-way cross-entropy over the true pair, a hard negative picture and a hard negative text, summed."""
         logits = self.match_logits(
-            torch.cat([pairs.pixels, everyone.pixels[image], pairs.pixels]),
-            torch.cat([pairs.ids, pairs.ids, everyone.ids[text]]),
-            torch.cat([pairs.mask, pairs.mask, everyone.mask[text]]),
-            draws.fusion.flatten(0, 1),
+            torch.cat([pairs.pixels, wrong.pixels, pairs.pixels]),
+            torch.cat([pairs.ids, pairs.ids, wrong.ids]),
+            torch.cat([pairs.mask, pairs.mask, wrong.mask]),
+            uniforms.flatten(0, 1),
         )
         labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         labels[: len(pairs.ids)] = 1
         return cross_entropy(logits, labels)
+
+
+class Contrasted(NamedTuple):
+    """A few rows against the whole batch."""
+
+    total: Tensor  # ITC, summed over the rows
+    image_logits: Tensor  # [n, global], scaled similarities of the rows' pictures to all texts
+    text_logits: Tensor  # [n, global], of the rows' texts to all pictures
+
+
+def contrast(images: Tensor, texts: Tensor, log_scale: Tensor, gather: Callable[[Tensor], Tensor],
+             first: int) -> Contrasted:
+    """ITC in fp32: the mean of both directions' cross-entropies.
+
+    Args:
+        images, texts: [n, width], unit vectors of this worker's rows.
+        gather: concatenates a tensor [n, ...] of every worker along the rows, with gradient.
+        first: index of this worker's first row in the gathered batch.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        scale = log_scale.exp()
+        image_logits = scale * images @ gather(texts).T
+        text_logits = scale * texts @ gather(images).T
+    own = torch.arange(first, first + len(images), device=images.device)
+    total = (cross_entropy(image_logits, own) + cross_entropy(text_logits, own)) / 2
+    return Contrasted(total, image_logits, text_logits)
 
 
 def hard_negatives(logits: Tensor, rival: Tensor, uniform: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.ratio import Ratio
 
 IGNORED = 255  # label of pixels without a class
 AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads
@@ -178,8 +177,8 @@ class Segmentation(nn.Module):
         """Pictures [n, 3, size, size] in -1..1 to logits [n, classes, size, size], fp32."""
         return resize(self.decode_head(self.pyramid(pixels), None).float(), pixels.shape[2:])
 
-    def forward(self, pixels: Tensor, labels: Tensor, uniforms: Tensor, dropout: Tensor) -> dict[str, Ratio]:
-        """Losses of both heads over the pixels that have a class.
+    def forward(self, pixels: Tensor, labels: Tensor, uniforms: Tensor, dropout: Tensor) -> dict[str, Tensor]:
+        """Losses of both heads, summed over the pixels that have a class.
 
         Args:
             pixels: float [n, 3, size, size] in -1..1.
@@ -194,8 +193,7 @@ class Segmentation(nn.Module):
                 "auxiliary": pixel_loss(self.auxiliary_head(maps[AUXILIARY_LEVEL], auxiliary), labels)}
 
 
-def pixel_loss(logits: Tensor, labels: Tensor) -> Ratio:
-    """Cross-entropy in fp32 of logits [n, classes, h, w], enlarged to the labels [n, height, width]."""
+def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy in fp32 of logits [n, classes, h, w], enlarged to the labels [n, height, width], summed."""
     logits = resize(logits.float(), labels.shape[1:])
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    return Ratio(total, (labels != IGNORED).sum().to(total.dtype))
+    return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")

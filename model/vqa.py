@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.heads import Pooler, init_head
-from model.ratio import Ratio
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,15 @@ class VQA(nn.Module):
         return self.classifier(self.pooler(encoded.text[:, 0])).float()
 
 
-def answer_loss(logits: Tensor, targets: Tensor) -> Ratio:
-    """Binary cross-entropy, summed over the answers, of the questions that have any answer among them (VLMo).
+def answerable(targets: Tensor) -> Tensor:
+    """1.0 for the questions that have any answer among the classes, else 0.0: [n]. targets: [n, answers] in 0..1."""
+    return targets.any(dim=1).float()
 
-    logits, targets: [n, answers], targets in 0..1. The others neither add to the sum nor count.
+
+def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy, summed over the answers and over the questions that have any among the classes (VLMo).
+
+    logits, targets: [n, answers], targets in 0..1.
     """
-    answerable = targets.any(dim=1).float()
     losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(dim=1)
-    return Ratio((losses * answerable).sum(), answerable.sum())
+    return (losses * answerable(targets)).sum()

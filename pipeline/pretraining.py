@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.config import BackboneConfig
 from model.objectives import MaskedModeling, MaskedModelingConfig
-from model.ratio import Ratio
 from pipeline import distributed, files, masked_examples, tracking, work
 from pipeline.errors import UserError
 from pipeline.finishing import finish
@@ -28,7 +27,7 @@ from pipeline.pretraining_data import (
     prepared,
 )
 from pipeline.text import TextTokenizer
-from pipeline.training import LoopParams, evaluate, train
+from pipeline.training import LoopParams, Task, evaluate, train
 
 STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}
 
@@ -92,7 +91,7 @@ class VariantParams:
     warmup_steps: int
 
 
-class PretrainingTask:
+class PretrainingTask(Task):
     """What the loop needs to know of pretraining."""
 
     def __init__(self, folders: DataFolders, common: CommonParams, variant: VariantParams):
@@ -108,9 +107,16 @@ class PretrainingTask:
         names = [STREAM_OF[objective] for objective in self.variant.objectives]
         return PretrainingBatches(self.folders, self.common.streams, self.sampler, names)
 
-    def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Ratio]:
+    def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Losses of one step, all streams in one forward of the wrapped module."""
         return module({name: prepared(part) for name, part in batch.items()})
+
+    def terms(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Hidden tokens and patches."""
+        halves = {"mlm": ("texts", "text"), "mim": ("images", "image"), "mvlm_text": ("pairs", "text"),
+                  "mvlm_image": ("pairs", "image")}
+        return {loss: float(len(batch[stream][half]["places"])) for loss, (stream, half) in halves.items()
+                if stream in batch}
 
     def evaluate(self) -> dict[str, float]:
         """Held-out losses and accuracies."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from model.masking import block_mask, text_mask
 from model.mome import DROP_PATH_DRAWS
-from pipeline import distributed, images, seeds, shards, views
+from pipeline import images, seeds, shards, views
 from pipeline.rows import Picture, PictureRows, TextRows
-from pipeline.sampling import LaneOrder, OrderParams, Unit
+from pipeline.sampling import LaneOrder, OrderParams, Part, Unit
 from pipeline.text import SPECIAL_IDS, TextTokenizer
 
 
@@ -135,17 +135,16 @@ class Sampler:
 
 
 class PretrainingBatches:
-    """Map-style data set: step to this worker's rows of the global batch, for the streams in `names`."""
+    """Map-style data set: a part of a step to its rows of the global batch, for the streams in `names`."""
 
     def __init__(self, folders: DataFolders, streams: StreamsParams, sampler: Sampler, names: Sequence[str]):
         self.sampler = sampler
-        self.rank, self.world = distributed.rank(), distributed.world()
         self.rows = {name: open_rows(folders, name, getattr(streams, name), "train") for name in names}
         self.orders = {name: LaneOrder(rows.units, getattr(streams, name).order, sampler.params.seed, name)
                        for name, rows in self.rows.items()}
 
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        return {name: self.sampler.batch(name, rows, self.orders[name].step(step, self.rank, self.world), "train")
+    def __getitem__(self, part: Part) -> dict[str, Any]:
+        return {name: self.sampler.batch(name, rows, self.orders[name].part(*part), "train")
                 for name, rows in self.rows.items()}
 
 

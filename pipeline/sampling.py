@@ -1,15 +1,16 @@
 """Sample order as a pure function of (seed, step).
 
 Row groups are permuted anew in every epoch and dealt, like cards, to a fixed number of lanes. A lane is an endless
-stream that shuffles within a window of its row groups. Step t takes the same number of units from every lane. Workers
-share the lanes out among themselves, so 1, 2 or 64 workers train on the same global batches, a worker reads only the
-row groups of its own lanes, and skipping ahead reads no data at all.
+stream that shuffles within a window of its row groups. Step t takes the same number of units from every lane. The parts
+of a step share the lanes out among themselves and workers the parts, so 1, 2 or 64 workers train on the same global
+batches, a worker reads only the row groups of its own lanes, and skipping ahead reads no data at all.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from pipeline.errors import UserError
 class OrderParams:
     """How a stream is shuffled and dealt."""
 
-    lanes: int  # the largest number of workers that can share the stream
+    lanes: int  # the largest number of parts that a step can be cut into
     window: int  # row groups that a lane shuffles at a time
     batch: int  # units of a global batch
 
@@ -33,6 +34,14 @@ class Unit:
     group: int  # index into the stream's row groups
     unit: int  # index within the group: a row, or a (picture, caption) pair
     position: int  # place in the endless sequence of samples: step * batch + row of the global batch
+
+
+class Part(NamedTuple):
+    """What a data set is asked for: some rows of a step's global batch."""
+
+    step: int
+    index: int = 0  # of the part
+    count: int = 1  # equal parts that the batch is cut into
 
 
 class LaneOrder:
@@ -54,16 +63,16 @@ class LaneOrder:
         self._permutation = lru_cache(maxsize=4)(self._epoch_permutation)
         self._shuffled = lru_cache(maxsize=2 * params.lanes)(self._block_order)
 
-    def step(self, step: int, rank: int, world: int) -> list[Unit]:
-        """This worker's rows of the global batch of a step, in order.
+    def part(self, step: int, index: int = 0, count: int = 1) -> list[Unit]:
+        """The rows of part `index` of `count` of a step's global batch, in order.
 
         Raises:
             UserError: the lanes cannot be shared out evenly.
         """
         lanes, share = self.params.lanes, self.params.batch // self.params.lanes
-        if lanes % world:
-            raise UserError(f"{self.name}: {lanes} lanes cannot be shared by {world} workers; use a multiple")
-        own = range(rank * lanes // world, (rank + 1) * lanes // world)
+        if lanes % count:
+            raise UserError(f"{self.name}: {lanes} lanes cannot be shared by {count} micro-batches; use a multiple")
+        own = range(index * lanes // count, (index + 1) * lanes // count)
         return [self._take(lane, step * share + k, step * self.params.batch + lane * share + k)
                 for lane in own for k in range(share)]
 

@@ -3,24 +3,27 @@
 A run is a function of the step number alone: batches come from `task.batches[step]`, rates from the schedule, and
 nothing random has a state. So a checkpoint is the weights, the optimiser and the step, and a run that was killed and
 resumed ends with the same bytes as one that was left alone.
+
+A step's global batch is cut into micro-batches, each small enough for a forward and a backward of its own. Workers
+share them out, so the global batch is what params.yaml says, whatever the number of workers.
 """
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from model.ratio import Ratio
-from pipeline import curves, distributed, files
+from pipeline import curves, distributed, files, parallel
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams, adamw, learning_rate, set_learning_rate
+from pipeline.parallel import Replicas, Shards
+from pipeline.sampling import Part
 from pipeline.tracking import Run
 
 KEEP = 2  # checkpoints
@@ -28,9 +31,13 @@ KEEP = 2  # checkpoints
 
 @dataclass(frozen=True)
 class LoopParams:
-    """How a run is carried out; of these only `precision` can change its result."""
+    """How a run is carried out; of these only `precision` can change more of its result than the last digits, and
+    `micro_batches` where a model has batch norms or a codebook."""
 
     precision: Literal["fp32", "bf16"]
+    micro_batches: int  # of a step; workers share them out evenly
+    parallel: parallel.Kind  # ddp: a replica per worker; fsdp2: weights in shards, for models larger than base
+    activation_checkpointing: bool  # compute a block again in the backward pass instead of keeping its activations
     loader_workers: int  # processes that prepare batches ahead; 0: in the training process
     log_every: int  # steps
     evaluate_every: int  # steps; the last step is always evaluated
@@ -50,28 +57,40 @@ class FineTuneParams(OptimParams):
     threads: int  # per worker
 
 
-class Task(Protocol):
-    """What is trained."""
+class Task:
+    """What is trained. Tasks derive from this."""
 
     model: nn.Module
     weights: Mapping[str, float]  # of the losses in the sum
 
     @property
     def batches(self) -> Any:
-        """A map-style data set: step to this worker's share of the step's global batch (nested dicts of tensors)."""
+        """A map-style data set: `Part` of a step to its rows of the global batch (nested dicts of tensors)."""
+        raise NotImplementedError
 
-    def loss(self, module: nn.Module, batch: Any) -> dict[str, Ratio]:
-        """Losses of a batch, through `module` (the model, wrapped where there are several workers)."""
+    def prepare(self, module: nn.Module, parts: list[Any]) -> list[Any]:
+        """This worker's micro-batches of a step with what each needs to know of the others."""
+        return parts
+
+    def loss(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Losses of a micro-batch, each summed over its terms, through `module` (the model, wrapped where there are
+        several workers)."""
+        raise NotImplementedError
+
+    def terms(self, batch: Any) -> dict[str, float]:
+        """How many terms each loss of a micro-batch sums up."""
+        raise NotImplementedError
 
     def evaluate(self) -> dict[str, float]:
         """Metrics on held-out data, on worker 0. A metric `score` selects the weights to keep."""
+        raise NotImplementedError
 
 
 @dataclass
 class TrainState:
     """All that a run needs in order to go on."""
 
-    model: nn.Module
+    parallel: Replicas | Shards
     optimizer: torch.optim.Optimizer
     step: int = 0  # steps done
     best: dict[str, float] = field(default_factory=dict)  # `score` and `step` of the best evaluation so far
@@ -91,9 +110,10 @@ class TrainState:
         return means
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint, and remove all but the last two."""
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-                 "best": self.best, "sums": self.sums}
+        """Write a checkpoint, and remove all but the last two. All workers call this; worker 0 writes."""
+        state = {**self.parallel.state(self.optimizer), "step": self.step, "best": self.best, "sums": self.sums}
+        if distributed.rank() != 0:
+            return
         with files.replacing(folder / f"checkpoint-{self.step:08d}.pt") as path:
             torch.save(state, path)
         for old in checkpoints(folder)[:-KEEP]:
@@ -104,8 +124,7 @@ class TrainState:
         if not (saved := checkpoints(folder)):
             return
         state = torch.load(saved[-1], map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.parallel.restore(self.optimizer, state)
         self.step, self.best, self.sums = state["step"], state["best"], state["sums"]
 
 
@@ -121,20 +140,19 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     `folder` holds checkpoints and `curve.jsonl`. Every worker calls this; worker 0 alone writes.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state = TrainState(task.model.to(device), adamw(task.model, optim))
+    if loop.activation_checkpointing:
+        task.model.backbone.set_grad_checkpointing()
+    wrapped = parallel.wrap(task.model, loop.parallel, device)
+    state = TrainState(wrapped, adamw(wrapped.model, optim))
     state.resume(folder)
     curve = Curve(folder / "curve.jsonl", state.step, run)
     if state.step:
         say(f"resumed at step {state.step} of {optim.steps}")
-    module = _wrap(task.model)
     clock = Clock(optim.steps, state.step)
     bad = 0
-    loader = DataLoader(task.batches, batch_size=None, sampler=range(state.step, optim.steps),
-                        num_workers=loop.loader_workers)
-    for batch in loader:
+    for parts in _steps(task, loop, range(state.step, optim.steps)):
         set_learning_rate(state.optimizer, learning_rate(state.step, optim))
-        task.model.train()
-        values = _step(task, module, to_device(batch, device), state.optimizer, optim.clip, loop.precision)
+        values = _step(task, state, parts, optim.clip, loop.precision)
         bad = 0 if values["finite"] else bad + 1
         if bad > loop.patience:
             raise UserError(f"training stopped at step {state.step}: {bad} steps in a row without a finite gradient "
@@ -146,40 +164,63 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
             curve.add(state.step, "train", row, clock.rate(state))
         if state.step % loop.evaluate_every == 0 or last:
             _evaluate(task, state, folder, curve)
-        if (state.step % loop.checkpoint_every == 0 or last) and distributed.rank() == 0:
+        if state.step % loop.checkpoint_every == 0 or last:
             state.save(folder)
     distributed.barrier()
-    if state.best and (folder / "best.pt").exists():
-        task.model.load_state_dict(torch.load(folder / "best.pt", map_location=device, weights_only=True))
+    with wrapped.whole(task.model):
+        if state.best and (folder / "best.pt").exists():
+            task.model.load_state_dict(torch.load(folder / "best.pt", map_location=device, weights_only=True))
 
 
-def _step(task: Task, module: nn.Module, batch: Any, optimizer: torch.optim.Optimizer, clip: float,
-          precision: str) -> dict[str, float]:
+def _steps(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequence[Any]]:
+    """This worker's micro-batches of each step."""
+    world, rank, count = distributed.world(), distributed.rank(), loop.micro_batches
+    if count % world:
+        raise UserError(f"params.yaml: loop.micro_batches: {count} cannot be shared by {world} workers; use a multiple")
+    own = count // world
+    order = (Part(step, rank * own + number, count) for step in steps for number in range(own))
+    loader = DataLoader(task.batches, batch_size=None, sampler=order, num_workers=loop.loader_workers,
+                        pin_memory=torch.cuda.is_available())
+    return zip(*[iter(loader)] * own, strict=True)
+
+
+def _step(task: Task, state: TrainState, parts: Sequence[Any], clip: float, precision: str) -> dict[str, float]:
     """One optimiser step; without a finite gradient the weights stay as they are."""
-    optimizer.zero_grad(set_to_none=True)
-    values = backward(task, module, batch, precision)
+    module = state.parallel.module.train()
+    state.optimizer.zero_grad(set_to_none=True)
+    values = backward(task, state.parallel, parts, precision)
     norm = nn.utils.clip_grad_norm_(module.parameters(), clip if clip > 0 else float("inf"))
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # that of all shards
     finite = bool(torch.isfinite(norm))
     if finite:
-        optimizer.step()
+        state.optimizer.step()
     return {**values, "grad_norm": norm.item(), "finite": float(finite)}
 
 
-def backward(task: Task, module: nn.Module, batch: Any, precision: str) -> dict[str, float]:
+def backward(task: Task, wrapped: Replicas | Shards, parts: Sequence[Any], precision: str) -> dict[str, float]:
     """Gradients of the step's loss, in `.grad`; returns the losses.
 
     A loss is the sum over its terms divided by the number of terms in the *global* batch, so the gradient does not
-    depend on how the batch is split over workers. Wrapped modules average gradients over workers: hence `world`.
+    depend on how the batch is split over workers and passes. Gradients are averaged over workers: hence `world`.
+
+    parts: this worker's micro-batches of the step.
     """
-    device = next(module.parameters()).device
+    device = next(wrapped.module.parameters()).device
+    terms = [task.terms(part) for part in parts]
+    names = list(terms[0])
+    counts = torch.tensor([sum(one[name] for one in terms) for name in names], device=device)
+    counts = distributed.sum_over_workers(counts).clamp(min=1)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        losses = task.loss(module, batch)
-    sums = torch.stack([torch.stack([ratio.total.detach(), ratio.count]) for ratio in losses.values()])
-    totals, counts = distributed.sum_over_workers(sums).unbind(1)
-    means = dict(zip(losses, (totals / counts.clamp(min=1)).tolist(), strict=True))
-    weighted = [task.weights[name] * ratio.total / count.clamp(min=1)
-                for (name, ratio), count in zip(losses.items(), counts, strict=True)]
-    (torch.stack(weighted).sum() * distributed.world()).backward()
+        parts = task.prepare(wrapped.module, [to_device(part, device) for part in parts])
+    totals = torch.zeros_like(counts)
+    for number, part in enumerate(parts, 1):
+        with wrapped.pass_of_step(last=number == len(parts)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                losses = task.loss(wrapped.module, part)
+            weighted = [task.weights[name] * losses[name] / count for name, count in zip(names, counts, strict=True)]
+            (torch.stack(weighted).sum() * distributed.world()).backward()
+        totals += torch.stack([losses[name].detach() for name in names])
+    means = dict(zip(names, (distributed.sum_over_workers(totals) / counts).tolist(), strict=True))
     return {"loss": sum(task.weights[name] * mean for name, mean in means.items()), **means}
 
 
@@ -190,23 +231,16 @@ def evaluate(task: Task) -> dict[str, float]:
         return task.evaluate()
 
 
-def _wrap(model: nn.Module) -> nn.Module:
-    if distributed.world() == 1:
-        return model
-    if next(model.parameters()).is_cuda:  # torch has these for CUDA only; elsewhere a worker's rows stand for all
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return DistributedDataParallel(model)
-
-
 def _evaluate(task: Task, state: TrainState, folder: Path, curve: "Curve") -> None:
     """Evaluate on worker 0, and keep the weights if their score is the best so far."""
-    if distributed.rank() == 0:
-        metrics = evaluate(task)
-        curve.add(state.step, "held-out", metrics, {})
-        if "score" in metrics and metrics["score"] > state.best.get("score", float("-inf")):
-            state.best = {"score": metrics["score"], "step": float(state.step)}
-            with files.replacing(folder / "best.pt") as path:
-                torch.save(task.model.state_dict(), path)
+    with state.parallel.whole(task.model):
+        if distributed.rank() == 0:
+            metrics = evaluate(task)
+            curve.add(state.step, "held-out", metrics, {})
+            if "score" in metrics and metrics["score"] > state.best.get("score", float("-inf")):
+                state.best = {"score": metrics["score"], "step": float(state.step)}
+                with files.replacing(folder / "best.pt") as path:
+                    torch.save(task.model.state_dict(), path)
     distributed.barrier()
 
 

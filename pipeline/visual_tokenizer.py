@@ -17,12 +17,13 @@ from model import io
 from model.teachers import Clip
 from model.vqkd import VQKD, VisualTokenizer, VQKDConfig
 from pipeline import curves, distributed, files, images, shards, tracking, views, work
+from pipeline.errors import UserError
 from pipeline.official_tokenizer import read_official
 from pipeline.optim import OptimParams
 from pipeline.rows import PictureRows
-from pipeline.sampling import LaneOrder, OrderParams
+from pipeline.sampling import LaneOrder, OrderParams, Part
 from pipeline.teaching import teacher
-from pipeline.training import LoopParams, Ratio, train
+from pipeline.training import LoopParams, Task, train
 
 EVALUATION_BATCH = 64  # pictures
 
@@ -71,8 +72,15 @@ class VisualTokenizerParams:
     num_workers: int  # Ray Train workers; 0: in this process
     threads: int  # per worker
 
+    def __post_init__(self) -> None:
+        if self.loop.micro_batches != max(self.num_workers, 1) or self.loop.parallel != "ddp":
+            raise UserError("params.yaml: visual_tokenizer.loop: the codebook moves once per pass, on every worker "
+                            "alike: micro_batches must be the number of workers, and parallel ddp")
+        if self.loop.activation_checkpointing:
+            raise UserError("params.yaml: visual_tokenizer.loop: activation_checkpointing: not for the tokenizer")
 
-class VQKDTask:
+
+class VQKDTask(Task):
     """What the training loop needs to know of VQ-KD."""
 
     def __init__(self, folder: Path, params: VisualTokenizerParams):
@@ -88,14 +96,19 @@ class VQKDTask:
         """Training pictures."""
         return PictureBatches(self.folder, self.params)
 
-    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cosine distance to the teacher, and the distance of the inputs from their codes. The codebook has no loss."""
         pixels = images.normalise(batch["pixels"])
         target = self.teacher.to(pixels.device)(pixels)
         decoded = module(pixels)
         distance = 1 - F.cosine_similarity(decoded.features.float(), target, dim=-1)
         commitment = (decoded.inputs - decoded.codes).square()
-        return {"cosine": _ratio(distance), "commitment": _ratio(commitment)}
+        return {"cosine": distance.sum(), "commitment": commitment.sum()}
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Patches, and the numbers of their codes."""
+        patches = float(len(batch["pixels"]) * self.model.config.grid**2)
+        return {"cosine": patches, "commitment": patches * self.model.config.code_dim}
 
     def evaluate(self) -> dict[str, float]:
         """Held-out cosine with the teacher, and the codes in use on held-out and training pictures."""
@@ -112,19 +125,18 @@ class VQKDTask:
 
 
 class PictureBatches:
-    """Map-style data set: step to this worker's pictures of the global batch, each in a view of its own."""
+    """Map-style data set: a part of a step to its pictures of the global batch, each in a view of its own."""
 
     def __init__(self, folder: Path, params: VisualTokenizerParams):
         self.params = params
-        self.rank, self.world = distributed.rank(), distributed.world()
         groups = [(group, None) for source, passes in params.sources.items()
                   for group in shards.row_groups(folder / source, "train") * passes]
         self.rows = PictureRows(groups, cache=2 * params.order.lanes * params.order.window, pairs=False)
         self.order = LaneOrder(self.rows.units, params.order, params.seed, "visual_tokenizer")
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, part: Part) -> dict[str, Tensor]:
         """`pixels` uint8 [batch, size, size, 3]."""
-        units = self.order.step(step, self.rank, self.world)
+        units = self.order.part(*part)
         pixels = [self._picture(unit.group, unit.unit, unit.position) for unit in units]
         return {"pixels": torch.from_numpy(np.stack(pixels))}
 
@@ -225,10 +237,6 @@ def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
     return tracking.run("visual tokenizer", stage="visual_tokenizer", params=asdict(job.params), work=job.place)
-
-
-def _ratio(terms: Tensor) -> Ratio:
-    return Ratio(terms.sum(), torch.tensor(float(terms.numel()), device=terms.device))
 
 
 def _mean(parts: Iterator[Tensor]) -> float:

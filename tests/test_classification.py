@@ -17,7 +17,7 @@ from model.classification import Classification, ClassificationConfig
 from model.config import BackboneConfig
 from pipeline import files, reading, sharding, shards
 from pipeline.errors import UserError
-from pipeline.sampling import OrderParams
+from pipeline.sampling import OrderParams, Part
 from pipeline.sources import imagenet1k
 from pipeline.sources.records import ImageRecord, Rejected
 from pipeline.tasks import Folders
@@ -41,7 +41,7 @@ WORLD = WorldParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
 INPUTS = InputParams(image_size=16, resize=18, crop=ViewParams(0.3, 1.0, 0.5, 0.0),
                      rand_augment="rand-m9-mstd0.5-inc1", erasing=ErasingParams(0.5, "pixel", 1),
                      mixing=MixingParams(0.8, 1.0, 1.0, 0.5), smoothing=0.1, order=OrderParams(2, 2, 8))
-LOOP = LoopParams("fp32", 0, log_every=1, evaluate_every=2, checkpoint_every=2, patience=2)
+LOOP = LoopParams("fp32", 1, "ddp", False, 0, log_every=1, evaluate_every=2, checkpoint_every=2, patience=2)
 
 
 @pytest.fixture(scope="module")
@@ -172,21 +172,21 @@ def test_missing_files_are_named(tmp_path):
         imagenet1k.files(tmp_path)
 
 
-def test_the_global_batch_does_not_depend_on_the_number_of_workers(folder):
+def test_the_global_batch_does_not_depend_on_how_it_is_cut(folder):
     batches = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
-    whole = batches[3]
+    whole = batches[Part(3)]
     shares = []
-    for rank in (0, 1):
+    for index in (0, 1):
         other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
-        other.rank, other.world = rank, 2
-        random.seed(rank)
-        torch.manual_seed(rank)
-        shares.append(other[3])
+        random.seed(index)
+        torch.manual_seed(index)
+        shares.append(other[Part(3, index, 2)])
     for name, value in whole.items():
         torch.testing.assert_close(value, torch.cat([share[name] for share in shares]), rtol=0, atol=0)
     assert whole["pixels"].shape == (8, 3, 16, 16) and whole["uniforms"].shape == (8, 2, 3)
     torch.testing.assert_close(whole["targets"].sum(dim=1), torch.ones(8))
-    assert not torch.equal(whole["pixels"], LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[3]["pixels"])
+    other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[Part(3)]
+    assert not torch.equal(whole["pixels"], other["pixels"])
 
 
 def test_targets_follow_the_mixed_pictures():
@@ -236,7 +236,7 @@ def test_pictures_are_mixed_in_pairs(folder):
 
 def test_a_class_beyond_the_head_is_named(folder):
     with pytest.raises(UserError, match=r"the head has 2 classes; see finetune\.imagenet1k\.classes"):
-        LabelledBatches(folder, INPUTS, 2, depth=2, seed=1)[0]
+        LabelledBatches(folder, INPUTS, 2, depth=2, seed=1)[Part(0)]
 
 
 @pytest.mark.parametrize("width, height", [(300, 200), (200, 301), (256, 256)])

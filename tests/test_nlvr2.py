@@ -17,6 +17,7 @@ from pipeline import curves, reading, schema, sharding, shards
 from pipeline import params as parameters
 from pipeline.answers import Answers
 from pipeline.errors import UserError
+from pipeline.sampling import Part
 from pipeline.sources import nlvr2
 from pipeline.sources.records import Rejected, StatementRecord
 from pipeline.tasks import Folders
@@ -45,7 +46,8 @@ TUNE = {
                "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
                "order": {"lanes": 2, "window": 2, "batch": 8}},
     "evaluation_batch": 10, "num_workers": 0, "threads": 1,
-    "loop": {"precision": "fp32", "loader_workers": 0, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1,
+    "loop": {"precision": "fp32", "micro_batches": 1, "parallel": "ddp", "activation_checkpointing": False,
+             "loader_workers": 0, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1,
              "patience": 3},
 }
 
@@ -291,8 +293,8 @@ def check(result, predictions, folders):
 
 def test_batches_depend_on_the_step_alone(folders, tuned):
     first, again = (Task(tuned, TINY, folders).batches for _ in range(2))
-    first[0]
-    batch, same = first[3], again[3]
+    first[Part(0)]
+    batch, same = first[Part(3)], again[Part(3)]
     assert all(torch.equal(batch[name], same[name]) for name in batch)
     assert batch["pixels"].shape == (8, 2, 32, 32, 3) and batch["uniforms"].shape == (8, 2, 2, 3)
     assert not torch.equal(batch["pixels"][:, 0], batch["pixels"][:, 1])

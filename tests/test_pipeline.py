@@ -94,18 +94,15 @@ def test_every_caption_is_a_unit_of_the_pair_stream(project):
     assert seen == stored
 
 
-def test_pretraining_batches_are_those_of_the_sampler_for_two_workers_together(project, monkeypatch):
-    from pipeline import distributed, params, pretraining
+def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(project):
+    from pipeline import params, pretraining
+    from pipeline.sampling import Part
 
     common = params.load(pretraining.CommonParams, "pretrain.common")
     variant = params.load(pretraining.VariantParams, "pretrain.variants.main")
 
-    def batch(rank, world):
-        monkeypatch.setattr(distributed, "rank", lambda: rank)
-        monkeypatch.setattr(distributed, "world", lambda: world)
-        return pretraining.PretrainingTask(pretraining.DataFolders.of("small"), common, variant).batches[3]
-
-    whole, parts = batch(0, 1), [batch(rank, 2) for rank in range(2)]
+    batches = pretraining.PretrainingTask(pretraining.DataFolders.of("small"), common, variant).batches
+    whole, parts = batches[Part(3)], [batches[Part(3, index, 2)] for index in range(2)]
     for stream in ("images", "pairs"):
         for name in ("pixels", "masked"):
             joined = torch.cat([part[stream]["image"][name] for part in parts])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.config import BackboneConfig
-from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig, hard_negatives
+from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig, Wrong, contrast, hard_negatives
 from pipeline.tasks.retrieval.data import EvaluationSet
 from pipeline.tasks.retrieval.encoders import dual_scores, match_logits, rerank
 from pipeline.tasks.retrieval.ranking import chance, mean_recall, ranks, recalls
@@ -23,36 +23,39 @@ def model():
 
 def batch(n=6):
     torch.manual_seed(1)
-    pairs = Pairs(torch.rand(n, 3, 8, 8) * 2 - 1, torch.randint(5, 30, (n, 6)), torch.ones(n, 6, dtype=torch.bool),
-                  torch.arange(n))
-    draws = Draws(torch.rand(n, 2), torch.rand(n, 2, 3), torch.rand(n, 2, 3), torch.rand(3, n, 2, 3))
+    pairs = Pairs(torch.rand(n, 3, 8, 8) * 2 - 1, torch.randint(5, 30, (n, 6)), torch.ones(n, 6, dtype=torch.bool))
+    draws = Draws(torch.rand(n, 2, 3), torch.rand(n, 2, 3), torch.rand(3, n, 2, 3))
     return pairs, draws
+
+
+def moved_on(pairs, found):
+    """ITC, and the next pair's halves as negatives."""
+    return found.total, Wrong(pairs.pixels.roll(-1, 0), pairs.ids.roll(-1, 0), pairs.mask.roll(-1, 0))
+
+
+def losses(net, pairs, draws):
+    return net(pairs, draws, lambda *features: moved_on(pairs, contrast(*features, lambda rows: rows, 0)))
 
 
 def test_itc_is_the_mean_of_both_directions():
     net, (pairs, draws) = model(), batch()
-    loss = net(pairs, draws, gather=lambda rows: rows, first=0)["itc"]
+    loss = losses(net, pairs, draws)["itc"]
     images, texts = net.encode_image(pairs.pixels), net.encode_text(pairs.ids, pairs.mask)
     logits = images @ texts.T / 0.07
     diagonal = range(6)
     expected = -(logits.log_softmax(1)[diagonal, diagonal] + logits.log_softmax(0)[diagonal, diagonal]).sum() / 2
-    torch.testing.assert_close(loss.total, expected)
-    assert loss.count.item() == 6
+    torch.testing.assert_close(loss, expected)
     assert net.log_scale.item() == pytest.approx(math.log(1 / 0.07))
 
 
 def test_itm_has_one_true_pair_and_two_negatives_per_sample():
     net, (pairs, draws) = model(), batch()
-    loss = net(pairs, draws, gather=lambda rows: rows, first=0)["itm"]
-    assert loss.count.item() == 18
-    images, texts = net.encode_image(pairs.pixels), net.encode_text(pairs.ids, pairs.mask)
-    rival = ~torch.eye(6, dtype=torch.bool)
-    image = hard_negatives(texts @ images.T / 0.07, rival, draws.negatives[:, 0])
-    text = hard_negatives(images @ texts.T / 0.07, rival, draws.negatives[:, 1])
+    loss = losses(net, pairs, draws)["itm"]
+    image = text = [1, 2, 3, 4, 5, 0]
     terms = [net.match_logits(pairs.pixels, pairs.ids, pairs.mask).log_softmax(1)[:, 1],
              net.match_logits(pairs.pixels[image], pairs.ids, pairs.mask).log_softmax(1)[:, 0],
              net.match_logits(pairs.pixels, pairs.ids[text], pairs.mask).log_softmax(1)[:, 0]]
-    torch.testing.assert_close(loss.total, -torch.stack(terms).sum())
+    torch.testing.assert_close(loss, -torch.stack(terms).sum())
 
 
 def test_hard_negatives_follow_the_softmax_and_avoid_the_own_picture():

@@ -26,7 +26,7 @@ from model.segmentation import (
 )
 from pipeline import reading, shards
 from pipeline.errors import UserError
-from pipeline.sampling import OrderParams
+from pipeline.sampling import OrderParams, Part
 from pipeline.sharding import ImageShardParams, shard
 from pipeline.sources import ade20k
 from pipeline.sources.records import MaskRecord, Rejected
@@ -333,8 +333,8 @@ def test_shapes_and_which_parameters_learn():
     pixels, labels = torch.rand(2, 3, 32, 32) * 2 - 1, torch.randint(0, CLASSES, (2, 32, 32))
     assert [tuple(x.shape) for x in net.pyramid(pixels)] == [(2, 16, side, side) for side in (16, 8, 4, 2)]
     losses = net(pixels, labels, torch.rand(2, 4, 3), torch.rand(2, 14))
-    assert {name: loss.count.item() for name, loss in losses.items()} == {"decode": 2048, "auxiliary": 2048}
-    sum(loss.total for loss in losses.values()).backward()
+    assert losses.keys() == {"decode", "auxiliary"}
+    sum(losses.values()).backward()
     learned = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
     assert learned == {name for name, parameter in net.named_parameters() if parameter.requires_grad}
     assert net.eval().logits(pixels).shape == (2, CLASSES, 32, 32)
@@ -351,8 +351,7 @@ def test_the_loss_leaves_out_ignored_pixels():
     labels[:, :2] = 255
     loss = pixel_loss(logits, labels)
     kept = logits.log_softmax(1).permute(0, 2, 3, 1)[:, 2:].reshape(-1, 5)
-    torch.testing.assert_close(loss.total, -kept[range(48), labels[:, 2:].flatten()].sum())
-    assert loss.count.item() == 48
+    torch.testing.assert_close(loss, -kept[range(48), labels[:, 2:].flatten()].sum())
 
 
 def test_channel_dropout_is_decided_by_the_draws():
@@ -388,15 +387,15 @@ def tuned():
         steps=2, lr=1e-3, floor_lr=0.0, warmup_steps=1, schedule="linear", weight_decay=0.05, betas=[0.9, 0.999],
         eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=0.9, seed=1, drop_path=0.1, inputs=INPUTS, head=HEAD,
         weights=task.WeightParams(decode=1.0, auxiliary=0.4), evaluation_batch=4, evaluation_pictures=2,
-        loop=LoopParams("fp32", 0, 1, 2, 2, 3), num_workers=0, threads=1)
+        loop=LoopParams("fp32", 1, "ddp", False, 0, 1, 2, 2, 3), num_workers=0, threads=1)
 
 
 def test_batches_are_a_function_of_the_step(folders):
     first, second = (CropBatches(folders.shards, INPUTS, SegmentationConfig(TINY, HEAD), seed=1) for _ in range(2))
-    second[0]
-    for name, values in first[3].items():
-        torch.testing.assert_close(values, second[3][name])
-    batch = first[3]
+    second[Part(0)]
+    for name, values in first[Part(3)].items():
+        torch.testing.assert_close(values, second[Part(3)][name])
+    batch = first[Part(3)]
     assert {name: tuple(values.shape) for name, values in batch.items()} == {
         "pixels": (4, 32, 32, 3), "labels": (4, 32, 32), "uniforms": (4, 4, 3), "dropout": (4, 14)}
     assert set(np.unique(batch["labels"])) <= {*range(CLASSES), 255}

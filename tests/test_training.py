@@ -1,24 +1,23 @@
-"""The loop: resumes to the same bytes, does not depend on how a batch is split, survives bad steps."""
+"""The loop: resumes to the same bytes, survives bad steps."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from torch.nn.parallel import DistributedDataParallel
 
 from model import io
 from pipeline import curves
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams
+from pipeline.sampling import Part
 from pipeline.tracking import Run
-from pipeline.training import LoopParams, backward, checkpoints, train
-from tests.toy import MaskedToy, RetrievalToy
+from pipeline.training import LoopParams, _steps, checkpoints, train
+from tests.toy import MaskedToy
 
 OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
                     betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
-LOOP = LoopParams(precision="fp32", loader_workers=0, log_every=3, evaluate_every=6, checkpoint_every=4, patience=2)
+LOOP = LoopParams(precision="fp32", micro_batches=1, parallel="ddp", activation_checkpointing=False,
+                  loader_workers=0, log_every=3, evaluate_every=6, checkpoint_every=4, patience=2)
 
 
 class Killed(Exception):
@@ -32,10 +31,10 @@ class Mortal(MaskedToy):
         super().__init__()
         self.death = death
 
-    def __getitem__(self, step):
-        if step == self.death:
+    def __getitem__(self, part):
+        if part.step == self.death:
             raise Killed
-        return super().__getitem__(step)
+        return super().__getitem__(part)
 
 
 def run(task, folder, **changes):
@@ -84,7 +83,7 @@ def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
 
 def test_training_lowers_the_loss(tmp_path):
     task = MaskedToy()
-    task.__class__ = type("Same", (MaskedToy,), {"__getitem__": lambda self, step: MaskedToy.__getitem__(self, 0)})
+    task.__class__ = type("Same", (MaskedToy,), {"__getitem__": lambda self, _: MaskedToy.__getitem__(self, Part(0))})
     train(task, replace(OPTIM, steps=40, lr=1e-2), LOOP, tmp_path, Run(None))
     losses = [row["values"]["loss"] for row in curves.read(tmp_path / "curve.jsonl") if row["kind"] == "train"]
     assert losses[-1] < 0.6 * losses[0]
@@ -110,9 +109,9 @@ class Overflowing(MaskedToy):
         super().__init__()
         self.until = until
 
-    def __getitem__(self, step):
-        batch = super().__getitem__(step)
-        if 5 <= step < self.until:
+    def __getitem__(self, part):
+        batch = super().__getitem__(part)
+        if 5 <= part.step < self.until:
             batch["images"]["uniforms"] = batch["images"]["uniforms"] * 0 + 1e38
             batch["images"]["image"]["pixels"] = batch["images"]["image"]["pixels"].float() * 1e38
         return batch
@@ -129,26 +128,17 @@ def test_too_many_of_them_stop_the_run_with_a_diagnosis(tmp_path):
         run(Overflowing(until=12), tmp_path)
 
 
-def gradients(rank, world, rendezvous, toy, out):
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
-    task = toy()
-    module = DistributedDataParallel(task.model) if world > 1 else task.model
-    task.model.train()
-    values = backward(task, module, task.batches[0], "fp32")
-    if rank == 0:
-        torch.save({"values": values, "grad": [p.grad for p in task.model.parameters() if p.requires_grad]}, out)
-    del module  # its reducer must go before the process group
-    if world > 1:
-        dist.destroy_process_group()
+def test_micro_batches_that_workers_cannot_share_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.distributed.world", lambda: 3)
+    with pytest.raises(UserError, match="loop.micro_batches: 4 cannot be shared by 3 workers"):
+        next(_steps(MaskedToy(), replace(LOOP, micro_batches=4), range(1)))
 
 
-@pytest.mark.parametrize("toy", [MaskedToy, RetrievalToy])
-def test_one_and_two_workers_have_the_same_gradient(tmp_path, toy):
-    gradients(0, 1, None, toy, tmp_path / "one")
-    mp.spawn(gradients, args=(2, tmp_path / "rendezvous", toy, tmp_path / "two"), nprocs=2)
-    one, two = (torch.load(tmp_path / name) for name in ("one", "two"))
-    assert two["values"] == pytest.approx(one["values"], rel=1e-5)
-    difference = torch.cat([(a - b).flatten() for a, b in zip(one["grad"], two["grad"], strict=True)]).norm()
-    assert difference <= 1e-5 * torch.cat([a.flatten() for a in one["grad"]]).norm()
+def test_a_step_in_several_passes_trains_as_in_one(tmp_path):
+    weights = []
+    for count in (1, 4):
+        (tmp_path / str(count)).mkdir()
+        task = MaskedToy()
+        run(task, tmp_path / str(count), micro_batches=count)
+        weights.append(torch.cat([p.detach().flatten() for p in task.model.parameters()]))
+    assert (weights[1] - weights[0]).norm() < 1e-3 * weights[0].norm()

@@ -13,7 +13,7 @@ from model.vqkd import VQKD
 from pipeline import files, tracking, visual_tokenizer
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams, parameter_groups
-from pipeline.sampling import OrderParams
+from pipeline.sampling import OrderParams, Part
 from pipeline.teaching import teacher
 from pipeline.training import LoopParams
 from pipeline.views import ViewParams
@@ -27,7 +27,8 @@ PARAMS = VisualTokenizerParams(
     weights=WeightParams(cosine=1.0, commitment=1.0),
     optim=OptimParams(steps=12, lr=0.005, floor_lr=0.0, warmup_steps=2, schedule="cosine", weight_decay=1e-4,
                       betas=[0.9, 0.99], eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=1.0),
-    loop=LoopParams(precision="fp32", loader_workers=0, log_every=4, evaluate_every=12, checkpoint_every=4, patience=2),
+    loop=LoopParams(precision="fp32", micro_batches=1, parallel="ddp", activation_checkpointing=False,
+                  loader_workers=0, log_every=4, evaluate_every=12, checkpoint_every=4, patience=2),
     evaluation_pictures=6, num_workers=0, threads=1,
 )
 
@@ -71,15 +72,15 @@ def test_a_resumed_training_ends_with_the_same_bytes(job, tmp_path):
 def test_losses_are_cosine_distance_and_commitment(job):
     task = VQKDTask(job.shards, job.params)
     task.model.eval()
-    batch = task.batches[0]
-    losses = task.loss(task.model, batch)
+    batch = task.batches[Part(0)]
+    losses, terms = task.loss(task.model, batch), task.terms(batch)
     pixels = batch["pixels"].permute(0, 3, 1, 2) / 127.5 - 1
     decoded = task.model(pixels)
     cosine = F.cosine_similarity(decoded.features, task.teacher(pixels), dim=-1)
     assert batch["pixels"].shape == (8, 16, 16, 3) and batch["pixels"].dtype == torch.uint8
-    assert torch.allclose(losses["cosine"].total / losses["cosine"].count, (1 - cosine).mean(), atol=1e-6)
+    assert torch.allclose(losses["cosine"] / terms["cosine"], (1 - cosine).mean(), atol=1e-6)
     commitment = F.mse_loss(decoded.inputs, decoded.codes)
-    assert torch.allclose(losses["commitment"].total / losses["commitment"].count, commitment, atol=1e-6)
+    assert torch.allclose(losses["commitment"] / terms["commitment"], commitment, atol=1e-6)
 
 
 def test_weight_decay_spares_cls_positions_and_vectors(job):

@@ -45,7 +45,7 @@ def settings():
     for stream in common["streams"].values():
         stream["order"] |= {"lanes": 2, "window": 2, "batch": 4}
     common["masks"] |= {"patches": 4, "min_block": 1}
-    common["loop"] |= {"log_every": 2, "evaluate_every": 4, "checkpoint_every": 2}
+    common["loop"] |= {"micro_batches": 1, "log_every": 2, "evaluate_every": 4, "checkpoint_every": 2}
     common["held_out"] |= {"units": 6, "batch": 4}
     common["launch"] |= {"num_workers": 0, "threads": 1}
     for variant in small["pretrain"]["variants"].values():

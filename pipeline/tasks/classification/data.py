@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from model.mome import DROP_PATH_DRAWS
-from pipeline import distributed, images, seeds, shards, views
+from pipeline import images, seeds, shards, views
 from pipeline.errors import UserError
 from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, OrderParams, Unit
+from pipeline.sampling import LaneOrder, OrderParams, Part, Unit
 from pipeline.tasks.classification.augment import (
     ErasingParams,
     MixingParams,
@@ -47,7 +47,7 @@ class InputParams:
 
 
 class LabelledBatches:
-    """Map-style data set: step to this worker's rows of the global batch.
+    """Map-style data set: a part of a step to its rows of the global batch.
 
     Pictures are mixed within a lane's rows of the batch, as in the sources within a worker's: a lane is always in one
     hand, so the global batch does not depend on the number of workers.
@@ -64,11 +64,10 @@ class LabelledBatches:
         self.rand_augment = rand_augment(params.rand_augment, params.image_size)
         self.erase = erasing(params.erasing)
         self.mix = mixing(params.mixing, params.smoothing, classes)
-        self.rank, self.world = distributed.rank(), distributed.world()
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, part: Part) -> dict[str, Tensor]:
         """`pixels` float [n, 3, size, size], `targets` [n, classes], `uniforms` [n, depth, 3]."""
-        units = self.order.step(step, self.rank, self.world)
+        units = self.order.part(*part)
         samples = [self._sample(unit) for unit in units]
         batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
         labels = batch.pop("label")

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from model.classification import Classification, ClassificationConfig
 from model.config import BackboneConfig
-from model.ratio import Ratio
 from pipeline import training
 from pipeline.tasks import Folders
 from pipeline.tasks.classification import grid, scores
@@ -33,7 +32,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task:
+class Task(training.Task):
     """What the loop needs to know of classification."""
 
     weights = {"ce": 1.0}
@@ -49,11 +48,14 @@ class Task:
         depth, params = self.model.config.backbone.depth, self.params
         return LabelledBatches(self.folders.shards, params.inputs, params.classes, depth, params.seed)
 
-    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy with soft targets."""
         logits = module(batch["pixels"], batch["uniforms"])
-        total = -(batch["targets"] * logits.log_softmax(dim=1)).sum()
-        return {"ce": Ratio(total, total.new_tensor(float(len(logits))))}
+        return {"ce": -(batch["targets"] * logits.log_softmax(dim=1)).sum()}
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Pictures."""
+        return {"ce": float(len(batch["targets"]))}
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation split. It is the test split too, so none of this is a `score` to select by."""

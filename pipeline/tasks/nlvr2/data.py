@@ -11,27 +11,26 @@ import torch
 from torch import Tensor
 
 from model.mome import DROP_PATH_DRAWS
-from pipeline import distributed, images, seeds, shards
+from pipeline import images, seeds, shards
 from pipeline.pairs import PairParams, augmented, pad
 from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, Unit
+from pipeline.sampling import LaneOrder, Part, Unit
 from pipeline.text import TextTokenizer
 
 SIDES = ("left", "right")
 
 
 class StatementBatches:
-    """Map-style data set: step to this worker's rows of the global batch."""
+    """Map-style data set: a part of a step to its rows of the global batch."""
 
     def __init__(self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.lanes * params.order.window
         self.rows = Rows(shards.row_groups(folder, "train"), cache, (*SIDES, "statement", "label"))
         self.order = LaneOrder(self.rows.units, params.order, seed, "statements")
-        self.rank, self.world = distributed.rank(), distributed.world()
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        return _collate([self._sample(unit) for unit in self.order.step(step, self.rank, self.world)])
+    def __getitem__(self, part: Part) -> dict[str, Tensor]:
+        return _collate([self._sample(unit) for unit in self.order.part(*part)])
 
     def _sample(self, unit: Unit) -> dict[str, Any]:
         rng = seeds.generator(self.seed, "statement", unit.position)

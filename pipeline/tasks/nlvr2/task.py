@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from model.config import BackboneConfig
 from model.nlvr2 import NLVR2, NLVR2Config
 from model.objectives import cross_entropy
-from model.ratio import Ratio
 from pipeline import training
 from pipeline.pairs import PairParams
 from pipeline.tasks import Folders
@@ -39,7 +38,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task:
+class Task(training.Task):
     """What the loop needs to know of NLVR2."""
 
     weights = {"cross_entropy": 1.0}
@@ -56,10 +55,14 @@ class Task:
         depth = self.model.config.backbone.depth
         return StatementBatches(self.folders.shards, self.tokenizer, self.params.inputs, depth, self.params.seed)
 
-    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Two-way cross-entropy."""
         logits = module(normalised(batch["pixels"]), batch["ids"], batch["mask"], batch["uniforms"])
         return {"cross_entropy": cross_entropy(logits, batch["label"])}
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Statements."""
+        return {"cross_entropy": float(len(batch["label"]))}
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy and consistency on dev; `score` is the accuracy."""

@@ -5,20 +5,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from model.config import BackboneConfig
-from model.ratio import Ratio
 from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
-from pipeline import distributed, images, training
+from pipeline import images, training
 from pipeline.pairs import PairParams
 from pipeline.tasks import Folders
-from pipeline.tasks.retrieval import examples
-from pipeline.tasks.retrieval.data import EvaluationSet, PairBatches, evaluation_set
+from pipeline.tasks.retrieval import examples, rivals
+from pipeline.tasks.retrieval.data import FUSION_PASSES, EvaluationSet, PairBatches, evaluation_set
 from pipeline.tasks.retrieval.encoders import dual_scores, rerank
 from pipeline.tasks.retrieval.ranking import chance, mean_recall, recalls
-from pipeline.text import SPECIAL_IDS, TextTokenizer
+from pipeline.text import TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task:
+class Task(training.Task):
     """What the loop needs to know of retrieval."""
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
@@ -70,21 +69,36 @@ class Task:
         inputs = self.params.inputs
         return evaluation_set(self.folders.shards, "val", self.tokenizer, inputs.image_size, inputs.text_length)
 
-    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+    def prepare(self, module: nn.Module, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The parts with what each needs of all rows of the step."""
+        parts = rivals.of_equal_length(parts)
+        if len(parts) == 1:
+            return [{**parts[0], "rivals": rivals.of_one_pass(parts[0])}]
+        with torch.no_grad():
+            features = [module(*_inputs(part)) for part in parts]
+        found = rivals.of_several(parts, features)
+        return [{**part, "rivals": one} for part, one in zip(parts, found, strict=True)]
+
+    def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         """ITC over the global batch and ITM with hard negatives from it."""
-        missing = distributed.largest(batch["ids"].shape[1]) - batch["ids"].shape[1]
-        ids = F.pad(batch["ids"], (0, missing), value=SPECIAL_IDS["[PAD]"])  # as long as on the other workers
-        mask = F.pad(batch["mask"], (0, missing), value=False)
-        pairs = Pairs(images.normalise(batch["pixels"]), ids, mask, batch["image"])
-        uniforms = batch["uniforms"]
-        draws = Draws(batch["negatives"], uniforms[0], uniforms[1], uniforms[2:])
-        return module(pairs, draws, distributed.gather_rows, distributed.rank() * len(pairs.ids))
+        return module(*_inputs(batch), batch["rivals"])
+
+    def terms(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Pairs, and each with its two negatives."""
+        pairs = float(len(batch["ids"]))
+        return {"itc": pairs, "itm": FUSION_PASSES * pairs}
 
     def evaluate(self) -> dict[str, float]:
         """Recalls of the dual encoder on the validation split; `score` is their mean."""
         scores = dual_scores(self.model, self.validation, self.params.evaluation_batch)
         metrics = recalls(scores, scores.T, self.validation.owner)
         return {**metrics, "score": mean_recall(metrics)}
+
+
+def _inputs(batch: dict[str, Any]) -> tuple[Pairs, Draws]:
+    uniforms = batch["uniforms"]
+    return (Pairs(images.normalise(batch["pixels"]), batch["ids"], batch["mask"]),
+            Draws(uniforms[0], uniforms[1], uniforms[2:]))
 
 
 def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,

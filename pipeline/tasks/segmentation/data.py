@@ -13,10 +13,10 @@ from torch import Tensor
 
 from model.mome import DROP_PATH_DRAWS
 from model.segmentation import IGNORED, SegmentationConfig
-from pipeline import distributed, images, seeds, shards
+from pipeline import images, seeds, shards
 from pipeline.errors import UserError
 from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, OrderParams, Unit
+from pipeline.sampling import LaneOrder, OrderParams, Part, Unit
 from pipeline.tasks.segmentation.augment import AugmentParams, augmented
 
 COLUMNS = ("key", "image", "mask")
@@ -40,19 +40,18 @@ class InputParams:
 
 
 class CropBatches:
-    """Map-style data set: step to this worker's rows of the global batch."""
+    """Map-style data set: a part of a step to its rows of the global batch."""
 
     def __init__(self, folder: Path, params: InputParams, config: SegmentationConfig, seed: int):
         self.params, self.config, self.seed = params, config, seed
         groups = shards.row_groups(folder, "train")
         self.rows = Rows(groups, 2 * params.order.lanes * params.order.window, COLUMNS)
         self.order = LaneOrder(self.rows.units, params.order, seed, "crops")
-        self.rank, self.world = distributed.rank(), distributed.world()
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, part: Part) -> dict[str, Tensor]:
         """pixels uint8 [n, size, size, 3], labels int64 [n, size, size], uniforms [n, depth, 3], dropout [n, channels]
         (see `Segmentation.forward`)."""
-        samples = [self._sample(unit) for unit in self.order.step(step, self.rank, self.world)]
+        samples = [self._sample(unit) for unit in self.order.part(*part)]
         return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
 
     def _sample(self, unit: Unit) -> dict[str, np.ndarray]:

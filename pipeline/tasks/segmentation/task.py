@@ -12,8 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from model.config import BackboneConfig
-from model.ratio import Ratio
-from model.segmentation import HeadConfig, Segmentation, SegmentationConfig
+from model.segmentation import IGNORED, HeadConfig, Segmentation, SegmentationConfig
 from pipeline import images, training
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
@@ -54,7 +53,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task:
+class Task(training.Task):
     """What the loop needs to know of segmentation. The last weights stay: the validation split is the test split."""
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
@@ -71,9 +70,13 @@ class Task:
         """Augmented crops."""
         return CropBatches(self.folders.shards, self.params.inputs, self.model.config, self.params.seed)
 
-    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of both heads."""
         return module(images.normalise(batch["pixels"]), batch["labels"], batch["uniforms"], batch["dropout"])
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Pixels with a class, for either head."""
+        return dict.fromkeys(self.weights, float((batch["labels"] != IGNORED).sum()))
 
     def evaluate(self) -> dict[str, float]:
         """mIoU and pixel accuracy on some validation pictures, at a single scale."""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from model.mome import DROP_PATH_DRAWS
-from pipeline import distributed, images, seeds, shards
+from pipeline import images, seeds, shards
 from pipeline.errors import UserError
 from pipeline.pairs import PairParams, augmented, pad
 from pipeline.question_types import question_type
 from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, Unit
+from pipeline.sampling import LaneOrder, Part, Unit
 from pipeline.tasks.vqa.answers import soft_targets, vocabulary
 from pipeline.text import TextTokenizer
 
@@ -23,7 +23,7 @@ LABELLED = ("train", "val")  # together the official train2014 and val2014, from
 
 
 class QuestionBatches:
-    """Map-style data set: step to this worker's rows of the global batch."""
+    """Map-style data set: a part of a step to its rows of the global batch."""
 
     def __init__(self, folder: Path, tokenizer: TextTokenizer, answers: Sequence[str], params: PairParams, depth: int,
                  seed: int):
@@ -32,10 +32,9 @@ class QuestionBatches:
         self.rows = Rows(shards.row_groups(folder, "train"), 2 * params.order.lanes * params.order.window,
                          ("image", "questions", "answers"), unit="questions")
         self.order = LaneOrder(self.rows.units, params.order, seed, "questions")
-        self.rank, self.world = distributed.rank(), distributed.world()
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        return collate([self._sample(unit) for unit in self.order.step(step, self.rank, self.world)])
+    def __getitem__(self, part: Part) -> dict[str, Tensor]:
+        return collate([self._sample(unit) for unit in self.order.part(*part)])
 
     def _sample(self, unit: Unit) -> dict[str, Any]:
         rng = seeds.generator(self.seed, "question", unit.position)

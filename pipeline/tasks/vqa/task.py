@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import BackboneConfig
-from model.ratio import Ratio
-from model.vqa import VQA, VQAConfig, answer_loss
+from model.vqa import VQA, VQAConfig, answer_loss, answerable
 from pipeline import files, images, training
 from pipeline.errors import UserError
 from pipeline.pairs import PairParams
@@ -63,7 +62,7 @@ class EvaluateParams:
         return getattr(self, f"server_{half}")
 
 
-class Task:
+class Task(training.Task):
     """What the loop needs to know of question answering."""
 
     weights = {"bce": 1.0}
@@ -83,10 +82,14 @@ class Task:
         return QuestionBatches(self.folders.shards, self.tokenizer, config.answers, self.params.inputs,
                                config.backbone.depth, self.params.seed)
 
-    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ratio]:
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Binary cross-entropy of every answer, summed over the answers."""
         logits = module(images.normalise(batch["pixels"]), batch["ids"], batch["mask"], batch["uniforms"])
         return {"bce": answer_loss(logits, batch["targets"])}
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Questions that a class answers."""
+        return {"bce": answerable(batch["targets"]).sum().item()}
 
     def evaluate(self) -> dict[str, float]:
         """Official accuracy on the held-out pictures, as `score`: of all questions, also those no class answers."""
