@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ from pipeline.errors import UserError
 
 Entry = Callable[[Any], None]
 DIED = "WorkerHealthCheckFailedError"  # what Ray makes of a worker that is gone
+PATIENCE = 4 * 3600  # seconds that workers wait for worker 0 while it evaluates; torch's 10 to 30 minutes are too few
+PASSED_ON = ("PYTHONPATH", "OMP_NUM_THREADS", "DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI")  # to a cluster's workers
 
 
 def launch(entry: Entry, config: Any, *, num_workers: int, threads: int) -> None:
     """Call `entry(config)` in this process (`num_workers` 0) or in each of `num_workers` Ray workers.
 
     `entry` is a module-level function; `config` is plain data. Every worker runs `threads` torch threads in the
-    driver's working directory, has `torch.distributed` initialised, and one GPU where there are GPUs. What worker 0
-    writes to stderr appears on the driver's. A failed or
+    driver's working directory (on a cluster: a shared one), has `torch.distributed` initialised, and one GPU, the
+    current CUDA device, where there are GPUs. What worker 0 writes to stderr appears on the driver's. A failed or
     killed worker ends the stage; whoever runs it again resumes from the checkpoint that the function keeps.
 
     Raises:
@@ -41,16 +43,18 @@ def _on_ray(entry: Entry, config: Any, num_workers: int, threads: int) -> None:
     import ray
     from ray.exceptions import RayError
     from ray.train import RunConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     work = Path(".work")
     work.mkdir(exist_ok=True)
     storage = Path(tempfile.mkdtemp(prefix="ray-", dir=work)).resolve()
     try:
+        scaling = _scaling(num_workers, ray.cluster_resources())
         log = storage / "log"
         arguments = {"entry": entry, "config": config, "folder": os.getcwd(), "threads": threads, "log": log}
         with _followed(log):
-            TorchTrainer(_work, train_loop_config=arguments, scaling_config=_scaling(num_workers),
+            TorchTrainer(_work, train_loop_config=arguments, scaling_config=scaling,
+                         torch_config=TorchConfig(timeout_s=PATIENCE),
                          run_config=RunConfig(name="train", storage_path=str(storage))).fit()
     except (TrainingFailedError, RayError) as error:
         raise _readable(error) from None
@@ -63,7 +67,10 @@ def _work(arguments: dict[str, Any]) -> None:
     """What each Ray worker runs."""
     import torch
     import torch.distributed as dist
+    from ray.train.torch import get_device
 
+    if torch.cuda.is_available():
+        torch.cuda.set_device(get_device())  # a worker sees all GPUs of its node
     os.chdir(arguments["folder"])
     torch.set_num_threads(arguments["threads"])
     with open(arguments["log"], "a", buffering=1) if dist.get_rank() == 0 else nullcontext(sys.stderr) as sys.stderr:
@@ -111,18 +118,21 @@ def connect(num_workers: int, threads: int) -> None:
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if os.environ.get("RAY_ADDRESS"):
-        variables = {name: os.environ[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
+        variables = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("NCCL_")}
         ray.init(runtime_env={"env_vars": variables}, **quiet)
     else:
         ray.init(num_cpus=num_workers, include_dashboard=False, **quiet)
 
 
-def _scaling(num_workers: int) -> Any:
-    import torch
+def _scaling(num_workers: int, cluster: Mapping[str, float]) -> Any:
+    """A GPU for each worker where the cluster has GPUs, else a CPU. Ray would wait for missing ones without a word."""
     from ray.train import ScalingConfig
 
-    resources = {"CPU": 1, "GPU": 1} if torch.cuda.is_available() else {"CPU": 1}
-    return ScalingConfig(num_workers=num_workers, use_gpu="GPU" in resources, resources_per_worker=resources)
+    kind = "GPU" if cluster.get("GPU") else "CPU"
+    if (there := int(cluster.get(kind, 0))) < num_workers:
+        raise UserError(f"num_workers {num_workers}: the Ray cluster has {there} {kind}s; "
+                        "lower num_workers, or add nodes")
+    return ScalingConfig(num_workers=num_workers, use_gpu=kind == "GPU", resources_per_worker={"CPU": 1, kind: 1})
 
 
 def _readable(error: Exception) -> UserError:

@@ -1,6 +1,7 @@
 """Where unfinished work lives: `.work/<fingerprint>/`, untracked, found again by the next try of the same stage.
 
-The fingerprint covers parameters and data, not code: the usual reason to resume is a crash that an edit has fixed.
+The fingerprint covers parameters and data, not code: the usual reason to resume is a crash that an edit has fixed. Nor
+does it cover where a run is carried out: when a node is lost, the run goes on on those that are left.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from pipeline.errors import UserError
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
 PATIENCE = 60  # seconds to wait for another process that works on the same
+PLACE = ("num_workers", "threads", "loader_workers")  # parameters of where; they change last digits at most
 BOOKKEEPING = ("code.json", "lock", "run_id")  # what a work folder holds before there is any work in it
 
 
@@ -32,7 +34,7 @@ def root() -> Path:
 
 def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
     """A name for the work of a stage: a hash of its parameters and of the contents of its input files."""
-    tree = {key: asdict(value) if is_dataclass(value) else value for key, value in params.items()}
+    tree = {key: _without_place(asdict(value) if is_dataclass(value) else value) for key, value in params.items()}
     digest = hashlib.sha256(json.dumps([stage, tree], sort_keys=True).encode())
     for path in inputs:
         digest.update(files.sha256(path).encode())
@@ -49,6 +51,13 @@ def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     _check_code(path)
     return path
+
+
+def _without_place(tree: Any) -> Any:
+    """The parameters without those in `PLACE`, at any depth."""
+    if not isinstance(tree, dict):
+        return tree
+    return {key: _without_place(value) for key, value in tree.items() if key not in PLACE}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.launch import _readable, launch
+from pipeline.launch import _readable, _scaling, launch
 from tests import launch_entries
 
 
@@ -50,3 +50,11 @@ def test_a_bug_is_named_with_its_rank() -> None:
     error = RuntimeError()
     error.worker_failures = {1: ValueError("one\ntwo")}
     assert str(_readable(error)) == "training worker 1: ValueError: one two"
+
+
+def test_workers_take_gpus_where_there_are_any_and_never_wait_for_what_is_not_there() -> None:
+    pytest.importorskip("ray")
+    assert _scaling(8, {"CPU": 64.0, "GPU": 8.0}).resources_per_worker == {"CPU": 1, "GPU": 1}
+    assert _scaling(8, {"CPU": 64.0}).resources_per_worker == {"CPU": 1}
+    with pytest.raises(UserError, match="num_workers 16: the Ray cluster has 8 GPUs"):
+        _scaling(16, {"CPU": 64.0, "GPU": 8.0})

@@ -31,6 +31,14 @@ def test_the_same_params_and_data_find_the_same_folder(project):
     assert folder() != first
 
 
+def test_a_run_is_found_again_by_another_number_of_workers():
+    def name(workers):
+        params = {"common": {"seed": 1, "launch": {"num_workers": workers, "threads": workers}}}
+        return work.fingerprint("paper/pretrain/main", params, [])
+
+    assert name(16) == name(8)
+
+
 def test_dvc_root_says_where_it_is(project, monkeypatch, tmp_path_factory):
     original = tmp_path_factory.mktemp("original")
     monkeypatch.setenv("DVC_ROOT", str(original))
