@@ -6,11 +6,12 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
     text             [T_CLS] w1 ... wM [T_SEP]                L-FFN
     pair             text, then image, attending to each other
 
-Notable: positions are learned and absolute, there is no token type, no relative bias and no layer scale; a masked
-patch is replaced before its position is added, and [I_CLS] is never masked.
+Notable: positions are learned and absolute; a masked patch is replaced before its position is added, and [I_CLS] is
+never masked. Token types, relative biases, layer scale and an expert for pairs are options of the configuration, off by
+default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +23,8 @@ from model.config import BackboneConfig
 from model.init import init_module, rescale_by_depth, truncated_normal_
 from model.layers import layer_norm
 from model.mome import MoMEBlock
+from model.positions import resize_image_positions
+from model.relative_bias import RelativeBias, resize_image_table
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,14 @@ class VLBeit(nn.Module):
         self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, width))
         self.blocks = nn.ModuleList(
             MoMEBlock(width, config.heads, config.ffn_width, experts=config.experts,
-                      drop_rate=config.drop_path * layer / max(config.depth - 1, 1))
+                      drop_rate=config.drop_path * layer / max(config.depth - 1, 1), layer_scale=config.layer_scale,
+                      pair_expert=config.vl_ffn_start_layer is not None and layer >= config.vl_ffn_start_layer)
             for layer in range(config.depth)
         )
         self.norm = layer_norm(width)
+        self.token_types = nn.Parameter(torch.zeros(2, width)) if config.token_types else None  # text, picture
+        self.relative_bias = (RelativeBias(config.heads, config.grid, config.text_length)
+                              if config.relative_bias else None)
         self.grad_checkpointing = False
         self.init_weights()
 
@@ -60,6 +67,8 @@ class VLBeit(nn.Module):
         self.apply(partial(init_module, sigma=sigma))
         for parameter in (self.image_cls, self.mask_token, self.image_positions, self.text_positions):
             truncated_normal_(parameter, sigma)
+        if self.token_types is not None:
+            truncated_normal_(self.token_types, sigma)
         for layer, block in enumerate(self.blocks, 1):
             for weight in block.residual_projections():
                 rescale_by_depth(weight, layer)
@@ -72,11 +81,13 @@ class VLBeit(nn.Module):
         patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, width]
         if masked is not None:
             patches = torch.where(masked[..., None], self.mask_token.to(patches.dtype), patches)
-        return torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1) + self.image_positions
+        x = torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1) + self.image_positions
+        return x if self.token_types is None else x + self.token_types[1]
 
     def embed_text(self, text: Tensor) -> Tensor:
         """Ids [batch, length] to [batch, length, width]."""
-        return self.word_embed(text) + self.text_positions[:, : text.shape[1]]
+        x = self.word_embed(text) + self.text_positions[:, : text.shape[1]]
+        return x if self.token_types is None else x + self.token_types[0]
 
     def forward(
         self,
@@ -103,7 +114,7 @@ class VLBeit(nn.Module):
             streams.append(self.embed_image(image, image_masked))
         x = torch.cat(streams, dim=1) if len(streams) == 2 else streams[0]
         text_length = 0 if text is None else text.shape[1]
-        mask = None if text_mask is None else _key_mask(text_mask, x.shape[1] - text_length)
+        mask = self._attention_mask(text_mask, text_length, x.shape[1] - text_length)
         for layer, block in enumerate(self.blocks):
             x = self._through(block, x, text_length, mask, None if uniforms is None else uniforms[:, layer])
         x = self.norm(x)
@@ -116,8 +127,9 @@ class VLBeit(nn.Module):
         Each is [batch, 1 + patches, width]; arguments as in `forward`.
         """
         x, outputs = self.embed_image(image, None), {}
+        mask = self._attention_mask(None, 0, x.shape[1])
         for layer, block in enumerate(self.blocks):
-            x = self._through(block, x, 0, None, None if uniforms is None else uniforms[:, layer])
+            x = self._through(block, x, 0, mask, None if uniforms is None else uniforms[:, layer])
             outputs[layer] = x
         return [outputs[layer] for layer in layers]
 
@@ -130,10 +142,33 @@ class VLBeit(nn.Module):
             return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)  # draws come from outside
         return block(*inputs)
 
+    def _attention_mask(self, text_mask: Tensor | None, text: int, image: int) -> Tensor | None:
+        """Which keys may be attended to and, where positions have biases, how much; as blocks take it."""
+        mask = None if text_mask is None else _key_mask(text_mask, image)
+        if self.relative_bias is None:
+            return mask
+        bias = self.relative_bias(text, image)[None]
+        return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+
+    def fitted(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor of the same name out of a backbone for pictures of another size; what no picture's size changes
+        comes back as it is."""
+        if name == "image_positions":
+            return resize_image_positions(tensor, self.config.grid)
+        return resize_image_table(tensor, self.config.grid) if name == "relative_bias.image_table" else tensor
+
+    def freeze_unreached(self, uses: Collection[str]) -> None:
+        """Take out of training what inputs of these kinds (`text`, `image`, `pair`) never reach in the blocks."""
+        for block in self.blocks:
+            block.freeze_experts(uses)
+        if self.relative_bias is not None and "pair" not in uses:
+            self.relative_bias.cross_table.requires_grad_(False)
+
     def freeze_text(self) -> None:
         """For models of pictures alone: take out of training what only texts, masks or the final norm use."""
+        self.freeze_unreached({"image"})
         unused = [self.mask_token, self.word_embed.weight, self.text_positions, *self.norm.parameters()]
-        unused += [p for block in self.blocks if hasattr(block, "text_expert") for p in block.text_expert.parameters()]
+        unused += [] if self.relative_bias is None else [self.relative_bias.text_table]
         for parameter in unused:
             parameter.requires_grad_(False)
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.positions import resize_image_positions
-
 # The name in config.json, and where its class lives. Classes are imported when they are asked for.
 CLASSES = {
     "Classification": "model.classification",
@@ -77,9 +75,9 @@ def load_backbone(backbone: nn.Module, folder: Path) -> LoadReport:
     source = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     own: dict[str, Tensor] = backbone.state_dict()
     resized = []
-    if (name := "image_positions") in source and source[name].shape != own[name].shape:
-        source[name] = resize_image_positions(source[name], backbone.config.grid)
-        resized.append(name)
+    for name in [name for name in own if name in source and own[name].shape != source[name].shape]:
+        before, source[name] = source[name], backbone.fitted(name, source[name])
+        resized += [name] if source[name] is not before else []
     if misshaped := [n for n in own if n in source and own[n].shape != source[n].shape]:
         raise ValueError(f"{folder}: shapes differ in {', '.join(misshaped[:5])}; the sizes of the model must be equal")
     missing = [name for name in own if name not in source]

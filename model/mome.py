@@ -3,6 +3,8 @@
 Text stands before the picture in every sequence, so routing is a split at one index, never a gather.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +26,14 @@ class Expert(nn.Module):
 
 
 class MoMEBlock(nn.Module):
-    """Pre-norm block. In the standard Transformer (Table 5) both modalities use one and the same expert."""
+    """Pre-norm block. In the standard Transformer (Table 5) both modalities use one and the same expert.
 
-    def __init__(self, width: int, heads: int, hidden: int, *, experts: str, drop_rate: float):
+    Options: a third expert for both halves of a pair (VLMo), and a learned factor for each channel of the residual
+    branches, shared by the experts (BEiT's layer scale).
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, *, experts: str, drop_rate: float,
+                 pair_expert: bool = False, layer_scale: float = 0.0):
         super().__init__()
         self.drop_rate = drop_rate
         self.norm = layer_norm(width)
@@ -36,6 +43,9 @@ class MoMEBlock(nn.Module):
             self.image_expert = Expert(width, hidden)
         else:
             self.expert = Expert(width, hidden)
+        self.pair_expert = Expert(width, hidden) if pair_expert else None
+        self.attn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
+        self.ffn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
 
     def forward(self, x: Tensor, text_length: int, mask: Tensor | None, uniforms: Tensor | None) -> Tensor:
         """One block.
@@ -43,23 +53,42 @@ class MoMEBlock(nn.Module):
         Args:
             x: [batch, length, width], the first `text_length` of which are text.
             text_length: where the picture begins; 0 for pictures alone.
-            mask: bool [batch, 1, 1, length], True for keys that may be attended to; None for all.
+            mask: bool [batch, 1, 1, length], True for keys that may be attended to, or what is added to the scores,
+                float [batch or 1, heads, length, length]; None for neither.
             uniforms: [batch, 3] draws for stochastic depth; None for none.
         """
         draws = (None,) * DROP_PATH_DRAWS if uniforms is None else uniforms.unbind(1)
-        x = x + drop_path(self.attn(self.norm(x), mask), self.drop_rate, draws[0])
+        x = x + drop_path(_scaled(self.attn(self.norm(x), mask), self.attn_scale), self.drop_rate, draws[0])
         if not hasattr(self, "text_expert"):
-            return x + drop_path(self.expert(x), self.drop_rate, draws[1])
+            return self._add(self.expert, x, draws[1])
+        if self.pair_expert is not None and 0 < text_length < x.shape[1]:
+            return self._add(self.pair_expert, x, draws[1])
         parts = []
         if text_length > 0:
-            text = x[:, :text_length]
-            parts.append(text + drop_path(self.text_expert(text), self.drop_rate, draws[1]))
+            parts.append(self._add(self.text_expert, x[:, :text_length], draws[1]))
         if text_length < x.shape[1]:
-            image = x[:, text_length:]
-            parts.append(image + drop_path(self.image_expert(image), self.drop_rate, draws[2]))
+            parts.append(self._add(self.image_expert, x[:, text_length:], draws[2]))
         return torch.cat(parts, dim=1) if len(parts) == 2 else parts[0]
+
+    def _add(self, expert: Expert, x: Tensor, uniform: Tensor | None) -> Tensor:
+        return x + drop_path(_scaled(expert(x), self.ffn_scale), self.drop_rate, uniform)
+
+    def freeze_experts(self, uses: Collection[str]) -> None:
+        """Take experts out of training that inputs of these kinds (`text`, `image`, `pair`) never reach."""
+        if not hasattr(self, "text_expert"):
+            return
+        fused = {"pair"} if self.pair_expert is None else set()  # what reaches both experts
+        for expert, alone in ((self.text_expert, "text"), (self.image_expert, "image")):
+            if not {alone, *fused} & set(uses):
+                expert.requires_grad_(False)
+        if self.pair_expert is not None and "pair" not in uses:
+            self.pair_expert.requires_grad_(False)
 
     def residual_projections(self) -> list[Tensor]:
         """The weights that write into the residual stream: what the depth rescale divides."""
         experts = [m for m in self.children() if isinstance(m, Expert)]
         return [self.attn.proj.weight, *(expert.mlp.fc2.weight for expert in experts)]
+
+
+def _scaled(branch: Tensor, factor: Tensor | None) -> Tensor:
+    return branch if factor is None else branch * factor

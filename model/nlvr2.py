@@ -34,6 +34,7 @@ class NLVR2(nn.Module):
         self.config = config
         self.backbone = VLBeit(config.backbone)
         self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
+        self.backbone.freeze_unreached({"pair"})
         width = config.backbone.width
         self.pooler = Pooler(width)
         self.classifier = nn.Sequential(

@@ -2,14 +2,16 @@
 
     MLM    text alone     15% of the tokens hidden, predict their ids
     MIM    picture alone  blocks of patches hidden, predict their visual tokens
-    MVLM   pair           half of the tokens and blocks of patches hidden at once, predict both from one pass
+    MVLM   pair           half of the tokens and blocks of patches hidden at once, predict both from one pass;
+                          or, in mode `separate`, each half hidden in a pass of its own beside the whole other half
 
 MLM and the text half of MVLM share a head, MIM and the image half of MVLM share the other. Only hidden places reach
 the heads. Each loss is a sum over hidden places, which the caller divides by their number in the global batch.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,19 +19,26 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.init import init_module
+from model.mlm_head import Form, mlm_head
 
 
 @dataclass(frozen=True)
 class MaskedModelingConfig:
-    """The pretraining model: a backbone and the size of the visual vocabulary."""
+    """The pretraining model: a backbone, the size of the visual vocabulary, and what the paper leaves open."""
 
     backbone: BackboneConfig
     codes: int
+    mlm_head: Form = "linear"  # choice; VLMo: transform
+    mvlm_mode: Literal["joint", "separate"] = "joint"  # choice: VL-BEiT §2.3 can be read as either
+
+    def __post_init__(self) -> None:
+        if self.mvlm_mode not in ("joint", "separate"):
+            raise ValueError(f"mvlm_mode: expected 'joint' or 'separate', found {self.mvlm_mode!r}")
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "MaskedModelingConfig":
         """The inverse of `dataclasses.asdict`."""
-        return cls(backbone=BackboneConfig(**tree["backbone"]), codes=tree["codes"])
+        return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"])})
 
 
 class MaskedModeling(nn.Module):
@@ -46,14 +55,17 @@ class MaskedModeling(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = VLBeit(config.backbone)
-        self.mlm_head = nn.Linear(config.backbone.width, config.backbone.vocab_size)
+        self.mlm_head = mlm_head(config.mlm_head, config.backbone.width, config.backbone.vocab_size)
         self.mim_head = nn.Linear(config.backbone.width, config.codes)
-        init_module(self.mlm_head, config.backbone.init_sigma)
+        self.mlm_head.apply(partial(init_module, sigma=config.backbone.init_sigma))
         init_module(self.mim_head, config.backbone.init_sigma)
 
     def text_logits(self, hidden: Tensor, text: dict[str, Tensor]) -> Tensor:
         """Final-norm vectors [batch, length, width] to logits [n, vocab] at the hidden places."""
-        return self.mlm_head(hidden.flatten(0, 1)[text["places"]])
+        hidden = hidden.flatten(0, 1)[text["places"]]
+        if self.config.mlm_head == "tied":
+            return self.mlm_head(hidden, self.backbone.word_embed.weight)
+        return self.mlm_head(hidden)
 
     def image_logits(self, hidden: Tensor, image: dict[str, Tensor]) -> Tensor:
         """Final-norm vectors [batch, 1 + patches, width] to logits [n, codes] at the hidden patches."""
@@ -70,10 +82,20 @@ class MaskedModeling(nn.Module):
 
     def mvlm(self, text: dict[str, Tensor], image: dict[str, Tensor],
              uniforms: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits [n, vocab] and [m, codes] of a pair."""
+        """Logits [n, vocab] and [m, codes] of a pair, both halves of which have hidden places."""
         encoded = self.backbone(image["pixels"], text["ids"], text_mask=text["mask"], image_masked=image["masked"],
                                 uniforms=uniforms)
         return self.text_logits(encoded.text, text), self.image_logits(encoded.image, image)
+
+    def mvlm_separate(self, text: dict[str, Tensor], image: dict[str, Tensor],
+                      uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from two passes: hidden tokens beside the whole picture, hidden patches beside the whole text
+        (VL-BEiT Figure 1). The second pass has stochastic depth of its own."""
+        whole = text["ids"].flatten().index_copy(0, text["places"], text["targets"]).view_as(text["ids"])
+        read = self.backbone(image["pixels"], text["ids"], text_mask=text["mask"], uniforms=uniforms)
+        seen = self.backbone(image["pixels"], whole, text_mask=text["mask"], image_masked=image["masked"],
+                             uniforms=1 - uniforms)
+        return self.text_logits(read.text, text), self.image_logits(seen.image, image)
 
     def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
         """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent)."""
@@ -83,7 +105,8 @@ class MaskedModeling(nn.Module):
         if (images := batch.get("images")) is not None:
             losses["mim"] = cross_entropy(self.mim(images["image"], images["uniforms"]), images["image"]["targets"])
         if (pairs := batch.get("pairs")) is not None:
-            text, image = self.mvlm(pairs["text"], pairs["image"], pairs["uniforms"])
+            mvlm = self.mvlm if self.config.mvlm_mode == "joint" else self.mvlm_separate
+            text, image = mvlm(pairs["text"], pairs["image"], pairs["uniforms"])
             losses["mvlm_text"] = cross_entropy(text, pairs["text"]["targets"])
             losses["mvlm_image"] = cross_entropy(image, pairs["image"]["targets"])
         return losses

@@ -39,6 +39,7 @@ class VQA(nn.Module):
         self.config = config
         self.backbone = VLBeit(config.backbone)
         self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
+        self.backbone.freeze_unreached({"pair"})
         width = config.backbone.width
         self.pooler = Pooler(width)
         self.classifier = nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(),

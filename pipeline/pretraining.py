@@ -10,9 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from model import io
 from model.config import BackboneConfig
+from model.mlm_head import Form
 from model.objectives import MaskedModeling, MaskedModelingConfig
-from pipeline import distributed, files, masked_examples, tracking, work
+from pipeline import distributed, files, images, masked_examples, tracking, work
 from pipeline.errors import UserError
 from pipeline.finishing import finish
 from pipeline.heldout import HeldOutParams, measure
@@ -28,8 +30,10 @@ from pipeline.pretraining_data import (
 )
 from pipeline.text import TextTokenizer
 from pipeline.training import LoopParams, Task, evaluate, train
+from pipeline.views import ViewParams
 
 STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}
+INPUT_OF = {"mlm": "text", "mim": "image", "mvlm": "pair"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,19 @@ class SizeParams:
     drop_path: float
     text_length: int  # rows of the text position table, the longest text of any stage
     caption_length: int  # longest caption, special ids included
+
+
+@dataclass(frozen=True)
+class OpenParams:
+    """What the paper leaves open, by name."""
+
+    mvlm_mode: Literal["joint", "separate"]  # both halves of a pair hidden in one pass, or each in a pass of its own
+    mlm_head: Form
+    visual_tokens: Literal["precomputed", "online"]  # stored views with their ids, or new views in every step
+    layer_scale: float  # initial factor on the residual branches; 0: none
+    relative_bias: bool  # of attention
+    token_types: bool  # a vector added to all of a modality
+    vl_ffn_start_layer: int | None  # first block, from 0, with an expert of its own for pairs; null: none
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,7 @@ class CommonParams:
 
     seed: int
     size: SizeParams
+    open: OpenParams
     streams: StreamsParams
     masks: MaskParams
     weights: WeightParams
@@ -92,20 +110,35 @@ class VariantParams:
 
 
 class PretrainingTask(Task):
-    """What the loop needs to know of pretraining."""
+    """What the loop needs to know of pretraining.
 
-    def __init__(self, folders: DataFolders, common: CommonParams, variant: VariantParams):
+    draws: how views are drawn for online tokens, by stream; None where tokens are precomputed.
+    """
+
+    def __init__(self, folders: DataFolders, common: CommonParams, variant: VariantParams,
+                 draws: Mapping[str, ViewParams] | None):
+        self.draws = draws
         self.folders, self.common, self.variant = folders, common, variant
         self.weights: Mapping[str, float] = asdict(common.weights)
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
         self.sampler = Sampler(_sample_params(common), self.tokenizer)
         self.model = build(common, variant, self.tokenizer.vocab_size, _codes(folders, common))
+        self.visual_tokenizer = None if draws is None else io.load(folders.visual_tokenizer).requires_grad_(False)
 
     @cached_property
     def batches(self) -> PretrainingBatches:
         """Training data of the variant's streams."""
         names = [STREAM_OF[objective] for objective in self.variant.objectives]
-        return PretrainingBatches(self.folders, self.common.streams, self.sampler, names)
+        sampler = Sampler(self.sampler.params, self.tokenizer, self.draws)
+        return PretrainingBatches(self.folders, self.common.streams, sampler, names)
+
+    def prepare(self, module: nn.Module, parts: list[Any]) -> list[Any]:
+        """With online tokens, the ids of the pictures as the model is about to see them."""
+        for image in [stream["image"] for part in parts for stream in part.values() if "image" in stream]:
+            if "targets" not in image:
+                pixels = images.normalise(image["pixels"])
+                image["targets"] = self.visual_tokenizer.to(pixels.device).ids(pixels).flatten()[image["places"]]
+        return parts
 
     def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Losses of one step, all streams in one forward of the wrapped module."""
@@ -125,14 +158,18 @@ class PretrainingTask(Task):
 
 def build(common: CommonParams, variant: VariantParams, vocab_size: int, codes: int) -> MaskedModeling:
     """The initial model, a function of the seed."""
-    size = common.size
+    size, choice = common.size, common.open
     backbone = BackboneConfig(
         image_size=size.image_size, patch_size=size.patch_size, depth=size.depth, width=size.width, heads=size.heads,
         ffn_width=size.ffn_width, vocab_size=vocab_size, text_length=size.text_length, experts=variant.experts,
-        init_sigma=size.init_sigma, drop_path=size.drop_path,
+        init_sigma=size.init_sigma, drop_path=size.drop_path, layer_scale=choice.layer_scale,
+        relative_bias=choice.relative_bias, token_types=choice.token_types,
+        vl_ffn_start_layer=None if variant.experts == "standard" else choice.vl_ffn_start_layer,
     )
     torch.manual_seed(common.seed)  # the only draws from torch's generator in the whole stage
-    return MaskedModeling(MaskedModelingConfig(backbone, codes))
+    model = MaskedModeling(MaskedModelingConfig(backbone, codes, choice.mlm_head, choice.mvlm_mode))
+    model.backbone.freeze_unreached({INPUT_OF[objective] for objective in variant.objectives})
+    return model
 
 
 @dataclass(frozen=True)
@@ -144,12 +181,13 @@ class Job:
     folders: DataFolders
     common: CommonParams
     variant: VariantParams
+    draws: dict[str, ViewParams] | None  # for online tokens
 
 
 def run(job: Job) -> None:
     """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work folder."""
     first = distributed.rank() == 0
-    task = PretrainingTask(job.folders, job.common, job.variant)
+    task = PretrainingTask(job.folders, job.common, job.variant, job.draws)
     optim = replace(job.common.optim, steps=job.variant.steps, warmup_steps=job.variant.warmup_steps)
     with work.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.variant.objectives:
@@ -164,7 +202,8 @@ def run(job: Job) -> None:
 def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
     """The files that stand for all data of a run: indices with checksums, and the text tokenizer."""
     pictures = {**common.streams.images.sources, **common.streams.pairs.sources}
-    return [folders.text_tokenizer,
+    online = common.open.visual_tokens == "online"
+    return [folders.text_tokenizer, *([folders.visual_tokenizer / "model.safetensors"] if online else []),
             *(folders.text_tokens / source / "index.json" for source in sorted(common.streams.texts.sources)),
             *(folder / source / "index.json" for source in sorted(pictures)
               for folder in (folders.shards, folders.visual_tokens))]

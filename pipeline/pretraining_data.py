@@ -1,6 +1,6 @@
 """Batches of masked texts, pictures and pairs, as a pure function of the step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,14 @@ class DataFolders:
     visual_tokens: Path
     text_tokens: Path
     text_tokenizer: Path  # file
+    visual_tokenizer: Path  # model folder, read for online tokens
 
     @classmethod
     def of(cls, scale: str) -> "DataFolders":
         """The folders of a scale, relative to the project's root."""
         data = Path("data", scale)
         return cls(data / "shards", data / "visual_tokens", data / "text_tokens",
-                   data / "text_tokenizer" / "spm.model")
+                   data / "text_tokenizer" / "spm.model", data / "visual_tokenizer" / "model")
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,28 @@ class SampleParams:
 STREAMS = ("texts", "images", "pairs")
 
 
-def open_rows(folders: DataFolders, name: str, params: StreamParams, split: str) -> PictureRows | TextRows:
-    """The rows of a stream's sources, each as often as an epoch passes through it."""
+def open_rows(folders: DataFolders, name: str, params: StreamParams, split: str, *,
+              tokens: bool = True) -> PictureRows | TextRows:
+    """The rows of a stream's sources, each as often as an epoch passes through it; `tokens`: with stored views."""
     cache = 2 * params.order.lanes * params.order.window
     if name == "texts":
         groups = [group for source, passes in params.sources.items()
                   for group in shards.row_groups(folders.text_tokens / source, split) * passes]
         return TextRows(groups, cache)
-    pictures = [(group, folders.visual_tokens / source) for source, passes in params.sources.items()
+    pictures = [(group, folders.visual_tokens / source if tokens else None) for source, passes in params.sources.items()
                 for group in shards.row_groups(folders.shards / source, split) * passes]
     return PictureRows(pictures, cache, pairs=name == "pairs")
 
 
 class Sampler:
-    """Turns units into masked samples and samples into batches; every draw is keyed by the unit's position."""
+    """Turns units into masked samples and samples into batches; every draw is keyed by the unit's position.
 
-    def __init__(self, params: SampleParams, tokenizer: TextTokenizer):
-        self.params, self.tokenizer = params, tokenizer
+    draws: how to draw new views of a stream's pictures, which then have no tokens yet; None: stored views.
+    """
+
+    def __init__(self, params: SampleParams, tokenizer: TextTokenizer,
+                 draws: Mapping[str, views.ViewParams] | None = None):
+        self.params, self.tokenizer, self.draws = params, tokenizer, draws
 
     def batch(self, name: str, rows: PictureRows | TextRows, units: Sequence[Unit], purpose: str) -> dict[str, Any]:
         """The stream's part of a batch. `purpose` ("train", "held-out") keeps random numbers apart."""
@@ -115,7 +121,8 @@ class Sampler:
             sample["text"] = self._hide_tokens(rows.get(unit.group, unit.unit), self.params.masks.mlm, rng)
             return sample
         picture, caption = rows.get(unit.group, unit.unit)
-        sample["image"] = self._hide_patches(picture, rng)
+        seen = self._stored(picture, rng) if self.draws is None else self._drawn(name, picture, unit.position)
+        sample["image"] = {**seen, "masked": self._hidden_patches(rng)}
         if name == "pairs":
             ids = self.tokenizer.encode(caption, self.params.text_length)
             sample["text"] = self._hide_tokens(ids, self.params.masks.mvlm, rng)
@@ -126,12 +133,21 @@ class Sampler:
                                       vocab_size=self.tokenizer.vocab_size, special=len(SPECIAL_IDS), rng=rng)
         return {"ids": corrupted, "chosen": chosen, "original": ids.astype(np.int64)}
 
-    def _hide_patches(self, picture: Picture, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        size, masks = self.params.image_size, self.params.masks
+    def _stored(self, picture: Picture, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """One of the stored views, with its tokens."""
         index = int(rng.integers(len(picture.views)))
-        masked = block_mask(size // self.params.patch_size, masks.patches, masks.min_block, rng)
-        tokens = picture.tokens[index].astype(np.int64)
-        return {"pixels": self.shown(picture, index), "masked": masked, "tokens": tokens}
+        return {"pixels": self.shown(picture, index), "tokens": picture.tokens[index].astype(np.int64)}
+
+    def _drawn(self, name: str, picture: Picture, position: int) -> dict[str, np.ndarray]:
+        """A new view."""
+        image = images.decode(picture.image)
+        view = views.draw(self.params.seed, picture.key, position, *image.size, images.mean_grey(image),
+                          self.draws[name])
+        return {"pixels": views.apply(image, view, self.params.image_size)}
+
+    def _hidden_patches(self, rng: np.random.Generator) -> np.ndarray:
+        masks = self.params.masks
+        return block_mask(self.params.image_size // self.params.patch_size, masks.patches, masks.min_block, rng)
 
 
 class PretrainingBatches:
@@ -139,7 +155,8 @@ class PretrainingBatches:
 
     def __init__(self, folders: DataFolders, streams: StreamsParams, sampler: Sampler, names: Sequence[str]):
         self.sampler = sampler
-        self.rows = {name: open_rows(folders, name, getattr(streams, name), "train") for name in names}
+        self.rows = {name: open_rows(folders, name, getattr(streams, name), "train", tokens=sampler.draws is None)
+                     for name in names}
         self.orders = {name: LaneOrder(rows.units, getattr(streams, name).order, sampler.params.seed, name)
                        for name, rows in self.rows.items()}
 
@@ -189,10 +206,11 @@ def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
 
 
 def collate_image(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    """Stack pictures. `pixels` uint8 [batch, size, size, 3]; `places` and `targets` int64 of the hidden patches."""
+    """Stack pictures. `pixels` uint8 [batch, size, size, 3]; `places` and `targets` int64 of the hidden patches, the
+    latter where the samples have tokens."""
     masked = np.stack([sample["masked"] for sample in samples])
     places = np.flatnonzero(masked)
-    targets = np.stack([sample["tokens"] for sample in samples]).reshape(-1)[places]
-    arrays = {"pixels": np.stack([sample["pixels"] for sample in samples]), "masked": masked, "places": places,
-              "targets": targets}
+    arrays = {"pixels": np.stack([sample["pixels"] for sample in samples]), "masked": masked, "places": places}
+    if "tokens" in samples[0]:
+        arrays["targets"] = np.stack([sample["tokens"] for sample in samples]).reshape(-1)[places]
     return {name: torch.from_numpy(array) for name, array in arrays.items()}

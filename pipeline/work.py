@@ -34,7 +34,7 @@ def root() -> Path:
 
 def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
     """A name for the work of a stage: a hash of its parameters and of the contents of its input files."""
-    tree = {key: _without_place(asdict(value) if is_dataclass(value) else value) for key, value in params.items()}
+    tree = _without_place(params)
     digest = hashlib.sha256(json.dumps([stage, tree], sort_keys=True).encode())
     for path in inputs:
         digest.update(files.sha256(path).encode())
@@ -54,7 +54,8 @@ def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
 
 
 def _without_place(tree: Any) -> Any:
-    """The parameters without those in `PLACE`, at any depth."""
+    """The parameters as plain data without those in `PLACE`, at any depth."""
+    tree = asdict(tree) if is_dataclass(tree) else tree
     if not isinstance(tree, dict):
         return tree
     return {key: _without_place(value) for key, value in tree.items() if key not in PLACE}

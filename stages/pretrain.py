@@ -6,6 +6,7 @@ from pipeline import params, pretraining, work
 from pipeline.launch import launch
 from pipeline.pretraining_data import DataFolders
 from pipeline.stage import entry
+from pipeline.views import ViewParams
 
 
 def main(variant: str) -> None:
@@ -14,11 +15,14 @@ def main(variant: str) -> None:
     common = params.load(pretraining.CommonParams, "pretrain.common")
     chosen = params.load(pretraining.VariantParams, f"pretrain.variants.{variant}")
     folders = DataFolders.of(scale)
+    draws = None
+    if common.open.visual_tokens == "online":
+        draws = {name: params.load(ViewParams, f"visual_tokens.{name}.draw") for name in ("images", "pairs")}
     work.clean()
-    place = work.folder(f"{scale}/pretrain/{variant}", {"common": common, "variant": chosen},
+    place = work.folder(f"{scale}/pretrain/{variant}", {"common": common, "variant": chosen, "draws": draws},
                         pretraining.inputs(folders, common))
     workers = common.launch.num_workers if chosen.objectives else 0
-    job = pretraining.Job(variant, place, folders, common, chosen)
+    job = pretraining.Job(variant, place, folders, common, chosen, draws)
     launch(pretraining.run, job, num_workers=workers, threads=common.launch.threads)
     work.publish(place, Path("runs", scale, "pretrain", variant))
 

@@ -101,7 +101,7 @@ def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(pro
     common = params.load(pretraining.CommonParams, "pretrain.common")
     variant = params.load(pretraining.VariantParams, "pretrain.variants.main")
 
-    batches = pretraining.PretrainingTask(pretraining.DataFolders.of("small"), common, variant).batches
+    batches = pretraining.PretrainingTask(pretraining.DataFolders.of("small"), common, variant, None).batches
     whole, parts = batches[Part(3)], [batches[Part(3, index, 2)] for index in range(2)]
     for stream in ("images", "pairs"):
         for name in ("pixels", "masked"):

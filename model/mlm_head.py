@@ -1,0 +1,38 @@
+"""From final-norm vectors to logits of text ids: three forms among which the paper leaves the choice."""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.layers import layer_norm
+
+Form = Literal["linear", "transform", "tied"]
+
+
+def mlm_head(form: Form, width: int, vocab_size: int) -> nn.Module:
+    """The head.
+
+    linear: one matrix, as the head of visual tokens (BEiT-3).
+    transform: a layer, GELU and a norm before it (BERT, VLMo).
+    tied: the word table is the matrix (BERT).
+    """
+    if form not in get_args(Form):
+        raise ValueError(f"mlm_head: expected one of {', '.join(get_args(Form))}, found {form!r}")
+    if form == "tied":
+        return WordTable(vocab_size)
+    last = nn.Linear(width, vocab_size)
+    return last if form == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), layer_norm(width), last)
+
+
+class WordTable(nn.Module):
+    """Logits by the words' own vectors, which the caller lends."""
+
+    def __init__(self, vocab_size: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        """x [n, width], words [vocab, width] to [n, vocab]."""
+        return F.linear(x, words, self.bias)

@@ -1,0 +1,54 @@
+"""Biases of attention by relative position: an option that VL-BEiT does not mention and its relatives have.
+
+One table for all blocks (BEiT). Patches have an entry for each offset in rows and columns, and three for [I_CLS]: as
+query, as key, and with itself. Tokens have one for each offset, [T_CLS] counting as the first token, and one entry
+stands for each direction between the modalities (VLMo). All start at zero.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from model.compat import import_timm
+
+CLS_ENTRIES = 3
+
+
+class RelativeBias(nn.Module):
+    """The tables of all heads, and the biases that they give."""
+
+    def __init__(self, heads: int, grid: int, text_length: int):
+        super().__init__()
+        self.image_table = nn.Parameter(torch.zeros((2 * grid - 1) ** 2 + CLS_ENTRIES, heads))
+        self.text_table = nn.Parameter(torch.zeros(2 * text_length - 1, heads))
+        self.cross_table = nn.Parameter(torch.zeros(2, heads))  # text looks at picture, picture looks at text
+        self.register_buffer("image_index", image_index(grid), persistent=False)
+
+    def forward(self, text: int, image: int) -> Tensor:
+        """Biases [heads, text + image, text + image] of `text` tokens before `image` patches with [I_CLS]; either may
+        be 0."""
+        rows = []
+        if text:
+            place = torch.arange(text, device=self.text_table.device)
+            offset = place[:, None] - place[None, :] + len(self.text_table) // 2
+            rows.append([self.text_table[offset], self.cross_table[0].expand(text, image, -1)])
+        if image:
+            rows.append([self.cross_table[1].expand(image, text, -1), self.image_table[self.image_index]])
+        return torch.cat([torch.cat(row, dim=1) for row in rows], dim=0).permute(2, 0, 1)
+
+
+def image_index(grid: int) -> Tensor:
+    """The entry for each pair of [I_CLS] and patches, int64 [1 + grid * grid, 1 + grid * grid], as BEiT orders them."""
+    side = 2 * grid - 1
+    place = torch.stack(torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")).flatten(1)
+    offset = place[:, :, None] - place[:, None, :] + grid - 1  # [2, patches, patches], each 0 ... side - 1
+    index = torch.empty(1 + grid**2, 1 + grid**2, dtype=torch.int64)
+    index[1:, 1:] = offset[0] * side + offset[1]
+    index[0, :], index[:, 0], index[0, 0] = side**2, side**2 + 1, side**2 + 2
+    return index
+
+
+def resize_image_table(table: Tensor, grid: int) -> Tensor:
+    """The table [entries, heads] of another grid for `grid` x `grid` patches: entries are taken to stand at distances
+    that grow geometrically, and interpolated by cubics (BEiT). Plain resizing hurts segmentation."""
+    entries = (2 * grid - 1) ** 2 + CLS_ENTRIES
+    return import_timm().layers.resize_rel_pos_bias_table(table, (grid, grid), (entries, table.shape[1]))
