@@ -28,7 +28,9 @@ _FACTS = {
     "thing": tuple(product(COLOURS, SHAPES)), "colour": tuple((colour,) for colour in COLOURS),
     "shape": tuple((shape,) for shape in SHAPES), "place": tuple((place,) for place in BACKGROUNDS),
 }
-_EASY_KINDS = ("place",)  # the first that a small model learns to see
+# That neither words nor pictures tell the label alone makes the first step hard: with all ten places a small model stays
+# at chance for hundreds of steps; these four, dark, white, yellow and brown, are told apart within fifty.
+_EASY_PLACES: tuple[Fact, ...] = (("place", "night"), ("place", "snow"), ("place", "desert"), ("place", "wood"))
 _KINDS = ("place", "place", "colour", "shape", "thing")
 
 
@@ -71,20 +73,14 @@ def facts(scene: Scene) -> frozenset[Fact]:
 
 
 def rivals(rng: np.random.Generator, *, simple: bool) -> Rivals:
-    """Two statements. Simple ones ask for one and the same thing in one picture or in both."""
-    families = SIMPLE if simple else COMPOSED
-    return families[int(rng.integers(len(families)))](rng)
+    """Two statements. Simple ones ask for one of four places in both pictures."""
+    return _both_there(rng) if simple else COMPOSED[int(rng.integers(len(COMPOSED)))](rng)
 
 
-def _on_one_side(rng: np.random.Generator) -> Rivals:
-    """One side shows this, or it shows that."""
-    side = SIDES[int(rng.integers(2))]
-    return tuple(_shown_in(side, fact, rng) for fact in _facts(2, _EASY_KINDS, rng))
-
-
-def _on_both_sides(rng: np.random.Generator) -> Rivals:
-    """Both show this, or both show that."""
-    return tuple(_shown_in_both(fact, rng) for fact in _facts(2, _EASY_KINDS, rng))
+def _both_there(rng: np.random.Generator) -> Rivals:
+    """Both were taken at this place, or both at that."""
+    places = rng.choice(len(_EASY_PLACES), 2, replace=False)
+    return tuple(_shown_in_both(_EASY_PLACES[int(place)], rng) for place in places)
 
 
 def _which_side(rng: np.random.Generator) -> Rivals:
@@ -141,7 +137,6 @@ def _same_place(rng: np.random.Generator) -> Rivals:
             Statement(f"The two {name}s show different places.", tuple(case for case in cases if case[0] != case[1])))
 
 
-SIMPLE: tuple[Callable[[np.random.Generator], Rivals], ...] = (_on_one_side, _on_both_sides, _on_both_sides)
 COMPOSED: tuple[Callable[[np.random.Generator], Rivals], ...] = (
     _which_side, _both_or_one, _one_and_other, _total, _total_of_shape, _more, _relation, _same_place)
 

@@ -41,7 +41,7 @@ def write(folder: Path, params: WorldParams) -> None:
 
 
 def sets(params: WorldParams, part: str) -> tuple[list[Scene], list[Set]]:
-    """The scenes and the sets of a part. Every second set is simple."""
+    """The scenes and the sets of a part. Three sets of four are simple."""
     number = params.count("nlvr2", part)
     scenes = [corpus.scene_at(params, "nlvr2", part, index) for index in range(max(_SCENES * number, _FEWEST))]
     pool = Pool(scenes)
@@ -52,7 +52,7 @@ def _set(pool: Pool, seed: int, part: str, index: int) -> Set:
     """The first rivals that the scenes allow."""
     rng = seeds.generator(seed, "nlvr2", part, index)
     while True:
-        statements = rivals(rng, simple=index % 2 == 0)
+        statements = rivals(rng, simple=index % 4 != 3)
         pairs = [pool.pair(*order, rng) for order in (statements, statements[::-1]) for _ in range(PAIRS // 2)]
         if None not in pairs:
             return Set(statements, tuple(pairs))
