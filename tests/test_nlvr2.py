@@ -69,7 +69,7 @@ def folders(official, tmp_path_factory):
             for number, row in enumerate(shards.read_rows(root / "nlvr2", "train"))]
     entries = shards.write(root / "texts", "train", rows, schema.TEXT_SHARD, rows_per_group=64, groups_per_file=9)
     shards.write_index(root / "texts", {"train": entries}, kind="text")
-    train_tokenizer([root / "texts"], root / "spm.model", TextTokenizerParams(["texts"], 90, 1.0, 10_000, 0), "x")
+    train_tokenizer([root / "texts"], root / "spm.model", TextTokenizerParams(["texts"], 75, 1.0, 10_000, 0), "x")
     return Folders(root / "nlvr2", root / "spm.model")
 
 

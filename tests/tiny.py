@@ -83,6 +83,7 @@ def write(folder, tree):
 
 def stages():
     """All stages of dvc.yaml with their items, in an order that respects dependencies."""
+    yield ("params",)
     yield from (("download", source) for source in SOURCES)
     yield ("held_out",)
     yield from (("shard", source) for source in SOURCES)
