@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.code import Code
 from pipeline.params import SCALES
-from tests.closure import HARMLESS, ROOT, closure
 
-CODE = ("model", "pipeline", "stages")
-PLUG_INS = ("pipeline/sources/", "pipeline/tasks/", "pipeline/world/")  # loaded by name, which no import shows
+ROOT = Path(__file__).resolve().parents[1]
 TREE = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
 
 
@@ -22,18 +21,19 @@ def stages() -> dict[str, Any]:
     return {stage.name: stage for stage in repo.index.stages}
 
 
-def test_dependencies_are_the_modules_that_can_change_an_output(stages: dict[str, Any]) -> None:
-    wrong = []
-    superfluous: dict[str, set[str]] = {}  # of a template: what none of its items needs
+def test_stages_depend_on_their_own_code(stages: dict[str, Any]) -> None:
     for name, stage in stages.items():
-        declared = code_files(stage)
-        plug_ins = [module_of(path) for path in declared if path.startswith(PLUG_INS)]
-        needed = closure([stage.cmd.split()[2], *plug_ins]) - HARMLESS
-        wrong += [f"{name}: lacks {path}" for path in sorted(needed - declared)]
-        template = name.partition("@")[0]
-        superfluous[template] = superfluous.get(template, declared) & (declared - needed)
-    wrong += [f"{name}: does not need {path}" for name, paths in superfluous.items() for path in sorted(paths)]
-    assert not wrong, "\n".join(wrong)
+        if (module := stage.cmd.split()[2]) not in ("stages.params", "stages.code"):
+            assert module in keys_of(stage), name
+
+
+def test_stages_depend_on_what_they_load_by_name(stages: dict[str, Any]) -> None:
+    for item, entry in TREE["items"].items():
+        for name in ("finetune", "evaluate"):
+            assert f"tasks.{entry['task']}" in keys_of(stages[f"{name}@{item}"])
+    for source in TREE[TREE["scale"]]["download"]:
+        assert {"world", f"sources.{source}"} <= keys_of(stages[f"download@{source}"])
+        assert f"sources.{source}" in keys_of(stages[f"shard@{source}"])
 
 
 def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:
@@ -42,9 +42,12 @@ def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:
     assert {"/".join(out.def_path.split("/")[:2]) for stage in stages.values() for out in stage.outs} == places
 
 
-def test_parameters_that_stages_depend_on_exist(stages: dict[str, Any]) -> None:
-    keys = {key for stage in stages.values() for dep in stage.deps for key in getattr(dep, "params", ())}
-    assert keys and not [key for key in keys if not exists(key)]
+def test_parameters_and_code_that_stages_depend_on_exist(stages: dict[str, Any]) -> None:
+    trees = {"params.json": TREE, "code.json": Code(ROOT).digests()}
+    for stage in stages.values():
+        for dep in stage.deps:
+            for key in getattr(dep, "params", ()):
+                assert exists(trees[Path(dep.def_path).name], key), key
 
 
 def test_scales_have_the_same_keys() -> None:
@@ -53,22 +56,13 @@ def test_scales_have_the_same_keys() -> None:
         assert first ^ other == set(), scale
 
 
-def code_files(stage: Any) -> set[str]:
-    """The Python files among a stage's dependencies that hold anything, folders unfolded."""
-    paths = [ROOT / dep.def_path for dep in stage.deps if dep.def_path.split("/")[0] in CODE]
-    assert all(path.exists() for path in paths)
-    found = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
-    return {str(file.relative_to(ROOT)) for file in found if file.suffix == ".py" and file.read_text().strip()}
+def keys_of(stage: Any) -> set[str]:
+    """Keys of parameters and code that a stage depends on."""
+    return {key for dep in stage.deps for key in getattr(dep, "params", ())}
 
 
-def module_of(path: str) -> str:
-    """`pipeline/tasks/__init__.py` as `pipeline.tasks`."""
-    return ".".join(Path(path).with_suffix("").parts).removesuffix(".__init__")
-
-
-def exists(key: str) -> bool:
-    """Whether params.yaml has a dotted key."""
-    node: Any = TREE
+def exists(node: Any, key: str) -> bool:
+    """Whether a tree has a dotted key."""
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
             return False

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.closure import ROOT, imported
+from pipeline.code import imported
+from tests.tiny import ROOT
 
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("model", "pipeline", "stages")}
 NETWORKS = [path for path in FILES["model"] if path.name != "io.py"]  # the one that reads and writes folders

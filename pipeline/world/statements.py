@@ -28,8 +28,8 @@ _FACTS = {
     "thing": tuple(product(COLOURS, SHAPES)), "colour": tuple((colour,) for colour in COLOURS),
     "shape": tuple((shape,) for shape in SHAPES), "place": tuple((place,) for place in BACKGROUNDS),
 }
-# That neither words nor pictures tell the label alone makes the first step hard: with all ten places a small model stays
-# at chance for hundreds of steps; these four, dark, white, yellow and brown, are told apart within fifty.
+# That neither words nor pictures tell the label alone makes the first step hard: with all ten places a small model
+# stays at chance for hundreds of steps; these four, dark, white, yellow and brown, are told apart within fifty.
 _EASY_PLACES: tuple[Fact, ...] = (("place", "night"), ("place", "snow"), ("place", "desert"), ("place", "wood"))
 _KINDS = ("place", "place", "colour", "shape", "thing")
 

@@ -1,0 +1,16 @@
+"""What code each stage depends on, as digests that DVC compares: `python -m stages.code`."""
+
+from pathlib import Path
+
+from pipeline import files, params
+from pipeline.code import Code
+from pipeline.stage import entry
+
+
+def main() -> None:
+    """Write `data/<scale>/code.json`."""
+    files.write_json(Path("data", params.scale(), "code.json"), Code().digests())
+
+
+if __name__ == "__main__":
+    entry(main)
