@@ -14,7 +14,7 @@ from model import io
 from model.config import BackboneConfig
 from model.mlm_head import Form
 from model.objectives import MaskedModeling, MaskedModelingConfig
-from pipeline import distributed, files, images, masked_examples, tracking, work
+from pipeline import curves, distributed, files, images, masked_examples, tracking, work
 from pipeline.errors import UserError
 from pipeline.finishing import finish
 from pipeline.heldout import HeldOutParams, measure
@@ -76,14 +76,6 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class LaunchParams:
-    """On what it runs. Together with the precision these fix the bytes of the result."""
-
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
-
-
-@dataclass(frozen=True)
 class CommonParams:
     """Block `<scale>.pretrain.common`."""
 
@@ -96,17 +88,19 @@ class CommonParams:
     optim: OptimParams
     loop: LoopParams
     held_out: HeldOutParams
-    launch: LaunchParams
 
 
 @dataclass(frozen=True)
 class VariantParams:
-    """Block `<scale>.pretrain.variants.<variant>`: what an ablation changes (Tables 4 and 5)."""
+    """Block `<scale>.pretrain.variants.<variant>`: what an ablation changes (Tables 4 and 5), and on what it runs,
+    which together with the precision fixes the bytes of the result."""
 
     objectives: list[Literal["mlm", "mim", "mvlm"]]  # empty: the initial weights
     experts: Literal["mome", "standard"]
     steps: int
     warmup_steps: int
+    num_workers: int  # Ray Train workers; 0: in this process
+    threads: int  # per worker
 
 
 class PretrainingTask(Task):
@@ -192,6 +186,8 @@ def run(job: Job) -> None:
     with work.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.variant.objectives:
             train(task, optim, job.common.loop, job.place, tracked)
+        else:
+            curves.write(job.place / "curve.jsonl", [{"step": 0, "kind": "held-out", "values": evaluate(task)}])
         if first:
             finished = _finish(task, job)
             tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}", job.folders.text_tokenizer)
@@ -212,8 +208,8 @@ def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
 def _finish(task: PretrainingTask, job: Job) -> Path:
     """Write the model, its curve, the last held-out metrics and examples into a folder."""
     folder, rows = finish(task.model, job.place, f"pretraining: {job.name}")
-    held_out = [row for row in rows if row["kind"] == "held-out"]
-    files.write_json(folder / "heldout.json", held_out[-1]["values"] if held_out else evaluate(task))
+    held_out = [row["values"] for row in rows if row["kind"] == "held-out"]
+    files.write_json(folder / "heldout.json", held_out[-1])
     task.model.eval()
     sources = {"images": job.common.held_out.images, "pairs": job.common.held_out.pairs}
     masked_examples.draw(task.model, job.folders, job.common.streams, task.sampler, sources, folder / "masked.png")

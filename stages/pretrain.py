@@ -21,9 +21,8 @@ def main(variant: str) -> None:
     work.clean()
     place = work.folder(f"{scale}/pretrain/{variant}", {"common": common, "variant": chosen, "draws": draws},
                         pretraining.inputs(folders, common))
-    workers = common.launch.num_workers if chosen.objectives else 0
     job = pretraining.Job(variant, place, folders, common, chosen, draws)
-    launch(pretraining.run, job, num_workers=workers, threads=common.launch.threads)
+    launch(pretraining.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
     work.publish(place, Path("runs", scale, "pretrain", variant))
 
 

@@ -33,7 +33,7 @@ def test_the_same_params_and_data_find_the_same_folder(project):
 
 def test_a_run_is_found_again_by_another_number_of_workers():
     def name(workers):
-        params = {"common": {"seed": 1, "launch": {"num_workers": workers, "threads": workers}}}
+        params = {"variant": {"steps": 1, "num_workers": workers, "threads": workers}}
         return work.fingerprint("paper/pretrain/main", params, [])
 
     assert name(16) == name(8)

@@ -47,8 +47,8 @@ def settings():
     common["masks"] |= {"patches": 4, "min_block": 1}
     common["loop"] |= {"micro_batches": 1, "log_every": 2, "evaluate_every": 4, "checkpoint_every": 2}
     common["held_out"] |= {"units": 6, "batch": 4}
-    common["launch"] |= {"num_workers": 0, "threads": 1}
     for variant in small["pretrain"]["variants"].values():
+        variant |= {"num_workers": 0, "threads": 1}
         if variant["objectives"]:
             variant |= {"steps": 4, "warmup_steps": 1}
     for tune in small["finetune"].values():
