@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.config import BackboneConfig
+from model.config import PAD_ID, BackboneConfig
 from model.init import init_module, rescale_by_depth, truncated_normal_
 from model.layers import layer_norm
 from model.mome import MoMEBlock
@@ -69,6 +69,7 @@ class VLBeit(nn.Module):
             truncated_normal_(parameter, sigma)
         if self.token_types is not None:
             truncated_normal_(self.token_types, sigma)
+        nn.init.zeros_(self.word_embed.weight.data[PAD_ID])  # (BEiT-3); nothing ever attends to it
         for layer, block in enumerate(self.blocks, 1):
             for weight in block.residual_projections():
                 rescale_by_depth(weight, layer)

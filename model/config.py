@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+PAD_ID = 1  # of padding among the text ids
+
 
 @dataclass(frozen=True)
 class BackboneConfig:

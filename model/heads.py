@@ -14,6 +14,11 @@ def init_head(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def classifier(inputs: int, hidden: int, classes: int) -> nn.Sequential:
+    """Two layers with a norm and GELU between (VLMo, whose heads have PyTorch's epsilon, 1e-5)."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes))
+
+
 class Pooler(nn.Module):
     """tanh(Linear([T_CLS])): the vector of a fused pair (VLMo)."""
 

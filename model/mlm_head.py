@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.layers import layer_norm
+BERT_EPS = 1e-12  # of the norm in the form `transform`
 
 Form = Literal["linear", "transform", "tied"]
 
@@ -23,7 +23,9 @@ def mlm_head(form: Form, width: int, vocab_size: int) -> nn.Module:
     if form == "tied":
         return WordTable(vocab_size)
     last = nn.Linear(width, vocab_size)
-    return last if form == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), layer_norm(width), last)
+    if form == "linear":
+        return last
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=BERT_EPS), last)
 
 
 class WordTable(nn.Module):

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.heads import Pooler, init_head
-from model.layers import layer_norm
+from model.heads import Pooler, classifier, init_head
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class NLVR2(nn.Module):
         self.backbone.freeze_unreached({"pair"})
         width = config.backbone.width
         self.pooler = Pooler(width)
-        self.classifier = nn.Sequential(
-            nn.Linear(2 * width, 2 * width), layer_norm(2 * width), nn.GELU(), nn.Linear(2 * width, 2))
+        self.classifier = classifier(2 * width, 2 * width, 2)
         self.pooler.apply(init_head)
         self.classifier.apply(init_head)
 

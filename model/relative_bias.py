@@ -5,10 +5,9 @@ query, as key, and with itself. Tokens have one for each offset, [T_CLS] countin
 stands for each direction between the modalities (VLMo). All start at zero.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-
-from model.compat import import_timm
 
 CLS_ENTRIES = 3
 
@@ -48,7 +47,32 @@ def image_index(grid: int) -> Tensor:
 
 
 def resize_image_table(table: Tensor, grid: int) -> Tensor:
-    """The table [entries, heads] of another grid for `grid` x `grid` patches: entries are taken to stand at distances
-    that grow geometrically, and interpolated by cubics (BEiT). Plain resizing hurts segmentation."""
-    entries = (2 * grid - 1) ** 2 + CLS_ENTRIES
-    return import_timm().layers.resize_rel_pos_bias_table(table, (grid, grid), (entries, table.shape[1]))
+    """The table [entries, heads] of another grid for `grid` x `grid` patches (BEiT). Plain resizing hurts segmentation.
+
+    Entries are taken to stand at distances that grow geometrically up to the new largest offset, and a cubic spline
+    through them is read at whole distances. timm's function of this name needs a part of SciPy that is gone, and falls
+    back to lines.
+    """
+    from scipy.interpolate import make_interp_spline
+
+    side = round((len(table) - CLS_ENTRIES) ** 0.5)
+    if side == 2 * grid - 1:
+        return table
+    places = geometric_places(side // 2, grid - 1)
+    wanted = np.arange(1 - grid, grid).clip(places[0], places[-1])
+    square = table[:-CLS_ENTRIES].detach().double().cpu().numpy().reshape(side, side, -1)
+    for axis in (0, 1):
+        square = make_interp_spline(places, square, k=min(3, side - 1), axis=axis)(wanted)
+    patches = torch.from_numpy(square).flatten(0, 1).to(table)
+    return torch.cat([patches, table[-CLS_ENTRIES:]])
+
+
+def geometric_places(steps: int, reach: int) -> np.ndarray:
+    """-reach ... 0 ... reach in 2 * steps + 1 places: 0, 1, 1 + q, 1 + q + q^2, ... The ratio q, from 1.01 to 1.5, is
+    found by bisection (BEiT)."""
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        low, high = (low, ratio) if (ratio**steps - 1) / (ratio - 1) > reach else (ratio, high)
+    places = np.cumsum(low ** np.arange(steps))
+    return np.concatenate([-places[::-1], [0.0], places])

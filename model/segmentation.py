@@ -8,7 +8,7 @@ Maps are [batch, channels, height, width]. Convolutions have no bias where a bat
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
+from model.statistics import Standardise
 
 IGNORED = 255  # label of pixels without a class
 AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads
@@ -136,10 +137,11 @@ def _deconv(width: int) -> nn.ConvTranspose2d:
 
 @dataclass(frozen=True)
 class SegmentationConfig:
-    """A backbone and the sizes of the heads."""
+    """A backbone, the sizes of the heads, and by which statistics pixels are normalised."""
 
     backbone: BackboneConfig
     head: HeadConfig
+    statistics: Literal["half", "imagenet"] = "half"  # BEiT: imagenet
 
     def __post_init__(self) -> None:
         layers, depth = self.head.layers, self.backbone.depth
@@ -149,7 +151,7 @@ class SegmentationConfig:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "SegmentationConfig":
         """The inverse of `dataclasses.asdict`."""
-        return cls(backbone=BackboneConfig(**tree["backbone"]), head=HeadConfig(**tree["head"]))
+        return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"]), "head": HeadConfig(**tree["head"])})
 
 
 class Segmentation(nn.Module):
@@ -162,6 +164,7 @@ class Segmentation(nn.Module):
         self.config = config
         self.backbone = VLBeit(config.backbone)
         self.backbone.freeze_text()
+        self.standardise = Standardise(config.statistics)
         width = config.backbone.width
         self.neck = Neck(width)
         self.decode_head = UPerNet(width, config.head)
@@ -170,7 +173,7 @@ class Segmentation(nn.Module):
     def pyramid(self, pixels: Tensor, uniforms: Tensor | None = None) -> list[Tensor]:
         """Pictures [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left out."""
         grid = self.config.backbone.grid
-        outputs = self.backbone.image_features(pixels, self.config.head.layers, uniforms)
+        outputs = self.backbone.image_features(self.standardise(pixels), self.config.head.layers, uniforms)
         return self.neck([x[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)) for x in outputs])
 
     def logits(self, pixels: Tensor) -> Tensor:

@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.compat import import_timm
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from model.statistics import Standardise
 
 LUMA = (0.299, 0.587, 0.114)
 CELLS = 2  # per side of a patch
@@ -24,20 +22,20 @@ BIAS = 0.3  # a constant feature, so that a grey, flat patch has a direction too
 SOFT_EDGE = 0.5  # gradient (of a range of 2) at which a histogram reaches half of its full weight
 
 
-class Clip(nn.Module):
-    """OpenAI's CLIP ViT-B/16: patch tokens after the final norm, times the visual projection (BEiTv2)."""
+class Network(nn.Module):
+    """A frozen ViT-B/16 of timm's: patch tokens after the final norm, through its head where it has one."""
 
-    name = "vit_base_patch16_clip_quickgelu_224.openai"  # timm's
-    image_size, patch_size, dim = 224, 16, 512
+    name: str  # timm's
+    statistics: str  # by which its pictures are normalised
+    image_size, patch_size = 224, 16
 
     def __init__(self):
         super().__init__()
         self.model = import_timm().create_model(self.name, pretrained=False).eval().requires_grad_(False)
-        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
+        self.standardise = Standardise(self.statistics)
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over weights as timm, OpenCLIP or OpenAI name them.
+        """Take over weights as timm or their publishers name them.
 
         Raises:
             RuntimeError: the tensors are not those of this model.
@@ -48,9 +46,20 @@ class Clip(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures of 224 px to [batch, 196, 512]."""
-        tokens = self.model.forward_features(((images + 1) / 2 - self.mean) / self.std)
-        return self.model.head(tokens[:, 1:]).float()
+        """Pictures of 224 px to [batch, 196, dim]."""
+        return self.model.head(self.model.forward_features(self.standardise(images))[:, 1:]).float()
+
+
+class Clip(Network):
+    """OpenAI's CLIP; its head is the visual projection (BEiTv2's choice)."""
+
+    name, statistics, dim = "vit_base_patch16_clip_quickgelu_224.openai", "clip", 512
+
+
+class Dino(Network):
+    """DINO, which has no head."""
+
+    name, statistics, dim = "vit_base_patch16_224.dino", "imagenet", 768
 
 
 class Hog(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.heads import Pooler, init_head
+from model.heads import Pooler, classifier, init_head
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class VQA(nn.Module):
         self.backbone.freeze_unreached({"pair"})
         width = config.backbone.width
         self.pooler = Pooler(width)
-        self.classifier = nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(),
-                                        nn.Linear(2 * width, len(config.answers)))
+        self.classifier = classifier(width, 2 * width, len(config.answers))
         for head in (self.pooler, self.classifier):
             head.apply(init_head)
 

@@ -24,7 +24,7 @@ class OptimParams:
     betas: list[float]
     eps: float
     clip: float  # largest norm of the gradient; 0 for no clipping
-    head_lr: float  # multiplier for modules outside the backbone
+    head_lr: float  # multiplier for what stands above backbone and pooler
     layer_decay: float  # multiplier from one layer of the backbone to the one below it; 1: none
 
 
@@ -53,7 +53,7 @@ def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
         if not parameter.requires_grad:
             continue
         decayed = parameter.ndim > 1 and not name.endswith(NO_DECAY)
-        scale = 1.0 if name.startswith("backbone.") else params.head_lr
+        scale = 1.0 if name.startswith(("backbone.", "pooler.")) else params.head_lr
         scale *= params.layer_decay ** (blocks + 1 - depth_of(name, blocks)) if blocks else 1.0
         group = groups.setdefault((decayed, scale), {"params": [], "scale": scale,
                                                      "weight_decay": params.weight_decay if decayed else 0.0})

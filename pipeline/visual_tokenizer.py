@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import io
-from model.teachers import Clip
 from model.vqkd import VQKD, VisualTokenizer, VQKDConfig
 from pipeline import curves, distributed, files, images, shards, tracking, views, work
 from pipeline.errors import UserError
@@ -22,7 +21,7 @@ from pipeline.official_tokenizer import read_official
 from pipeline.optim import OptimParams
 from pipeline.rows import PictureRows
 from pipeline.sampling import LaneOrder, OrderParams, Part
-from pipeline.teaching import teacher
+from pipeline.teaching import NETWORKS, Kind, teacher
 from pipeline.training import LoopParams, Task, train
 
 EVALUATION_BATCH = 64  # pictures
@@ -60,8 +59,8 @@ class VisualTokenizerParams:
     size: SizeParams
     decay: float  # of the codebook's moving average
     delay: int  # training batches before the codebook starts (BEiTv2: 0)
-    teacher: Literal["hog", "clip"]
-    teacher_file: str | None  # weights of the CLIP teacher, .safetensors or .pth
+    teacher: Kind  # of a released file: which it had, clip or dino
+    teacher_file: str | None  # weights of clip or dino, .safetensors or .pth
     sources: dict[str, int]  # how often an epoch passes through each source
     order: OrderParams
     views: views.ViewParams
@@ -78,6 +77,14 @@ class VisualTokenizerParams:
                             "alike: micro_batches must be the number of workers, and parallel ddp")
         if self.loop.activation_checkpointing:
             raise UserError("params.yaml: visual_tokenizer.loop: activation_checkpointing: not for the tokenizer")
+        if self.origin == "official" and self.teacher not in NETWORKS:
+            raise UserError(f"params.yaml: visual_tokenizer.teacher: that of a released file is clip or dino, not "
+                            f"{self.teacher}")
+
+    @property
+    def used(self) -> list[str]:
+        """Sources that an epoch passes through."""
+        return [source for source, passes in self.sources.items() if passes]
 
 
 class VQKDTask(Task):
@@ -129,8 +136,8 @@ class PictureBatches:
 
     def __init__(self, folder: Path, params: VisualTokenizerParams):
         self.params = params
-        groups = [(group, None) for source, passes in params.sources.items()
-                  for group in shards.row_groups(folder / source, "train") * passes]
+        groups = [(group, None) for source in params.used
+                  for group in shards.row_groups(folder / source, "train") * params.sources[source]]
         self.rows = PictureRows(groups, cache=2 * params.order.lanes * params.order.window, pairs=False)
         self.order = LaneOrder(self.rows.units, params.order, params.seed, "visual_tokenizer")
 
@@ -174,7 +181,7 @@ def run(job: Job) -> None:
 def inputs(shards_folder: Path, params: VisualTokenizerParams) -> list[Path]:
     """The files that stand for all data of a run."""
     given = [params.official_file] if params.origin == "official" else [params.teacher_file]
-    return [shards_folder / source / "index.json" for source in sorted(params.sources)] + [
+    return [shards_folder / source / "index.json" for source in sorted(params.used)] + [
         Path(name) for name in given if name is not None and Path(name).is_file()]
 
 
@@ -194,7 +201,7 @@ def tokenizer_of(model: VQKD) -> VisualTokenizer:
 def evaluation_pictures(folder: Path, params: VisualTokenizerParams, splits: tuple[str, ...]) -> Iterator[Tensor]:
     """Batches float [n, 3, size, size] of whole pictures: the first of each source and split."""
     for split in splits:
-        for source in params.sources:
+        for source in params.used:
             rows = islice(shards.read_rows(folder / source, split, ("image",)), params.evaluation_pictures)
             while batch := list(islice(rows, EVALUATION_BATCH)):
                 pixels = [images.square(images.decode(row["image"]), params.size.image_size) for row in batch]
@@ -216,8 +223,8 @@ def code_usage(tokenizer: VisualTokenizer, pictures: Iterator[Tensor]) -> dict[s
 
 
 def _import(job: Job, tracked: tracking.Run) -> None:
-    """Take over a released tokenizer. Its teacher was CLIP, and none is needed."""
-    tokenizer = read_official(job.params.official_file, config(job.params, Clip.dim))
+    """Take over a released tokenizer. Its teacher is not needed."""
+    tokenizer = read_official(job.params.official_file, config(job.params, NETWORKS[job.params.teacher].dim))
     usage = code_usage(tokenizer, evaluation_pictures(job.shards, job.params, ("val", "train")))
     _finish(job, tokenizer, usage, tracked)
 
@@ -229,7 +236,7 @@ def _finish(job: Job, tokenizer: VisualTokenizer, metrics: dict[str, float], tra
     curves.write(folder / "curve.jsonl", curves.read(job.place / "curve.jsonl"))
     files.write_json(folder / "metrics.json", metrics)
     tracked.metrics(metrics)
-    for source in job.params.sources:
+    for source in job.params.used:
         tracked.dataset(job.shards / source, source, "training")
 
 

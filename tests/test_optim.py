@@ -54,7 +54,7 @@ def test_heads_have_their_own_multiplier():
     set_learning_rate(optimizer, 1e-4)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(model.match.weight)] == pytest.approx(2e-3)
-    assert rates[id(model.backbone.word_embed.weight)] == pytest.approx(1e-4)
+    assert rates[id(model.backbone.word_embed.weight)] == rates[id(model.pooler.dense.weight)] == pytest.approx(1e-4)
 
 
 def test_layer_wise_decay_falls_from_the_head_to_the_embeddings():

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ HEAD = HeadConfig(classes=CLASSES, layers=[0, 1, 2, 3], channels=8, auxiliary_ch
                   dropout=0.1)
 STILL = PhotometricParams(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 AUGMENT = AugmentParams(ratio=[0.5, 2.0], one_class=0.75, flip=0.5, photometric=PhotometricParams(32.0, 0.5, 0.5, 0.1))
-INPUTS = InputParams(image_size=32, long_side=120, short_side=32, stride=20, augment=AUGMENT,
+INPUTS = InputParams(image_size=32, long_side=120, short_side=32, stride=20, statistics="half", augment=AUGMENT,
                      order=OrderParams(lanes=2, window=2, batch=4))
 WORLD = WorldParams(seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}})
 
@@ -166,12 +166,13 @@ def test_picture_and_labels_stay_aligned():
     labels = np.kron(rng.integers(0, 4, size=(5, 7)), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.stack([labels * 60, labels * 20, 250 - labels * 80], axis=2))
     for _ in range(30):
-        pixels, found = augment.augmented(image, labels, 48, (200, 60), replace(AUGMENT, photometric=STILL), rng)
+        pixels, found = augment.augmented(image, labels, 48, (200, 60), replace(AUGMENT, photometric=STILL), (1, 2, 3),
+                                          rng)
         assert pixels.shape == (48, 48, 3) and found.shape == (48, 48) and pixels.dtype == found.dtype == np.uint8
         inside = found != 255
         expected = np.stack([found * 60, found * 20, 250 - found * 80], axis=2).astype(np.uint8)
         close = (np.abs(pixels.astype(int) - expected) < 12).all(axis=2)  # all but the blurred edges of the squares
-        assert close[inside].mean() > 0.6 and (pixels[~inside] == 128).all()
+        assert close[inside].mean() > 0.6 and (pixels[~inside] == (1, 2, 3)).all()
 
 
 def test_pictures_are_fitted_into_both_sides():
@@ -399,6 +400,17 @@ def test_batches_are_a_function_of_the_step(folders):
     assert {name: tuple(values.shape) for name, values in batch.items()} == {
         "pixels": (4, 32, 32, 3), "labels": (4, 32, 32), "uniforms": (4, 4, 3), "dropout": (4, 14)}
     assert set(np.unique(batch["labels"])) <= {*range(CLASSES), 255}
+
+
+def test_pixels_are_normalised_by_the_statistics_of_the_configuration(folders):
+    half, imagenet = (Segmentation(SegmentationConfig(TINY, HEAD, name)).eval() for name in ("half", "imagenet"))
+    imagenet.load_state_dict(half.state_dict())
+    pixels = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    torch.testing.assert_close(imagenet.logits(2 * pixels - 1), half.logits((pixels - mean) / std))
+    assert CropBatches(folders.shards, INPUTS, imagenet.config, seed=1).filling == (124, 116, 104)  # 0 afterwards
+    assert CropBatches(folders.shards, INPUTS, half.config, seed=1).filling == (128, 128, 128)
+    assert SegmentationConfig.from_dict(asdict(imagenet.config)) == imagenet.config
 
 
 def test_training_and_evaluation_run_through(folders, tmp_path):

@@ -1,6 +1,5 @@
 """VQ-KD trains in the shared loop, is published, and released files can be imported instead."""
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import torch.nn.functional as F
 from model import io
 from model.vqkd import VQKD
 from pipeline import files, tracking, visual_tokenizer
-from pipeline.errors import UserError
 from pipeline.optim import OptimParams, parameter_groups
 from pipeline.sampling import OrderParams, Part
-from pipeline.teaching import teacher
 from pipeline.training import LoopParams
 from pipeline.views import ViewParams
 from pipeline.visual_tokenizer import Job, SizeParams, VisualTokenizerParams, VQKDTask, WeightParams, config
@@ -94,55 +91,8 @@ def test_weight_decay_spares_cls_positions_and_vectors(job):
     assert not any("quantize" in name for name in names.values())
 
 
-def official(path: Path, **changes: torch.Tensor) -> VQKD:
-    """Write a file as BEiTv2's training code saves it."""
-    torch.manual_seed(5)
-    model = VQKD(config(PARAMS, 512))
-    model.quantize.embedding.weight.copy_(F.normalize(torch.randn(12, 4), dim=-1))
-    model.quantize.embedding.initted.fill_(1)
-    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("waited")}
-    extra = {"quantize.cluster_size": torch.ones(12), "quantize.embedding.cluster_size": torch.ones(12),
-             "quantize.embedding.embed_avg": torch.ones(12, 4), "teacher_model.x": torch.ones(1),
-             "scaling_layer.shift": torch.ones(1)}
-    torch.save({"model": {**state, **extra, **changes}, "args": argparse.Namespace(lr=1.0), "epoch": 99}, path)
-    return model.eval()
-
-
-def test_a_released_file_is_imported(job, tmp_path):
-    model = official(tmp_path / "official.pth")
-    imported = replace(job, params=replace(PARAMS, origin="official", official_file=str(tmp_path / "official.pth")))
-    out = result(imported)
-    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert torch.equal(io.load(out / "model").ids(pixels), model.ids(pixels))
-    assert set(files.read_json(out / "metrics.json")) == {"code_usage", "code_perplexity"}
-
-
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"quantize.embedding.initted": torch.zeros(1)}, "never started"),
-    ({"encoder.cls_token": torch.zeros(1, 1, 8)}, "encoder.cls_token has shape"),
-    ({}, "no such file"),
-])
-def test_files_that_cannot_be_imported_are_refused_in_one_line(job, tmp_path, changes, message):
-    path = tmp_path / "official.pth"
-    if changes:
-        official(path, **changes)
-    with pytest.raises(UserError, match=message) as caught:
-        visual_tokenizer.run(replace(job, params=replace(PARAMS, origin="official", official_file=str(path))))
-    assert "\n" not in str(caught.value)
-
-
-def test_files_of_another_kind_are_refused_in_one_line(job, tmp_path):
-    path = tmp_path / "official.pth"
-    other = replace(job, params=replace(PARAMS, origin="official", official_file=str(path)))
-    for content, message in ((b"nothing", "not a checkpoint"), (None, "are missing")):
-        torch.save({"model": {"a": torch.ones(1)}}, path) if content is None else path.write_bytes(content)
-        with pytest.raises(UserError, match=message) as caught:
-            visual_tokenizer.run(other)
-        assert "\n" not in str(caught.value)
-
-
-def test_clip_without_its_weights_or_sizes_is_refused():
-    with pytest.raises(UserError, match="teacher_file: nowhere.safetensors: no such file"):
-        teacher("clip", "nowhere.safetensors", 224, 16)
-    with pytest.raises(UserError, match="choose hog"):
-        teacher("clip", None, 48, 8)
+def test_sources_without_a_pass_are_not_read(job):
+    job = replace(job, params=replace(PARAMS, sources={"coco": 1, "sbu": 0}))
+    assert visual_tokenizer.inputs(job.shards, job.params) == [job.shards / "coco" / "index.json"]
+    assert len(list(visual_tokenizer.evaluation_pictures(job.shards, job.params, ("val",)))) == 1
+    assert len(VQKDTask(job.shards, job.params).batches[Part(0)]["pixels"]) == 8

@@ -39,7 +39,7 @@ TUNE = {
                "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
                "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
                "order": {"lanes": 2, "window": 2, "batch": 8}},
-    "min_answer_count": 3, "evaluation_batch": 16, "num_workers": 0, "threads": 1,
+    "min_answer_count": 3, "prior": True, "evaluation_batch": 16, "num_workers": 0, "threads": 1,
     "loop": {"precision": "fp32", "micro_batches": 1, "parallel": "ddp", "activation_checkpointing": False,
              "loader_workers": 0, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1,
              "patience": 3},

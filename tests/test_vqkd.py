@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from model import io
-from model.teachers import BIAS, BINS, CELLS, COLOUR_WEIGHT, HOG_WEIGHT, LUMA, SOFT_EDGE, Clip, Hog
+from model.teachers import BIAS, BINS, CELLS, COLOUR_WEIGHT, HOG_WEIGHT, LUMA, SOFT_EDGE, Hog
 from model.vqkd import VQKD, VisualTokenizer, VQKDConfig
 
 TINY = VQKDConfig(image_size=16, patch_size=4, depth=2, decoder_depth=1, width=16, heads=2, codes=10, code_dim=6,
@@ -127,19 +127,3 @@ def test_hog_tells_colour_and_direction_apart():
 def test_hog_needs_whole_cells():
     with pytest.raises(ValueError, match="multiple"):
         Hog(7)
-
-
-def test_clip_features_are_projected_patch_tokens_after_the_final_norm():
-    torch.manual_seed(0)
-    teacher = Clip()
-    image = pictures(1, 224)
-    captured = {}
-    teacher.model.norm.register_forward_hook(lambda module, args, out: captured.update(tokens=out))
-    features = teacher(image)
-    assert features.shape == (1, 196, 512) and features.dtype == torch.float32 and not features.requires_grad
-    head = teacher.model.head
-    assert torch.allclose(features, captured["tokens"][:, 1:] @ head.weight.T + head.bias, atol=1e-5)
-    teacher.load({name: tensor.clone() for name, tensor in teacher.model.state_dict().items()})
-    assert torch.equal(teacher(image), features)
-    with pytest.raises(RuntimeError):
-        teacher.load({"cls_token": torch.zeros(1)})

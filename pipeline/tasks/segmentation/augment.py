@@ -9,7 +9,6 @@ from model.segmentation import IGNORED
 from pipeline import images
 
 RETRIES = 10
-PAD_GREY = 128  # 0 after normalisation
 _FULL_TURN = 256  # of hues in Pillow's HSV
 
 
@@ -34,7 +33,7 @@ class AugmentParams:
 
 
 def augmented(image: Image.Image, labels: np.ndarray, size: int, base: tuple[int, int], params: AugmentParams,
-              rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+              filling: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A training crop.
 
     Args:
@@ -42,9 +41,10 @@ def augmented(image: Image.Image, labels: np.ndarray, size: int, base: tuple[int
         labels: uint8 [height, width] of the picture; 255 where a pixel has no class.
         size: side of the crop, pixels.
         base: long and short side that pictures are resized to before `ratio` applies, see `fitted`.
+        filling: the colour of what the picture does not fill, 0 after normalisation.
 
     Returns:
-        uint8 [size, size, 3] and uint8 [size, size]; what the picture does not fill is grey and has no class.
+        uint8 [size, size, 3] and uint8 [size, size]; what the picture does not fill has no class.
     """
     new = fitted(image.size, base, rng.uniform(*params.ratio))
     pixels = np.asarray(image.resize(new, images.INTERPOLATION))
@@ -53,7 +53,7 @@ def augmented(image: Image.Image, labels: np.ndarray, size: int, base: tuple[int
     pixels, labels = pixels[place], labels[place]
     if rng.random() < params.flip:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
-    return _padded(photometric(pixels, params.photometric, rng), size, PAD_GREY), _padded(labels, size, IGNORED)
+    return _padded(photometric(pixels, params.photometric, rng), size, filling), _padded(labels, size, (IGNORED,))
 
 
 def fitted(size: tuple[int, int], base: tuple[int, int], ratio: float, shortest: int = 1) -> tuple[int, int]:
@@ -105,7 +105,10 @@ def _coloured(pixels: np.ndarray, saturation: float, hue: float) -> np.ndarray:
     return np.asarray(Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB"))
 
 
-def _padded(values: np.ndarray, size: int, filling: int) -> np.ndarray:
+def _padded(values: np.ndarray, size: int, filling: tuple[int, ...]) -> np.ndarray:
     """Filled up to the right and below."""
-    missing = [(0, size - side) for side in values.shape[:2]] + [(0, 0)] * (values.ndim - 2)
-    return np.pad(values, missing, constant_values=filling)
+    height, width = values.shape[:2]
+    whole = np.empty((size, size, *values.shape[2:]), values.dtype)
+    whole[...] = filling
+    whole[:height, :width] = values
+    return whole

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from model.mome import DROP_PATH_DRAWS
 from model.segmentation import IGNORED, SegmentationConfig
+from model.statistics import STATISTICS
 from pipeline import images, seeds, shards
 from pipeline.errors import UserError
 from pipeline.rows import Rows
@@ -30,6 +32,7 @@ class InputParams:
     long_side: int  # pixels; pictures are resized, in proportion, to fit within these two
     short_side: int
     stride: int  # pixels from one window to the next at test time
+    statistics: Literal["half", "imagenet"]  # mean and deviation of pixels
     augment: AugmentParams
     order: OrderParams
 
@@ -44,6 +47,7 @@ class CropBatches:
 
     def __init__(self, folder: Path, params: InputParams, config: SegmentationConfig, seed: int):
         self.params, self.config, self.seed = params, config, seed
+        self.filling = tuple(round(255 * mean) for mean in STATISTICS[config.statistics][0])
         groups = shards.row_groups(folder, "train")
         self.rows = Rows(groups, 2 * params.order.lanes * params.order.window, COLUMNS)
         self.order = LaneOrder(self.rows.units, params.order, seed, "crops")
@@ -60,7 +64,7 @@ class CropBatches:
         head, params = self.config.head, self.params
         labels = reduced(decoded_mask(row["mask"], head.classes, row["key"]))
         pixels, labels = augmented(images.decode(row["image"]), labels, params.image_size, params.base, params.augment,
-                                   rng)
+                                   self.filling, rng)
         return {
             "pixels": pixels,
             "labels": labels.astype(np.int64),

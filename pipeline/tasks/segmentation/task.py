@@ -1,6 +1,6 @@
 """Fine-tuning and evaluation of semantic segmentation (VL-BEiT §3.3, with BEiT's recipe for ADE20K).
 
-Pictures are normalised to [-1, 1] as everywhere in this project, with which the backbone was pretrained.
+Pictures come in -1..1 as everywhere in this project; the model itself changes to the statistics that it was given.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -61,7 +61,7 @@ class Task(training.Task):
         self.weights = asdict(params.weights)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         try:
-            self.model = Segmentation(SegmentationConfig(config, params.head))
+            self.model = Segmentation(SegmentationConfig(config, params.head, params.inputs.statistics))
         except ValueError as error:
             raise UserError(f"params.yaml: head.{error}") from None
 

@@ -39,6 +39,7 @@ class FineTuneParams(training.FineTuneParams):
 
     inputs: PairParams
     min_answer_count: int  # an answer is a class if it is the best one of so many questions
+    prior: bool  # the classifier starts from how often each answer is right, not from zero
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Task(training.Task):
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         answers = frequent_answers(folders.shards, params.min_answer_count)
         self.model = VQA(VQAConfig(config, answers))
-        self.model.expect(torch.from_numpy(answer_shares(folders.shards, answers)))
+        if params.prior:
+            self.model.expect(torch.from_numpy(answer_shares(folders.shards, answers)))
 
     @cached_property
     def batches(self) -> QuestionBatches:
