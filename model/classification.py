@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.heads import init_head
+from model.heads import init_heads
 from model.layers import layer_norm
 
 HEAD_SCALE = 1e-3  # of the classifier's initial weights (BEiT, BEiTv2)
@@ -38,7 +38,7 @@ class Classification(nn.Module):
         self.backbone.freeze_text()
         self.norm = layer_norm(config.backbone.width)
         self.head = nn.Linear(config.backbone.width, config.classes)
-        init_head(self.head)
+        init_heads(config.backbone.init_sigma, self.head)
         self.head.weight.data.mul_(HEAD_SCALE)
 
     def forward(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:

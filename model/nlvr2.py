@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.heads import Pooler, classifier, init_head
+from model.heads import Pooler, classifier, init_heads
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class NLVR2(nn.Module):
         width = config.backbone.width
         self.pooler = Pooler(width)
         self.classifier = classifier(2 * width, 2 * width, 2)
-        self.pooler.apply(init_head)
-        self.classifier.apply(init_head)
+        init_heads(config.backbone.init_sigma, self.pooler, self.classifier)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
         """Logits [n, 2], fp32; index 1 says that the statement is true.

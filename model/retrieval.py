@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.heads import Pooler, init_head
+from model.heads import Pooler, init_heads
 from model.objectives import cross_entropy
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
@@ -79,8 +79,7 @@ class Retrieval(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor([math.log(1 / INITIAL_TEMPERATURE)]))  # FSDP2 shards no scalars
         self.pooler = Pooler(width)
         self.match = nn.Linear(width, 2)  # index 1: the pair matches
-        for head in (self.image_projection, self.text_projection, self.pooler, self.match):
-            head.apply(init_head)
+        init_heads(config.backbone.init_sigma, self.image_projection, self.text_projection, self.pooler, self.match)
 
     def encode_image(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
         """Pictures [n, 3, size, size] to unit vectors [n, width], fp32."""

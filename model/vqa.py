@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.heads import Pooler, classifier, init_head
+from model.heads import Pooler, classifier, init_heads
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class VQA(nn.Module):
         width = config.backbone.width
         self.pooler = Pooler(width)
         self.classifier = classifier(width, 2 * width, len(config.answers))
-        for head in (self.pooler, self.classifier):
-            head.apply(init_head)
+        init_heads(config.backbone.init_sigma, self.pooler, self.classifier)
 
     @torch.no_grad()
     def expect(self, shares: Tensor) -> None:
