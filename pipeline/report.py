@@ -36,6 +36,11 @@ def pretraining(folder: Path) -> Chapter:
     return Chapter(f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), _facts(metrics))
 
 
+def numbers(title: str, result: dict[str, Any]) -> Chapter:
+    """All numbers of a result."""
+    return Chapter(title, [], _facts(result))
+
+
 def evaluation(item: str, result: dict[str, Any], predictions: Path) -> Chapter:
     """What an evaluation found, with its pictures."""
     return Chapter(f"Evaluation: {item}", figures(sorted(predictions.glob("*.png"))), _facts(result))

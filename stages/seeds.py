@@ -6,33 +6,45 @@ end params.yaml is as it was, and `dvc repro` brings its results back from the r
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
-from pipeline import files, params, repeats, tables, typeset
+from pipeline import files, params, repeats, report, tables, typeset
 from pipeline.errors import UserError
 from pipeline.stage import entry
 
 
 def main(*words: str) -> None:
-    """Write `results/<scale>/seeds/`: the results of each seed, their mean and spread, and the tables."""
+    """Write `results/<scale>/seeds/`: the results of each seed, their mean and spread, the tables, and a report."""
     seeds = _numbers(words)
     scale = params.scale()
     folder = Path("results", scale, "seeds")
     for seed in seeds:
         _run(seed, scale, folder / str(seed))
     results = [tables.load_results(folder / str(seed)) for seed in seeds]
-    files.write_json(folder / "summary.json",
-                     {"seeds": seeds, "mean": repeats.mean(results), "deviation": repeats.deviation(results)})
+    summary = {"seeds": seeds, "mean": repeats.mean(results), "deviation": repeats.deviation(results)}
+    files.write_json(folder / "summary.json", summary)
     settings = params.load(tables.TableParams, "table")
-    for name in params.subtree("tables"):
-        table = repeats.against_paper(name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings)
+    made = {name: repeats.against_paper(name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings)
+            for name in params.subtree("tables")}
+    for name, table in made.items():
         typeset.write(table, folder / name)
         print(typeset.markdown(table))
+    with files.replacing(folder / "report.html") as temporary:
+        temporary.write_text(_report(scale, settings.note, summary, list(made.values())), encoding="utf-8")
 
 
 def _numbers(words: tuple[str, ...]) -> list[int]:
     if len(set(words)) < 2 or not all(word.isdecimal() for word in words):
         raise UserError(f"seeds: expected at least two different numbers, found {' '.join(words) or 'none'}")
     return [int(word) for word in words]
+
+
+def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Table]) -> str:
+    """The tables, and of every result the mean and the deviation over the seeds."""
+    chapters = [report.numbers(f"{title} over the seeds: {item}", summary[key][item])
+                for item in summary["mean"] for key, title in (("mean", "Mean"), ("deviation", "Standard deviation"))]
+    ours = made[0].sections[-2].title
+    return report.page(f"VL-BEiT, {scale}, seeds {', '.join(map(str, summary['seeds']))}", note, ours, made, chapters)
 
 
 def _run(seed: int, scale: str, folder: Path) -> None:

@@ -62,6 +62,8 @@ def test_every_seed_is_run_and_params_yaml_is_left_as_it_was(project, capsys):
     assert summary["mean"]["flickr30k"]["dual"]["tr_r1"] == pytest.approx(0.2)
     assert "mean of 3 seeds" in capsys.readouterr().out
     assert (project / "results/small/seeds/table2.png").exists()
+    page = (project / "results/small/seeds/report.html").read_text()
+    assert "seeds 1, 2, 3" in page and "Standard deviation over the seeds: flickr30k" in page
 
 
 @pytest.mark.parametrize("words", [(), ("1",), ("1", "1"), ("1", "two")])
