@@ -18,7 +18,7 @@ HARMLESS = frozenset({
     "pipeline/launch.py",  # where the same function runs
     "pipeline/pool.py",  # likewise
     "pipeline/params.py",  # the values themselves are dependencies
-    "pipeline/progress.py",  # likewise
+    "pipeline/announce.py",  # likewise
     "pipeline/stage.py",  # command line
     "pipeline/tracking.py",  # what is told to MLflow
     "pipeline/work.py",  # where unfinished work is kept

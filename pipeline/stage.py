@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Callable
 
-from pipeline import progress
+from pipeline import announce
 from pipeline.errors import UserError
 
 
 def entry(main: Callable[..., None]) -> None:
     """Run `main` with the command line's words; a UserError ends in one line and exit status 1."""
     try:
-        progress.announce()
+        announce.stage()
         main(*sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

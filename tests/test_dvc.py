@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import progress
+from pipeline import announce
 from pipeline.code import Code
 from pipeline.params import SCALES
 
@@ -39,7 +39,7 @@ def test_stages_depend_on_what_they_load_by_name(stages: dict[str, Any]) -> None
 
 def test_stages_are_counted_as_dvc_counts_them(stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert progress.total(YAML(typ="safe").load(progress.FILE)["stages"]) == len(stages)
+    assert announce.total(YAML(typ="safe").load(announce.FILE)["stages"]) == len(stages)
 
 
 def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import progress
+from pipeline import announce
 
 ROOT = Path(__file__).resolve().parents[1]
 DVC = """
@@ -30,21 +30,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_stages_of_one_dvc_process_are_counted(project: Path, capsys: pytest.CaptureFixture[str],
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     for process in (7, 7, 8):
-        monkeypatch.setattr(progress, "caller", lambda process=process: process)
-        progress.announce()
+        monkeypatch.setattr(announce, "caller", lambda process=process: process)
+        announce.stage()
     assert capsys.readouterr().err == "stage 1 of 6\nstage 2 of 6\nstage 1 of 6\n"
 
 
 def test_without_dvc_nothing_is_said(project: Path, capsys: pytest.CaptureFixture[str],
                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE")
-    progress.announce()
+    announce.stage()
     assert capsys.readouterr().err == ""
 
 
 def test_dvc_is_found_above_a_shell(tmp_path: Path) -> None:
     """A program called dvc starts a stage in a shell, as DVC does."""
-    stage = f"{sys.executable} -c 'from pipeline import progress; print(progress.caller())'"
+    stage = f"{sys.executable} -c 'from pipeline import announce; print(announce.caller())'"
     program = tmp_path / "dvc"
     program.write_text(f"#!{sys.executable}\nimport os, subprocess\nprint(os.getpid(), flush=True)\n"
                        f"subprocess.run({stage + '; true'!r}, shell=True, cwd={str(ROOT)!r})\n")

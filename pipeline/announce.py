@@ -13,7 +13,7 @@ from pipeline import files, params, work
 FILE = Path("dvc.yaml")
 
 
-def announce() -> None:
+def stage() -> None:
     """Under DVC, one line: how many stages this `dvc repro` has begun, and how many there are. Stages that have nothing
     to do are not begun."""
     if "DVC_STAGE" not in os.environ or not FILE.exists():
@@ -29,7 +29,7 @@ def total(stages: dict[str, Any]) -> int:
 
 def _begun() -> int:
     """Counts the calls below one DVC process."""
-    path, dvc = work.root() / "progress.json", caller()
+    path, dvc = work.root() / "announced.json", caller()
     before = files.read_json(path) if path.exists() else {}
     begun = before["begun"] + 1 if before.get("dvc") == dvc else 1
     files.write_json(path, {"dvc": dvc, "begun": begun})
