@@ -14,6 +14,7 @@ default.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.config import PAD_ID, BackboneConfig
 from model.init import init_module, rescale_by_depth, truncated_normal_
+from model.io import Pretrained
 from model.layers import layer_norm
 from model.mome import MoMEBlock
 from model.positions import resize_image_positions
@@ -35,8 +37,10 @@ class Encoded:
     image: Tensor | None  # [batch, 1 + patches, width], [I_CLS] first
 
 
-class VLBeit(nn.Module):
+class VLBeit(Pretrained, nn.Module):
     """The multimodal Transformer."""
+
+    Config: ClassVar = BackboneConfig
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
@@ -129,7 +133,7 @@ class VLBeit(nn.Module):
         """
         x, outputs = self.embed_image(image, None), {}
         mask = self._attention_mask(None, 0, x.shape[1])
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.blocks[: max(layers) + 1]):
             x = self._through(block, x, 0, mask, None if uniforms is None else uniforms[:, layer])
             outputs[layer] = x
         return [outputs[layer] for layer in layers]
@@ -172,6 +176,14 @@ class VLBeit(nn.Module):
         unused += [] if self.relative_bias is None else [self.relative_bias.text_table]
         for parameter in unused:
             parameter.requires_grad_(False)
+
+    def drop_text(self) -> None:
+        """Remove for good what only texts, pairs and masks use: what is left is the image encoder alone."""
+        self.mask_token = self.word_embed = self.text_positions = None
+        for block in self.blocks:
+            block.drop_text()
+        if self.relative_bias is not None:
+            self.relative_bias.drop_text()
 
 
 def _key_mask(text_mask: Tensor, image_length: int) -> Tensor:

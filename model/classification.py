@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.heads import init_heads
+from model.io import Pretrained
 from model.layers import layer_norm
 
 HEAD_SCALE = 1e-3  # of the classifier's initial weights (BEiT, BEiTv2)
@@ -26,7 +27,7 @@ class ClassificationConfig:
         return cls(backbone=BackboneConfig(**tree["backbone"]), classes=tree["classes"])
 
 
-class Classification(nn.Module):
+class Classification(Pretrained, nn.Module):
     """Backbone, a norm of its own after the mean (in place of the backbone's final norm), and the classifier."""
 
     Config: ClassVar = ClassificationConfig

@@ -1,6 +1,7 @@
 """The shape of a VL-BEiT backbone."""
 
 from dataclasses import dataclass
+from typing import Any
 
 PAD_ID = 1  # of padding among the text ids
 
@@ -35,6 +36,11 @@ class BackboneConfig:
             raise ValueError(f"experts: expected 'mome' or 'standard', found {self.experts!r}")
         if self.experts == "standard" and self.vl_ffn_start_layer is not None:
             raise ValueError("vl_ffn_start_layer: a standard Transformer has one expert for all tokens")
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "BackboneConfig":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**tree)
 
     @property
     def grid(self) -> int:

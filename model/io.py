@@ -2,22 +2,30 @@
 
 import json
 from dataclasses import asdict, dataclass
+from errno import ENOENT
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
+from typing import Self
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 # The name in config.json, and where its class lives. Classes are imported when they are asked for.
 CLASSES = {
     "Classification": "model.classification",
+    "ImageEncoder": "model.image_encoder",
     "MaskedModeling": "model.objectives",
     "NLVR2": "model.nlvr2",
     "Retrieval": "model.retrieval",
     "Segmentation": "model.segmentation",
+    "VLBeit": "model.backbone",
     "VQA": "model.vqa",
     "VisualTokenizer": "model.vqkd",
 }
+
+Folder = str | PathLike[str]
 
 
 def save(model: nn.Module, folder: Path) -> None:
@@ -29,22 +37,60 @@ def save(model: nn.Module, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> nn.Module:
+def load(folder: Folder) -> nn.Module:
     """Build the model that a folder describes, with its weights, in evaluation mode.
 
     Raises:
-        FileNotFoundError: the folder has no model.
-        ValueError: config.json names a class that is not a model of this project.
-        RuntimeError: the weights do not fit the configuration.
+        FileNotFoundError: the folder has no model; `filename` says what is missing.
+        ValueError: config.json is not one of a model of this project, or the weights do not fit it. One line.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    name = config.pop("model")
-    if name not in CLASSES:
-        raise ValueError(f"{folder / 'config.json'}: unknown model {name!r}")
-    cls = getattr(import_module(CLASSES[name]), name)
-    model = cls(cls.Config.from_dict(config))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model = _described(Path(folder, "config.json"))
+    weights = Path(folder, "model.safetensors")
+    if not weights.is_file():
+        raise FileNotFoundError(ENOENT, "no weights", str(weights))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{weights}: not the weights of config.json's model: {_one_line(error)}") from None
     return model.eval()
+
+
+def _described(path: Path) -> nn.Module:
+    """The model of a config.json, with initial weights."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        name = config.pop("model")
+        if name not in CLASSES:
+            raise ValueError(f"unknown model {name!r}")
+        cls = getattr(import_module(CLASSES[name]), name)
+        return cls(cls.Config.from_dict(config))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a model of this project: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+class Pretrained:
+    """The two methods by which every model comes from a folder and goes into one."""
+
+    @classmethod
+    def from_pretrained(cls, folder: Folder) -> Self:
+        """The model in a folder, in evaluation mode; a backbone comes out of the folder of any task, too.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`; or the folder holds a model of another class. One line.
+        """
+        model = load(folder)
+        for found in (model, getattr(model, "backbone", None)):
+            if isinstance(found, cls):
+                return found
+        raise ValueError(f"{folder}: holds a {type(model).__name__}, not a {cls.__name__}; use its own class")
+
+    def save_pretrained(self, folder: Folder) -> None:
+        """Write `model.safetensors` and `config.json` into a folder, which is made where there is none."""
+        save(self, Path(folder))
 
 
 @dataclass(frozen=True)

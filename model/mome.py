@@ -84,6 +84,11 @@ class MoMEBlock(nn.Module):
         if self.pair_expert is not None and "pair" not in uses:
             self.pair_expert.requires_grad_(False)
 
+    def drop_text(self) -> None:
+        """Remove the experts that pictures alone never reach; one for all tokens stays."""
+        if hasattr(self, "text_expert"):
+            self.text_expert = self.pair_expert = None
+
     def residual_projections(self) -> list[Tensor]:
         """The weights that write into the residual stream: what the depth rescale divides."""
         experts = [m for m in self.children() if isinstance(m, Expert)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.heads import Pooler, classifier, init_heads
+from model.io import Pretrained
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class NLVR2Config:
         return cls(backbone=BackboneConfig(**tree["backbone"]))
 
 
-class NLVR2(nn.Module):
+class NLVR2(Pretrained, nn.Module):
     """Backbone, pooler and a classifier of two concatenated vectors (VLMo)."""
 
     Config: ClassVar = NLVR2Config

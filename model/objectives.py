@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.init import init_module
+from model.io import Pretrained
 from model.mlm_head import Form, mlm_head
 
 
@@ -41,7 +42,7 @@ class MaskedModelingConfig:
         return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"])})
 
 
-class MaskedModeling(nn.Module):
+class MaskedModeling(Pretrained, nn.Module):
     """The backbone with its two prediction heads.
 
     A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length] (True for tokens).

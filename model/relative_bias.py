@@ -29,10 +29,15 @@ class RelativeBias(nn.Module):
         if text:
             place = torch.arange(text, device=self.text_table.device)
             offset = place[:, None] - place[None, :] + len(self.text_table) // 2
-            rows.append([self.text_table[offset], self.cross_table[0].expand(text, image, -1)])
+            rows.append([self.text_table[offset], *([self.cross_table[0].expand(text, image, -1)] if image else [])])
         if image:
-            rows.append([self.cross_table[1].expand(image, text, -1), self.image_table[self.image_index]])
+            crossing = [self.cross_table[1].expand(image, text, -1)] if text else []
+            rows.append([*crossing, self.image_table[self.image_index]])
         return torch.cat([torch.cat(row, dim=1) for row in rows], dim=0).permute(2, 0, 1)
+
+    def drop_text(self) -> None:
+        """Remove what pictures alone never reach."""
+        self.text_table = self.cross_table = None
 
 
 def image_index(grid: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.heads import Pooler, init_heads
+from model.io import Pretrained
 from model.objectives import cross_entropy
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
@@ -63,7 +64,7 @@ class Wrong(NamedTuple):
 Rivals = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Wrong]]
 
 
-class Retrieval(nn.Module):
+class Retrieval(Pretrained, nn.Module):
     """Backbone, contrastive projections and matching head."""
 
     Config: ClassVar = RetrievalConfig

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.statistics import Standardise
+from model.io import Pretrained
 
 IGNORED = 255  # label of pixels without a class
 AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads
@@ -154,7 +155,7 @@ class SegmentationConfig:
         return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"]), "head": HeadConfig(**tree["head"])})
 
 
-class Segmentation(nn.Module):
+class Segmentation(Pretrained, nn.Module):
     """Backbone, neck and the two heads. Text experts and the final norm are not used."""
 
     Config: ClassVar = SegmentationConfig

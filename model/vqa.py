@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.heads import Pooler, classifier, init_heads
+from model.io import Pretrained
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class VQAConfig:
         return cls(backbone=BackboneConfig(**tree["backbone"]), answers=tuple(tree["answers"]))
 
 
-class VQA(nn.Module):
+class VQA(Pretrained, nn.Module):
     """Backbone, pooler and a classifier of two layers (VLMo)."""
 
     Config: ClassVar = VQAConfig

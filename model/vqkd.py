@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
+from model.io import Pretrained
 from model.layers import Attention, FeedForward, layer_norm
 from model.positions import resize_image_positions
 from model.quantizer import Quantizer
@@ -98,7 +99,7 @@ class PatchTransformer(nn.Module):
         return self.fc_norm(x[:, 1:])
 
 
-class VisualTokenizer(nn.Module):
+class VisualTokenizer(Pretrained, nn.Module):
     """The part of VQ-KD that turns pictures into ids."""
 
     Config: ClassVar = VQKDConfig

@@ -77,9 +77,8 @@ def _load(folder: Path) -> torch.nn.Module:
         return io.load(folder)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; run the fine-tune") from None
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"{folder}: config.json and weights do not fit; run the fine-tune again "
-                        f"({str(error).splitlines()[0]})") from None
+    except ValueError as error:
+        raise UserError(f"{error}; run the fine-tune again") from None
 
 
 def evaluate(item: Item, model: Path, folders: Folders, tuned: Any, params: Any, out: Path) -> dict[str, Any]:
