@@ -38,11 +38,12 @@ class Encoded:
 
 
 class VLBeit(Pretrained, nn.Module):
-    """The multimodal Transformer."""
+    """The multimodal Transformer; without `text`, its image encoder alone, which has nothing that only texts, pairs and
+    masks use."""
 
     Config: ClassVar = BackboneConfig
 
-    def __init__(self, config: BackboneConfig):
+    def __init__(self, config: BackboneConfig, *, text: bool = True):
         super().__init__()
         self.config = config
         width = config.width
@@ -63,17 +64,19 @@ class VLBeit(Pretrained, nn.Module):
         self.relative_bias = (RelativeBias(config.heads, config.grid, config.text_length)
                               if config.relative_bias else None)
         self.grad_checkpointing = False
+        if not text:
+            self._drop_text()
         self.init_weights()
 
     def init_weights(self) -> None:
         """VL-BEiT §3.1, "as BEiT"."""
         sigma = self.config.init_sigma
         self.apply(partial(init_module, sigma=sigma))
-        for parameter in (self.image_cls, self.mask_token, self.image_positions, self.text_positions):
-            truncated_normal_(parameter, sigma)
-        if self.token_types is not None:
-            truncated_normal_(self.token_types, sigma)
-        nn.init.zeros_(self.word_embed.weight.data[PAD_ID])  # (BEiT-3); nothing ever attends to it
+        for parameter in (self.image_cls, self.mask_token, self.image_positions, self.text_positions, self.token_types):
+            if parameter is not None:
+                truncated_normal_(parameter, sigma)
+        if self.word_embed is not None:
+            nn.init.zeros_(self.word_embed.weight.data[PAD_ID])  # (BEiT-3); nothing ever attends to it
         for layer, block in enumerate(self.blocks, 1):
             for weight in block.residual_projections():
                 rescale_by_depth(weight, layer)
@@ -177,8 +180,7 @@ class VLBeit(Pretrained, nn.Module):
         for parameter in unused:
             parameter.requires_grad_(False)
 
-    def drop_text(self) -> None:
-        """Remove for good what only texts, pairs and masks use: what is left is the image encoder alone."""
+    def _drop_text(self) -> None:
         self.mask_token = self.word_embed = self.text_positions = None
         for block in self.blocks:
             block.drop_text()

@@ -24,6 +24,8 @@ from model.io import Folder, Pretrained, load
 from model.mome import DROP_PATH_DRAWS
 
 timm = import_timm()
+BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=12, ffn_width=3072, vocab_size=1,
+                      text_length=1, experts="mome", init_sigma=0.02, drop_path=0.0)  # VL-BEiT §3.1, without texts
 POOLS = ("avg", "token", "")  # mean of the patches, [I_CLS], or all vectors as they are
 
 
@@ -56,8 +58,7 @@ class ImageEncoder(Pretrained, nn.Module):
     def __init__(self, config: ImageEncoderConfig):
         super().__init__()
         self.config = config
-        self.backbone = VLBeit(replace(config.backbone, vocab_size=1, text_length=1))
-        self.backbone.drop_text()
+        self.backbone = VLBeit(replace(config.backbone, vocab_size=1, text_length=1), text=False)
         if config.in_chans != 3:
             self.backbone.patch_embed = _patch_embed(config)
         self.in_chans = config.in_chans
@@ -142,7 +143,7 @@ class ImageEncoder(Pretrained, nn.Module):
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt: expected 'NCHW' or 'NLC', found {output_fmt!r}")
-        wanted, last = timm.models.feature_take_indices(len(self.backbone.blocks), indices)
+        wanted, last = timm.models._features.feature_take_indices(len(self.backbone.blocks), indices)
         if not (stop_early or intermediates_only):
             last = len(self.backbone.blocks) - 1
         *found, x = self.backbone.image_features(x, [*wanted, last], self._draws(x))
@@ -158,7 +159,7 @@ class ImageEncoder(Pretrained, nn.Module):
     def prune_intermediate_layers(self, indices: int | list[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
         """Remove what the maps of these blocks do not need; returns the blocks' indices."""
-        wanted, last = timm.models.feature_take_indices(len(self.backbone.blocks), indices)
+        wanted, last = timm.models._features.feature_take_indices(len(self.backbone.blocks), indices)
         self.backbone.blocks = self.backbone.blocks[: last + 1]
         if prune_head:
             self.reset_classifier(0, "")
@@ -245,12 +246,11 @@ default_cfgs = timm.models.generate_default_cfgs({
 
 def _base(img_size: int | tuple[int, int] = 224, num_classes: int = 1000, global_pool: str = "avg",
           drop_rate: float = 0.0, drop_path_rate: float = 0.0, in_chans: int = 3) -> ImageEncoder:
-    """The base size (VL-BEiT §3.1)."""
+    """The base size, with the keywords of timm's models."""
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     if height != width:
         raise ValueError(f"img_size: expected a square, found {height} x {width}")
-    backbone = BackboneConfig(image_size=height, patch_size=16, depth=12, width=768, heads=12, ffn_width=3072,
-                              vocab_size=1, text_length=1, experts="mome", init_sigma=0.02, drop_path=drop_path_rate)
+    backbone = replace(BASE, image_size=height, drop_path=drop_path_rate)
     return ImageEncoder(ImageEncoderConfig(backbone, num_classes, global_pool, drop_rate, in_chans))
 
 

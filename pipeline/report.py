@@ -33,7 +33,7 @@ class Chapter:
 def pretraining(folder: Path) -> Chapter:
     """Curves and held-out metrics of a variant's folder."""
     metrics = files.read_json(folder / "heldout.json")
-    return Chapter(f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), _facts(metrics))
+    return Chapter(f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), facts(metrics))
 
 
 def numbers(title: str, result: dict[str, Any]) -> Chapter:
@@ -43,7 +43,7 @@ def numbers(title: str, result: dict[str, Any]) -> Chapter:
 
 def evaluation(item: str, result: dict[str, Any], predictions: Path) -> Chapter:
     """What an evaluation found, with its pictures."""
-    return Chapter(f"Evaluation: {item}", figures(sorted(predictions.glob("*.png"))), _facts(result))
+    return Chapter(f"Evaluation: {item}", figures(sorted(predictions.glob("*.png"))), facts(result))
 
 
 def figures(pictures: Iterable[Path]) -> list[Figure]:
@@ -61,12 +61,12 @@ def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[C
                                                      chapters=chapters, texts=texts)
 
 
-def _facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Numbers and names by dotted key; fractions with four decimals."""
-    facts: dict[str, str] = {}
+    found: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            facts |= _facts(value, f"{prefix}{key}.")
+            found |= facts(value, f"{prefix}{key}.")
         elif isinstance(value, (int, float, str)):
-            facts[f"{prefix}{key}"] = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return facts
+            found[f"{prefix}{key}"] = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return found

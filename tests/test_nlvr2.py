@@ -317,7 +317,7 @@ def test_a_saved_model_answers_rows_of_two_pictures(folders, tuned, tmp_path):
     row = next(shards.read_rows(folders.shards, "test"))
     asked = Answers(tmp_path / "model", folders.text_tokenizer)
     answer = asked.of({"image": row["left"], "image2": row["right"], "text": row["statement"]})
-    told = predict(model, evaluation_batches(folders.shards, "test", asked._tokenizer, tuned.inputs, 1))
+    told = predict(model, evaluation_batches(folders.shards, "test", asked.loaded.tokenizer, tuned.inputs, 1))
     assert answer["truth"] == pytest.approx(told.truth[0], abs=1e-5)
     assert asked.of({"image": row["left"], "text": row["statement"]}) == {}
     assert asdict(io.load(tmp_path / "model").config) == asdict(model.config)

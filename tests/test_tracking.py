@@ -136,7 +136,7 @@ def test_models_are_registered_and_answer(project: Path, monkeypatch: pytest.Mon
     served = mlflow.pyfunc.load_model("models:/vl-beit-pretrained@current")
     answers = served.predict(pd.concat([serving.example()] * 2))
     assert list(answers.columns) == ["image_embedding"] and len(answers["image_embedding"][0]) == 8
-    assert served.metadata.signature.inputs.input_names() == ["image", "text"]
+    assert served.metadata.signature.inputs.input_names() == ["image", "image2", "text"]
 
 
 def test_a_stage_does_not_wait_for_a_writer_that_is_still_starting(project: Path,

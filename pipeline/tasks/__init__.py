@@ -8,6 +8,7 @@ A task module `pipeline.tasks.<name>.task` has
     Task(params, backbone, folders)     what `pipeline.training` trains; `model.backbone` takes over pretrained weights
     evaluate(model, folders, tuned, params, out) -> dict   test metrics; predictions and pictures go into `out`
     headline(result) -> dict            the few numbers of a result that stand for it
+    class_names(folders, tuned, params) -> list   of tasks with classes: their names, none where nobody knows them
 """
 
 from dataclasses import dataclass

@@ -80,6 +80,12 @@ def evaluate(model: Classification, folders: Folders, tuned: FineTuneParams, par
     }
 
 
+def class_names(folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> list[str]:
+    """Synset ids, in the order of the classifier's outputs; numbers for classes without a training picture."""
+    _, names = scores.training_classes(folders.shards, tuned.classes)
+    return [names.get(label, str(label)) for label in range(tuned.classes)]
+
+
 def headline(result: dict[str, Any]) -> dict[str, float]:
     """The numbers of a result that belong on one line; `score` is top-1 accuracy."""
     return {"acc1": result["acc1"], "acc5": result["acc5"], "score": result["acc1"]}

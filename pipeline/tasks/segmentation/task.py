@@ -117,6 +117,11 @@ def evaluate(model: Segmentation, folders: Folders, tuned: FineTuneParams, param
             "majority": iou.majority(total), "chance": iou.chance(total)}
 
 
+def class_names(folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> list[str]:
+    """As params.yaml has them; the first is class 1."""
+    return params.names
+
+
 def headline(result: dict[str, Any]) -> dict[str, float]:
     """The numbers of a result that belong on one line."""
     return {"miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"], "score": result["miou"]}
