@@ -182,9 +182,11 @@ def test_pruning_removes_the_blocks_above(create, picture):
 
 
 def test_timm_groups_parameters_as_our_own_optimiser_does(create):
+    from timm.optim import param_groups_layer_decay
+
     model = create(num_classes=5)
-    groups = timm.optim.param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.5,
-                                                 no_weight_decay_list=model.no_weight_decay())
+    groups = param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.5,
+                                      no_weight_decay_list=model.no_weight_decay())
     ours = parameter_groups(model, OptimParams(
         steps=1, lr=1.0, floor_lr=0.0, warmup_steps=0, schedule="cosine", weight_decay=0.05, betas=[0.9, 0.999],
         eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=0.5))
@@ -206,9 +208,9 @@ def test_default_cfg_names_what_is_there(create):
     assert state[f"{cfg['first_conv']}.weight"].shape == (16, 1, 4, 4)
     assert state[f"{cfg['classifier']}.weight"].shape == (1000, 16)
     assert model(torch.zeros(1, 1, 16, 16)).shape == (1, 1000)
-    data = timm.data.resolve_model_data_config(create())
+    data = timm.data.resolve_model_data_config(model)
     assert (data["mean"], data["std"]) == ((0.5,) * 3, (0.5,) * 3)
-    assert (data["interpolation"], data["crop_pct"], data["input_size"]) == ("bicubic", 0.875, (3, 16, 16))
+    assert (data["interpolation"], data["crop_pct"], data["input_size"]) == ("bicubic", 0.875, (3, 224, 224))
 
 
 def test_the_state_goes_round(create, picture):
