@@ -1,6 +1,7 @@
 # make repro   from a fresh machine to the table: environment, `dvc repro`, the table printed
 # make test    the tests
 # make seeds   the pipeline with three seeds, and the table with mean and spread
+# make export  the trained models as folders that need nothing else, each with a model card; ITEM=vqa: one
 # make ui      MLflow's runs, grouped by the paper's tables
 
 PYTHON ?= python3.11
@@ -13,7 +14,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # `dvc` and the `python` of its stages are those of the environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test seeds ui
+.PHONY: repro test seeds export ui
 
 repro: $(INSTALLED)
 	dvc repro
@@ -25,6 +26,9 @@ test: $(INSTALLED)
 seeds: $(INSTALLED)
 	python -m stages.seeds 1 2 3
 	dvc repro
+
+export: $(INSTALLED)
+	python -m stages.export $(ITEM) $(FOLDER)
 
 ui: $(INSTALLED)
 	@python -m stages.ui

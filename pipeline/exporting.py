@@ -9,14 +9,15 @@ from typing import Any
 
 from safetensors import safe_open
 
-from pipeline import files, licences, params, pretraining, report, tables, tasks, tracking
+from pipeline import files, licences, params, pretraining, report, tasks, tracking
 from pipeline.errors import UserError
 from pipeline.pretraining import CommonParams, VariantParams
 from pipeline.tasks import Folders, Item
 
 TEMPLATE = "model_card.md.j2"
 WITHOUT_TEXT = ("Classification", "Segmentation")
-GENERATED = "It has seen nothing but drawings of a generated world and sentences about them: of no use on photographs."
+GENERATED = ("It has seen nothing but drawings of a generated world and sentences about them: it is of no use on "
+             "photographs, and its scores compare with nobody else's.")
 COLLECTED = ("It has learnt from pictures and English texts of the web, with their errors, gaps and prejudices; nothing "
              "was filtered for what people may find harmful.")
 
@@ -66,8 +67,9 @@ def of_item(scale: str, name: str) -> Export:
     item = params.load_shared(Item, f"items.{name}")
     module, classes = tasks.load(item), []
     if hasattr(module, "class_names"):
-        classes = module.class_names(Folders.of(scale, item), params.load(module.FineTuneParams, f"finetune.{item.block}"),
-                                     params.load(module.EvaluateParams, f"evaluate.{item.block}"))
+        tuned = params.load(module.FineTuneParams, f"finetune.{item.block}")
+        chosen = params.load(module.EvaluateParams, f"evaluate.{item.block}")
+        classes = module.class_names(Folders.of(scale, item), tuned, chosen)
     return Export(name, item.title, Path("runs", scale, "finetune", name, "model"), classes,
                   Path("results", scale, "evaluate", f"{name}.json"), _chain(f"finetune/{name}"))
 
@@ -91,22 +93,17 @@ def write(export: Export, scale: str, folder: Path) -> None:
 
 def card(export: Export, config: dict[str, Any], scale: str) -> str:
     """The model card, as Markdown."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(loader=PackageLoader("pipeline", ""), undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters["thousands"] = "{:,}".format
     data = [row for made in export.made for row in _data(made, scale)]
     backbone = config["backbone"]
+    scores = {key: value for key, value in files.read_json(export.scores).items() if not isinstance(value, str)}
     with_text = config["model"] not in WITHOUT_TEXT
-    return environment.get_template(TEMPLATE).render(
+    return report.template(TEMPLATE, autoescape=False).render(
         name=export.name, title=export.title, scale=scale, model=config["model"],
         weights=_weights(export.model / "model.safetensors"), image_size=backbone["image_size"],
         text_length=backbone["text_length"] if with_text else 0, answers=len(config.get("answers", ())),
-        classes=len(export.classes), data=data, rejected=sum(row.rejected for row in data),
-        note=params.load(tables.TableParams, "table").note, scores=report.facts(files.read_json(export.scores)),
-        steps=[made.step for made in export.made], settings=tracking.flatten(export.made[-1].settings),
-        limits=_limits(data, backbone, with_text))
+        classes=len(export.classes), data=data, rejected=sum({row.source: row.rejected for row in data}.values()),
+        scores=report.facts(scores), steps=[made.step for made in export.made],
+        settings=tracking.flatten(export.made[-1].settings), limits=_limits(data, backbone, with_text))
 
 
 def _chain(place: str) -> list[Made]:
@@ -121,8 +118,8 @@ def _chain(place: str) -> list[Made]:
 def _pretrained(variant: str) -> Made:
     common = params.load(CommonParams, "pretrain.common")
     chosen = params.load(VariantParams, f"pretrain.variants.{variant}")
-    streams = asdict(common.streams)
-    sources = [source for objective in chosen.objectives for source in streams[pretraining.STREAM_OF[objective]]["sources"]]
+    streams = [getattr(common.streams, pretraining.STREAM_OF[objective]) for objective in chosen.objectives]
+    sources = [source for stream in streams for source in stream.sources]
     settings = asdict(common) | {"variant": asdict(chosen)}
     for name in ("steps", "warmup_steps"):
         settings["optim"].pop(name)  # the variant's own count

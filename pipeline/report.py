@@ -4,11 +4,14 @@ import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import files
 from pipeline.tables import Table
 from pipeline.typeset import texts
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATE = "report.html.j2"
 
@@ -53,12 +56,18 @@ def figures(pictures: Iterable[Path]) -> list[Figure]:
 
 def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[Chapter]) -> str:
     """The HTML; `ours` is the heading of our rows in the tables."""
+    return template(TEMPLATE, autoescape=True).render(title=title, note=note, ours=ours, tables=tables,
+                                                      chapters=chapters, texts=texts)
+
+
+def template(name: str, *, autoescape: bool) -> "Template":
+    """A template of this folder, with the filter `thousands`; a name that it is not given is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(loader=PackageLoader("pipeline", ""), autoescape=True, undefined=StrictUndefined,
+    environment = Environment(loader=PackageLoader("pipeline", ""), autoescape=autoescape, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(TEMPLATE).render(title=title, note=note, ours=ours, tables=tables,
-                                                     chapters=chapters, texts=texts)
+    environment.filters["thousands"] = "{:,}".format
+    return environment.get_template(name)
 
 
 def facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,7 +1,7 @@
 """python -m stages.export [ITEM] [FOLDER]: trained models as folders that need nothing else, each with a model card.
 
 ITEM is a fine-tune of `items` or a variant of pretraining; none: `main` and all that was fine-tuned from it. No DVC
-stage: it copies what the pipeline has made.
+stage: it copies what the pipeline has made, and the cards have the settings that params.yaml has now.
 """
 
 from pathlib import Path

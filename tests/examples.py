@@ -1,17 +1,31 @@
-"""The Python examples of a page of the documentation."""
+"""The Python examples of the documentation, and the text tokenizer of the models that they need."""
 
 import re
 
+from pipeline import schema, shards
+from pipeline.text import TextTokenizer
+from pipeline.text_training import TextTokenizerParams, train_tokenizer
 from tests.tiny import ROOT
 
-PAGE = ROOT / "docs" / "use.md"
+WORDS = ("A red star above a blue ring.", "A small moon on a beach.", "Two green hearts at night.")
 
 
-def examples(page=PAGE):
-    """Code by the heading that it stands under; numbered where there are several."""
+
+def examples(page):
+    """Code of a page by the heading that it stands under; numbered where there are several."""
     found = {}
-    for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^## ", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         heading = section.partition("\n")[0]
         for number, code in enumerate(re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE), 1):
             found[f"{heading} {number}" if number > 1 else heading] = code
     return found
+
+
+def write_tokenizer(folder):
+    """`spm.model` in a folder; returns the number of its ids."""
+    texts = [{"key": "0", "sentences": list(WORDS)}]
+    written = shards.write(folder / "texts", "train", texts, schema.TEXT_SHARD, rows_per_group=4, groups_per_file=9)
+    shards.write_index(folder / "texts", {"train": written}, kind="text")
+    params = TextTokenizerParams(["texts"], 34, 1.0, 1000, 1)
+    train_tokenizer([folder / "texts"], folder / "spm.model", params, "text_tokenizer")
+    return TextTokenizer.load(folder / "spm.model").vocab_size

@@ -139,6 +139,26 @@ def test_models_are_registered_and_answer(project: Path, monkeypatch: pytest.Mon
     assert served.metadata.signature.inputs.input_names() == ["image", "image2", "text"]
 
 
+def test_the_documentations_example_runs(project: Path, capsys: pytest.CaptureFixture[str],
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    from dataclasses import replace
+
+    from model import io
+    from model.vqa import VQA, VQAConfig
+    from pipeline import serving
+    from tests.examples import examples, write_tokenizer
+    from tests.toy import BACKBONE
+
+    io.save(VQA(VQAConfig(replace(BACKBONE, vocab_size=write_tokenizer(Path("words"))), ("ring",))), Path("vqa"))
+    with tracking.run("asked", stage="finetune", params={}) as run:
+        run.model(Path("vqa"), "vl-beit-vqa", Path("words/spm.model"))
+    Path("picture.jpg").write_bytes(serving.example()["image"][0])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")  # the example names its own
+    exec(compile(examples("docs/use.md")["From MLflow"], "docs/use.md", "exec"), {})
+    assert capsys.readouterr().out == "['ring']\n"
+
+
 def test_a_stage_does_not_wait_for_a_writer_that_is_still_starting(project: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     stage, _deaf = socket.socketpair()

@@ -21,15 +21,13 @@ from pipeline import files, images, licences, schema, shards, use
 from pipeline.answers import Answers
 from pipeline.code import Code
 from pipeline.errors import UserError
-from pipeline.text import TextTokenizer
-from pipeline.text_training import TextTokenizerParams, train_tokenizer
 from stages import export
 from tests import tiny
-from tests.examples import examples
+from tests.examples import WORDS, examples, write_tokenizer
 from tests.test_layers import tops
 from tests.toy import BACKBONE, HEAD
 
-WORDS = ("A red star above a blue ring.", "A small moon on a beach.", "Two green hearts at night.")
+EXAMPLES = examples("docs/use.md")
 ANSWERS = ("ring", "star", "yes", "no")
 SCENES = tiny.settings()["small"]["evaluate"]["ade20k"]["names"]
 ITEMS = ("vqa", "nlvr2", "coco", "flickr30k", "flickr30k-coco", "imagenet22k", "imagenet1k", "ade20k")
@@ -61,12 +59,7 @@ def write_data(data):
         place = data / "shards" / source
         written = shards.write(place, "train", rows, schema.IMAGE_SHARD, rows_per_group=4, groups_per_file=9)
         shards.write_index(place, {"train": written}, rejected={"train": 0})
-    texts = [{"key": "0", "sentences": list(WORDS)}]
-    written = shards.write(data / "texts", "train", texts, schema.TEXT_SHARD, rows_per_group=4, groups_per_file=9)
-    shards.write_index(data / "texts", {"train": written}, kind="text")
-    words = data / "text_tokenizer" / "spm.model"
-    train_tokenizer([data / "texts"], words, TextTokenizerParams(["texts"], 34, 1.0, 1000, 1), "text_tokenizer")
-    return TextTokenizer.load(words).vocab_size
+    return write_tokenizer(data / "text_tokenizer")
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +101,13 @@ def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
         assert card.startswith("---\nlicense: apache-2.0\n---\n\n# VL-BEiT: ")
         for heading in ("Data", "Scores", "Training", "Limits", "Licence"):
             assert f"\n## {heading}\n" in card
-        assert "scale `small`" in card and licences.GENERATED in card and "| pretrain/main | vg | 1,234 | 5,678 |" in card
+        assert "scale `small`" in card and licences.GENERATED in card
+        assert "| pretrain/main | vg | 1,234 | 5,678 |" in card
     assert "| mlm_accuracy | 0.1250 |" in cards["main"] and "| optim.lr | 0.0015 |" in cards["main"]
     assert "| chance.acc1 | 0.0625 |" in cards["vqa"] and "the 4 answers" in cards["vqa"]
     assert "Steps, in order: pretrain/main, finetune/imagenet22k, finetune/imagenet1k." in cards["imagenet1k"]
     assert "| finetune/imagenet1k | imagenet1k | 10 | 10 |" in cards["imagenet1k"]
+    assert "| item |" not in cards["vqa"] and "21 records of all splits" in cards["flickr30k-coco"]
     assert "photographs" in cards["main"] and "tokens" not in cards["ade20k"].partition("## Data")[0]
 
 
@@ -199,14 +194,14 @@ def test_using_a_model_needs_few_packages():
         assert tops(tiny.ROOT / path) <= allowed, path
 
 
-@pytest.mark.parametrize("heading", [heading for heading in examples() if heading != "From MLflow"])
+@pytest.mark.parametrize("heading", [heading for heading in EXAMPLES if heading != "From MLflow"])  # see test_tracking
 def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
     monkeypatch.setattr(image_encoder, "BASE", replace(BASE, vocab_size=1, text_length=1))
     if heading == "The timm model":
         io.save(Classification(ClassificationConfig(BASE, 1000)), project / "exports/paper/imagenet1k")
         io.save(MaskedModeling(MaskedModelingConfig(BASE, codes=8)), project / "exports/paper/main")
     space = {}
-    exec(compile(examples()[heading], f"docs/use.md: {heading}", "exec"), space)
+    exec(compile(EXAMPLES[heading], f"docs/use.md: {heading}", "exec"), space)
     shapes = {"features": (2, 16), "cosines": (2, 2), "probabilities": (2,), "mask": (16, 16), "logits": (1, 1000),
               "vectors": (1, 577, 16)}
     told = {name: tuple(value.shape) for name, value in space.items() if name in shapes}
@@ -214,3 +209,8 @@ def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
     if heading == "The timm model":
         assert [tuple(one.shape) for one in space["maps"]] == [(1, 16, 14, 14)] * 4
         assert space["tuned"](torch.zeros(1, 3, 384, 384)).shape == (1, 10)
+
+
+def test_the_readmes_example_runs(project):
+    exec(compile(examples("README.md")["Use a model"], "README.md", "exec"), space := {})
+    assert space["answer"] in ANSWERS and 0 < space["probability"] < 1
