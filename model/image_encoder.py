@@ -1,7 +1,7 @@
 """VL-BEiT's image encoder alone, as a timm model: `timm.create_model("vlbeit_base_patch16_224")`.
 
-It is `VLBeit` without what only texts and masks use, and a head (VL-BEiT §3.3): the mean of the patches, a norm in place
-of the backbone's final one, a linear classifier. Its tensors are named as those of `Classification`, so the weights of
+It is `VLBeit` without what only texts and masks use, and a head (VL-BEiT §3.3): the mean of the patches, a norm in
+place of the backbone's final one, a linear classifier. Its tensors are named as those of `Classification`, so the weights of
 any VL-BEiT go in as they are: what belongs to texts, or to another head, is left out.
 
 Notable: stochastic depth draws its numbers from torch's generator here, since timm's training loops hand none in.
@@ -74,7 +74,8 @@ class ImageEncoder(Pretrained, nn.Module):
         """The image encoder of any VL-BEiT's folder, in evaluation mode: of a classifier with its head, of others the
         final norm's vectors.
 
-        image_size: pixels, where pictures have another size than in training.
+        image_size: pixels, where pictures have another size than in training. A segmentation model that was trained by
+            ImageNet's statistics wants pictures by these here, too.
 
         Raises:
             FileNotFoundError, ValueError: as `load`; or the folder's model has no image encoder. One line.

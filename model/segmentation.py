@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
-from model.statistics import Standardise
 from model.io import Pretrained
+from model.statistics import Standardise
 
 IGNORED = 255  # label of pixels without a class
 AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads

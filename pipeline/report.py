@@ -41,7 +41,7 @@ def pretraining(folder: Path) -> Chapter:
 
 def numbers(title: str, result: dict[str, Any]) -> Chapter:
     """All numbers of a result."""
-    return Chapter(title, [], _facts(result))
+    return Chapter(title, [], facts(result))
 
 
 def evaluation(item: str, result: dict[str, Any], predictions: Path) -> Chapter:

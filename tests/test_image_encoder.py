@@ -79,7 +79,8 @@ def test_checkpoints_of_whole_models_and_of_the_encoder_load(create, tmp_path, p
         path = str(tmp_path / folder / "model.safetensors")
         loaded = create(num_classes=0, global_pool="token", checkpoint_path=path).eval()
         assert torch.equal(loaded(picture), expected[:, 0])
-        features = create(pretrained=True, pretrained_cfg_overlay={"file": path}, features_only=True, out_indices=(1, 3))
+        features = create(pretrained=True, pretrained_cfg_overlay={"file": path}, features_only=True,
+                          out_indices=(1, 3))
         wanted = pretrained.backbone.image_features(picture, [1, 3])
         for found, one in zip(features.eval()(picture), wanted, strict=True):
             assert torch.equal(found, one[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
