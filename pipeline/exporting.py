@@ -18,8 +18,8 @@ TEMPLATE = "model_card.md.j2"
 WITHOUT_TEXT = ("Classification", "Segmentation")
 GENERATED = ("It has seen nothing but drawings of a generated world and sentences about them: it is of no use on "
              "photographs, and its scores compare with nobody else's.")
-COLLECTED = ("It has learnt from pictures and English texts of the web, with their errors, gaps and prejudices; nothing "
-             "was filtered for what people may find harmful.")
+COLLECTED = ("It has learnt from pictures and English texts of the web, with their errors, gaps and prejudices; "
+             "nothing was filtered for what people may find harmful.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model import io
-from pipeline import images, shards, tracking, views
+from pipeline import images, shards, tracking, use, views
 from pipeline.errors import UserError
 from tests import tiny
 
@@ -117,6 +117,19 @@ def test_position_tables_were_resized_for_the_fine_tune(project):
     pretrained = io.load(project / "runs/small/pretrain/main/model").backbone
     tuned = io.load(project / "runs/small/finetune/flickr30k/model").backbone
     assert pretrained.image_positions.shape[1] == 1 + 9 and tuned.image_positions.shape[1] == 1 + 16
+
+
+def test_every_model_is_exported_with_its_card(project):
+    tiny.run("export")
+    made = {path.name for path in (project / "exports/small").iterdir()}
+    assert made == {"main", *(item for item in tiny.ITEMS if item.partition("-")[2] in ("", "coco"))}
+    train = json.loads((project / "data/small/shards/coco/index.json").read_text())["splits"]["train"]
+    for name in made:
+        use.load(project / "exports/small" / name)
+        card = (project / "exports/small" / name / "README.md").read_text()
+        assert f"| pretrain/main | coco | {train['rows']} | {train['units']} |" in card
+    result = json.loads((project / "results/small/evaluate/vqa.json").read_text())
+    assert f"| test_dev | {result['test_dev']:.4f} |" in (project / "exports/small/vqa/README.md").read_text()
 
 
 def test_a_second_project_elsewhere_has_the_same_bytes(project, tmp_path, monkeypatch):
