@@ -1,7 +1,7 @@
 """Every training stage at the paper's dimensions, on a CPU: `python -m benchmarks.paper_dimensions [ITEM ...]`.
 
 One optimiser step and one evaluation of the visual tokenizer, of pretraining and of each fine-tune (all, or the named
-ones), by the stages that a real run goes through and with the `paper` block of params.yaml: sizes, vocabularies,
+ones; imagenet1k and ade20k start from imagenet22k), by the stages of a real run and with the `paper` block of params.yaml: sizes, vocabularies,
 resolutions, precision, rates. Only steps, batches, workers and data are smaller: a batch is two samples, and the data
 are generated, in the form of shards. Prints a line per stage and stops with an error where one needs more than 24 GiB
 or its losses are not finite.
@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -151,20 +151,21 @@ class Measured(NamedTuple):
     peak: float  # MiB of resident memory
 
 
-def stage(folder: Path, name: str, words: tuple[str, ...]) -> Measured:
-    """Run a stage in a project folder, in this process."""
+def measured(folder: Path, stages: Sequence[Sequence[str]]) -> Measured:
+    """Run stages, each given by its name and its arguments, in a project folder and in this process."""
     os.chdir(folder)
     tracking.installed = lambda: False  # a run that leads to nothing is not worth a note
     start = time.monotonic()
-    import_module(f"stages.{name}").main(*words)
+    for name, *words in stages:
+        import_module(f"stages.{name}").main(*words)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return Measured(time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def in_fresh_process(folder: Path, name: str, *words: str) -> Measured:
+def in_fresh_process(folder: Path, *stages: Sequence[str]) -> Measured:
     """The same in a process whose memory nobody has used."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(stage, folder, name, words).result()
+        found = pool.submit(measured, folder, stages).result()
     shutil.rmtree(folder / ".work", ignore_errors=True)  # checkpoints of gigabytes
     return found
 
@@ -197,14 +198,14 @@ def line(name: str, out: Path, steps: list[Measured]) -> str:
 
 def run(folder: Path, items: tuple[str, ...]) -> Iterator[str]:
     """All stages in a project folder."""
-    took = in_fresh_process(folder, "visual_tokenizer")
+    took = in_fresh_process(folder, ["visual_tokenizer"])
     yield line("visual tokenizer", folder / "data/paper/visual_tokenizer", [took])
-    for source in PICTURES:
-        in_fresh_process(folder, "visual_tokens", source)
-    yield line("pretrain main", folder / "runs/paper/pretrain/main", [in_fresh_process(folder, "pretrain", "main")])
+    in_fresh_process(folder, *(["visual_tokens", source] for source in PICTURES))
+    took = in_fresh_process(folder, ["pretrain", "main"])
+    yield line("pretrain main", folder / "runs/paper/pretrain/main", [took])
     for item in items:
-        out = folder / "runs/paper/finetune" / item
-        yield line(item, out, [in_fresh_process(folder, name, item) for name in ("finetune", "evaluate")])
+        took = [in_fresh_process(folder, [name, item]) for name in ("finetune", "evaluate")]
+        yield line(item, folder / "runs/paper/finetune" / item, took)
 
 
 def main(words: list[str]) -> None:
