@@ -1,10 +1,10 @@
 """Every training stage at the paper's dimensions, on a CPU: `python -m benchmarks.paper_dimensions [ITEM ...]`.
 
 One optimiser step and one evaluation of the visual tokenizer, of pretraining and of each fine-tune (all, or the named
-ones; imagenet1k and ade20k start from imagenet22k), by the stages of a real run and with the `paper` block of params.yaml: sizes, vocabularies,
-resolutions, precision, rates. Only steps, batches, workers and data are smaller: a batch is two samples, and the data
-are generated, in the form of shards. Prints a line per stage and stops with an error where one needs more than 24 GiB
-or its losses are not finite.
+ones; imagenet1k and ade20k start from imagenet22k), by the stages of a real run and with the `paper` block of
+params.yaml: sizes, vocabularies, resolutions, precision, rates. Only steps, batches, workers and data are smaller: a
+batch is two samples, and the data are generated, in the form of shards. Prints a line per stage and stops with an error
+where one needs more than 24 GiB or its losses are not finite.
 """
 
 import io

@@ -280,7 +280,7 @@ def test_only_pretraining_clips_gradients():
 # Batches
 
 
-STREAMS = {f"pretrain {name}": (getattr(COMMON.streams, name).order, COMMON.loop, COMMON.launch.num_workers)
+STREAMS = {f"pretrain {name}": (getattr(COMMON.streams, name).order, COMMON.loop, VARIANTS["main"].num_workers)
            for name in ("texts", "images", "pairs")}
 BATCHES = STREAMS | {name: (tune.inputs.order, tune.loop, tune.num_workers) for name, tune in TUNES.items()} | {
     "tokenizer": (TOKENIZER.order, TOKENIZER.loop, TOKENIZER.num_workers)}

@@ -15,12 +15,9 @@ from torch import nn
 from model.config import BackboneConfig
 from model.io import load, save
 from model.segmentation import (
-    AuxiliaryHead,
     HeadConfig,
-    Neck,
     Segmentation,
     SegmentationConfig,
-    UPerNet,
     drop_channels,
     pixel_loss,
 )
