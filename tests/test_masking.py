@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.masking import block_mask, text_mask
+from model.masking import _place_block, block_mask, text_mask
 from pipeline.seeds import generator
 
 MASK, VOCAB, SPECIAL = 4, 1000, 5
@@ -32,6 +32,34 @@ def test_masks_are_blocks_not_specks(masks):
     assert neighbours > 0.7  # a uniformly random mask of this size has 0.38
 
 
+def test_first_blocks_have_the_areas_and_aspects_of_the_recipe():
+    """Against the recipe's draws all at once: areas from 16 to 75, aspects log-uniform within 0.3 and its inverse."""
+    sizes = []
+    for n in range(4000):
+        mask = np.zeros((14, 14), dtype=bool)
+        assert _place_block(mask, 75, 16, generator("block", n))
+        sizes.append((mask.any(axis=1).sum(), mask.any(axis=0).sum()))
+        assert mask.sum() == np.prod(sizes[-1]), "a full rectangle"
+    rng = np.random.default_rng(0)
+    area, aspect = rng.uniform(16, 75, 200_000), np.exp(rng.uniform(np.log(0.3), -np.log(0.3), 200_000))
+    drawn = np.stack([np.round(np.sqrt(area * aspect)), np.round(np.sqrt(area / aspect))], axis=1)
+    drawn = drawn[(drawn < 14).all(axis=1) & (drawn.prod(axis=1) <= 75)]
+    found = np.array(sizes)
+    assert found.max() == drawn.max() == 13 and found.min() == drawn.min() == 2
+    for measure in (lambda x: x.prod(axis=1), lambda x: x[:, 0], lambda x: x[:, 1],
+                    lambda x: np.log(x[:, 0] / x[:, 1]) ** 2):
+        assert measure(found).mean() == pytest.approx(measure(drawn).mean(), rel=0.04)
+
+
+def test_blocks_never_hide_more_than_is_left():
+    mask = np.zeros((14, 14), dtype=bool)
+    mask[:7] = True
+    for n in range(200):
+        more = mask.copy()
+        if _place_block(more, 9, 16, generator("left", n)):
+            assert 0 < more.sum() - mask.sum() <= 9 and more[:7].all()
+
+
 @pytest.mark.parametrize(("grid", "count", "block"), [(6, 14, 4), (8, 25, 6), (2, 4, 1)])
 def test_small_grids_have_the_asked_count_too(grid, count, block):
     assert all(block_mask(grid, count, block, generator(grid, n)).sum() == count for n in range(200))
@@ -54,7 +82,7 @@ def test_of_the_chosen_80_percent_become_mask_10_random_10_stay():
     ids, fates = sentence(), []
     for n in range(2000):
         corrupted, chosen = text_mask(ids, 0.5, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(n))
-        assert (corrupted[chosen & (corrupted != MASK)] >= SPECIAL).all()
+        assert (corrupted[chosen & (corrupted != MASK)] >= SPECIAL).all(), "special ids are never drawn"
         fates.append([(corrupted[chosen] == MASK).mean(), (corrupted[chosen] == ids[chosen]).mean()])
     masked, kept = np.mean(fates, axis=0)
     assert masked == pytest.approx(0.8, abs=0.01)

@@ -1,4 +1,4 @@
-"""BEiTv2's released tokenizers: files in their layout give the ids that their own code would, and others are refused."""
+"""BEiTv2's released tokenizers: files in their layout give the ids that BEiTv2 would, and others are refused."""
 
 import argparse
 import math
@@ -69,7 +69,7 @@ def saved(path: Path, key: str = "model", **changes: torch.Tensor | None) -> Pat
 
 
 def reference_ids(tensors: dict[str, torch.Tensor], images: np.ndarray) -> np.ndarray:
-    """What `get_codebook_indices` computes: pictures float [n, 3, side, side] in 0..1 to ids, in fp64 and head by head."""
+    """What `get_codebook_indices` computes: pictures float [n, 3, side, side] in 0..1 to ids, in fp64, head by head."""
     p = {name: tensor.double().numpy() for name, tensor in tensors.items()}
 
     def linear(x, name, bias=True):

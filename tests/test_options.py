@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.interpolate import RectBivariateSpline
 
 from model import io
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.nlvr2 import NLVR2, NLVR2Config
 from model.objectives import MaskedModeling, MaskedModelingConfig
-from model.relative_bias import RelativeBias, image_index, resize_image_table
+from model.relative_bias import RelativeBias, geometric_places, image_index, resize_image_table
 from model.segmentation import Segmentation, SegmentationConfig
 from pipeline.parallel import Replicas
 from pipeline.pretraining_data import SampleParams, Sampler
@@ -21,7 +22,6 @@ from pipeline.rows import Picture
 from pipeline.sampling import Part, Unit
 from pipeline.training import backward
 from pipeline.views import ViewParams
-from tests.test_backbone import BASE, parameters
 from tests.toy import BACKBONE, HEAD, MaskedToy
 from tests.toy_pictures import jpeg
 
@@ -39,18 +39,6 @@ def pair(batch=3, length=7):
     mask = torch.ones(batch, length, dtype=torch.bool)
     mask[0, 5:] = False
     return torch.rand(batch, 3, 16, 16) * 2 - 1, torch.randint(5, 40, (batch, length)), mask
-
-
-def test_parameters_of_the_options_at_base_size():
-    with torch.device("meta"):
-        sizes = {name: parameters(VLBeit(replace(BASE, **change))) - 191_780_352 for name, change in {
-            "layer scale": {"layer_scale": 0.1}, "token types": {"token_types": True},
-            "pair expert": {"vl_ffn_start_layer": 10}, "relative bias": {"relative_bias": True}}.items()}
-        heads = {form: parameters(MaskedModeling(MaskedModelingConfig(BASE, 8192, form))) for form in
-                 ("linear", "transform", "tied")}
-    assert sizes == {"layer scale": 18_432, "token types": 1_536, "pair expert": 9_447_936,
-                     "relative bias": 12 * (27**2 + 3 + 2 * 196 - 1 + 2)}
-    assert heads == {"linear": 247_296_000, "transform": 247_888_128, "tied": 198_144_000}
 
 
 @pytest.mark.parametrize("change", [{"layer_scale": 0.1}, {"relative_bias": True}, {"token_types": True}])
@@ -168,6 +156,46 @@ def test_the_table_of_patches_grows_with_the_picture(tmp_path):
     report = io.load_backbone(VLBeit(replace(ALL, image_size=24)), tmp_path)
     assert report.resized == ["image_positions", "relative_bias.image_table"] and not report.missing
     assert io.load(tmp_path).config == model.config
+
+
+@pytest.mark.parametrize(("grid", "ratio"), [(24, 1.0903), (30, 1.1251), (32, 1.1349), (40, 1.1685)])
+def test_entries_of_patches_are_interpolated_by_cubics_at_geometric_distances(grid, ratio):
+    places = geometric_places(13, grid - 1)
+    assert np.diff(places)[14:] / np.diff(places)[13:-1] == pytest.approx(ratio, abs=1e-4)
+    assert places[13] == 0 and places[-1] == -places[0] == pytest.approx(grid - 1, abs=1e-3)
+    table = torch.randn(27**2 + 3, 2, generator=torch.Generator().manual_seed(0))
+    spline = RectBivariateSpline(places, places, table[:-3, 1].view(27, 27).numpy(), s=0)
+    whole = np.arange(1 - grid, grid).clip(places[0], places[-1])
+    found = resize_image_table(table, grid)
+    assert found.shape == ((2 * grid - 1) ** 2 + 3, 2) and torch.equal(found[-3:], table[-3:])
+    np.testing.assert_allclose(found[:-3, 1].view(2 * grid - 1, -1).numpy(), spline(whole, whole), atol=1e-5)
+    assert resize_image_table(table, 14) is table
+
+
+def test_the_transform_head_is_berts():
+    head, x = MaskedModeling(MaskedModelingConfig(BACKBONE, 20, "transform")).mlm_head, torch.randn(5, 16)
+    torch.nn.init.normal_(head[2].weight)
+    hidden = F.gelu(x @ head[0].weight.T)
+    hidden = (hidden - hidden.mean(1, keepdim=True)) / (hidden.var(1, unbiased=False, keepdim=True) + 1e-12).sqrt()
+    torch.testing.assert_close(head(x), hidden * head[2].weight @ head[3].weight.T)
+
+
+def test_text_lengths_cut_captions_and_size_the_positions():
+    class Words:
+        vocab_size = 40
+
+        def encode(self, text, longest):
+            return np.arange(5, 5 + min(len(text.split()), longest))
+
+    masks = type("Masks", (), {"patches": 6, "min_block": 2, "mvlm": 0.5})
+    picture = Picture("a", jpeg("a"), (), (), None)
+    rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "one two three four five six")})()
+    lengths = {}
+    for longest in (4, 12):
+        sampler = Sampler(SampleParams(1, 16, 4, 2, longest, masks), Words(), {"pairs": ViewParams(0.2, 0.5, 0.5, 0.4)})
+        lengths[longest] = sampler.batch("pairs", rows, [Unit(0, 0, 0)], "train")["text"]["ids"].shape[1]
+    assert lengths == {4: 4, 12: 6}
+    assert net(replace(BACKBONE, text_length=9)).text_positions.shape[1] == 9
 
 
 def test_the_tied_head_is_the_word_table():

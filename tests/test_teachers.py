@@ -72,7 +72,8 @@ def test_what_cannot_be_a_teacher_is_refused_in_one_line(weights, tmp_path):
              ("clip", None, 48, "choose hog"), ("dino", None, 384, "dino needs pictures of 224 px"),
              ("clip", weights["dino"][0], 224, "not the weights of vit_base_patch16_clip_quickgelu_224.openai"),
              ("dino", weights["clip"][0], 224, "not the weights of vit_base_patch16_224.dino"),
-             ("dino", empty, 224, "not a checkpoint"), ("clip", tmp_path / "module.pth", 224, "has a torch.nn.modules.linear.Linear")]
+             ("dino", empty, 224, "not a checkpoint"),
+             ("clip", tmp_path / "module.pth", 224, "has a torch.nn.modules.linear.Linear")]
     for kind, file, size, message in cases:
         with pytest.raises(UserError, match=message) as caught:
             teacher(kind, file and str(file), size, 16)

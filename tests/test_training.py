@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from model import io
-from pipeline import curves
+from pipeline import curves, parallel
 from pipeline.errors import UserError
-from pipeline.optim import OptimParams
+from pipeline.optim import OptimParams, adamw
 from pipeline.sampling import Part
 from pipeline.tracking import Run
-from pipeline.training import LoopParams, _steps, checkpoints, train
+from pipeline.training import LoopParams, TrainState, _step, _steps, checkpoints, train
 from tests.toy import MaskedToy
 
 OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
@@ -57,6 +57,21 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, death, capsys):
     io.save(resumed_task.model, tmp_path / "killed")
     for file in ("model.safetensors", "curve.jsonl"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+
+
+def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():
+    def gradient(clip):
+        task = MaskedToy()
+        wrapped = parallel.wrap(task.model, "ddp", torch.device("cpu"))
+        values = _step(task, TrainState(wrapped, adamw(wrapped.model, OPTIM)), [task[Part(0)]], clip, "fp32")
+        return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values["grad_norm"]
+
+    whole, norm = gradient(0.0)
+    assert whole.norm().item() == pytest.approx(norm)
+    for clip in (norm / 4, 4 * norm):
+        clipped, told = gradient(clip)
+        assert told == pytest.approx(norm), "what is told is the norm before"
+        torch.testing.assert_close(clipped, whole * min(1, clip / norm), rtol=1e-4, atol=1e-7)
 
 
 def test_loader_processes_do_not_change_the_result(tmp_path):

@@ -199,6 +199,7 @@ def test_a_new_classifier_expects_each_answer_as_often_as_it_is_right(task: Task
                for row in shards.read_rows(folders.shards, split) for answers in row["answers"]]
     shares = task.model.classifier[-1].bias.detach().sigmoid().numpy()
     assert shares == pytest.approx(np.sum(targets, axis=0) / (len(targets) + 1), rel=1e-4)
+    assert not Task(tuning(prior=False), TINY, folders).model.classifier[-1].bias.any()
 
 
 def test_swapped_pictures_are_never_the_own_ones(folders: Folders) -> None:
