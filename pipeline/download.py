@@ -1,5 +1,7 @@
 """Getting a source's official files: generated, from the user's own folder, or from where they are published."""
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -31,7 +33,7 @@ def download(source: str, folder: Path, params: DownloadParams, world: WorldPara
     manifest = {path.relative_to(root).as_posix(): path.stat().st_size for path in module.files(root)}
     files.write_json(folder / "manifest.json", manifest)
     if isinstance(params, UrlListParams):
-        return _fetch_for_days(source, root, folder, params)
+        return _fetch_for_days(source, root, folder, params, key)
     return {"files": len(manifest)}
 
 
@@ -45,15 +47,19 @@ def _generate(source: str, folder: Path, params: DownloadParams, world: WorldPar
     if not isinstance(params, UrlListParams):
         return {"files": len(module.files(folder))}
     with server.serve(images(source, world)) as proxy:
-        return fetch(module.urls(folder), folder / "fetched", params.fetch, proxy)
+        return fetch(source, partial(module.urls, folder), folder / "fetched", params.fetch, proxy)
 
 
-def _fetch_for_days(source: str, root: Path, folder: Path, params: UrlListParams) -> dict[str, int]:
+def _fetch_for_days(source: str, root: Path, folder: Path, params: UrlListParams, key: str) -> dict[str, int]:
     """Fetch into the work folder, where an interrupted run goes on, and link the whole into `folder`."""
+    if not params.fetch.client.contact:
+        raise UserError(f"params.yaml: {key}.fetch.client.contact: give a mail address or a page where the owners of "
+                        "the sites that are asked find you")
     module = sources.load(source)
-    place = work.folder(f"download/{source}", {"fetch": params.fetch}, module.files(root))
+    wanted = {name: value for name, value in asdict(params.fetch).items() if name != "client"}  # may change on the way
+    place = work.folder(f"download/{source}", {"fetch": wanted}, module.files(root))
     with work.locked(place):
-        statuses = fetch(module.urls(root), place / "fetched", params.fetch)
+        statuses = fetch(source, partial(module.urls, root), place / "fetched", params.fetch)
         files.link_tree(place / "fetched", folder / "fetched")
         files.write_json(place / "published.json", {"outs": [folder.as_posix()]})  # for `work.clean`
     return statuses

@@ -9,14 +9,32 @@ from pipeline import sources
 
 
 @dataclass(frozen=True)
-class FetchParams:
-    """concurrency: open requests; timeout: seconds for one try; retries: further tries after a passing failure;
-    rows_per_file: URLs of one output file, which is also what is held in memory."""
+class ClientParams:
+    """How URLs are asked; while hosts answer alike, it changes no byte.
+
+    concurrency: open requests; per_host: of them at one host; timeout: seconds for one try; retries: further tries
+    after a passing failure; contact: where a site's owner finds who asks, a mail address or a page.
+    """
 
     concurrency: int
+    per_host: int
     timeout: float
     retries: int
+    contact: str | None
+
+
+@dataclass(frozen=True)
+class FetchParams:
+    """rows_per_file: URLs of one output file; min_side: pictures with a shorter side are none, pixels; max_side: longer
+    ones are reduced as they come, pixels, to JPEG of this `quality` (0: all stay as they come); placeholder: a picture
+    that so many different URLs of the list give belongs to none of them."""
+
     rows_per_file: int
+    min_side: int
+    max_side: int
+    quality: int
+    placeholder: int
+    client: ClientParams
 
 
 @dataclass(frozen=True)

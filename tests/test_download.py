@@ -1,15 +1,17 @@
 """The download stage: local folders, what is refused, and the generated world through all its sources."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from pipeline import download, origins, params, sharding, shards
 from pipeline.errors import UserError
-from pipeline.origins import DownloadParams, FetchParams, UrlListParams
+from pipeline.origins import ClientParams, DownloadParams, FetchParams, UrlListParams
 from pipeline.world.params import WorldParams
 
-FETCH = FetchParams(concurrency=8, timeout=5.0, retries=0, rows_per_file=100)
+FETCH = FetchParams(rows_per_file=100, min_side=8, max_side=0, quality=95, placeholder=5,
+                    client=ClientParams(concurrency=8, per_host=8, timeout=5.0, retries=0, contact="data@example.org"))
 
 
 def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeypatch):
@@ -54,6 +56,15 @@ def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkey
     assert download.download("cc3m", out, settings, None, "small.download.cc3m") == counts
     assert [path.stat().st_ino for path in written] == inodes  # linked again, not fetched again
     assert origins.readable(out, settings) == out
+
+
+def test_who_asks_other_peoples_servers_says_who_it_is(tmp_path):
+    for name in ("GCC-training.tsv", "GCC-1.1.0-Validation.tsv"):
+        (tmp_path / name).write_text("")
+    nobody = replace(FETCH, client=replace(FETCH.client, contact=None))
+    with pytest.raises(UserError, match=r"^params.yaml: small.download.cc3m.fetch.client.contact: give [^\n]*$"):
+        download.download("cc3m", tmp_path / "raw", UrlListParams("local", str(tmp_path), nobody), None,
+                          "small.download.cc3m")
 
 
 def test_params_classes_differ_by_kind_of_source():

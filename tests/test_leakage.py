@@ -8,9 +8,9 @@ import pytest
 
 import stages.held_out
 import stages.shard
-from pipeline import leakage, shards, tracking
+from pipeline import leakage, placeholders, shards, tracking
 from pipeline.errors import UserError
-from pipeline.fetch import FETCHED
+from pipeline.fetch_log import FETCHED
 from pipeline.sharding import PairShardParams, shard
 from pipeline.sources import flickr
 from tests.test_sharding import encoded
@@ -102,6 +102,7 @@ def test_lists_of_urls_are_filtered_by_their_addresses(raw):
             enumerate(("http://static.flickr.com/12/7003_0a1b.jpg", "http://static.flickr.com/12/7001_0a1b.jpg",
                        "http://a.example/7003_0a1b.jpg"))]
     pq.write_table(pa.Table.from_pylist(rows, FETCHED), raw / "sbu/fetched/train-00000.parquet")
+    placeholders.mark(raw / "sbu/fetched", 2)
     assert shard("sbu", raw / "sbu", raw / "out", PARAMS, held_out=held_out(raw)) == {"train": 2, "rejected": 1}
 
 
