@@ -110,13 +110,12 @@ def test_turns_are_limited_at_each_host_and_in_all(tmp_path, server):
 
 def test_a_host_that_asks_for_rest_gets_it_and_others_do_not_wait(tmp_path, server):
     urls = [f"http://tired.example/busy/{number}" for number in range(2)]
-    urls += [f"http://awake.example/fine/{number}" for number in range(40)]
+    urls += [f"http://awake.example/fine/{number}" for number in range(10)]
     counts = fetch("list", rows(urls), tmp_path, replace(PARAMS, client=replace(CLIENT, per_host=1)), server.address)
-    assert counts == {"ok": 42}
+    assert counts == {"ok": 12}
     tired = server.times("tired")
-    assert all(1.0 <= later - earlier < 1.5 for earlier, later in zip(tired, tired[1:]) if later - earlier > 0.5)
-    assert tired[1] - tired[0] >= 1.0
-    assert max(server.times("awake")) < tired[0] + 0.9
+    assert len(tired) == 4 and tired[1] - tired[0] >= 1.0
+    assert max(server.times("awake")) < tired[1]
 
 
 @pytest.mark.parametrize(("told", "seconds"), [
@@ -134,11 +133,12 @@ def test_who_opts_out(tag, about_us):
 
 
 def test_slow_hosts_hold_nobody_else(tmp_path, server):
-    server.pauses["slow.example"] = 0.15
+    server.holds["slow.example"] = lambda: len(server.times("quick")) == 150
     urls = [f"http://slow.example/fine/{number}" for number in range(12)]
     urls += [f"http://quick.example/fine/{number}" for number in range(150)]
-    fetch("list", rows(urls), tmp_path, replace(PARAMS, client=replace(CLIENT, per_host=2)), server.address)
-    assert max(server.times("quick")) < server.times("slow")[8]
+    client = replace(CLIENT, per_host=2, timeout=20.0)
+    assert fetch("list", rows(urls), tmp_path, replace(PARAMS, client=client), server.address) == {"ok": 162}
+    assert len(server.log) == 162
 
 
 def test_few_rows_are_in_memory_while_a_host_is_slow(tmp_path, server, monkeypatch):

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -32,6 +32,7 @@ class Web(ThreadingHTTPServer):
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()  # requests at a time: of each host, and "" of all
         self.pauses: dict[str, float] = defaultdict(float)  # host: seconds before it answers
+        self.holds: dict[str, Callable[[], bool]] = {}  # host: answers only when this is true
         self.lock = threading.Lock()
 
     @property
@@ -63,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.running[name] += 1
                 self.server.most[name] = max(self.server.most[name], self.server.running[name])
         time.sleep(self.server.pauses[host])
+        while host in self.server.holds and not self.server.holds[host]():
+            time.sleep(0.01)
         with self.server.lock:
             self.server.running.subtract((host, ""))
         getattr(self, behaviour, self.fine)(host, number, first)
