@@ -27,8 +27,8 @@ from pipeline.errors import UserError
 from pipeline.fetch_log import Fact, FetchLog
 from pipeline.hosts import Hosts
 from pipeline.origins import FetchParams
-from pipeline.progress import Progress
 from pipeline.sources.records import UrlRow
+from pipeline.url_progress import UrlProgress
 
 if TYPE_CHECKING:  # a third of a second that only fetching pays
     from aiohttp import ClientSession
@@ -78,16 +78,17 @@ def fetch(name: str, urls: Callable[[], Iterable[UrlRow]], folder: Path, params:
         UserError: for a long time no host at all answers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Progress(name, sum(1 for _ in urls()))
+    progress = UrlProgress(name, sum(1 for _ in urls()))
     statuses = asyncio.run(_run(name, urls(), folder, params, proxy, progress))
-    progress.say()
+    progress.show()
+    progress.end()
     shared = placeholders.mark(folder, params.placeholder)
     statuses.update({"ok": -shared, placeholders.STATUS: shared})
     return {status: times for status, times in sorted(statuses.items()) if times}
 
 
 async def _run(name: str, rows: Iterable[UrlRow], folder: Path, params: FetchParams, proxy: str | None,
-               progress: Progress) -> Counter[str]:
+               progress: UrlProgress) -> Counter[str]:
     from pipeline import web
 
     _allow_many_files()
@@ -103,7 +104,7 @@ async def _run(name: str, rows: Iterable[UrlRow], folder: Path, params: FetchPar
 class _Fetcher:
     """One pass through a list."""
 
-    def __init__(self, name: str, folder: Path, params: FetchParams, session: "ClientSession", progress: Progress,
+    def __init__(self, name: str, folder: Path, params: FetchParams, session: "ClientSession", progress: UrlProgress,
                  writer: ThreadPoolExecutor, judges: ThreadPoolExecutor) -> None:
         self.statuses: Counter[str] = Counter()
         self._name, self._folder, self._params, self._session = name, folder, params, session

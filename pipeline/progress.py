@@ -1,41 +1,61 @@
-"""How far a long piece of work has come, now and then in one line on the error stream."""
+"""One line that tells how far a download is: bytes, rate, time left."""
 
 import sys
 import time
+from collections import deque
 
-_EVERY = 15.0  # seconds between two lines
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_WINDOW = 30  # looks at the clock that the rate is taken over
 
 
 class Progress:
-    """Counts what is done of `total`. What an earlier run has done does not count for the rate."""
+    """`total` bytes, of which `done` are here at the start."""
 
-    def __init__(self, name: str, total: int) -> None:
-        self._name, self._total = name, total
-        self._done = self._here = self._good = 0
-        self._begun = self._said = time.monotonic()
+    def __init__(self, label: str, total: int, done: int) -> None:
+        self.label, self.total, self.done = label, total, done
+        self._terminal = sys.stderr.isatty()
+        self.every = 1.0 if self._terminal else 60.0  # seconds from one line to the next
+        self._seen = deque([(time.monotonic(), done)], maxlen=_WINDOW)
 
-    def add(self, good: bool, *, earlier: bool = False) -> None:
-        """One more is done, well or not; `earlier` by a run before this one."""
-        self._done += 1
-        self._good += good
-        self._here += not earlier
-        if time.monotonic() - self._said >= _EVERY:
-            self.say()
+    def move(self, size: int) -> None:
+        """So many bytes more, or less where some were thrown away."""
+        self.done += size
 
-    def say(self) -> None:
-        """The line."""
-        self._said = time.monotonic()
-        print(self.line(self._said - self._begun), file=sys.stderr, flush=True)
+    def show(self) -> None:
+        """Write the line, over the last one on a terminal."""
+        self._seen.append((time.monotonic(), self.done))
+        print(f"\r{self.line():<100}" if self._terminal else self.line(), end="" if self._terminal else "\n",
+              file=sys.stderr, flush=True)
 
-    def line(self, seconds: float) -> str:
-        """So many seconds after the beginning."""
-        rate = self._here / max(seconds, 1e-9)
-        left = (self._total - self._done) / rate if rate else 0.0
-        return (f"{self._name}: {self._done:,} of {self._total:,} ({self._done / max(self._total, 1):.1%}), "
-                f"ok {self._good / max(self._done, 1):.1%}, {rate:,.0f}/s, {_clock(left)} left")
+    def end(self) -> None:
+        """Leave the last line."""
+        if self._terminal:
+            print(file=sys.stderr)
+
+    def line(self) -> str:
+        """Such as `coco: 1.2 of 20.4 GB, 85.0 MB/s, 3 min 46 s left`."""
+        (start, before), (now, after) = self._seen[0], self._seen[-1]
+        rate = max(after - before, 0) / max(now - start, 1e-9)
+        left = f", {duration((self.total - self.done) / rate)} left" if rate and self.total > self.done else ""
+        return f"{self.label}: {size(self.done)} of {size(self.total)}, {size(rate)}/s{left}"
 
 
-def _clock(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in _UNITS[:-1]:
+        if count < 1000:
+            break
+        count /= 1000
+    else:
+        unit = _UNITS[-1]
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units, such as `2 h 5 min`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    parts = [(days, "d"), (hour, "h"), (minute, "min"), (second, "s")]
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first:first + 2] if count) or "0 s"

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import files, origins, params, pool, sharding, tracking, work
+from pipeline import files, origins, params, pool, sharding, tracking, work, yields
 from pipeline.sharding import ShardParams
 from pipeline.stage import entry
 
@@ -17,6 +17,7 @@ def main(source: str) -> None:
     work.clean()
     with tracking.run(f"shard {source}", stage="shard", params=asdict(settings)) as run:
         run.metrics(_shard(source, root, folder, settings, data / "held_out.json"))
+        run.metrics(yields.metrics(source, folder))
         run.dataset(folder, source, "shards")
 
 
@@ -28,8 +29,17 @@ def _shard(source: str, root: Path, folder: Path, settings: ShardParams, held_ou
     place = work.folder(f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered)
     with work.locked(place):
         counts = sharding.shard(source, root, place / "finished", settings, workers=workers, held_out=names)
+        _report_yield(source, place / "finished")
         work.publish_folder(place, folder)
     return counts
+
+
+def _report_yield(source: str, finished: Path) -> None:
+    """Say how much of the paper's data is there. Too little stops the stage, whose work is kept."""
+    if source in yields.PAPER:
+        print(yields.sentence(source, finished))
+        key = f"{params.scale()}.least_yield.{source}"
+        yields.check(source, finished, params.subtree(key), key)
 
 
 def _versions(root: Path) -> dict[str, list[int]]:

@@ -79,7 +79,7 @@ def test_every_url_gets_a_status_in_list_order(tmp_path, server, monkeypatch, ca
     assert asked["http://b.example/slow"] == 2 and asked["http://c.example/promises"] == 2  # passing failures
     assert asked["http://b.example/loop"] == 6
     assert server.agents == {"vl-beit (research data set fetcher; data@example.org)"}
-    assert "list: 23 of 23 (100.0%), ok 21.7%" in capsys.readouterr().err
+    assert "list: 23 of 23, 21.7 % ok, " in capsys.readouterr().err
 
 
 def test_what_is_wrong_below_http_is_told_apart(tmp_path, monkeypatch):
