@@ -112,7 +112,7 @@ class _Fetcher:
         self._changed = asyncio.Event()
         self._hosts: Hosts[_Job] = Hosts(params.client.per_host, self._changed.set)
         self._tasks: set[asyncio.Future] = set()  # requests
-        self._writing: set[asyncio.Future] = set()
+        self._others: set[asyncio.Future] = set()  # pauses before another try, the writing of files
         self._errors: list[BaseException] = []
         self._open = 0  # URLs that were read and have no answer
         self._silent = 0  # new URLs in a row without an answer
@@ -121,15 +121,15 @@ class _Fetcher:
         """Until every URL has a status and every file is written."""
         self._list: Iterator[tuple[_Part, int, UrlRow]] | None = self._rows(rows)
         try:
-            while self._list or self._open or self._writing:
+            while self._list or self._open or self._others:
                 self._dispatch()
-                if self._list or self._open or self._writing:
+                if self._list or self._open or self._others:
                     await self._changed.wait()
                     self._changed.clear()
                 if self._errors:
                     raise self._errors[0]
         finally:
-            for task in self._tasks:
+            for task in self._tasks | self._others:
                 task.cancel()
 
     def _dispatch(self) -> None:
@@ -224,11 +224,15 @@ class _Fetcher:
         if answer.moved is not None and job.hops < _HOPS:
             self._queue(replace(job, url=answer.moved, hops=job.hops + 1))
         elif again:
-            delay = _BACKOFF * 2 ** job.tries
-            asyncio.get_running_loop().call_later(delay, self._queue, replace(job, tries=job.tries + 1))
+            self._follow(asyncio.ensure_future(self._later(replace(job, tries=job.tries + 1))), self._others)
         else:
             status, picture = await self._judged(answer)
             self._answer(job.part, job.number, job.row, status, picture)
+
+    async def _later(self, job: _Job) -> None:
+        """Another try after a while, without a turn until then."""
+        await asyncio.sleep(_BACKOFF * 2 ** (job.tries - 1))
+        self._queue(job)
 
     def _listen(self, job: _Job, answer: "Answer") -> None:
         """A list holds many hosts: where none of them answers, there is no network, and no URL is to blame for it."""
@@ -263,7 +267,7 @@ class _Fetcher:
 
     def _finish_if_whole(self, part: _Part) -> None:
         if part.answered == part.rows:
-            self._follow(asyncio.get_running_loop().run_in_executor(self._writer, part.log.finish), self._writing)
+            self._follow(asyncio.get_running_loop().run_in_executor(self._writer, part.log.finish), self._others)
 
 
 def _allow_many_files() -> None:

@@ -27,7 +27,7 @@ FETCHED = pa.schema([
 ])
 _COMPRESSION = {"key": "zstd", "url": "zstd", "status": "zstd", "digest": "none", "image": "none", "caption": "zstd"}
 _GROUP = 256  # rows of a row group, or
-_GROUP_BYTES = 64 << 20  # of pictures
+_GROUP_BYTES = 16 << 20  # of pictures
 _HEAD = struct.Struct("<III")  # CRC-32 of what follows, bytes of the facts, bytes of the picture
 
 
