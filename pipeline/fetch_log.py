@@ -78,9 +78,6 @@ class FetchLog:
                     writer.write_table(_table(notes, group), row_group_size=len(group))
         self._notes.unlink()
 
-    def close(self) -> None:
-        self._file.close()
-
     def _recovered(self) -> dict[int, str]:
         """Read the notes of an earlier run, and cut off what is not whole."""
         if not self._notes.exists():

@@ -9,7 +9,8 @@ class UrlProgress(Progress):
     """`total` URLs; `done` counts those of this run, which alone make the rate."""
 
     def __init__(self, label: str, total: int) -> None:
-        super().__init__(label, total, 0)
+        super().__init__(label, {}, 0)
+        self.total = total
         self.good = self.earlier = 0
 
     def add(self, good: bool, *, earlier: bool = False) -> None:

@@ -21,11 +21,11 @@ from pipeline import fetch as fetching
 from pipeline import hosts, placeholders, web
 from pipeline.errors import UserError
 from pipeline.fetch import fetch
+from pipeline.fetch_log import Fact, FetchLog
 from pipeline.origins import ClientParams, FetchParams
 from pipeline.sources import cc3m
 from pipeline.sources.records import UrlRow
-from tests import tiny
-from tests import web_server
+from tests import tiny, web_server
 from tests.web_server import Web, picture
 
 CLIENT = ClientParams(concurrency=8, per_host=4, timeout=0.5, retries=1, contact="data@example.org")
@@ -229,6 +229,29 @@ def test_odd_lists(tmp_path, server):
     assert found[6]["url"] == "http://a.example/fine/4"
 
 
+def test_notes_that_are_not_whole_are_cut_off(tmp_path):
+    facts = [Fact(number, f"key {number}", "u", "ok", number, "caf\u00e9") for number in range(3)]
+
+    def noted(name: str, order: tuple[int, ...]) -> FetchLog:
+        log = FetchLog(tmp_path / name)
+        for number in order:
+            log.add(facts[number], b"p" * number)
+        return log
+
+    noted("whole", (0, 1, 2)).finish()
+    log = noted("cut", (2, 0))
+    last = (tmp_path / ".cut.log").stat().st_size
+    log.add(facts[1], b"p")
+    notes = (tmp_path / ".cut.log").read_bytes()
+    for size in range(last, len(notes) + 1):
+        (tmp_path / ".cut.log").write_bytes(notes[:size] + b"\0" * 40 * (size < len(notes)))
+        log = FetchLog(tmp_path / "cut")
+        assert log.found == {2: "ok", 0: "ok"} | ({1: "ok"} if size == len(notes) else {})
+    log.finish()
+    assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not (tmp_path / ".cut.log").exists()
+
+
 STAGE = """
 import sys
 from pathlib import Path
@@ -246,6 +269,13 @@ def started(folder: Path, urls: Path, server: Web) -> subprocess.Popen:
                             env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
 
 
+def answered(folder: Path, names: list[str]) -> set[str]:
+    """URLs whose answers are on the disk, of files of 50."""
+    logs = {path.name[1:-4]: FetchLog(folder / path.name[1:-4]) for path in folder.glob(".*.parquet.log")}
+    noted = {names[50 * int(name[6:11]) + row] for name, log in logs.items() for row in log.found}
+    return noted | {row["url"] for row in table(folder)}
+
+
 def test_kills_at_random_moments_leave_no_trace_and_nothing_is_fetched_twice(tmp_path, server):
     names = [f"http://{name}.example/{kind}/{number}" for number in range(40) for name, kind in (
         ("a", "fine"), ("b", "gone"), ("c", "unavailable"), ("d", "fine"), ("e", "moved"))]
@@ -257,16 +287,19 @@ def test_kills_at_random_moments_leave_no_trace_and_nothing_is_fetched_twice(tmp
     server.log.clear()
     server.asked.clear()
     server.pauses |= {f"{name}.example": 0.005 for name in "abcde"}
-    draw, kills = random.Random(3), 0
+    draw, kills, done = random.Random(3), 0, {}
     while (process := started(tmp_path / "killed", urls, server)).poll() is None:
         goal = len(server.log) + draw.randint(20, 90)
         while process.poll() is None and len(server.log) < goal:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        if process.returncode == 0:
+        if process.wait() == 0:
             break
+        kills += 1
+        done[len(server.log)] = answered(tmp_path / "killed", names)
     assert kills >= 4
     assert contents(tmp_path / "killed") == contents(tmp_path / "alone")
-    assert len(server.log) <= once + kills * 2 * CLIENT.concurrency  # at most what was on its way
-    assert max(server.asked.values()) <= 3
+    assert len(server.log) <= once + kills * 2 * CLIENT.concurrency  # at most what was on its way, with redirects
+    for moment, urls in done.items():
+        assert not urls & {url for _, url in server.log[moment:]}
+    assert max(map(len, done.values())) > len(names) / 2
