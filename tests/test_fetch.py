@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import fetch as fetching
-from pipeline import hosts, placeholders, web
+from pipeline import fetcher, hosts, placeholders, web
 from pipeline.errors import UserError
 from pipeline.fetch import fetch
 from pipeline.fetch_log import Fact, FetchLog
@@ -34,7 +33,7 @@ PARAMS = FetchParams(rows_per_file=7, min_side=8, max_side=0, quality=90, placeh
 
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Web]:
-    monkeypatch.setattr(fetching, "_BACKOFF", 0.05)
+    monkeypatch.setattr(fetcher, "_BACKOFF", 0.05)
     with web_server.web() as server:
         yield server
 
@@ -142,7 +141,7 @@ def test_slow_hosts_hold_nobody_else(tmp_path, server):
 
 
 def test_few_rows_are_in_memory_while_a_host_is_slow(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(fetching, "_WINDOW", 30)
+    monkeypatch.setattr(fetcher, "_WINDOW", 30)
     server.pauses["slow.example"] = 0.03
     urls = [f"http://{'slow' if number % 4 == 0 else 'quick'}.example/fine/{number}" for number in range(240)]
     ahead = []
@@ -167,7 +166,7 @@ def test_a_dead_host_is_given_up(tmp_path, server, monkeypatch):
 
 
 def test_without_a_network_the_run_stops_and_no_url_is_to_blame(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "_SILENCE", 10)
+    monkeypatch.setattr(fetcher, "_SILENCE", 10)
     urls = [f"http://{number}.example/fine/{number}" for number in range(40)]
     params = replace(PARAMS, rows_per_file=100, client=replace(CLIENT, retries=0))
     with pytest.raises(UserError, match="^list: no answer from any of the last 10 URLs .*goes on where it stopped$"):
