@@ -48,12 +48,19 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """A URL of the list, and the address that it has come to."""
+class _Line:
+    """A line of the list."""
 
     part: _Part
-    number: int  # of the row in its file
+    number: int  # of its row in the file
     row: UrlRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A line, and the address that it has come to."""
+
+    line: _Line
     url: URL
     tries: int = 0  # that have failed
     hops: int = 0
@@ -90,7 +97,7 @@ class _Fetcher:
 
     async def run(self, rows: Iterable[UrlRow]) -> None:
         """Until every URL has a status and every file is written."""
-        self._list: Iterator[tuple[_Part, int, UrlRow]] | None = self._rows(rows)
+        self._list: Iterator[_Line] | None = self._lines(rows)
         try:
             while self._list or self._open or self._others:
                 self._dispatch()
@@ -132,16 +139,14 @@ class _Fetcher:
         if (line := next(self._list, None)) is None:
             self._list = None
             return
-        part, number, row = line
-        url = web.address(row.url)
         self._open += 1
-        if url is None:
-            self._answer(part, number, row, "bad url" if row.url else "no url", None)
+        if (url := web.address(line.row.url)) is not None:
+            self._queue(_Job(line, url))
         else:
-            self._queue(_Job(part, number, row, url))
+            self._answer(line, "bad url" if line.row.url else "no url")
 
-    def _rows(self, rows: Iterable[UrlRow]) -> Iterator[tuple[_Part, int, UrlRow]]:
-        """Part, number in it and row of all that is not done; rows of one split stand together in a list."""
+    def _lines(self, rows: Iterable[UrlRow]) -> Iterator[_Line]:
+        """All that is not done; rows of one split stand together in a list."""
         for split, group in groupby(rows, key=lambda row: row.split):
             for number in count():
                 chunk = islice(group, self._params.rows_per_file)
@@ -161,11 +166,11 @@ class _Fetcher:
         for _ in chunk:
             pass
 
-    def _unfinished(self, part: _Part, chunk: Iterator[UrlRow]) -> Iterator[tuple[_Part, int, UrlRow]]:
+    def _unfinished(self, part: _Part, chunk: Iterator[UrlRow]) -> Iterator[_Line]:
         number = -1
         for number, row in enumerate(chunk):
             if (status := part.log.found.get(number)) is None or web.passing(status):
-                yield part, number, row
+                yield _Line(part, number, row)
             else:
                 self._count(status, earlier=True)
                 part.answered += 1
@@ -177,7 +182,7 @@ class _Fetcher:
         if (status := self._hosts.dead.get(job.url.host)) is None:
             self._hosts.put(job.url.host, job)
         else:
-            self._answer(job.part, job.number, job.row, status, None)
+            self._answer(job.line, status)
 
     async def _try(self, job: _Job) -> None:
         answer = await web.ask(self._session, job.url)
@@ -185,14 +190,13 @@ class _Fetcher:
         again = web.passing(answer.status) and job.tries < self._params.client.retries
         for other in self._hosts.leave(job.url.host, answer.status, silent=answer.silent,
                                        rest=answer.rest if web.passing(answer.status) else 0.0):
-            self._answer(other.part, other.number, other.row, answer.status, None)
+            self._answer(other.line, answer.status)
         if answer.moved is not None and job.hops < _HOPS:
             self._queue(replace(job, url=answer.moved, hops=job.hops + 1))
         elif again:
             self._follow(asyncio.ensure_future(self._later(replace(job, tries=job.tries + 1))), self._others)
         else:
-            status, picture = await self._judged(answer)
-            self._answer(job.part, job.number, job.row, status, picture)
+            self._answer(job.line, *await self._judged(answer))
 
     async def _later(self, job: _Job) -> None:
         """Another try after a while, without a turn until then."""
@@ -216,15 +220,15 @@ class _Fetcher:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._judges, arrivals.judge, answer.body, self._params)
 
-    def _answer(self, part: _Part, number: int, row: UrlRow, status: str, picture: bytes | None) -> None:
+    def _answer(self, line: _Line, status: str, picture: bytes | None = None) -> None:
         """A URL is done."""
         digest = None if picture is None else int.from_bytes(hashlib.sha256(picture).digest()[:8])
-        url, caption = (_HALF_PAIRS.sub("\ufffd", text) for text in (row.url, row.caption))
-        part.log.add(Fact(number, row.key, url, status, digest, caption), picture)
-        part.answered += 1
+        url, caption = (_HALF_PAIRS.sub("\ufffd", text) for text in (line.row.url, line.row.caption))
+        line.part.log.add(Fact(line.number, line.row.key, url, status, digest, caption), picture)
+        line.part.answered += 1
         self._open -= 1
         self._count(status)
-        self._finish_if_whole(part)
+        self._finish_if_whole(line.part)
 
     def _count(self, status: str, *, earlier: bool = False) -> None:
         self.statuses[status] += 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-DEAD = 100  # tries one after the other that gave no answer: what else is wanted of the host is given up
+DEAD = 100  # tries one after the other without an answer, while other hosts answer: the host is given up
 LONGEST_REST = 300.0  # seconds: a host that wants more is asked again after these
 
 Job = TypeVar("Job")
@@ -29,6 +29,7 @@ class Hosts(Generic[Job]):
         self._hosts: dict[str, _Host[Job]] = {}
         self._ready: dict[str, None] = {}  # those with a turn, the longest ago first
         self.dead: dict[str, str] = {}  # host, and how its last try ended
+        self._silent = 0  # tries in a row without an answer, at whatever host
         self._now = asyncio.get_running_loop().time
 
     def put(self, name: str, job: Job) -> None:
@@ -52,8 +53,9 @@ class Hosts(Generic[Job]):
         host = self._hosts[name]
         host.running -= 1
         host.silent = host.silent + 1 if silent else 0
+        self._silent = self._silent + 1 if silent else 0
         given_up: list[Job] = []
-        if host.silent >= DEAD:
+        if host.silent >= DEAD > self._silent:
             self.dead[name] = status
             given_up, host.waiting = list(host.waiting), deque()
         if rest:

@@ -33,6 +33,7 @@ class Web(ThreadingHTTPServer):
         self.most: Counter[str] = Counter()  # requests at a time: of each host, and "" of all
         self.pauses: dict[str, float] = defaultdict(float)  # host: seconds before it answers
         self.holds: dict[str, Callable[[], bool]] = {}  # host: answers only when this is true
+        self.closing = threading.Event()
         self.lock = threading.Lock()
 
     @property
@@ -65,7 +66,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.most[name] = max(self.server.most[name], self.server.running[name])
         time.sleep(self.server.pauses[host])
         while host in self.server.holds and not self.server.holds[host]():
-            time.sleep(0.01)
+            if self.server.closing.wait(0.01):
+                return
         with self.server.lock:
             self.server.running.subtract((host, ""))
         getattr(self, behaviour, self.fine)(host, number, first)
@@ -155,4 +157,5 @@ def web() -> Iterator[Web]:
     with Web() as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
+        server.closing.set()
         server.shutdown()
