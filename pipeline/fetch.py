@@ -15,8 +15,8 @@ from pipeline.url_progress import UrlProgress
 
 def fetch(name: str, urls: Callable[[], Iterable[UrlRow]], folder: Path, params: FetchParams,
           proxy: str | None = None) -> dict[str, int]:
-    """Write `<split>-<number>.parquet` (schema `fetch_log.FETCHED`, rows in list order) and `placeholders.json`; return
-    how often each status occurs.
+    """Write `<split>-<number>.parquet` (schema `fetch_log.FETCHED`, rows in list order) and `placeholders.json`; print
+    and return how often each status occurs.
 
     What is in `folder` already must come from an interrupted call with the same list and parameters (but for `client`);
     it is gone on with: URLs that have answered are not asked again, unless with a passing failure in a file that is not
@@ -34,4 +34,6 @@ def fetch(name: str, urls: Callable[[], Iterable[UrlRow]], folder: Path, params:
     progress.end()
     shared = placeholders.mark(folder, params.placeholder)
     statuses.update({"ok": -shared, placeholders.STATUS: shared})
-    return {status: times for status, times in sorted(statuses.items()) if times}
+    told = {status: times for status, times in sorted(statuses.items()) if times}
+    print(f"{name}: " + ", ".join(f"{times:,} {status}" for status, times in told.items()))
+    return told

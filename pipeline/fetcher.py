@@ -30,7 +30,7 @@ from pipeline.sources.records import UrlRow
 from pipeline.url_progress import UrlProgress
 from pipeline.web import Answer
 
-_WINDOW = 50_000  # URLs without an answer that are in memory, half a kilobyte each
+_WINDOW = 50_000  # URLs without an answer that are in memory, a kilobyte each
 _BURST = 1000  # lines of the list that are read in one go
 _HOPS = 5  # redirects
 _BACKOFF = 1.0  # seconds before the second try; twice as long before each further one

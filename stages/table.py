@@ -19,7 +19,7 @@ def main() -> None:
         layout = params.load_shared(tables.TableLayout, f"tables.{name}")
         made[name] = tables.against_paper(name, layout, results, settings)
     made["retrieval"] = tables.retrieval_recalls(results, settings)
-    made["data"] = yields.table(Path("data", scale, "shards"), settings.section, settings.note)
+    made["yield"] = yields.table(Path("data", scale, "shards"), settings.section, settings.note)
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
             typeset.write(table, folder / name)

@@ -78,7 +78,8 @@ def test_every_url_gets_a_status_in_list_order(tmp_path, server, monkeypatch, ca
     assert asked["http://b.example/slow"] == 2 and asked["http://c.example/promises"] == 2  # passing failures
     assert asked["http://b.example/loop"] == 6
     assert server.agents == {"vl-beit (research data set fetcher; data@example.org)"}
-    assert "list: 23 of 23, 21.7 % ok, " in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "list: 23 of 23, 21.7 % ok, " in said.err and "list: 3 bad url, 1 cut short, 1 empty, " in said.out
 
 
 def test_what_is_wrong_below_http_is_told_apart(tmp_path, monkeypatch):
@@ -268,7 +269,8 @@ fetch("list", lambda: rows, Path(folder), FetchParams(50, 8, 0, 90, 3, ClientPar
 
 
 def started(folder: Path, urls: Path, server: Web) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", STAGE, urls, folder, server.address], stderr=subprocess.DEVNULL,
+    return subprocess.Popen([sys.executable, "-c", STAGE, urls, folder, server.address],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                             env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
 
 
