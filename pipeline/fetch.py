@@ -4,6 +4,7 @@ No order of arrival shows in the files, and a killed run goes on URL by URL.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -35,5 +36,5 @@ def fetch(name: str, urls: Callable[[], Iterable[UrlRow]], folder: Path, params:
     shared = placeholders.mark(folder, params.placeholder)
     statuses.update({"ok": -shared, placeholders.STATUS: shared})
     told = {status: times for status, times in sorted(statuses.items()) if times}
-    print(f"{name}: " + ", ".join(f"{times:,} {status}" for status, times in told.items()))
+    print(f"{name}: " + ", ".join(f"{times:,} {status}" for status, times in Counter(told).most_common()))
     return told
