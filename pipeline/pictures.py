@@ -11,7 +11,7 @@ _LARGEST = 89_478_485  # pixels; beyond this Pillow suspects a decompression bom
 _KEPT_FORMATS = ("JPEG", "PNG")
 _KEPT_MODES = ("RGB", "L")
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # `convert` would clip these at 255, not scale them
-QUALITY = 95  # of JPEG
+_QUALITY = 95
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -33,7 +33,7 @@ def size(data: bytes) -> tuple[int, int] | None:
             return None
 
 
-def check(data: bytes, max_side: int, quality: int = QUALITY) -> tuple[bytes, int, int]:
+def check(data: bytes, max_side: int, quality: int = _QUALITY) -> tuple[bytes, int, int]:
     """Encoded bytes of an upright RGB or grey JPEG or PNG, its width and its height in pixels.
 
     The bytes come back unchanged where they are this already and no side is longer than `max_side` (0: any length);

@@ -14,6 +14,17 @@ from pipeline.tables import Column, Row, Section, Table
 
 
 @dataclass(frozen=True)
+class YieldParams:
+    """Block `<scale>.least_yield`: the share of the paper's pictures and captions that a source must have, in 0..1."""
+
+    cc3m: float
+    sbu: float
+    coco: float
+    vg: float
+    imagenet22k: float
+
+
+@dataclass(frozen=True)
 class Counts:
     """Pictures and captions of a source; `captions` is 0 where it has none."""
 

@@ -38,8 +38,8 @@ def _report_yield(source: str, finished: Path) -> None:
     """Say how much of the paper's data is there. Too little stops the stage, whose work is kept."""
     if source in yields.PAPER:
         print(yields.sentence(source, finished))
-        key = f"{params.scale()}.least_yield.{source}"
-        yields.check(source, finished, params.subtree(key), key)
+        least = getattr(params.load(yields.YieldParams, "least_yield"), source)
+        yields.check(source, finished, least, f"{params.scale()}.least_yield.{source}")
 
 
 def _versions(root: Path) -> dict[str, list[int]]:

@@ -16,7 +16,7 @@ from tests.test_sharding import contents, synsets
 PARAMS = """scale: small
 small:
   pool: {workers: %d}
-  least_yield: {imagenet22k: 0.0}
+  least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: 0}
   download: {imagenet22k: {origin: local, path: raw}}
   shard: {imagenet22k: {rows_per_group: 2, groups_per_file: 3, holdout: 0.2, max_side: 8}}
 """

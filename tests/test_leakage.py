@@ -20,7 +20,7 @@ PARAMS = PairShardParams(rows_per_group=4, groups_per_file=4, holdout=0.0, max_s
 PARAMS_YAML = """scale: small
 small:
   pool: {workers: 1}
-  least_yield: {vg: 0.0}
+  least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: 0}
   download:
     coco: {origin: local, path: coco}
     flickr30k: {origin: local, path: flickr30k}

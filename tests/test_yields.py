@@ -12,7 +12,7 @@ small:
   pool: {workers: 1}
   download: {imagenet22k: {origin: local, path: raw}}
   shard: {imagenet22k: {rows_per_group: 2, groups_per_file: 3, holdout: 0.2, max_side: 8}}
-  least_yield: {imagenet22k: %s}
+  least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: %s}
 """
 
 
