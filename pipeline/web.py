@@ -50,7 +50,8 @@ def address(url: str) -> URL | None:
 async def session(params: ClientParams, proxy: str | None) -> AsyncIterator[aiohttp.ClientSession]:
     """Without an explicit `proxy` the usual environment variables name one. Cookies are not kept."""
     agent = f"{_AGENT} (research data set fetcher" + (f"; {params.contact})" if params.contact else ")")
-    headers = {"User-Agent": agent, "Accept": "image/jpeg, image/png;q=0.9, image/*;q=0.5", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": agent, "Accept": "image/jpeg, image/png;q=0.9, image/*;q=0.5",
+               "Accept-Encoding": "identity"}
     async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=params.concurrency, keepalive_timeout=_IDLE), proxy=proxy,
             trust_env=proxy is None, timeout=aiohttp.ClientTimeout(total=params.timeout), headers=headers,
