@@ -55,7 +55,8 @@ STATUSES = {
     "http://a.example/page": "not an image", "http://b.example/slow": "timeout", "http://b.example/flaky/2": "ok",
     "http://b.example/moved/3": "ok", "http://b.example/loop": "too many redirects",
     "http://b.example/nowhere": "http 302", "http://c.example/promises": "cut short", "http://c.example/hides": "not http",
-    "http://c.example/giant": "too large", "http://c.example/endless": "too large", "http://d.example/private": "opted out",
+    "http://c.example/giant": "too large", "http://c.example/endless": "too large",
+    "http://d.example/private": "opted out",
     "http://d.example/tiny": "too small", "http://d.example/nonsense": "not http", "http://d.example/broken": "ok",
     "http://": "bad url", "gopher://a/b": "bad url", "not a url": "bad url", "http://[::1": "bad url", "": "no url"}
 
@@ -79,7 +80,8 @@ def test_every_url_gets_a_status_in_list_order(tmp_path, server, monkeypatch, ca
     assert asked["http://b.example/loop"] == 6
     assert server.agents == {"vl-beit (research data set fetcher; data@example.org)"}
     said = capsys.readouterr()
-    assert "list: 23 of 23, 21.7 % ok, " in said.err and said.out.startswith("list: 5 ok, 4 bad url, 2 not http, 2 too large, 1 cut short, ")
+    assert "list: 23 of 23, 21.7 % ok, " in said.err
+    assert said.out.startswith("list: 5 ok, 4 bad url, 2 not http, 2 too large, 1 cut short, ")
 
 
 def test_what_is_wrong_below_http_is_told_apart(tmp_path, monkeypatch):
@@ -222,8 +224,8 @@ def test_pictures_are_reduced_as_they_come(tmp_path, server):
 def test_odd_lists(tmp_path, server):
     raw = tmp_path / "raw"
     raw.mkdir()
-    (raw / "GCC-training.tsv").write_bytes(b"caf\xe9\thttp://a.example/fine/1\nno tab\none\thttp://a.example/fine/2\tmore\n"
-                                           b"\n\ta\n \thttp://a.example/fine/3?\xff\nlast\t http://a.example/fine/4 ")
+    (raw / "GCC-training.tsv").write_bytes(b"caf\xe9\thttp://a.example/fine/1\nno tab\none\thttp://a.example/fine/2\t"
+                                           b"more\n\n\ta\n \thttp://a.example/fine/3?\xff\nlast\t http://a.example/fine/4 ")
     (raw / "GCC-1.1.0-Validation.tsv").write_bytes(b"")
     half = UrlRow("x", "val", "http://a.example/fine/5", "half a pair \ud83d")
     fetch("list", lambda: [*cc3m.urls(raw), half], tmp_path, PARAMS, server.address)

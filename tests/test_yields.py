@@ -35,7 +35,8 @@ def found(tmp_path):
 def test_what_was_found_is_said_with_what_the_paper_has(found):
     assert yields.sentence("cc3m", found / "cc3m") == (
         "cc3m: 2,006,667 of the paper's 3,010,000 images (66.7%), 2,006,667 of the paper's 3,010,000 captions (66.7%)")
-    assert yields.metrics("coco", found / "coco") == pytest.approx({"yield_images": 1.0, "yield_captions": 0.5}, abs=1e-5)
+    assert yields.metrics("coco", found / "coco") == pytest.approx(
+        {"yield_images": 1.0, "yield_captions": 0.5}, abs=1e-5)
     assert yields.metrics("imagenet22k", found / "imagenet22k") == {"yield_images": 0.0}
     assert yields.metrics("ade20k", found / "ade20k") == {}
 
@@ -44,7 +45,7 @@ def test_the_table_has_every_source_and_their_sum(found):
     lines = typeset.markdown(yields.table(found, "ours, small world", "Generated.")).splitlines()
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines
              if line.startswith("|")}
-    assert cells["Source"] == ["Images paper", "Images here", "Images %", "Captions paper", "Captions here", "Captions %"]
+    assert cells["Source"] == [f"{kind} {name}" for kind in ("Images", "Captions") for name in ("paper", "here", "%")]
     assert cells["cc3m"] == ["3,010,000", "2,006,667", "66.7"] * 2
     assert cells["coco"] == ["113,287", "113,287", "100.0", "566,747", "283,374", "50.0"]
     assert cells["imagenet22k"] == ["14,197,122", "0", "0.0", "–", "–", "–"]

@@ -1,4 +1,4 @@
-"""A small web that misbehaves: any host, by way of a proxy on the loopback address. It keeps a log of what it is asked."""
+"""A small web that misbehaves: any host, by way of a proxy on the loopback address. It logs what it is asked."""
 
 import threading
 import time
