@@ -21,9 +21,9 @@ PARAMS_YAML = """scale: small
 small:
   pool: {workers: 1}
   download:
-    coco: {origin: local, path: coco}
-    flickr30k: {origin: local, path: flickr30k}
-    vg: {origin: local, path: vg}
+    coco: {origin: local, path: coco, mirrors: [], official: false}
+    flickr30k: {origin: local, path: flickr30k, mirrors: [], official: false}
+    vg: {origin: local, path: vg, mirrors: [], official: false}
   shard:
     vg: {rows_per_group: 4, groups_per_file: 4, holdout: 0, max_side: 0, filter_leaks: SWITCH}
 """

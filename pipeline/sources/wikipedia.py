@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import urljoin
 from xml.etree import ElementTree
 
 import mwparserfromhell
@@ -16,6 +17,7 @@ from mwparserfromhell.parser import ParserError
 from mwparserfromhell.wikicode import Wikicode
 
 from pipeline.errors import UserError
+from pipeline.published import Checksum, OfficialFile
 from pipeline.sources import sentences
 from pipeline.sources.records import Rejected, TextRecord, document, tidy
 
@@ -57,6 +59,22 @@ def files(root: Path) -> list[Path]:
     if found := sorted(path for path in root.glob(_DUMPS) if "-index" not in path.name):
         return found
     raise FileNotFoundError(f"no {_DUMPS} in {root}")
+
+
+def listed(status: dict[str, Any], address: str) -> list[OfficialFile]:
+    """The parts of a dump, by its `dumpstatus.json` that was found at `address`.
+
+    Raises:
+        ValueError: it is none, or tells that the dump is not finished.
+    """
+    try:
+        job = status["jobs"]["articlesmultistreamdump"]
+        if job["status"] != "done":
+            raise ValueError(f"the dump is {job['status']}, not done")
+        return [OfficialFile(name, (urljoin(address, name),), bytes=fact["size"], checksum=Checksum("sha1", fact["sha1"]))
+                for name, fact in sorted(job["files"].items()) if ".xml" in name and "/" not in name]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no list of the files of a dump: {error!r}") from None
 
 
 def entries(root: Path) -> Iterator[_Stream]:
