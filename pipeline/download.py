@@ -19,13 +19,15 @@ from pipeline.world.params import WorldParams
 class PlannedFile:
     """What a source needs, as far as it can be told without asking anybody.
 
-    bytes: in all, 0 where nobody knows; exact: whether that is official or an estimate; here: bytes that need not be
-    fetched; addresses: in the order in which they are tried; by_hand: what the user has to do, else empty.
+    bytes: in all, 0 where nobody knows; exact: whether that is official or an estimate; checked: whether a checksum is
+    known; here: bytes that need not be fetched; addresses: in the order in which they are tried; by_hand: what the user
+    has to do, else empty.
     """
 
     name: str
     bytes: int
     exact: bool
+    checked: bool
     here: int
     addresses: tuple[str, ...]
     by_hand: str
@@ -71,6 +73,7 @@ def gather(source: str, folder: Path, params: DownloadParams, key: str, web: Htt
         web = replace(web, files=min(web.files, publication.parallel))
     wanted = [file for file in _wanted(source, publication, params, key, web) if only is None or file.name in only]
     theirs = {file.name: path for file in wanted if (path := _theirs(file, params))}
+    wanted = [file for file in wanted if file.name in theirs or not file.optional]
     for file in wanted:
         if file.name in theirs:
             _check(theirs[file.name], file, params, key)
@@ -94,11 +97,11 @@ def planned(source: str, params: DownloadParams) -> list[PlannedFile]:
         return []
     publication = _publication(source, params)
     known, complete = _known(source, publication, params)
-    plan = [_planned(file, publication, params) for file in known]
+    plan = [_planned(file, publication, params) for file in known if not file.optional or _theirs(file, params)]
     for name, facts in (("the parts of the dump", None if complete else publication.listed),
                         ("the pictures behind the URLs", publication.pictures)):
         if facts is not None:
-            plan.append(PlannedFile(name, facts["about"], False, 0, (), ""))
+            plan.append(PlannedFile(name, facts["about"], False, False, 0, (), ""))
     return plan
 
 
@@ -223,7 +226,8 @@ def _planned(file: OfficialFile, publication: Publication, params: DownloadParam
     by_hand = "" if theirs or file.addresses else publication.by_hand
     if params.origin == "local" and not theirs:
         by_hand = f"put it into {params.path}"
-    return PlannedFile(file.name, file.expected, file.bytes is not None, here, file.addresses, by_hand)
+    return PlannedFile(file.name, file.expected, file.bytes is not None, file.checksum is not None, here,
+                       file.addresses, by_hand)
 
 
 def _theirs(file: OfficialFile, params: DownloadParams) -> Path | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # a third of a second that only downloads pay
     from aiohttp import ClientResponse, ClientSession
 
 _AGENT = "vl-beit (research data set downloader)"
-_CHUNK = 1 << 20  # bytes
+_BUFFER = 1 << 16  # bytes; what waits in it when a connection breaks is lost
 _LONGEST = 60.0  # seconds between two tries
 _FOREVER = frozenset((400, 401, 403, 404, 405, 406, 410, 451))  # another try will not help
 _PAGE = "a web page in place of the file"
@@ -105,10 +105,11 @@ async def _get_all(wanted: Sequence[OfficialFile], folder: Path, params: HttpPar
     """What went wrong, file by file."""
     import aiohttp
 
-    bar = Progress(label, sum(file.expected for file in wanted), sum(have(folder, file) for file in wanted))
+    bar = Progress(label, {file.name: file.expected for file in wanted}, sum(have(folder, file) for file in wanted))
     turns = asyncio.Semaphore(params.files)
     async with aiohttp.ClientSession(
-            trust_env=True, auto_decompress=False, headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
+            trust_env=True, auto_decompress=False, read_bufsize=_BUFFER,
+            headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=params.timeout, sock_read=params.timeout)) as session:
         async def one(file: OfficialFile) -> str | None:
             async with turns:
@@ -227,7 +228,7 @@ class _Transfer:
         """Write and hash the body as it comes."""
         await asyncio.to_thread(self._catch_up, start)
         with open(self.part, "ab") as file:
-            async for chunk in response.content.iter_chunked(_CHUNK):
+            async for chunk in response.content.iter_any():
                 if not self.hashed and chunk.lstrip()[:1] == b"<":
                     raise _Passing(_PAGE)
                 if total is not None and self.hashed + len(chunk) > total:
@@ -259,7 +260,7 @@ class _Transfer:
         digest = self.hasher.hexdigest()
         wrong = verify.checksum_fault(self.file, digest)
         if self.file.checksum is None:
-            wrong = await asyncio.to_thread(verify.damage, self.part)
+            wrong = await asyncio.to_thread(verify.damage, self.part, self.file.name)
         if wrong:
             self._drop()
             raise _Passing(wrong)
@@ -273,6 +274,7 @@ class _Transfer:
     def _begin(self, address: str, validator: str | None, total: int | None) -> None:
         """Note what the server says of a file before the first of its bytes."""
         self._drop()
+        self.bar.expect(self.file.name, total or self.file.expected)
         files.write_json(self.note, {"address": address, "validator": validator, "total": total})
 
     def _have(self) -> int:

@@ -9,10 +9,10 @@ _WINDOW = 30  # looks at the clock that the rate is taken over
 
 
 class Progress:
-    """`total` bytes, of which `done` are here at the start."""
+    """`sizes` of files in bytes, which may be estimates; `done` of them are here at the start."""
 
-    def __init__(self, label: str, total: int, done: int) -> None:
-        self.label, self.total, self.done = label, total, done
+    def __init__(self, label: str, sizes: dict[str, int], done: int) -> None:
+        self.label, self.sizes, self.done = label, sizes, done
         self._terminal = sys.stderr.isatty()
         self.every = 1.0 if self._terminal else 60.0  # seconds from one line to the next
         self._seen = deque([(time.monotonic(), done)], maxlen=_WINDOW)
@@ -20,6 +20,10 @@ class Progress:
     def move(self, size: int) -> None:
         """So many bytes more, or less where some were thrown away."""
         self.done += size
+
+    def expect(self, name: str, size: int) -> None:
+        """The true size of a file."""
+        self.sizes[name] = size
 
     def show(self) -> None:
         """Write the line, over the last one on a terminal."""
@@ -36,8 +40,9 @@ class Progress:
         """Such as `coco: 1.2 of 20.4 GB, 85.0 MB/s, 3 min 46 s left`."""
         (start, before), (now, after) = self._seen[0], self._seen[-1]
         rate = max(after - before, 0) / max(now - start, 1e-9)
-        left = f", {duration((self.total - self.done) / rate)} left" if rate and self.total > self.done else ""
-        return f"{self.label}: {size(self.done)} of {size(self.total)}, {size(rate)}/s{left}"
+        total = sum(self.sizes.values())
+        left = f", {duration((total - self.done) / rate)} left" if rate and total > self.done else ""
+        return f"{self.label}: {size(self.done)} of {size(total)}, {size(rate)}/s{left}"
 
 
 def size(count: float) -> str:

@@ -30,6 +30,7 @@ class OfficialFile:
     bytes: int | None = None  # exact
     about: int | None = None  # bytes: commonly reported, or estimated
     checksum: Checksum | None = None
+    optional: bool = False  # taken where the user has it, and not asked for
 
     @property
     def expected(self) -> int:
@@ -83,4 +84,4 @@ def _file(entry: dict[str, Any], fields: dict[str, str]) -> OfficialFile:
     return OfficialFile(
         entry["name"].format(**fields), tuple(address.format(**fields) for address in entry.get("addresses", ())),
         tuple(entry.get("also", ())), entry.get("bytes"), entry.get("about"),
-        None if kind is None else Checksum(kind, entry[kind]))
+        None if kind is None else Checksum(kind, entry[kind]), entry.get("optional", False))

@@ -26,9 +26,9 @@ def checksum_fault(official: OfficialFile, found: str) -> str | None:
     return f"{expected.kind} {found[:len(expected.value)]}, the official file has {expected.value}"
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with a file of which no checksum is known: only zips carry checksums of their own."""
-    if path.suffix != ".zip":
+def damage(path: Path, name: str) -> str | None:
+    """What is wrong with a file, to be called `name`, of which no checksum is known: zips carry some of their own."""
+    if not name.endswith(".zip"):
         return None
     try:
         with zipfile.ZipFile(path) as archive:
