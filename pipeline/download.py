@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 from pipeline import files, http, published, sources, verify, work
 from pipeline.errors import UserError
@@ -11,7 +12,7 @@ from pipeline.fetch import fetch
 from pipeline.http import HttpParams
 from pipeline.origins import DownloadParams, DumpParams, UrlListParams, user_folder
 from pipeline.progress import size
-from pipeline.published import OfficialFile, Publication
+from pipeline.published import Checksum, OfficialFile, Publication
 from pipeline.world.params import WorldParams
 
 
@@ -212,12 +213,12 @@ def _known(source: str, publication: Publication, params: DownloadParams) -> tup
     if not path.exists():
         return ([] if params.origin == "local" else publication.files), False
     try:
-        parts = [sources.load(source).listed(files.read_json(path), address) for address in listing.addresses]
-    except ValueError as error:
+        facts = sources.load(source).listed(files.read_json(path))
+    except (ValueError, UserError) as error:
         http.place(store(), listing).unlink(missing_ok=True)
         raise UserError(f"{path}: {error}") from None
-    return [replace(same[0], addresses=tuple(one.addresses[0] for one in same))
-            for same in zip(*parts, strict=True)], True
+    return [OfficialFile(name, tuple(urljoin(address, name) for address in listing.addresses), bytes=size,
+                         checksum=Checksum("sha1", sha1)) for name, (size, sha1) in facts.items()], True
 
 
 def _planned(file: OfficialFile, publication: Publication, params: DownloadParams) -> PlannedFile:

@@ -15,9 +15,12 @@ from pipeline.errors import UserError
 from pipeline.sources import flickr, karpathy, official
 from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import ImageRecord, Rejected, Split, captioned
+from pipeline.sources.sharded import Sharded
 
 KIND = "image"
 SHARED = True
+EXACT = {"train": 82_783, "restval": 30_504, "val": 5_000, "test": 5_000, "captions": 616_767, "missing pictures": 0}
+ABOUT: dict[str, int] = {}
 _ZIPS = ("train2014", "val2014")
 _ANNOTATIONS = "annotations_trainval2014.zip"
 _NUMBER = re.compile(r"_(\d{12})\.jpg$")
@@ -66,6 +69,11 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
                 yield from captioned(entry.key, entry.split, image, entry.captions, entry.names)
 
         yield read
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """What Karpathy's file names, and how many of its pictures are in neither zip."""
+    return karpathy.counts(root, "coco") | {"missing pictures": sharded.rejected("missing picture")}
 
 
 def held_out(root: Path) -> Iterator[str]:
