@@ -178,11 +178,12 @@ def _take_other_forms(source: str, folder: Path, publication: Publication, param
     try:
         sources.load(source).files(folder)
     except FileNotFoundError:
-        names = ", ".join(f"{file.name} ({size(file.expected)})" for file in lacking)
+        names = ", ".join(f"{file.name} ({size(file.expected)})" if file.expected else file.name for file in lacking)
         forms = f" (or as {', '.join(publication.instead)})" if publication.instead else ""
         place = user_folder(params) if params.path else f"a folder, name this as params.yaml: {key}.path,"
-        raise UserError(f"{source}: to be got by hand: {names}: {publication.by_hand}; put it under this name{forms} "
-                        f"into {place} and run this again") from None
+        these = "it under this name" if len(lacking) == 1 else "them under these names"
+        raise UserError(f"{source}: to be got by hand: {names}: {publication.by_hand}; put {these}{forms} into {place} "
+                        "and run this again") from None
 
 
 def _publication(source: str, params: DownloadParams) -> Publication:
