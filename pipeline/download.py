@@ -47,6 +47,9 @@ def download(source: str, folder: Path, params: DownloadParams, world: WorldPara
     """
     module = sources.load(source)
     files.fresh_directory(folder)
+    if params.origin == "none":
+        files.write_json(folder / "manifest.json", {})
+        return {"files": 0}
     if params.origin == "world":
         return _generate(source, folder, params, world)
     if params.origin == "upstream":
@@ -90,11 +93,11 @@ def gather(source: str, folder: Path, params: DownloadParams, key: str, web: Htt
 
 
 def planned(source: str, params: DownloadParams) -> list[PlannedFile]:
-    """The official files of a source, or of `weights`, that is not generated; nothing is downloaded.
+    """The official files of a source, or of `weights`, if it has any; nothing is downloaded.
 
     The pictures behind a list of URLs, and parts of a dump whose list is not here yet, are one entry together.
     """
-    if params.origin == "world":
+    if params.origin in ("world", "none"):
         return []
     publication = _publication(source, params)
     known, complete = _known(source, publication, params)

@@ -23,12 +23,13 @@ class FetchParams:
 class DownloadParams:
     """Where the official files of a source come from.
 
-    origin: the generated world; the publisher, for what is not in the folder `path`; or that folder alone;
+    origin: the generated world; the publisher, for what is not in the folder `path`; that folder alone; or none, for a
+    source that is done without;
     mirrors: addresses that are tried before the publisher's (see `published.read`); official: whether sizes, checksums
     and counts must be the official ones; false for files of your own under the official names.
     """
 
-    origin: Literal["world", "upstream", "local"]
+    origin: Literal["world", "upstream", "local", "none"]
     path: str | None
     mirrors: list[str]
     official: bool

@@ -17,7 +17,10 @@ def main(source: str) -> None:
     root, folder = origins.readable(data / "raw" / source, origin), data / "shards" / source
     work.clean()
     with tracking.run(f"shard {source}", stage="shard", params=asdict(settings)) as run:
-        run.metrics(_shard(source, root, folder, settings, data / "held_out.json", _gated(origin)))
+        if origin.origin == "none":
+            run.metrics(sharding.write_none(source, folder))
+        else:
+            run.metrics(_shard(source, root, folder, settings, data / "held_out.json", _gated(origin)))
         run.dataset(folder, source, "shards")
 
 

@@ -58,7 +58,7 @@ def raw(tmp_path):
 
 
 def held_out(raw):
-    leakage.write(raw / "coco", raw / "flickr30k", raw / "held_out.json")
+    leakage.write({"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "held_out.json")
     return frozenset(json.loads((raw / "held_out.json").read_text()))
 
 

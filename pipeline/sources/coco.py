@@ -38,9 +38,12 @@ class _Entry:
 
 
 def files(root: Path) -> list[Path]:
-    """The picture zips and the split, and the official annotations if they are there."""
+    """The split, the official annotations if they are there, and the pictures' zips, or all pictures of folders."""
     annotations = [root / _ANNOTATIONS] if (root / _ANNOTATIONS).exists() else []
-    return [*(official.pick(root, f"{name}.zip") for name in _ZIPS), karpathy.find(root, "coco"), *annotations]
+    found = [karpathy.find(root, "coco"), *annotations]
+    for place in (_place(root, name) for name in _ZIPS):
+        found += sorted(place.iterdir()) if place.is_dir() else [place]
+    return found
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
@@ -85,15 +88,19 @@ def held_out(root: Path) -> Iterator[str]:
 
 
 def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
-    """The function file name -> names: COCO's number, and Flickr's where the official annotations are there to tell."""
+    """The function file name -> names: COCO's number, and Flickr's where the official annotations are there to tell.
+
+    A picture that is not called as COCO's are has no names.
+    """
     addresses: dict[int, str] = {}
     if (root / _ANNOTATIONS).exists():
         for year in _ZIPS:
             addresses |= _addresses(root / _ANNOTATIONS, f"captions_{year}.json")
 
     def names(filename: str) -> tuple[str, ...]:
-        found = _NUMBER.search(filename)
-        number = int(found[1]) if found else -1
+        if not (found := _NUMBER.search(filename)):
+            return ()
+        number = int(found[1])
         return f"coco {number}", *flickr.names(addresses.get(number, ""))
 
     return names
@@ -112,4 +119,8 @@ def _addresses(path: Path, member: str) -> dict[int, str]:
 @contextmanager
 def _trees(root: Path) -> Iterator[dict[str, Tree]]:
     with ExitStack() as stack:
-        yield {name: stack.enter_context(Tree(root / f"{name}.zip", f"{name}/")) for name in _ZIPS}
+        yield {name: stack.enter_context(Tree(_place(root, name), f"{name}/")) for name in _ZIPS}
+
+
+def _place(root: Path, name: str) -> Path:
+    return official.pick(root, f"{name}.zip", name)  # or the folder that it unpacks to
