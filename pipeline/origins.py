@@ -39,10 +39,18 @@ class FetchParams:
 
 @dataclass(frozen=True)
 class DownloadParams:
-    """origin: the generated world, the publisher, or the folder `path` that already holds the official files."""
+    """Where the official files of a source come from.
 
-    origin: Literal["world", "upstream", "local"]
+    origin: the generated world; the publisher, for what is not in the folder `path`; that folder alone; or none, for a
+    source that is done without;
+    mirrors: addresses that are tried before the publisher's (see `published.read`); official: whether sizes, checksums
+    and counts must be the official ones; false for files of your own under the official names.
+    """
+
+    origin: Literal["world", "upstream", "local", "none"]
     path: str | None
+    mirrors: list[str]
+    official: bool
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,19 @@ class UrlListParams(DownloadParams):
     fetch: FetchParams
 
 
+@dataclass(frozen=True)
+class DumpParams(DownloadParams):
+    """For a source that is published again and again: the date of the one that is wanted, as in its address."""
+
+    dump: str
+
+
 def params_class(source: str) -> type[DownloadParams]:
     """The class of `<scale>.download.<source>`."""
-    return UrlListParams if hasattr(sources.load(source), "urls") else DownloadParams
+    module = sources.load(source)
+    if hasattr(module, "urls"):
+        return UrlListParams
+    return DumpParams if hasattr(module, "listed") else DownloadParams
 
 
 def readable(folder: Path, params: DownloadParams) -> Path:

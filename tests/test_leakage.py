@@ -22,9 +22,9 @@ small:
   pool: {workers: 1}
   least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: 0}
   download:
-    coco: {origin: local, path: coco}
-    flickr30k: {origin: local, path: flickr30k}
-    vg: {origin: local, path: vg}
+    coco: {origin: local, path: coco, mirrors: [], official: false}
+    flickr30k: {origin: local, path: flickr30k, mirrors: [], official: false}
+    vg: {origin: local, path: vg, mirrors: [], official: false}
   shard:
     vg: {rows_per_group: 4, groups_per_file: 4, holdout: 0, max_side: 0, filter_leaks: SWITCH}
 """
@@ -59,7 +59,7 @@ def raw(tmp_path):
 
 
 def held_out(raw):
-    leakage.write(raw / "coco", raw / "flickr30k", raw / "held_out.json")
+    leakage.write({"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "held_out.json")
     return frozenset(json.loads((raw / "held_out.json").read_text()))
 
 

@@ -162,7 +162,7 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
      "small.evaluate.flickr30k.rerank_k: missing key"),
     (lambda t: t["small"]["pretrain"]["common"]["optim"].update(lr="fast"), ("pretrain", "main"),
      "small.pretrain.common.optim.lr: expected float, found 'fast'"),
-    (lambda t: t["small"]["download"].update(coco={"origin": "local", "path": "/nowhere"}), ("download", "coco"),
+    (lambda t: t["small"]["download"]["coco"].update(origin="local", path="/nowhere"), ("download", "coco"),
      "small.download.coco.path"),
     (lambda t: t.update(scale="tiny"), ("table",), "scale: expected one of small, medium, paper"),
     (lambda t: t["small"]["pretrain"]["common"]["streams"]["pairs"]["order"].update(lanes=64, batch=64),
