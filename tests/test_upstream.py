@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import download, published, released, sharding, verify
+from pipeline import download, published, released, sharding, tracking, verify
 from pipeline.errors import UserError
 from pipeline.http import HttpParams
 from pipeline.origins import DownloadParams, DumpParams, FetchParams, UrlListParams
@@ -218,3 +218,18 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     assert (folder / name).read_bytes() == data
     with pytest.raises(UserError, match=r"^params.yaml: paper.weights: no weights other.pth are published \(known: vqkd"):
         released.gather(folder, [f"{folder}/other.pth"], params, "paper.weights", WEB)
+
+
+def test_the_stages_read_their_parameters(tmp_path, offered, serving, monkeypatch):
+    monkeypatch.setattr(tracking, "installed", lambda: False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    tree = tiny.settings()
+    tree["small"]["download"]["ade20k"] |= {"origin": "upstream", "mirrors": [f"{serving.address}/ade20k/"]}
+    tiny.write(tmp_path, tree)
+    tiny.run("download", "ade20k")
+    tiny.run("weights")
+    assert contents(Path("data/small/raw")) == {
+        "ade20k/ADEChallengeData2016.zip": (offered / "ade20k/ADEChallengeData2016.zip").read_bytes()}
+    assert contents(Path("data/small/weights")) == {"manifest.json": b"[]\n"}
+    with pytest.raises(UserError, match="ade20k: not what is published: train: 4 in place of 20,210"):
+        tiny.run("shard", "ade20k")
