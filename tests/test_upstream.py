@@ -137,7 +137,7 @@ def test_files_of_the_users_own_folder_are_verified_once_and_only_the_rest_is_fe
     local = DownloadParams("local", "theirs", [], True)
     (tmp_path / "theirs/images2.zip").write_bytes(b"incomplete")
     with pytest.raises(UserError, match=r"^params.yaml: paper.download.vg.path: \S+/images2.zip: 10 bytes, the "
-                                        r"official file has [^\n]*; get it again, or set paper.download.vg.official: false"):
+                                        r"official file has [^\n]*; get it again, or set paper.download.vg.official: f"):
         downloaded("vg", tmp_path, local, monkeypatch)
     (tmp_path / "theirs/images2.zip").write_bytes(bytes((offered / "vg/images2.zip").stat().st_size))
     with pytest.raises(UserError, match="images2.zip: sha256 [0-9a-f]{64}, the official file has"):
