@@ -165,8 +165,8 @@ def _checked_folder(source: str, params: DownloadParams, key: str) -> Path:
 def _check(path: Path, file: OfficialFile, params: DownloadParams, key: str) -> None:
     """A file of the user's, unless it is meant to be another one."""
     if params.official and (wrong := verify.fault(path, file)):
-        raise UserError(f"params.yaml: {key}.path: {path}: {wrong}; get it again, or set {key}.official: false if it is "
-                        "meant to differ")
+        raise UserError(f"params.yaml: {key}.path: {path}: {wrong}; get it again, or set {key}.official: false if it "
+                        "is meant to differ")
 
 
 def _report(source: str, file: OfficialFile, path: Path) -> None:
@@ -179,10 +179,9 @@ def _report(source: str, file: OfficialFile, path: Path) -> None:
 def _take_other_forms(source: str, folder: Path, publication: Publication, params: DownloadParams,
                       lacking: Sequence[OfficialFile], key: str) -> None:
     """Link what the user has in place of files that must be got by hand. Raises UserError where that does not do."""
-    if params.path is not None:
-        for path in sorted(found for form in publication.instead for found in user_folder(params).glob(form)):
-            if not (folder / path.name).exists():
-                (files.link_tree if path.is_dir() else files.link)(path, folder / path.name)
+    for path in _other_forms(publication, params):
+        if not (folder / path.name).exists():
+            (files.link_tree if path.is_dir() else files.link)(path, folder / path.name)
     try:
         sources.load(source).files(folder)
     except FileNotFoundError:
@@ -209,7 +208,7 @@ def _wanted(source: str, publication: Publication, params: DownloadParams, key: 
         try:
             http.get([listing], store(), web, source)
         except UserError as error:
-            raise UserError(f"{error}; params.yaml: {key}.dump must be the date of a dump that is still there") from None
+            raise UserError(f"{error}; params.yaml: {key}.dump must be the date of a dump that is there") from None
     return _known(source, publication, params)[0]
 
 
@@ -233,8 +232,8 @@ def _known(source: str, publication: Publication, params: DownloadParams) -> tup
 def _planned(file: OfficialFile, publication: Publication, params: DownloadParams) -> PlannedFile:
     theirs = _theirs(file, params)
     here = theirs.stat().st_size if theirs else http.have(store(), file)
-    by_hand = "" if theirs or file.addresses else publication.by_hand
-    if params.origin == "local" and not theirs:
+    by_hand = "" if theirs or file.addresses or _other_forms(publication, params) else publication.by_hand
+    if params.origin == "local" and not theirs and not _other_forms(publication, params):
         by_hand = f"put it into {params.path}"
     return PlannedFile(file.name, file.expected, file.bytes is not None, file.checksum is not None, here,
                        file.addresses, by_hand)
@@ -246,3 +245,10 @@ def _theirs(file: OfficialFile, params: DownloadParams) -> Path | None:
         return None
     places = (user_folder(params) / name for name in (file.name, *file.also))
     return next((place for place in places if place.is_file()), None)
+
+
+def _other_forms(publication: Publication, params: DownloadParams) -> list[Path]:
+    """What the user has in place of files that must be got by hand."""
+    if params.path is None:
+        return []
+    return sorted(found for form in publication.instead for found in user_folder(params).glob(form))

@@ -107,10 +107,10 @@ async def _get_all(wanted: Sequence[OfficialFile], folder: Path, params: HttpPar
 
     bar = Progress(label, {file.name: file.expected for file in wanted}, sum(have(folder, file) for file in wanted))
     turns = asyncio.Semaphore(params.files)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=params.timeout, sock_read=params.timeout)
     async with aiohttp.ClientSession(
             trust_env=True, auto_decompress=False, read_bufsize=_BUFFER,
-            headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=params.timeout, sock_read=params.timeout)) as session:
+            headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"}, timeout=timeout) as session:
         async def one(file: OfficialFile) -> str | None:
             async with turns:
                 return await _Transfer(session, file, folder / file.name, params, bar).run()

@@ -56,7 +56,7 @@ def _gated(origin: DownloadParams) -> bool:
 
 
 def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
-    """Leave `counts.json` beside the shards. A count that must be exact and is not stops the stage, whose work stays."""
+    """Leave `counts.json` beside the shards. A wrong one that must be exact stops the stage, whose work stays."""
     found = gates.check(source, root, finished)
     files.write_json(finished / "counts.json", [asdict(gate) for gate in found])
     print(gates.table(source, found))

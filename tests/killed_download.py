@@ -14,7 +14,7 @@ _PIECE = 512  # bytes that are written at a time
 
 
 def run(project: Path, source: str, lists: Path, address: str, moment: int) -> None:
-    """Download a source into `project`, and stop dead at the `moment`-th write, rename or link, if there are so many."""
+    """Download a source into `project`, and stop dead at the `moment`-th write, rename or link, if there is one."""
     os.environ["DVC_ROOT"] = str(project)
     os.environ["no_proxy"] = "127.0.0.1"
     published._FOLDER = lists

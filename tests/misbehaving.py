@@ -106,11 +106,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (head or {}).items():
             self.send_header(name, value)
-        chunked = fault == "chunked"
+        chunked = fault in ("chunked", "half")
         self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(length))))
         self.end_headers()
         if chunked:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(body) // 2, body[:len(body) // 2]))
+            self.wfile.write(b"0\r\n\r\n" if fault == "half" else b"")
         elif fault in ("early", "old", "hang", "reset"):
             self.wfile.write(body[:2 * len(body) // 3])
         else:

@@ -31,7 +31,7 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
 @pytest.mark.parametrize("settings, message", [
     (DownloadParams("local", None, [], True), "coco.path: local needs"),
     (DownloadParams("local", "nowhere", [], True), "coco.path: no folder .*nowhere"),
-    (DownloadParams("local", "empty", [], True), "coco.path: no train2014.zip in .*empty")])
+    (DownloadParams("local", "empty", [], True), "coco.path: no train2014.zip or train2014 in .*empty")])
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch, settings, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -73,7 +73,8 @@ def test_params_classes_differ_by_kind_of_source():
     assert sharding.params_class("ade20k") is sharding.ImageShardParams
     assert sharding.params_class("wikipedia") is sharding.ShardParams
     with pytest.raises(UserError, match="origin"):
-        params.convert(DownloadParams, {"origin": "moon", "path": None, "mirrors": [], "official": True}, "small.download.vg")
+        tree = {"origin": "moon", "path": None, "mirrors": [], "official": True}
+        params.convert(DownloadParams, tree, "small.download.vg")
 
 
 def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):

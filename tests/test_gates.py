@@ -26,7 +26,8 @@ FOUND = {
     "coco": {"train": 6, "restval": 4, "val": 3, "test": 3}, "vg": {"image_data": 8, "region_descriptions": 8},
     "imagenet22k": {"synsets": 4}, "wikipedia": {"articles": 12}, "bookcorpus": {"sentences": 200},
     "flickr30k": {"train": 6, "val": 2, "test": 2, "captions": 50, "missing pictures": 0, "pictures in no split": 1},
-    "imagenet1k": {"val": 6, "classes": 3}, "vqav2": {"missing pictures": 0}, "nlvr2": {"train": 16, "dev": 8, "test1": 8},
+    "imagenet1k": {"val": 6, "classes": 3}, "vqav2": {"missing pictures": 0},
+    "nlvr2": {"train": 16, "dev": 8, "test1": 8},
     "ade20k": {"train": 4, "val": 2, "masks with other classes": 0},
 }
 
@@ -54,7 +55,7 @@ def test_a_wrong_count_stops_the_shard_stage_and_other_files_can_be_taken_as_the
     monkeypatch.setattr(tracking, "installed", lambda: False)
     write("ade20k", tmp_path / "theirs", official.WORLD)
     Path("params.yaml").write_text(PARAMS)
-    with pytest.raises(UserError, match=r"^ade20k: not what is published: train: 4 in place of 20,210, val: 2 in [^\n]*;"
+    with pytest.raises(UserError, match=r"^ade20k: not what is published: train: 4 in place of 20,210, val: 2 [^\n]*; "
                                         r"[^\n]*small.download.ade20k.official: false[^\n]*$"):
         shard.main("ade20k")
     assert capsys.readouterr().out.splitlines()[:2] == ["ade20k                    expected  found  verdict",

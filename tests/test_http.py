@@ -37,12 +37,12 @@ KNOWN = {"everything": {}, "size": {"sha": None}, "checksum": {"size": None}, "n
          "eight digits": {"size": None, "sha": SHA[:8]}}
 
 
-@pytest.mark.parametrize("known", ["everything", "checksum", "nothing"])
+@pytest.mark.parametrize("known", ["size", "checksum", "nothing"])
 @pytest.mark.parametrize("faults, resumed", [  # resumed: whether each request asks for the rest alone
     (["early"], "01"), (["early", "early"], "011"), (["reset"], None), (["hang"], "01"), (["early", "whole"], "01"),
     (["page"], "00"), (["quiet page"], "00"), (["early", "page"], "011"), (["early", "quiet page"], None),
     (["unavailable", "busy"], "000"), (["old"], "01"), (["old", "blind"], "010"), (["early", "elsewhere"], "010"),
-    (["early", "unsatisfiable"], "010"), (["chunked"], None)], ids=str)
+    (["early", "unsatisfiable"], "010"), (["chunked"], None), (["half"], None)], ids=str)
 def test_in_the_end_the_file_is_right(tmp_path, server, known, faults, resumed):
     server.faults["file.bin"] = list(faults)
     file = wanted(server, **KNOWN[known])
@@ -57,7 +57,8 @@ def test_in_the_end_the_file_is_right(tmp_path, server, known, faults, resumed):
 
 @pytest.mark.parametrize("known, fault", [
     ("everything", "other"), ("checksum", "other"), ("eight digits", "other"), ("everything", "shorter"),
-    ("size", "shorter"), ("checksum", "shorter"), ("everything", "longer"), ("size", "longer"), ("checksum", "longer")])
+    ("size", "shorter"), ("checksum", "shorter"), ("everything", "longer"), ("size", "longer"), ("checksum", "longer"),
+    ("checksum", "half"), ("nothing", "half")])
 def test_another_file_is_not_taken(tmp_path, server, known, fault):
     file = wanted(server, **KNOWN[known])
     server.faults["file.bin"] = [fault]

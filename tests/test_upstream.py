@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import download, published, released, sharding, verify
+from pipeline import download, published, released, sharding, tracking, verify
 from pipeline.errors import UserError
 from pipeline.http import HttpParams
 from pipeline.origins import DownloadParams, DumpParams, UrlListParams
@@ -117,7 +117,7 @@ def test_files_behind_a_form_are_asked_for_once_the_others_are_here(tmp_path, of
     ("nlvr2", "train_img.zip, dev_img.zip, test1_img.zip"), ("flickr30k", "flickr30k-images.tar.gz")])
 def test_what_must_be_got_by_hand_is_said_in_one_line(tmp_path, offered, serving, monkeypatch, source, names):
     mirrors = [f"{serving.address}/{source}/{file.name}" for file in published.read(source).files if file.addresses]
-    message = rf"^{source}: to be got by hand: {names}[^\n]*; [^\n]*name this as params.yaml: paper.download.{source}.path"
+    message = rf"^{source}: to be got by hand: {names}[^\n]*; [^\n]*as params.yaml: paper.download.{source}.path"
     with pytest.raises(UserError, match=message):
         downloaded(source, tmp_path, DownloadParams("upstream", None, mirrors, True), monkeypatch)
 
@@ -136,8 +136,8 @@ def test_files_of_the_users_own_folder_are_verified_once_and_only_the_rest_is_fe
         assert [path for path, _, _ in serving.log] == ["vg/images2.zip"]
     local = DownloadParams("local", "theirs", [], True)
     (tmp_path / "theirs/images2.zip").write_bytes(b"incomplete")
-    with pytest.raises(UserError, match=r"^params.yaml: paper.download.vg.path: \S+/images2.zip: 10 bytes, the official "
-                                        r"file has [^\n]*; get it again, or set paper.download.vg.official: false"):
+    with pytest.raises(UserError, match=r"^params.yaml: paper.download.vg.path: \S+/images2.zip: 10 bytes, the "
+                                        r"official file has [^\n]*; get it again, or set paper.download.vg.official: f"):
         downloaded("vg", tmp_path, local, monkeypatch)
     (tmp_path / "theirs/images2.zip").write_bytes(bytes((offered / "vg/images2.zip").stat().st_size))
     with pytest.raises(UserError, match="images2.zip: sha256 [0-9a-f]{64}, the official file has"):
@@ -147,8 +147,8 @@ def test_files_of_the_users_own_folder_are_verified_once_and_only_the_rest_is_fe
 
 
 @pytest.mark.parametrize("change, message", [
-    (("done", "in-progress"), "the dump is in-progress, not done"), (("articlesmultistreamdump", "other"), "no list of"),
-    (("{", "["), "not valid JSON")])
+    (("done", "in-progress"), "the dump is in-progress, not done"),
+    (("articlesmultistreamdump", "other"), "no list of"), (("{", "["), "not valid JSON")])
 def test_a_dump_that_is_not_finished_is_not_taken(tmp_path, offered, serving, monkeypatch, change, message):
     official.copy("wikipedia", offered, tmp_path / "served")
     status = tmp_path / "served/dumpstatus.json"
@@ -162,7 +162,7 @@ def test_a_dump_that_is_not_finished_is_not_taken(tmp_path, offered, serving, mo
     assert contents(downloaded("wikipedia", tmp_path, params, monkeypatch))
     other = DumpParams("upstream", None, [], True, "20990101")
     monkeypatch.setattr(published, "read", lambda *words, **fields: published.Publication(
-        (published.OfficialFile("enwiki-20990101-dumpstatus.json", (f"{serving.address}/none",)),), listed={"about": 1}))
+        (published.OfficialFile("dumpstatus.json", (f"{serving.address}/none",)),), listed={"about": 1}))
     with pytest.raises(UserError, match="http 404; params.yaml: paper.download.wikipedia.dump must be the date"):
         downloaded("wikipedia", tmp_path, other, monkeypatch)
 
@@ -216,5 +216,20 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     assert released.gather(folder, ["my/own.pth"], params, "paper.weights", WEB) == {"files": 0} and not serving.log
     assert released.gather(folder, [f"{folder}/{name}"], params, "paper.weights", WEB) == {"files": 1}
     assert (folder / name).read_bytes() == data
-    with pytest.raises(UserError, match=r"^params.yaml: paper.weights: no weights other.pth are published \(known: vqkd"):
+    with pytest.raises(UserError, match=r"^params.yaml: paper.weights: no weights other.pth are published \(known"):
         released.gather(folder, [f"{folder}/other.pth"], params, "paper.weights", WEB)
+
+
+def test_the_stages_read_their_parameters(tmp_path, offered, serving, monkeypatch):
+    monkeypatch.setattr(tracking, "installed", lambda: False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    tree = tiny.settings()
+    tree["small"]["download"]["ade20k"] |= {"origin": "upstream", "mirrors": [f"{serving.address}/ade20k/"]}
+    tiny.write(tmp_path, tree)
+    tiny.run("download", "ade20k")
+    tiny.run("weights")
+    assert contents(Path("data/small/raw")) == {
+        "ade20k/ADEChallengeData2016.zip": (offered / "ade20k/ADEChallengeData2016.zip").read_bytes()}
+    assert contents(Path("data/small/weights")) == {"manifest.json": b"[]\n"}
+    with pytest.raises(UserError, match="ade20k: not what is published: train: 4 in place of 20,210"):
+        tiny.run("shard", "ade20k")

@@ -38,12 +38,12 @@ class _Entry:
 
 
 def files(root: Path) -> list[Path]:
-    """The split, the official annotations if they are there, and the pictures' zips, or all pictures of folders."""
+    """The pictures' zips, or all pictures of folders, the split, and the official annotations if they are there."""
     annotations = [root / _ANNOTATIONS] if (root / _ANNOTATIONS).exists() else []
-    found = [karpathy.find(root, "coco"), *annotations]
+    found: list[Path] = []
     for place in (_place(root, name) for name in _ZIPS):
         found += sorted(place.iterdir()) if place.is_dir() else [place]
-    return found
+    return [*found, karpathy.find(root, "coco"), *annotations]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
