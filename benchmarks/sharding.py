@@ -85,16 +85,17 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def measured(source: str, root: Path, params: ShardParams) -> tuple[int, float, float, float]:
     """Rows, seconds, MB written, and MiB of memory at the highest, less what an idle process has."""
-    idle = _peak()
+    idle = peak()
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         counts = sharding.shard(source, root, Path(out), params)
         seconds = time.perf_counter() - start
         written = sum(path.stat().st_size for path in Path(out).glob("*.parquet"))
-    return sum(counts.values()) - counts["rejected"], seconds, written / 1e6, _peak() - idle
+    return sum(counts.values()) - counts["rejected"], seconds, written / 1e6, peak() - idle
 
 
-def _peak() -> float:
+def peak() -> float:
+    """MiB of memory that this process has had at the highest."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -62,8 +62,13 @@ def link_tree(source: Path, target: Path) -> None:
         place = target / path.relative_to(source)
         if path.is_dir():
             place.mkdir()
-            continue
-        try:
-            os.link(path, place)
-        except OSError:
-            shutil.copy2(path, place)
+        else:
+            link(path, place)
+
+
+def link(path: Path, place: Path) -> None:
+    """Publish a finished file as `place` by a hard link, or a copy across file systems."""
+    try:
+        os.link(path, place)
+    except OSError:
+        shutil.copy2(path, place)

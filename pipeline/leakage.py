@@ -7,21 +7,25 @@ COCO's training pictures in other tasks, and no reported number comes from them.
 its pictures are from.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import files
+from pipeline import files, sources
 from pipeline.errors import UserError
-from pipeline.sources import coco, flickr30k
+
+SOURCES = ("coco", "flickr30k")
 
 
-def write(coco_root: Path, flickr30k_root: Path, path: Path) -> dict[str, int]:
+def write(roots: Mapping[str, Path], path: Path) -> dict[str, int]:
     """Write the names of the held-out pictures, such as "coco 42" and "flickr 2345678901"; returns how many of each.
+
+    roots: where the official files are of those of SOURCES that there are.
 
     Raises:
         UserError: an official file is missing or damaged.
     """
     try:
-        names = sorted({*coco.held_out(coco_root), *flickr30k.held_out(flickr30k_root)})
+        names = sorted({name for source, root in roots.items() for name in sources.load(source).held_out(root)})
     except FileNotFoundError as error:
         raise UserError(f"{error}; run the download stage") from None
     files.write_json(path, names)

@@ -23,12 +23,22 @@ class BadPicture(Exception):
     """The bytes are no usable picture. The message is the reason: `kind` or `kind: detail`."""
 
 
-def check(data: bytes, max_side: int) -> tuple[bytes, int, int]:
+def size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels as the header tells them, unchecked; None where it tells nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Image.open(BytesIO(data), formats=_FORMATS).size
+        except Exception:  # Pillow's plug-ins raise anything on damaged files
+            return None
+
+
+def check(data: bytes, max_side: int, quality: int = _QUALITY) -> tuple[bytes, int, int]:
     """Encoded bytes of an upright RGB or grey JPEG or PNG, its width and its height in pixels.
 
     The bytes come back unchanged where they are this already and no side is longer than `max_side` (0: any length);
     otherwise the first frame is turned as its EXIF orientation says, laid on white where it is transparent, reduced
-    and written as JPEG of quality 95.
+    and written as JPEG of this quality.
 
     Raises:
         BadPicture: empty, damaged, cut short, too large, of more than 8 bits per channel, or of a format that is not
@@ -43,7 +53,7 @@ def check(data: bytes, max_side: int) -> tuple[bytes, int, int]:
         if (image.format in _KEPT_FORMATS and image.mode in _KEPT_MODES and not image.has_transparency_data
                 and turn is None and not 0 < max_side < max(image.size)):
             return data, *image.size
-        return _encode(image, max_side, turn)
+        return _encode(image, max_side, turn, quality)
 
 
 def check_mask(data: bytes, width: int, height: int) -> bytes:
@@ -100,14 +110,14 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _encode(image: Image.Image, max_side: int, turn: Image.Transpose | None) -> tuple[bytes, int, int]:
+def _encode(image: Image.Image, max_side: int, turn: Image.Transpose | None, quality: int) -> tuple[bytes, int, int]:
     picture = _opaque(image)
     if turn is not None:
         picture = picture.transpose(turn)
     if max_side:
         picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
+    picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue(), *picture.size
 
 

@@ -102,6 +102,13 @@ def shard(source: str, root: Path, folder: Path, params: ShardParams, *, workers
             | {"rejected": sum(index["rejected"].values())})
 
 
+def write_none(source: str, folder: Path) -> dict[str, int]:
+    """The shards of a source that is done without: no split, so who reads them says so."""
+    files.fresh_directory(folder)
+    shards.write_index(folder, {}, kind=sources.load(source).KIND, rejected={})
+    return {"rejected": 0}
+
+
 def _write_runs(job: Job, workers: int) -> list[Path]:
     """One run per piece. The note of their number spares the next try a look at the official files."""
     note = job.unfinished / "runs.json"

@@ -77,7 +77,8 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
     """
     splits = files.read_json(folder / "index.json")["splits"]
     if split not in splits:
-        raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: {', '.join(sorted(splits))})")
+        raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: "
+                        f"{', '.join(sorted(splits)) or 'nothing, as its origin is none'})")
     return [
         RowGroup(folder / entry["name"], number, rows, units)
         for entry in splits[split]["files"]

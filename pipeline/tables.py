@@ -14,7 +14,7 @@ PAPER = Path(__file__).with_name("paper.yaml")
 
 @dataclass(frozen=True)
 class Column:
-    """One column of percentages."""
+    """One column of percentages or counts."""
 
     key: str
     group: str  # heading over neighbouring columns
@@ -24,7 +24,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A labelled row; a cell is a percentage, or None where there is no number."""
+    """A labelled row; a cell is a number, or None where there is none."""
 
     label: str
     cells: list[float | None]
@@ -40,12 +40,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole table; `note` says below it what a reader must know."""
+    """A whole table; `note` says below it what a reader must know, `head` what the rows are."""
 
     title: str
     columns: list[Column]
     sections: list[Section]
     note: str
+    head: str = "Model"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ Kind = Literal["hog", "clip", "dino"]
 def teacher(kind: Kind, file: str | None, image_size: int, patch_size: int) -> Clip | Dino | Hog:
     """The teacher for pictures of `image_size` pixels in patches of `patch_size`.
 
-    `file` holds a network's weights as timm or their publishers name them (.safetensors or .pth); the HOG has none.
+    `file` holds a network's weights as timm or their publishers name them (see `weights.read`); the HOG has none.
 
     Raises:
         UserError: the weights are missing or another network's, or it cannot see pictures of this size.
@@ -29,7 +29,7 @@ def teacher(kind: Kind, file: str | None, image_size: int, patch_size: int) -> C
                         f"{network.patch_size} px; choose hog, or these sizes")
     if file is None or not Path(file).is_file():
         raise UserError(f"{BLOCK}.teacher_file: {file}: no such file; give the weights of {network.name} "
-                        "(.safetensors or .pth), or choose the teacher hog")
+                        "(.safetensors, .pth or .pt), or choose the teacher hog")
     built = network()
     try:
         built.load(weights.read(Path(file)))

@@ -29,7 +29,7 @@ def write(table: Table, stem: Path) -> None:
 
 def markdown(table: Table) -> str:
     """Aligned for the terminal, and with the group in each heading, since Markdown has no second heading line."""
-    rows = [["Model", *(f"{column.group} {column.name}" for column in table.columns)]]
+    rows = [[table.head, *(f"{column.group} {column.name}" for column in table.columns)]]
     for section in table.sections:
         rows.append([f"*{section.title}*", *("" for _ in table.columns)])
         rows += [[row.label, *texts(row, table.columns)] for row in section.rows]
@@ -40,10 +40,10 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One row per model, unrounded; a cell without a number is empty."""
+    """One row per model (or what else `head` says), unrounded; a cell without a number is empty."""
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["section", "model", *(column.key for column in table.columns)])
+    writer.writerow(["section", table.head.lower(), *(column.key for column in table.columns)])
     for section in table.sections:
         writer.writerows([section.title, row.label, *("" if cell is None else round(cell, 4) for cell in row.cells)]
                          for row in section.rows)
@@ -103,7 +103,7 @@ def _right_edges(table: Table) -> list[float]:
 
 def texts(row: Row, columns: list[Column]) -> list[str]:
     """The cells as they are shown."""
-    return [DASH if cell is None else f"{cell:.{column.digits}f}"
+    return [DASH if cell is None else f"{cell:,.{column.digits}f}"
             for cell, column in zip(row.cells, columns, strict=True)]
 
 

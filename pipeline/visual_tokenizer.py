@@ -60,7 +60,7 @@ class VisualTokenizerParams:
     decay: float  # of the codebook's moving average
     delay: int  # training batches before the codebook starts (BEiTv2: 0)
     teacher: Kind  # of a released file: which it had, clip or dino
-    teacher_file: str | None  # weights of clip or dino, .safetensors or .pth
+    teacher_file: str | None  # weights of clip or dino, see `weights.read`
     sources: dict[str, int]  # how often an epoch passes through each source
     order: OrderParams
     views: views.ViewParams

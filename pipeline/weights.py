@@ -1,4 +1,4 @@
-"""Files of weights that come from elsewhere. Nothing in them can execute code."""
+"""Files of weights that come from elsewhere. No Python in them is run."""
 
 import argparse
 import pickle
@@ -16,7 +16,7 @@ ALLOWED = [argparse.Namespace]  # what training code leaves beside the tensors
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a .safetensors file or a file of `torch.save` holds, on the CPU.
+    """What a .safetensors file, a file of `torch.save` or an archive of TorchScript (.pt) holds, on the CPU.
 
     Raises:
         UserError: it is neither, or has objects in it other than tensors and plain values.
@@ -24,6 +24,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix == ".pt":  # OpenAI's CLIP; its language reaches neither files nor the network
+            return torch.jit.load(path, "cpu").state_dict()
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

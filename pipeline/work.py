@@ -62,11 +62,11 @@ def _without_place(tree: Any) -> Any:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Hold a work folder alone. For the process that writes: workers of a killed driver live on for seconds."""
     lock = FileLock(path / "lock")
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise UserError(f"{path}: another process works here; wait for it or stop it") from None
     with lock:

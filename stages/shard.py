@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import files, origins, params, pool, sharding, tracking, work
+from pipeline import files, gates, origins, params, pool, sharding, tracking, work, yields
+from pipeline.origins import DownloadParams
 from pipeline.sharding import ShardParams
 from pipeline.stage import entry
 
@@ -16,11 +17,16 @@ def main(source: str) -> None:
     root, folder = origins.readable(data / "raw" / source, origin), data / "shards" / source
     work.clean()
     with tracking.run(f"shard {source}", stage="shard", params=asdict(settings)) as run:
-        run.metrics(_shard(source, root, folder, settings, data / "held_out.json"))
+        if origin.origin == "none":
+            run.metrics(sharding.write_none(source, folder))
+        else:
+            run.metrics(_shard(source, root, folder, settings, data / "held_out.json", _gated(origin)))
+        run.metrics(yields.metrics(source, folder))
         run.dataset(folder, source, "shards")
 
 
-def _shard(source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path) -> dict[str, int]:
+def _shard(source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path,
+           gated: bool) -> dict[str, int]:
     """Work in the work folder, where an interrupted run goes on, and link the whole into `folder`."""
     filtered = getattr(settings, "filter_leaks", False)
     names = frozenset(files.read_json(held_out) if filtered else ())
@@ -28,8 +34,34 @@ def _shard(source: str, root: Path, folder: Path, settings: ShardParams, held_ou
     place = work.folder(f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered)
     with work.locked(place):
         counts = sharding.shard(source, root, place / "finished", settings, workers=workers, held_out=names)
+        (place / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
+        if gated:
+            counts |= _count(source, root, place / "finished")
+        _report_yield(source, place / "finished")
         work.publish_folder(place, folder)
     return counts
+
+
+def _report_yield(source: str, finished: Path) -> None:
+    """Say how much of the paper's data is there. Too little stops the stage, whose work is kept."""
+    if source in yields.PAPER:
+        print(yields.sentence(source, finished))
+        least = getattr(params.load(yields.YieldParams, "least_yield"), source)
+        yields.check(source, finished, least, f"{params.scale()}.least_yield.{source}")
+
+
+def _gated(origin: DownloadParams) -> bool:
+    """Whether the files are to be the official ones, with as many records in them as is published."""
+    return origin.origin != "world" and origin.official
+
+
+def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
+    """Leave `counts.json` beside the shards. A wrong one that must be exact stops the stage, whose work stays."""
+    found = gates.check(source, root, finished)
+    files.write_json(finished / "counts.json", [asdict(gate) for gate in found])
+    print(gates.table(source, found))
+    gates.insist(source, found, f"{params.scale()}.download.{source}")
+    return gates.metrics(found)
 
 
 def _versions(root: Path) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import curves, files, params, report, tables, tracking, typeset
+from pipeline import curves, files, params, report, tables, tracking, typeset, yields
 from pipeline.stage import entry
 
 
@@ -19,6 +19,7 @@ def main() -> None:
         layout = params.load_shared(tables.TableLayout, f"tables.{name}")
         made[name] = tables.against_paper(name, layout, results, settings)
     made["retrieval"] = tables.retrieval_recalls(results, settings)
+    made["yield"] = yields.table(Path("data", scale, "shards"), settings.section, settings.note)
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
             typeset.write(table, folder / name)

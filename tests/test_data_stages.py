@@ -15,8 +15,8 @@ PARAMS = """scale: small
 small:
   pool: {workers: 1}
   download:
-    bookcorpus: {origin: local, path: books}
-    flickr30k: {origin: local, path: flickr}
+    bookcorpus: {origin: local, path: books, mirrors: [], official: false}
+    flickr30k: {origin: local, path: flickr, mirrors: [], official: false}
   shard:
     bookcorpus: {rows_per_group: 4, groups_per_file: 4, holdout: 0.3}
     flickr30k: {rows_per_group: 4, groups_per_file: 4, holdout: 0, max_side: 0}

@@ -1,15 +1,17 @@
 """The download stage: local folders, what is refused, and the generated world through all its sources."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from pipeline import download, origins, params, sharding, shards
 from pipeline.errors import UserError
-from pipeline.origins import DownloadParams, FetchParams, UrlListParams
+from pipeline.origins import ClientParams, DownloadParams, FetchParams, UrlListParams
 from pipeline.world.params import WorldParams
 
-FETCH = FetchParams(concurrency=8, timeout=5.0, retries=0, rows_per_file=100)
+FETCH = FetchParams(rows_per_file=100, min_side=8, max_side=0, quality=95, placeholder=5,
+                    client=ClientParams(concurrency=8, per_host=8, timeout=5.0, retries=0, contact="data@example.org"))
 
 
 def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeypatch):
@@ -18,24 +20,23 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
     (theirs / "books_large_p1.txt").write_text("one .\n")
     (theirs / "books_large_p2.txt").write_text("two words .\n")
     monkeypatch.chdir(tmp_path)
-    settings = DownloadParams("local", "theirs")
-    assert download.download("bookcorpus", out, settings, None, "small.download.bookcorpus") == {"files": 2}
+    settings = DownloadParams("local", "theirs", [], True)
+    assert download.download("bookcorpus", out, settings, None, "small.download.bookcorpus", None) == {"files": 2}
     assert json.loads((out / "manifest.json").read_text()) == {"books_large_p1.txt": 6, "books_large_p2.txt": 12}
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
     assert origins.readable(out, settings).resolve() == theirs
-    assert origins.readable(out, DownloadParams("world", None)) == out
+    assert origins.readable(out, DownloadParams("world", None, [], True)) == out
 
 
 @pytest.mark.parametrize("settings, message", [
-    (DownloadParams("upstream", None), "coco.origin: upstream is not available"),
-    (DownloadParams("local", None), "coco.path: local needs"),
-    (DownloadParams("local", "nowhere"), "coco.path: no folder .*nowhere"),
-    (DownloadParams("local", "empty"), "coco.path: no train2014.zip in .*empty")])
+    (DownloadParams("local", None, [], True), "coco.path: local needs"),
+    (DownloadParams("local", "nowhere", [], True), "coco.path: no folder .*nowhere"),
+    (DownloadParams("local", "empty", [], True), "coco.path: no train2014.zip or train2014 in .*empty")])
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch, settings, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=rf"^params.yaml: small.download.{message}[^\n]*$"):
-        download.download("coco", tmp_path / "raw", settings, None, "small.download.coco")
+        download.download("coco", tmp_path / "raw", settings, None, "small.download.coco", None)
 
 
 def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkeypatch):
@@ -45,15 +46,25 @@ def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkey
     (theirs / "GCC-1.1.0-Validation.tsv").write_text("a pond\thttp://\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    settings = UrlListParams("local", str(theirs), FETCH)
-    counts = download.download("cc3m", out, settings, None, "small.download.cc3m")
+    settings = UrlListParams("local", str(theirs), [], False, FETCH)
+    counts = download.download("cc3m", out, settings, None, "small.download.cc3m", None)
     assert counts == {"bad url": 2, "no url": 1}
     assert sorted(path.name for path in out.iterdir()) == ["fetched", "manifest.json"]
-    written = sorted((out / "fetched").iterdir())
+    written = sorted((out / "fetched").glob("*.parquet"))
     inodes = [path.stat().st_ino for path in written]
-    assert download.download("cc3m", out, settings, None, "small.download.cc3m") == counts
+    calmer = replace(settings, fetch=replace(FETCH, client=replace(FETCH.client, concurrency=2)))
+    assert download.download("cc3m", out, calmer, None, "small.download.cc3m", None) == counts
     assert [path.stat().st_ino for path in written] == inodes  # linked again, not fetched again
     assert origins.readable(out, settings) == out
+
+
+def test_who_asks_other_peoples_servers_says_who_it_is(tmp_path):
+    for name in ("GCC-training.tsv", "GCC-1.1.0-Validation.tsv"):
+        (tmp_path / name).write_text("")
+    nobody = replace(FETCH, client=replace(FETCH.client, contact=None))
+    with pytest.raises(UserError, match=r"^params.yaml: small.download.cc3m.fetch.client.contact: give [^\n]*$"):
+        download.download("cc3m", tmp_path / "raw", UrlListParams("local", str(tmp_path), [], False, nobody), None,
+                          "small.download.cc3m", None)
 
 
 def test_params_classes_differ_by_kind_of_source():
@@ -62,15 +73,16 @@ def test_params_classes_differ_by_kind_of_source():
     assert sharding.params_class("ade20k") is sharding.ImageShardParams
     assert sharding.params_class("wikipedia") is sharding.ShardParams
     with pytest.raises(UserError, match="origin"):
-        params.convert(DownloadParams, {"origin": "moon", "path": None}, "small.download.vg")
+        tree = {"origin": "moon", "path": None, "mirrors": [], "official": True}
+        params.convert(DownloadParams, tree, "small.download.vg")
 
 
 def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
     world = WorldParams(seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}})
-    settings = UrlListParams("world", None, FETCH)
+    settings = UrlListParams("world", None, [], True, FETCH)
     shard_params = sharding.ImageShardParams(rows_per_group=16, groups_per_file=2, holdout=0.0, max_side=0)
     for name in ("one", "two"):
-        counts = download.download("cc3m", tmp_path / name / "raw", settings, world, "small.download.cc3m")
+        counts = download.download("cc3m", tmp_path / name / "raw", settings, world, "small.download.cc3m", None)
         sharding.shard("cc3m", tmp_path / name / "raw", tmp_path / name / "out", shard_params)
     one, two = (sorted(path for path in (tmp_path / name).rglob("*") if path.is_file()) for name in ("one", "two"))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]

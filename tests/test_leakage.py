@@ -8,9 +8,9 @@ import pytest
 
 import stages.held_out
 import stages.shard
-from pipeline import leakage, shards, tracking
+from pipeline import leakage, placeholders, shards, tracking
 from pipeline.errors import UserError
-from pipeline.fetch import FETCHED
+from pipeline.fetch_log import FETCHED
 from pipeline.sharding import PairShardParams, shard
 from pipeline.sources import flickr
 from tests.test_sharding import encoded
@@ -20,10 +20,11 @@ PARAMS = PairShardParams(rows_per_group=4, groups_per_file=4, holdout=0.0, max_s
 PARAMS_YAML = """scale: small
 small:
   pool: {workers: 1}
+  least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: 0}
   download:
-    coco: {origin: local, path: coco}
-    flickr30k: {origin: local, path: flickr30k}
-    vg: {origin: local, path: vg}
+    coco: {origin: local, path: coco, mirrors: [], official: false}
+    flickr30k: {origin: local, path: flickr30k, mirrors: [], official: false}
+    vg: {origin: local, path: vg, mirrors: [], official: false}
   shard:
     vg: {rows_per_group: 4, groups_per_file: 4, holdout: 0, max_side: 0, filter_leaks: SWITCH}
 """
@@ -58,7 +59,7 @@ def raw(tmp_path):
 
 
 def held_out(raw):
-    leakage.write(raw / "coco", raw / "flickr30k", raw / "held_out.json")
+    leakage.write({"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "held_out.json")
     return frozenset(json.loads((raw / "held_out.json").read_text()))
 
 
@@ -102,6 +103,7 @@ def test_lists_of_urls_are_filtered_by_their_addresses(raw):
             enumerate(("http://static.flickr.com/12/7003_0a1b.jpg", "http://static.flickr.com/12/7001_0a1b.jpg",
                        "http://a.example/7003_0a1b.jpg"))]
     pq.write_table(pa.Table.from_pylist(rows, FETCHED), raw / "sbu/fetched/train-00000.parquet")
+    placeholders.mark(raw / "sbu/fetched", 2)
     assert shard("sbu", raw / "sbu", raw / "out", PARAMS, held_out=held_out(raw)) == {"train": 2, "rejected": 1}
 
 

@@ -45,6 +45,15 @@ def test_the_tables_have_a_number_in_each_of_our_cells(project):
     assert (project / "results/small/report.html").read_text().count("data:image/png") >= shown
 
 
+def test_how_much_of_the_papers_data_there_is_stands_under_the_tables(project):
+    found = json.loads((project / "data/small/shards/vg/index.json").read_text())["splits"]["train"]
+    text = (project / "results/small/tables/yield.md").read_text()
+    (row,) = [line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| vg ")]
+    assert [int(cell.replace(",", "")) for cell in (row[1], row[4])] == [found["rows"], found["units"]]
+    page = (project / "results/small/report.html").read_text()
+    assert page.index("Pretraining data: what") > page.index("Retrieval in detail")
+
+
 def test_results_tell_what_they_are_of(project):
     result = json.loads((project / "results/small/evaluate/flickr30k.json").read_text())
     assert (result["images"], result["captions"]) == (10, 50)
@@ -166,7 +175,7 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
      "small.evaluate.flickr30k.rerank_k: missing key"),
     (lambda t: t["small"]["pretrain"]["common"]["optim"].update(lr="fast"), ("pretrain", "main"),
      "small.pretrain.common.optim.lr: expected float, found 'fast'"),
-    (lambda t: t["small"]["download"].update(coco={"origin": "local", "path": "/nowhere"}), ("download", "coco"),
+    (lambda t: t["small"]["download"]["coco"].update(origin="local", path="/nowhere"), ("download", "coco"),
      "small.download.coco.path"),
     (lambda t: t.update(scale="tiny"), ("table",), "scale: expected one of small, medium, paper"),
     (lambda t: t["small"]["pretrain"]["common"]["streams"]["pairs"]["order"].update(lanes=64, batch=64),

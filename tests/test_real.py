@@ -15,7 +15,7 @@ REAL = (tiny.ROOT / ".." / "shared" / "real" / "flickr30k").resolve()
 def test_shard_tokens_fine_tune_and_evaluate_run_through_on_real_pictures(tmp_path, monkeypatch):
     tree = tiny.settings()
     small = tree["small"]
-    small["download"]["flickr30k"] = {"origin": "local", "path": str(REAL)}
+    small["download"]["flickr30k"] = {"origin": "local", "path": str(REAL), "mirrors": [], "official": False}
     small["visual_tokenizer"]["sources"] = {"flickr30k": 1}
     small["visual_tokens"]["pairs"]["sources"] = ["flickr30k"]
     small["text_tokenizer"] |= {"sources": ["flickr30k"], "vocab_size": 400}

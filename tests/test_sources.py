@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import reading, sources
+from pipeline import placeholders, reading, sources
 from pipeline.errors import UserError
-from pipeline.fetch import FETCHED
+from pipeline.fetch_log import FETCHED
 from pipeline.sources import cc3m, coco, flickr30k, official, sbu, sentences, vg, wikipedia
 from pipeline.sources.records import ImageRecord, Rejected, TextRecord, UrlRow
 from pipeline.world.params import WorldParams
@@ -148,6 +148,7 @@ def test_fetched_rows_become_records(tmp_path, source):
             {"key": "1", "url": "u", "status": "http 404", "image": None, "caption": "gone"},
             {"key": "2", "url": "u", "status": "ok", "image": b"q", "caption": ""}]
     pq.write_table(pa.Table.from_pylist(rows, FETCHED), tmp_path / "fetched" / "train-00000.parquet")
+    placeholders.mark(tmp_path / "fetched", 2)
     assert list(reading.read(source, tmp_path)) == [
         ImageRecord("0", "train", b"p", ("red kite",), -1, ("flickr 2970",)), Rejected("1", "http 404"),
         Rejected("2#0", "empty caption"), Rejected("2", "no caption")]

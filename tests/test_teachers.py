@@ -8,6 +8,7 @@ from model import teachers
 from model.compat import import_timm
 from pipeline.errors import UserError
 from pipeline.teaching import NETWORKS, teacher
+from pipeline.weights import read
 
 SUFFIX = {"clip": ".safetensors", "dino": ".pth"}
 
@@ -61,6 +62,16 @@ def test_timm_has_these_networks():
                  for kind, network in NETWORKS.items()}
     assert sizes == {"clip": 86_192_640 + 512, "dino": 85_798_656}  # timm gives CLIP's projection a bias
     assert all(timm.get_pretrained_cfg(network.name) is not None for network in NETWORKS.values())
+
+
+def test_an_archive_as_openai_publishes_it_gives_its_tensors(tmp_path):
+    layer = torch.nn.Linear(2, 3)
+    torch.jit.script(layer).save(str(tmp_path / "ViT-B-16.pt"))
+    found = read(tmp_path / "ViT-B-16.pt")
+    assert found.keys() == {"weight", "bias"} and torch.equal(found["weight"], layer.weight)
+    (tmp_path / "broken.pt").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="broken.pt: not a checkpoint"):
+        read(tmp_path / "broken.pt")
 
 
 def test_what_cannot_be_a_teacher_is_refused_in_one_line(weights, tmp_path):

@@ -85,6 +85,7 @@ def stages():
     """All stages of dvc.yaml with their items, in an order that respects dependencies."""
     yield ("params",)
     yield from (("download", source) for source in SOURCES)
+    yield ("weights",)
     yield ("held_out",)
     yield from (("shard", source) for source in SOURCES)
     yield ("text_tokenizer",)

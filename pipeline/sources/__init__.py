@@ -8,6 +8,9 @@ A source module defines:
     entries(root) -> Iterator[Entry]     streams what there is, in order, and `Rejected` for what is not usable
     opened(root) -> context manager      of a function entry -> iterator of records of its kind, and `Rejected`
     urls(root) -> Iterator[UrlRow]       only sources that are lists of URLs; they read what was fetched
+    EXACT, ABOUT: dict[str, int]         counts that must be found, and those that are only commonly reported
+    counts(root, sharded) -> dict[str, int]     what is found under the same names (see `gates`)
+    listed(status) -> dict[str, (int, str)]     only sources whose publisher lists their files: sizes and SHA-1
 
 `entries` runs once, in one process, and is cheap; decoding and parsing is for `opened`, in many (see `reading`).
 """

@@ -3,13 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+
+from PIL import Image
 
 from pipeline.sources import official
 from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import MaskRecord, Rejected, Split
+from pipeline.sources.sharded import Sharded
 
 KIND = "masks"
+EXACT = {"train": 20_210, "val": 2_000, "masks with other classes": 0}
+ABOUT: dict[str, int] = {}
+_CLASSES = 150
 _NAME = "ADEChallengeData2016"
 _SPLITS: dict[str, Split] = {"training": "train", "validation": "val"}
 
@@ -54,6 +61,19 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord | Reje
                 yield Rejected(entry.key, str(error))
 
         yield read
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Pictures by split, and masks with a value above the number of classes."""
+    with _tree(root) as tree:
+        names = tree.names()
+    found = {split: len(_by_key(names, f"images/{folder}/", ".jpg")) for folder, split in _SPLITS.items()}
+    return found | {"masks with other classes": sum(_largest(mask) > _CLASSES for mask in sharded.column("mask"))}
+
+
+def _largest(mask: bytes) -> int:
+    """The largest value of a PNG of mode L."""
+    return Image.open(BytesIO(mask)).getextrema()[1]
 
 
 def _tree(root: Path) -> Tree:

@@ -15,9 +15,12 @@ from pipeline.errors import UserError
 from pipeline.sources import flickr, karpathy, official
 from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import ImageRecord, Rejected, Split, captioned
+from pipeline.sources.sharded import Sharded
 
 KIND = "image"
 SHARED = True
+EXACT = {"train": 82_783, "restval": 30_504, "val": 5_000, "test": 5_000, "captions": 616_767, "missing pictures": 0}
+ABOUT: dict[str, int] = {}
 _ZIPS = ("train2014", "val2014")
 _ANNOTATIONS = "annotations_trainval2014.zip"
 _NUMBER = re.compile(r"_(\d{12})\.jpg$")
@@ -35,9 +38,12 @@ class _Entry:
 
 
 def files(root: Path) -> list[Path]:
-    """The picture zips and the split, and the official annotations if they are there."""
+    """The pictures' zips, or all pictures of folders, the split, and the official annotations if they are there."""
     annotations = [root / _ANNOTATIONS] if (root / _ANNOTATIONS).exists() else []
-    return [*(official.pick(root, f"{name}.zip") for name in _ZIPS), karpathy.find(root, "coco"), *annotations]
+    found: list[Path] = []
+    for place in (_place(root, name) for name in _ZIPS):
+        found += sorted(place.iterdir()) if place.is_dir() else [place]
+    return [*found, karpathy.find(root, "coco"), *annotations]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
@@ -68,6 +74,11 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
         yield read
 
 
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """What Karpathy's file names, and how many of its pictures are in neither zip."""
+    return karpathy.counts(root, "coco") | {"missing pictures": sharded.rejected("missing picture")}
+
+
 def held_out(root: Path) -> Iterator[str]:
     """What other data sets call Karpathy's validation and test pictures."""
     names = _names(root)
@@ -77,15 +88,19 @@ def held_out(root: Path) -> Iterator[str]:
 
 
 def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
-    """The function file name -> names: COCO's number, and Flickr's where the official annotations are there to tell."""
+    """The function file name -> names: COCO's number, and Flickr's where the official annotations are there to tell.
+
+    A picture that is not called as COCO's are has no names.
+    """
     addresses: dict[int, str] = {}
     if (root / _ANNOTATIONS).exists():
         for year in _ZIPS:
             addresses |= _addresses(root / _ANNOTATIONS, f"captions_{year}.json")
 
     def names(filename: str) -> tuple[str, ...]:
-        found = _NUMBER.search(filename)
-        number = int(found[1]) if found else -1
+        if not (found := _NUMBER.search(filename)):
+            return ()
+        number = int(found[1])
         return f"coco {number}", *flickr.names(addresses.get(number, ""))
 
     return names
@@ -104,4 +119,8 @@ def _addresses(path: Path, member: str) -> dict[int, str]:
 @contextmanager
 def _trees(root: Path) -> Iterator[dict[str, Tree]]:
     with ExitStack() as stack:
-        yield {name: stack.enter_context(Tree(root / f"{name}.zip", f"{name}/")) for name in _ZIPS}
+        yield {name: stack.enter_context(Tree(_place(root, name), f"{name}/")) for name in _ZIPS}
+
+
+def _place(root: Path, name: str) -> Path:
+    return official.pick(root, f"{name}.zip", name)  # or the folder that it unpacks to

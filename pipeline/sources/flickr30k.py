@@ -9,8 +9,11 @@ from pathlib import Path
 from pipeline.sources import karpathy, members, official
 from pipeline.sources.members import BadMember, Held, Place
 from pipeline.sources.records import ImageRecord, Rejected, Split, captioned
+from pipeline.sources.sharded import Sharded
 
 KIND = "image"
+EXACT = {"train": 29_000, "val": 1_014, "test": 1_000, "captions": 155_070, "missing pictures": 0}
+ABOUT = {"pictures in no split": 769}
 _PICTURES = ("flickr30k-images.tar.gz", "flickr30k-images", "flickr30k_images")
 _NUMBER = re.compile(r"\d+")
 
@@ -59,6 +62,12 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
             yield from captioned(entry.key, entry.split, image, entry.captions)
 
     yield read
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """What Karpathy's file names, which of its pictures are missing, and how many others there are."""
+    return karpathy.counts(root, "flickr30k") | {"missing pictures": sharded.rejected("missing picture"),
+                                                 "pictures in no split": sharded.rejected("in no split")}
 
 
 def held_out(root: Path) -> Iterator[str]:

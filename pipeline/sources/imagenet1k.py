@@ -15,8 +15,11 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.sources import members, official, synsets
 from pipeline.sources.records import ImageRecord, Rejected
+from pipeline.sources.sharded import Sharded
 
 KIND = "image"
+EXACT = {"train": 1_281_167, "val": 50_000, "classes": 1_000}
+ABOUT: dict[str, int] = {}
 _TRAIN = "ILSVRC2012_img_train.tar"
 _VAL = "ILSVRC2012_img_val.tar"
 _DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
@@ -49,6 +52,13 @@ def entries(root: Path) -> Iterator[synsets.Synset | _Validation | Rejected]:
     known = _devkit(devkit)
     yield from synsets.entries(train, known.labels)
     yield from _validation(val, known.validation)
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Pictures, usable or not, and classes."""
+    bad = [key.startswith("ILSVRC2012_val") for key in sharded.rejected_keys()]
+    return {"train": sharded.rows("train") + bad.count(False), "val": sharded.rows("val") + bad.count(True),
+            "classes": len(_devkit(official.pick(root, _DEVKIT)).labels)}
 
 
 @contextmanager

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from pipeline.sources import official, synsets
 from pipeline.sources.records import ImageRecord, Rejected
+from pipeline.sources.sharded import Sharded
 
 KIND = "image"
+EXACT: dict[str, int] = {}
+ABOUT = {"pictures": 14_197_122, "synsets": 21_841}  # of the release of fall 2011
 _ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar.gz")
 
 
@@ -23,6 +26,12 @@ def entries(root: Path) -> Iterator[synsets.Synset | synsets.Picture | Rejected]
     """
     path = official.pick(root, *_ARCHIVES)
     return synsets.entries(path, {wnid: label for label, wnid in enumerate(synsets.wnids(path))})
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Pictures, usable or not, and synsets."""
+    return {"pictures": sharded.rows("train", "val") + sharded.rejected(),
+            "synsets": len(synsets.wnids(official.pick(root, *_ARCHIVES)))}
 
 
 @contextmanager

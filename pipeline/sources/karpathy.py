@@ -1,5 +1,6 @@
 """Karpathy's splits: `dataset_<name>.json`, bare or inside `caption_datasets.zip`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,21 @@ class Entry:
     folder: str
     split: Split
     captions: tuple[str, ...]
+    part: str  # the file's own split, which tells `restval` from `train`
 
 
 def find(root: Path, dataset: str) -> Path:
     """The file that holds the split. Raises FileNotFoundError."""
     return official.pick(root, "caption_datasets.zip", f"dataset_{dataset}.json")
+
+
+def counts(root: Path, dataset: str) -> dict[str, int]:
+    """Pictures of each of the file's own splits, and `captions` of all."""
+    found: Counter[str] = Counter()
+    for entry in entries(root, dataset):
+        found[entry.part] += 1
+        found["captions"] += len(entry.captions)
+    return {name: found[name] for name in (*_SPLITS, "captions")}
 
 
 def entries(root: Path, dataset: str) -> Iterator[Entry]:
@@ -38,6 +49,6 @@ def entries(root: Path, dataset: str) -> Iterator[Entry]:
         with official.open_text(path, f"dataset_{dataset}.json") as stream:
             for image in official.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
                 yield Entry(image["filename"], image.get("filepath", ""), _SPLITS[image["split"]],
-                            tuple(sentence["raw"] for sentence in image["sentences"]))
+                            tuple(sentence["raw"] for sentence in image["sentences"]), image["split"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not Karpathy's split of {dataset}: {error}") from None

@@ -11,8 +11,11 @@ from pipeline.errors import UserError
 from pipeline.sources import official
 from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import Rejected, Split, StatementRecord, fault, tidy
+from pipeline.sources.sharded import Sharded
 
 KIND = "statements"
+EXACT = {"train": 86_373, "dev": 6_982, "test1": 6_967, "missing pictures": 0}
+ABOUT: dict[str, int] = {}
 _SPLITS: dict[str, Split] = {"train": "train", "dev": "val", "test1": "test"}  # file, and what it is here
 _LABELS = {"true": 1, "false": 0}  # the official evaluator ignores case
 
@@ -63,6 +66,15 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRecord |
             yield _record(entry, trees[entry.name])
 
         yield read
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Examples of each file, and those that lack a picture."""
+    found = {}
+    for name in _SPLITS:
+        with open(_statements(root, name), "rb") as lines:
+            found[name] = sum(1 for line in lines if line.strip())
+    return found | {"missing pictures": sharded.rejected("missing picture")}
 
 
 def picture_names(identifier: str) -> tuple[str, str]:

@@ -1,12 +1,16 @@
 """Reading what was fetched for a list of URLs: `fetched/<split>-<number>.parquet` (see `pipeline.fetch`)."""
 
+from collections import Counter
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline import placeholders
 from pipeline.sources import flickr
 from pipeline.sources.records import ImageRecord, Rejected, captioned
 
@@ -28,17 +32,35 @@ def entries(root: Path) -> Iterator[RowGroup]:
                 yield RowGroup(path, number, file.metadata.row_group(number).total_byte_size)
 
 
+def rows(root: Path) -> Counter[str]:
+    """Rows of the list by split, fetched or not."""
+    counts: Counter[str] = Counter()
+    for path in (root / "fetched").glob("*.parquet"):
+        counts[path.name.partition("-")[0]] += pq.read_metadata(path).num_rows
+    return counts
+
+
+def rows(root: Path) -> Counter[str]:
+    """Rows of the list by split, whether they gave a picture or not."""
+    counts: Counter[str] = Counter()
+    for path in (root / "fetched").glob("*.parquet"):
+        counts[path.name.partition("-")[0]] += pq.read_metadata(path).num_rows
+    return counts
+
+
 @contextmanager
 def opened(root: Path) -> Iterator[Callable[[RowGroup], Iterator[ImageRecord | Rejected]]]:
     """Rows in list order. A URL that gave no picture is rejected with its status as the reason."""
-    yield _read
+    yield partial(_read, placeholders.read(root / "fetched"))
 
 
-def _read(entry: RowGroup) -> Iterator[ImageRecord | Rejected]:
+def _read(shared: frozenset[int], entry: RowGroup) -> Iterator[ImageRecord | Rejected]:
     split = entry.path.name.partition("-")[0]
     with pq.ParquetFile(entry.path) as file:
         for row in file.read_row_group(entry.number).to_pylist():
-            if row["status"] == "ok":
+            if row["digest"] in shared:
+                yield Rejected(row["key"], placeholders.STATUS)
+            elif row["status"] == "ok":
                 yield from captioned(row["key"], split, row["image"], (row["caption"],), flickr.names(row["url"]))
             else:
                 yield Rejected(row["key"], row["status"])

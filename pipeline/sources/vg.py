@@ -10,9 +10,12 @@ from pipeline.errors import UserError
 from pipeline.sources import official
 from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import ImageRecord, Rejected, captioned, tidy
+from pipeline.sources.sharded import Sharded
 
 KIND = "image"
 SHARED = True
+EXACT = {"image_data": 108_077, "region_descriptions": 108_077, "missing pictures": 0}
+ABOUT = {"phrases": 5_410_000}  # as earlier work reports
 # Only the folder in the `url` of image_data tells which zip holds a picture.
 _ZIPS = {"VG_100K": "images.zip", "VG_100K_2": "images2.zip"}
 
@@ -58,6 +61,14 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
                 yield from captioned(entry.key, "train", image, kept, entry.names)
 
         yield read
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Objects of both lists, phrases, and pictures that are in neither zip."""
+    regions = [len(item["regions"]) for item in _items(root, "region_descriptions.json", "id", "regions")]
+    return {"image_data": sum(1 for _ in _items(root, "image_data.json", "image_id", "url")),
+            "region_descriptions": len(regions), "phrases": sum(regions),
+            "missing pictures": sharded.rejected("missing picture")}
 
 
 def _entry(item: dict[str, Any], metadata: dict[str, Any] | None, trees: dict[str, Tree]) -> _Entry | Rejected:

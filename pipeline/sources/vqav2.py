@@ -17,9 +17,13 @@ from pipeline.errors import UserError
 from pipeline.sources import official
 from pipeline.sources.members import BadMember, Tree
 from pipeline.sources.records import Question, QuestionsRecord, Rejected, Split, fault, tidy
+from pipeline.sources.sharded import Sharded
 
 KIND = "questions"
 ANSWERS = 10  # of each question
+EXACT = {"train questions": 443_757, "val questions": 214_354, "test questions": 447_793, "test-dev questions": 107_394,
+         "questions without ten answers": 0, "missing pictures": 0}
+ABOUT: dict[str, int] = {}
 _PARTS = {"train2014": "Train", "val2014": "Val", "test2015": "Test"}
 _HELD_OUT = 1000  # pictures of val2014 (ViLT), and never more than half of them
 
@@ -81,6 +85,17 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord |
                 yield QuestionsRecord(entry.key, entry.split, image, entry.questions)
 
         yield read
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Questions of each file, and of those that we read, the ones that lack answers or a picture."""
+    found = {name: sum(1 for _ in _items(root / f"v2_Questions_{archive}_mscoco.zip",
+                                         f"v2_OpenEnded_mscoco_{part}_questions.json", "questions", _asked))
+             for name, archive, part in (
+                 ("train questions", "Train", "train2014"), ("val questions", "Val", "val2014"),
+                 ("test questions", "Test", "test2015"), ("test-dev questions", "Test", "test-dev2015"))}
+    return found | {"questions without ten answers": sharded.rejected("wrong answers", "no annotation"),
+                    "missing pictures": sharded.rejected("missing picture")}
 
 
 def _key(part: str, image: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 import mwparserfromhell
@@ -18,8 +18,11 @@ from mwparserfromhell.wikicode import Wikicode
 from pipeline.errors import UserError
 from pipeline.sources import sentences
 from pipeline.sources.records import Rejected, TextRecord, document, tidy
+from pipeline.sources.sharded import Sharded
 
 KIND = "text"
+EXACT: dict[str, int] = {}
+ABOUT = {"articles": 6_500_000}  # of 2022
 _DUMPS = "enwiki-*-pages-articles*.xml*.bz2"
 _BACK_MATTER = frozenset(("references", "external links", "see also", "further reading", "notes", "bibliography",
                           "sources", "footnotes", "notes and references", "citations"))
@@ -59,6 +62,22 @@ def files(root: Path) -> list[Path]:
     raise FileNotFoundError(f"no {_DUMPS} in {root}")
 
 
+def listed(status: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    """Sizes in bytes and SHA-1 of the parts of a dump, by its `dumpstatus.json`.
+
+    Raises:
+        ValueError: it is none, or tells that the dump is not finished.
+    """
+    try:
+        job = status["jobs"]["articlesmultistreamdump"]
+        if job["status"] != "done":
+            raise ValueError(f"the dump is {job['status']}, not done")
+        return {name: (int(fact["size"]), str(fact["sha1"])) for name, fact in sorted(job["files"].items())
+                if ".xml" in name and "/" not in name}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no list of the files of a dump: {error!r}") from None
+
+
 def entries(root: Path) -> Iterator[_Stream]:
     """The bz2 streams of a multistream dump, of a hundred pages each; a plain dump is one."""
     for path in files(root):
@@ -66,6 +85,11 @@ def entries(root: Path) -> Iterator[_Stream]:
         stops = [*starts[1:], path.stat().st_size]
         for start, stop in zip(starts, stops, strict=True):
             yield _Stream(path, start, stop, last=stop == stops[-1])
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Articles with prose in them."""
+    return {"articles": sharded.rows("train", "val")}
 
 
 @contextmanager
