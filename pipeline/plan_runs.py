@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,61 +100,61 @@ class TrainingRun:
                     for stream in self.streams for one in set(stream.passes)), default=0.0)
 
 
-def runs() -> Iterator[TrainingRun]:
-    """All runs of the chosen scale in the order of dvc.yaml."""
-    tokenizer = params.load(VisualTokenizerParams, "visual_tokenizer")
+def runs(scale: str) -> Iterator[TrainingRun]:
+    """All runs of a scale in the order of dvc.yaml."""
+    tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
     if tokenizer.origin == "train":
         yield tokenizer_run(tokenizer)
-    common = params.load(CommonParams, "pretrain.common")
+    common = params.load_shared(CommonParams, f"{scale}.pretrain.common")
     built: dict[str, MaskedModelingConfig] = {}
-    for name in params.subtree(f"{params.scale()}.pretrain.variants"):
-        variant = params.load(VariantParams, f"pretrain.variants.{name}")
-        model = _on_meta(lambda variant=variant: pretraining.build(common, variant, _vocabulary(), _codes()))
+    for name in params.subtree(f"{scale}.pretrain.variants"):
+        variant = params.load_shared(VariantParams, f"{scale}.pretrain.variants.{name}")
+        model = _on_meta(partial(pretraining.build, common, variant, _vocabulary(scale), tokenizer.size.codes))
         built[name] = model.config
         if variant.objectives:
-            yield pretraining_run(name, common, variant, model)
+            streams = tuple(_masked(objective, common, model.config, scale) for objective in variant.objectives)
+            yield TrainingRun(f"pretrain {name}", variant.steps, variant.num_workers, common.loop, Weights.of(model),
+                              model.config.backbone, streams)
     for name in params.subtree("items"):
         item = params.load_shared(Item, f"items.{name}")
-        chosen = params.load(tasks.load(item).FineTuneParams, f"finetune.{item.block}")
-        yield finetuning_run(name, item.task, chosen, built[item.variant].backbone)
+        chosen = params.load_shared(tasks.load(item).FineTuneParams, f"{scale}.finetune.{item.block}")
+        backbone = replace(built[item.variant].backbone, image_size=chosen.inputs.image_size)
+        model, stream = _TASKS[item.task](chosen, backbone)
+        yield TrainingRun(f"finetune {name}", chosen.steps, chosen.num_workers, chosen.loop, Weights.of(model),
+                          backbone, (stream,))
 
 
-def tokenizer_config() -> VQKDConfig:
+def tokenizer_config(chosen: VisualTokenizerParams) -> VQKDConfig:
     """The visual tokenizer as it will be."""
-    chosen = params.load(VisualTokenizerParams, "visual_tokenizer")
-    dim = Clip.dim if chosen.teacher == "clip" or chosen.origin == "official" else Hog(chosen.size.patch_size).dim
+    dim = Clip.dim if chosen.teacher == "clip" else Hog.dim
     return visual_tokenizer.config(chosen, dim)
 
 
 def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
     """VQ-KD's training."""
-    config, precision = tokenizer_config(), Precision(chosen.loop.precision == "bf16")
+    config, precision = tokenizer_config(chosen), Precision(chosen.loop.precision == "bf16")
     teacher = flops.visual_tokens(replace(config, codes=0)) if chosen.teacher == "clip" else 0.0  # a ViT of its size
     stream = Stream(chosen.order.batch, flops.visual_tokenizer(config), besides=teacher,
                     heads=memory.visual_tokenizer(config, precision))
-    weights = Weights.of(_on_meta(lambda: VQKD(config)))
+    weights = Weights.of(_on_meta(partial(VQKD, config)))
     return TrainingRun("visual_tokenizer", chosen.optim.steps, chosen.num_workers, chosen.loop, weights, None, (stream,))
 
 
-def pretraining_run(name: str, common: CommonParams, variant: VariantParams, model: nn.Module) -> TrainingRun:
-    """One variant's pretraining."""
-    streams = tuple(_masked(objective, common, model.config) for objective in variant.objectives)
-    return TrainingRun(f"pretrain {name}", variant.steps, variant.num_workers, common.loop, Weights.of(model),
-                       model.config.backbone, streams)
-
-
-def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig) -> Stream:
-    """The stream of one objective."""
+def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, scale: str) -> Stream:
+    """The stream of one objective; its texts are of the greatest length."""
     masks, size, precision = common.masks, common.size, Precision(common.loop.precision == "bf16")
     batch, width = getattr(common.streams, STREAM_OF[objective]).order.batch, size.width
-    online = flops.visual_tokens(tokenizer_config()) if common.open.visual_tokens == "online" else 0.0
+    online = 0.0
+    if common.open.visual_tokens == "online":
+        tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+        online = flops.visual_tokens(tokenizer_config(tokenizer))
     words, codes = config.backbone.vocab_size, config.codes
     patches = 0 if objective == "mlm" else masks.patches
     if objective == "mim":
         return Stream(batch, flops.mim(config, patches), ((0, True),), memory.logits(patches, width, codes, precision),
                       memory.spike(patches, codes, precision), online)
     if objective == "mlm":
-        text = params.subtree(f"{params.scale()}.text_tokens.max_length")
+        text = params.subtree(f"{scale}.text_tokens.max_length")
         hidden = round(masks.mlm * (text - ENDS))
         return Stream(batch, flops.mlm(config, text, hidden), ((text, False),),
                       memory.logits(hidden, width, words, precision), memory.spike(hidden, words, precision))
@@ -164,23 +165,15 @@ def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig) 
                   memory.spike(hidden, words, precision), online)
 
 
-def finetuning_run(name: str, task: str, chosen: Any, pretrained: BackboneConfig) -> TrainingRun:
-    """One fine-tune."""
-    backbone = replace(pretrained, image_size=chosen.inputs.image_size, drop_path=chosen.drop_path)
-    model, stream = _TASKS[task](chosen, backbone)
-    return TrainingRun(f"finetune {name}", chosen.steps, chosen.num_workers, chosen.loop, Weights.of(model), backbone,
-                       (stream,))
-
-
 def _vqa(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
-    model = _on_meta(lambda: VQA(VQAConfig(backbone, tuple(map(str, range(ANSWERS))))))
+    model = _on_meta(partial(VQA, VQAConfig(backbone, tuple(map(str, range(ANSWERS))))))
     return model, Stream(chosen.inputs.order.batch, flops.vqa(backbone, text, ANSWERS), ((text, True),))
 
 
 def _nlvr2(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
-    model = _on_meta(lambda: NLVR2(NLVR2Config(backbone)))
+    model = _on_meta(partial(NLVR2, NLVR2Config(backbone)))
     return model, Stream(chosen.inputs.order.batch, flops.nlvr2(backbone, text), ((text, True),) * 2)
 
 
@@ -191,18 +184,18 @@ def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream
     passes = ((0, True), (text, False), *((text, True),) * flops.FUSION_PASSES)
     cached = sum(flops.dual(backbone, text)) if chosen.loop.micro_batches > max(chosen.num_workers, 1) else 0.0
     pixels = batch * 3.0 * backbone.image_size**2
-    model = _on_meta(lambda: Retrieval(RetrievalConfig(backbone)))
+    model = _on_meta(partial(Retrieval, RetrievalConfig(backbone)))
     return model, Stream(batch, flops.retrieval(backbone, text, batch), passes, besides=cached, shared=pixels)
 
 
 def _classification(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
-    model = _on_meta(lambda: Classification(ClassificationConfig(backbone, chosen.classes)))
+    model = _on_meta(partial(Classification, ClassificationConfig(backbone, chosen.classes)))
     return model, Stream(chosen.inputs.order.batch, flops.classification(backbone, chosen.classes), ((0, True),))
 
 
 def _segmentation(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     precision = Precision(chosen.loop.precision == "bf16")
-    model = _on_meta(lambda: Segmentation(SegmentationConfig(backbone, chosen.head)))
+    model = _on_meta(partial(Segmentation, SegmentationConfig(backbone, chosen.head)))
     return model, Stream(chosen.inputs.order.batch, flops.segmentation(backbone, chosen.head), ((0, True),),
                          memory.segmentation(backbone, chosen.head, precision))
 
@@ -227,9 +220,5 @@ def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def _vocabulary() -> int:
-    return params.subtree(f"{params.scale()}.text_tokenizer.vocab_size")
-
-
-def _codes() -> int:
-    return params.subtree(f"{params.scale()}.visual_tokenizer.size.codes")
+def _vocabulary(scale: str) -> int:
+    return params.subtree(f"{scale}.text_tokenizer.vocab_size")
