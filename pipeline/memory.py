@@ -83,10 +83,12 @@ def segmentation(config: BackboneConfig, head: HeadConfig, precision: Precision)
 
 
 def visual_tokenizer(config: VQKDConfig, precision: Precision) -> float:
-    """What VQ-KD keeps of one picture."""
-    length = 1 + config.grid**2
+    """What VQ-KD keeps of one picture. Its first task layer is in fp32."""
+    length, width, narrow = 1 + config.grid**2, config.width, precision.narrow
     blocks = config.depth + config.decoder_depth
-    return blocks * block(config.width, FFN_RATIO * config.width, length, precision)
+    task_layers = length * width * (4 * WIDE + 2 * narrow)  # what their norms, themselves and tanh keep
+    pixels = narrow * 3 * config.image_size**2
+    return pixels + blocks * block(width, FFN_RATIO * width, length, precision) + task_layers
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Weights:
     trained: int
     frozen: int
     matrices: int  # of the trained: those that autocast turns into half precision for the products
-    largest_block: int
+    largest_block: int  # with what is frozen in it
+    all_blocks: int
 
     @classmethod
     def of(cls, model: nn.Module) -> "Weights":
@@ -105,9 +108,9 @@ class Weights:
         every = sum(p.numel() for p in model.parameters())
         layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
         matrices = sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
-        blocks = getattr(getattr(model, "backbone", model), "blocks", [])
-        return cls(trained, every - trained, matrices,
-                   max((sum(p.numel() for p in block.parameters()) for block in blocks), default=0))
+        blocks = [sum(p.numel() for p in block.parameters())
+                  for block in getattr(getattr(model, "backbone", model), "blocks", [])]
+        return cls(trained, every - trained, matrices, max(blocks, default=0), sum(blocks))
 
 
 def model(weights: Weights, kind: str, workers: int, precision: Precision) -> float:
@@ -119,4 +122,5 @@ def model(weights: Weights, kind: str, workers: int, precision: Precision) -> fl
         return state + halves
     if kind == "ddp":
         return state + WIDE * weights.trained + halves
-    return state / workers + halves
+    apart = weights.trained + weights.frozen - weights.all_blocks  # of the embeddings and heads, gathered for a whole step
+    return state / workers + halves + WIDE * (apart + 2 * weights.largest_block)

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from textwrap import fill
 
 from pipeline import memory, params, plan_data, plan_evaluations, plan_runs, provenance
 from pipeline.plan_data import PlannedSource
 from pipeline.plan_evaluations import Computed
 from pipeline.plan_runs import TrainingRun
 from pipeline.progress import duration, size
-from pipeline.provenance import CHOICE, PAPER, RELATIVE, UNSAID, Number
+from pipeline.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSAID, Number
 from pipeline.training import KEEP
 from pipeline.typeset import DASH, aligned
 from pipeline.visual_tokenizer import VisualTokenizerParams
@@ -51,7 +52,8 @@ def pages(scale: str) -> Iterator[str]:
 
 
 def _assumptions(chosen: PlanParams) -> str:
-    return (f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of {size(chosen.memory)} and "
+    return _prose(
+            f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of {size(chosen.memory)} and "
             f"{chosen.bf16 / 1e12:g} TFLOP/s in bf16, {chosen.fp32 / 1e12:g} in fp32, of which {chosen.utilisation:.0%} "
             f"are reached; {size(chosen.download)}/s come over the network.")
 
@@ -66,11 +68,12 @@ def _sources(sources: Sequence[PlannedSource], chosen: PlanParams) -> str:
                      duration(fetched / chosen.download) if source.files else DASH,
                      f"{source.records:,.0f} {source.what}",
                      duration(source.core_seconds) if source.core_seconds else DASH])
-    steps = [f"- {source.name}: {file.name}: {file.by_hand}" for source in sources for file in source.by_hand]
+    steps = [_prose(f"- {source.name}: {', '.join(file.name for file in files)}: {how}", "  ") for source in sources
+             for how, files in groupby(source.by_hand, key=lambda file: file.by_hand)]
     fetch = sum(source.missing for source in sources) / chosen.download
-    total = [f"All together {size(sum(source.raw for source in sources))} of official files and pictures; what is not "
+    total = [_prose(f"All together {size(sum(source.raw for source in sources))} of official files and pictures; what is not "
              f"here yet takes {duration(fetch)} at that rate, and sharding "
-             f"{duration(sum(source.core_seconds for source in sources))} of one core."]
+             f"{duration(sum(source.core_seconds for source in sources))} of one core.")]
     return "\n".join([aligned(rows), "", *total, *(["", "By hand:", *steps] if steps else [])])
 
 
@@ -85,17 +88,26 @@ def _training(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
                      f"{run.extra_flops:.2g}" if run.extra_flops else DASH,
                      f"{run.step_flops * run.steps:.3g}", f"{hours:,.1f}", str(run.workers or 1),
                      duration(hours * HOUR / max(run.workers, 1))])
-    return (f"{aligned(rows)}\n\nIn all {sum(run.step_flops * run.steps for run in runs):.3g} FLOPs, "
-            f"{total:,.0f} device hours. Parameters are those that are trained. FLOPs: forward and backward passes, with "
+    return aligned(rows) + "\n\n" + _prose(
+            f"In all {sum(run.step_flops * run.steps for run in runs):.3g} FLOPs, {total:,.0f} device hours. Parameters are those that are trained. FLOPs: forward and backward passes, with "
             "texts of the greatest length; besides: blocks that are computed again, features that are cached, teachers, "
             "ids of online views. Held-out evaluation during training is not in it.")
 
 
 def _computing(computed: Sequence[Computed], chosen: PlanParams) -> str:
     rows = [["stage", "what", "FLOPs", "precision", "device hours"]]
-    rows += [[one.stage, one.what, f"{one.flops:.3g}", one.precision,
-              f"{chosen.hours(one.flops, one.precision):,.2f}"] for one in computed]
-    return aligned(rows)
+    alike: dict[tuple, list[str]] = {}
+    for one in computed:
+        alike.setdefault((one.what, one.flops, one.precision), []).append(one.stage)
+    rows += [[_named(stages), what, f"{flops:.3g}", precision, f"{chosen.hours(flops, precision):,.2f}"]
+             for (what, flops, precision), stages in alike.items()]
+    total = sum(chosen.hours(one.flops, one.precision) for one in computed)
+    return f"{aligned(rows)}\n\nIn all {total:,.0f} device hours."
+
+
+def _named(stages: Sequence[str]) -> str:
+    """The first of several stages that take the same, and how many these are."""
+    return stages[0] + (f" and {len(stages) - 1} more" if len(stages) > 1 else "")
 
 
 def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
@@ -111,7 +123,8 @@ def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
                      "fits" if model + kept < chosen.memory else "too much",
                      DASH if run.backbone is None else size(model + run.activation_bytes(again=True)),
                      f"{size(sharded + kept)} ({other})"])
-    return (f"{aligned(rows)}\n\nActivations: what layers keep for the backward pass, by a formula that is within 2% of "
+    return aligned(rows) + "\n\n" + _prose(
+            "Activations: what layers keep for the backward pass, by a formula that is within 2% of "
             "what the layers are seen to keep. Not in it: what CUDA, NCCL and the allocator take for themselves.")
 
 
@@ -136,17 +149,24 @@ def _disk(scale: str, sources: Sequence[PlannedSource], runs: Sequence[TrainingR
 
 
 def _provenance(numbers: Sequence[Number]) -> str:
-    kinds = (PAPER, RELATIVE, CHOICE, UNSAID)
+    kinds = (PAPER, RELATIVE, CHOICE, RUN, UNSAID)
     rows = [["block", *kinds]]
     for block, group in groupby(numbers, key=_block):
         found = [number.source for number in group]
         rows.append([block, *(str(found.count(kind) or DASH) for kind in kinds)])
     rows.append(["all", *(str(sum(number.source == kind for number in numbers)) for kind in kinds)])
-    lists = [f"**{kind}**: " + "; ".join(f"`{number.key}` {number.value}" for number in numbers if number.source == kind)
-             for kind in (PAPER, CHOICE)]
-    return "\n\n".join([
-        aligned(rows), "By the comment on a number's line: whom it names first. Not said: mostly how a run is carried "
-        "out (workers, batches of evaluation, intervals), and seeds.", *lists])
+    note = (f"By the comment on a number's line: whom it names first. {RELATIVE}: BEiT, BEiTv2, VLMo, mmsegmentation and "
+            f"others; {RUN}: workers, portions, intervals and seeds.")
+    return "\n\n".join([aligned(rows), _prose(note), *(_listed(kind, numbers) for kind in (PAPER, CHOICE, UNSAID))])
+
+
+def _listed(kind: str, numbers: Sequence[Number]) -> str:
+    """All numbers of a kind, block by block."""
+    found = [number for number in numbers if number.source == kind]
+    lines = [_prose(f"- {block}: " + ", ".join(f"{number.key.removeprefix(block).lstrip('.')} {number.value}"
+                                               for number in group), "  ")
+             for block, group in groupby(found, key=_block)]
+    return "\n".join([f"{kind}:", *lines])
 
 
 def _block(number: Number) -> str:
@@ -155,11 +175,14 @@ def _block(number: Number) -> str:
     return ".".join(parts[:2]) if parts[0] in ("pretrain", "finetune", "evaluate") and len(parts) > 2 else parts[0]
 
 
+def _prose(text: str, indent: str = "") -> str:
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def _alike(runs: Sequence[TrainingRun]) -> Iterator[tuple[str, int, TrainingRun]]:
-    """Runs in order; those that differ in nothing but the name are one, with all their names."""
+    """Runs in order; those that differ in nothing but the name are one: its name, how many, and the first."""
     groups: dict[tuple, list[TrainingRun]] = {}
     for run in runs:
         groups.setdefault((run.steps, run.workers, run.loop, run.weights, run.backbone, run.streams), []).append(run)
     for group in groups.values():
-        names = [group[0].stage, *(run.stage.partition(" ")[2] for run in group[1:])]
-        yield names[0] + (f" and {len(group) - 1} more" if len(group) > 1 else ""), len(group), group[0]
+        yield _named([run.stage for run in group]), len(group), group[0]

@@ -9,7 +9,12 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipeline.params import FILE
 
-PAPER, CHOICE, RELATIVE, UNSAID = "VL-BEiT", "choice", "a relative", "not said"
+PAPER, RELATIVE, CHOICE, RUN, UNSAID = "VL-BEiT", "a relative", "choice", "how it runs", "not said"
+# Numbers of no method: where and in what portions work is done, how often one looks, and seeds.
+HOW = {"seed", "lanes", "window", "num_workers", "workers", "threads", "loader_workers", "micro_batches", "log_every",
+       "evaluate_every", "checkpoint_every", "patience", "evaluation_batch", "evaluation_pictures", "units",
+       "rows_per_group", "groups_per_file", "rows_per_file", "concurrency", "timeout", "retries", "pause", "files"}
+ALL_CHOICES = "the choices"  # in a block's comment: of all its values, whatever their own lines say of others
 # What a comment begins with decides: "choice; VL-BEiT §3.1: 480,000" is a choice.
 _NAMES = {PAPER: r"VL-BEiT §", CHOICE: r"\bchoices?\b",
           RELATIVE: r"BEiT(?:v2|-3)?(?! §)\b|VLMo|mmsegmentation|UNITER|CLIP|SentencePiece|BERT"}
@@ -23,8 +28,7 @@ class Number:
 
     key: str  # dotted, below the scale
     value: str  # as it is written
-    source: str  # one of the four above
-    comment: str
+    source: str  # one of the five above
 
 
 def numbers(scale: str) -> Iterator[Number]:
@@ -42,12 +46,19 @@ def _below(node: Node, key: str, comments: list[str], above: str) -> Iterator[Nu
     if isinstance(node, MappingNode):
         for name, child in node.value:
             said = comments[name.start_mark.line]
-            yield from _below(child, f"{key}.{name.value}", comments, said if source_of(said) != UNSAID else above)
+            heard = source_of(said) != UNSAID and ALL_CHOICES not in above
+            yield from _below(child, f"{key}.{name.value}", comments, said if heard else above)
     elif isinstance(node, SequenceNode):
         for child in node.value:
             yield from _below(child, key, comments, above)
     elif isinstance(node, ScalarNode) and node.tag.endswith((":int", ":float")):
-        yield Number(key, node.value, source_of(above), above)
+        yield Number(key, node.value, RUN if _is_how(key) else source_of(above))
+
+
+def _is_how(key: str) -> bool:
+    """A batch is of the method in training alone."""
+    parts = key.split(".")
+    return parts[0] in ("plan", "world") or parts[-1] in HOW or (parts[-1] == "batch" and "order" not in parts)
 
 
 def source_of(comment: str) -> str:
