@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from model.config import BackboneConfig
+from model.objectives import MaskedModelingConfig
 from model.segmentation import HeadConfig
 from model.vqkd import FFN_RATIO, VQKDConfig
 from pipeline import flops
@@ -55,6 +56,13 @@ def recomputed(config: BackboneConfig, text: int, image: bool, precision: Precis
 def logits(rows: float, width: int, classes: int, precision: Precision) -> float:
     """What a classifier and its cross-entropy keep: the vectors, and log-probabilities in fp32."""
     return rows * (precision.narrow * width + WIDE * classes)
+
+
+def text_logits(rows: float, config: MaskedModelingConfig, precision: Precision) -> float:
+    """The same of the head of text ids, whose layer keeps its output before and after GELU, and the normed one."""
+    width = config.backbone.width
+    layer = 3 * precision.narrow * rows * width if config.mlm_head == "transform" else 0.0
+    return layer + logits(rows, width, config.backbone.vocab_size, precision)
 
 
 def spike(rows: float, classes: int, precision: Precision) -> float:

@@ -85,11 +85,10 @@ def _training(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
         hours = chosen.hours((run.step_flops + run.extra_flops) * run.steps, run.loop.precision)
         total += count * hours
         rows.append([name, f"{run.weights.trained:,}", f"{run.samples:,}", f"{run.steps:,}", f"{run.step_flops:.3g}",
-                     f"{run.extra_flops:.2g}" if run.extra_flops else DASH,
-                     f"{run.step_flops * run.steps:.3g}", f"{hours:,.1f}", str(run.workers or 1),
-                     duration(hours * HOUR / max(run.workers, 1))])
+                     f"{run.extra_flops:.2g}" if run.extra_flops else DASH, f"{run.step_flops * run.steps:.3g}",
+                     _hours(hours), str(run.workers or 1), duration(hours * HOUR / max(run.workers, 1))])
     return aligned(rows) + "\n\n" + _prose(
-            f"In all {sum(run.step_flops * run.steps for run in runs):.3g} FLOPs, {total:,.0f} device hours. Parameters are those that are trained. FLOPs: forward and backward passes, with "
+            f"In all {sum(run.step_flops * run.steps for run in runs):.3g} FLOPs, {_hours(total)} device hours. Parameters are those that are trained. FLOPs: forward and backward passes, with "
             "texts of the greatest length; besides: blocks that are computed again, features that are cached, teachers, "
             "ids of online views. Held-out evaluation during training is not in it.")
 
@@ -99,10 +98,14 @@ def _computing(computed: Sequence[Computed], chosen: PlanParams) -> str:
     alike: dict[tuple, list[str]] = {}
     for one in computed:
         alike.setdefault((one.what, one.flops, one.precision), []).append(one.stage)
-    rows += [[_named(stages), what, f"{flops:.3g}", precision, f"{chosen.hours(flops, precision):,.2f}"]
+    rows += [[_named(stages), what, f"{flops:.3g}", precision, _hours(chosen.hours(flops, precision))]
              for (what, flops, precision), stages in alike.items()]
     total = sum(chosen.hours(one.flops, one.precision) for one in computed)
-    return f"{aligned(rows)}\n\nIn all {total:,.0f} device hours."
+    return f"{aligned(rows)}\n\nIn all {_hours(total)} device hours."
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.1g}"
 
 
 def _named(stages: Sequence[str]) -> str:
@@ -112,17 +115,17 @@ def _named(stages: Sequence[str]) -> str:
 
 def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
     rows = [["run", "micro-batch", "passes of a step", "weights and optimiser", "activations", "in all", "",
-             "checkpointed", "with the other kind"]]
+             "checkpointed", "the other kind"]]
     for name, _, run in _alike(runs):
         again = run.loop.activation_checkpointing
         kept, model = run.activation_bytes(again=again), run.model_bytes
         other = "fsdp2" if run.loop.parallel == "ddp" else "ddp"
-        sharded = memory.model(run.weights, other, run.workers, run.precision)
+        otherwise = memory.model(run.weights, other, run.workers, run.precision) + kept
         rows.append([name, f"{run.samples / run.loop.micro_batches:,g}",
                      f"{run.loop.micro_batches // max(run.workers, 1):g}", size(model), size(kept), size(model + kept),
                      "fits" if model + kept < chosen.memory else "too much",
                      DASH if run.backbone is None else size(model + run.activation_bytes(again=True)),
-                     f"{size(sharded + kept)} ({other})"])
+                     f"{size(otherwise)} ({other})" if run.workers > 1 and run.backbone else DASH])
     return aligned(rows) + "\n\n" + _prose(
             "Activations: what layers keep for the backward pass, by a formula that is within 2% of "
             "what the layers are seen to keep. Not in it: what CUDA, NCCL and the allocator take for themselves.")

@@ -8,11 +8,12 @@ from ruamel.yaml import YAML
 
 from pipeline import download, origins, params
 from pipeline.download import PlannedFile
+from pipeline.origins import DownloadParams
+from pipeline.visual_tokenizer import VisualTokenizerParams
 from pipeline.visual_tokens import VisualTokensParams
 from pipeline.world.params import WorldParams
 
 EXPECTED = Path(__file__).with_name("expected.yaml")
-WEIGHTS = "weights"  # what is fetched besides: the released tokenizer, the teacher
 VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colours, flip
 CODE = 2  # bytes of a visual token
 # Of the generated world:
@@ -56,7 +57,8 @@ def planned_sources(scale: str) -> list[PlannedSource]:
     """All sources of a scale; nothing is downloaded."""
     world = params.load_shared(WorldParams, f"{scale}.world")
     expected = YAML(typ="safe", pure=True).load(EXPECTED)
-    return [_planned(scale, name, world, expected[name]) for name in params.subtree(f"{scale}.download")]
+    return [*(_planned(scale, name, world, expected[name]) for name in params.subtree(f"{scale}.download")),
+            *_weights(scale)]
 
 
 def visual_token_bytes(tokens: VisualTokensParams, sources: list[PlannedSource], patches: int) -> float:
@@ -75,18 +77,28 @@ def views(tokens: VisualTokensParams, sources: list[PlannedSource]) -> float:
 def _planned(scale: str, name: str, world: WorldParams, expected: dict[str, Any]) -> PlannedSource:
     chosen = params.load_shared(origins.params_class(name), f"{scale}.download.{name}")
     if chosen.origin == "world":
-        return _generated(name, world)
+        return _generated(name, world, params.subtree(f"{scale}.shard.{name}.holdout"))
     return PlannedSource(name, chosen.origin, download.planned(name, chosen), expected["what"], expected["records"],
                          expected["shards"], expected["records"] / expected["rate"], expected["pictures"],
                          expected["tested"])
 
 
-def _generated(name: str, world: WorldParams) -> PlannedSource:
-    """A source of the generated world, by the sizes that params.yaml gives it."""
+def _weights(scale: str) -> list[PlannedSource]:
+    """The released file that the visual tokenizer starts from, if any."""
+    tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+    name = tokenizer.official_file if tokenizer.origin == "official" else tokenizer.teacher_file
+    chosen = params.load_shared(DownloadParams, f"{scale}.weights")
+    files = [] if name is None else [one for one in download.planned("weights", chosen) if one.name == Path(name).name]
+    return [PlannedSource("weights", chosen.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0)] if files else []
+
+
+def _generated(name: str, world: WorldParams, holdout: float) -> PlannedSource:
+    """A source of the generated world, by the sizes that params.yaml gives it and the share that is held out."""
     sizes = world.sizes[name]
     records, tested = float(sum(sizes.values())), float(sizes.get("test", sizes.get("val", 0)))
     if name == "imagenet22k":
         records = sizes["classes"] * sizes["largest"] / 2  # classes are of all sizes up to the largest
+        tested = records * holdout
     elif name == "imagenet1k":
         records, tested = sizes["classes"] * (sizes["train"] + sizes["val"]), sizes["classes"] * sizes["val"]
     elif name == "nlvr2":

@@ -15,14 +15,14 @@ from model.nlvr2 import NLVR2, NLVR2Config
 from model.objectives import MaskedModelingConfig
 from model.retrieval import Retrieval, RetrievalConfig
 from model.segmentation import Segmentation, SegmentationConfig
-from model.teachers import Clip, Hog
+from model.teachers import Hog
 from model.vqa import VQA, VQAConfig
 from model.vqkd import VQKD, VQKDConfig
 from pipeline import flops, memory, params, pretraining, tasks, visual_tokenizer
 from pipeline.memory import Precision, Weights
 from pipeline.pretraining import STREAM_OF, CommonParams, VariantParams
 from pipeline.tasks import Item
-from pipeline.text import SPECIAL_IDS
+from pipeline.teaching import NETWORKS
 from pipeline.training import LoopParams
 from pipeline.visual_tokenizer import VisualTokenizerParams
 
@@ -126,14 +126,14 @@ def runs(scale: str) -> Iterator[TrainingRun]:
 
 def tokenizer_config(chosen: VisualTokenizerParams) -> VQKDConfig:
     """The visual tokenizer as it will be."""
-    dim = Clip.dim if chosen.teacher == "clip" else Hog.dim
+    dim = NETWORKS[chosen.teacher].dim if chosen.teacher in NETWORKS else Hog.dim
     return visual_tokenizer.config(chosen, dim)
 
 
 def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
     """VQ-KD's training."""
     config, precision = tokenizer_config(chosen), Precision(chosen.loop.precision == "bf16")
-    teacher = flops.visual_tokens(replace(config, codes=0)) if chosen.teacher == "clip" else 0.0  # a ViT of its size
+    teacher = flops.visual_tokens(replace(config, codes=0)) if chosen.teacher in NETWORKS else 0.0  # a ViT of its size
     stream = Stream(chosen.order.batch, flops.visual_tokenizer(config), besides=teacher,
                     heads=memory.visual_tokenizer(config, precision))
     weights = Weights.of(_on_meta(partial(VQKD, config)))
@@ -157,10 +157,10 @@ def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, 
         text = params.subtree(f"{scale}.text_tokens.max_length")
         hidden = round(masks.mlm * (text - ENDS))
         return Stream(batch, flops.mlm(config, text, hidden), ((text, False),),
-                      memory.logits(hidden, width, words, precision), memory.spike(hidden, words, precision))
+                      memory.text_logits(hidden, config, precision), memory.spike(hidden, words, precision))
     hidden = round(masks.mvlm * (size.caption_length - ENDS))
     passes = ((size.caption_length, True),) * (1 if config.mvlm_mode == "joint" else 2)
-    heads = memory.logits(hidden, width, words, precision) + memory.logits(patches, width, codes, precision)
+    heads = memory.text_logits(hidden, config, precision) + memory.logits(patches, width, codes, precision)
     return Stream(batch, flops.mvlm(config, size.caption_length, hidden, patches), passes, heads,
                   memory.spike(hidden, words, precision), online)
 
