@@ -52,29 +52,26 @@ def pages(scale: str) -> Iterator[str]:
 
 
 def _assumptions(chosen: PlanParams) -> str:
-    return _prose(
-            f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of {size(chosen.memory)} and "
-            f"{chosen.bf16 / 1e12:g} TFLOP/s in bf16, {chosen.fp32 / 1e12:g} in fp32, of which {chosen.utilisation:.0%} "
-            f"are reached; {size(chosen.download)}/s come over the network.")
+    return _prose(f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of {size(chosen.memory)} "
+                  f"and {chosen.bf16 / 1e12:g} TFLOP/s in bf16, {chosen.fp32 / 1e12:g} in fp32, of which "
+                  f"{chosen.utilisation:.0%} are reached; {size(chosen.download)}/s come over the network.")
 
 
 def _sources(sources: Sequence[PlannedSource], chosen: PlanParams) -> str:
     rows = [["source", "origin", "files", "bytes", "by hand", "to fetch", "at that rate", "records", "sharding, core"]]
-    for source in sources:
-        fetched = source.missing - sum(max(file.bytes - file.here, 0) for file in source.by_hand)
-        rows.append([source.name, source.origin, str(len(source.files) or DASH), size(source.raw),
-                     size(sum(file.bytes for file in source.by_hand)) if source.by_hand else DASH,
-                     size(fetched) if source.files else "generated",
-                     duration(fetched / chosen.download) if source.files else DASH,
-                     f"{source.records:,.0f} {source.what}",
-                     duration(source.core_seconds) if source.core_seconds else DASH])
+    rows += [[source.name, source.origin, str(len(source.files) or DASH), size(source.raw),
+              size(sum(file.bytes for file in source.by_hand)) if source.by_hand else DASH,
+              size(source.to_fetch) if source.files else "generated",
+              duration(source.to_fetch / chosen.download) if source.to_fetch else DASH,
+              f"{source.records:,.0f} {source.what}",
+              duration(source.core_seconds) if source.core_seconds else DASH] for source in sources]
+    fetch = sum(source.to_fetch for source in sources)
+    total = (f"All together {size(sum(source.raw for source in sources))} of official files and pictures. To be fetched: "
+             f"{size(fetch)}, {duration(fetch / chosen.download)} at that rate. Sharding: "
+             f"{duration(sum(source.core_seconds for source in sources))} of one core.")
     steps = [_prose(f"- {source.name}: {', '.join(file.name for file in files)}: {how}", "  ") for source in sources
              for how, files in groupby(source.by_hand, key=lambda file: file.by_hand)]
-    fetch = sum(source.missing for source in sources) / chosen.download
-    total = [_prose(f"All together {size(sum(source.raw for source in sources))} of official files and pictures; what is not "
-             f"here yet takes {duration(fetch)} at that rate, and sharding "
-             f"{duration(sum(source.core_seconds for source in sources))} of one core.")]
-    return "\n".join([aligned(rows), "", *total, *(["", "By hand:", *steps] if steps else [])])
+    return "\n".join([aligned(rows), "", _prose(total), *(["", "By hand:", *steps] if steps else [])])
 
 
 def _training(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
@@ -87,10 +84,11 @@ def _training(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
         rows.append([name, f"{run.weights.trained:,}", f"{run.samples:,}", f"{run.steps:,}", f"{run.step_flops:.3g}",
                      f"{run.extra_flops:.2g}" if run.extra_flops else DASH, f"{run.step_flops * run.steps:.3g}",
                      _hours(hours), str(run.workers or 1), duration(hours * HOUR / max(run.workers, 1))])
-    return aligned(rows) + "\n\n" + _prose(
-            f"In all {sum(run.step_flops * run.steps for run in runs):.3g} FLOPs, {_hours(total)} device hours. Parameters are those that are trained. FLOPs: forward and backward passes, with "
-            "texts of the greatest length; besides: blocks that are computed again, features that are cached, teachers, "
-            "ids of online views. Held-out evaluation during training is not in it.")
+    note = (f"In all {sum(run.step_flops * run.steps for run in runs):.3g} FLOPs, {_hours(total)} device hours. "
+            "Parameters are those that are trained. FLOPs: forward and backward passes, with texts of the greatest "
+            "length; besides: blocks that are computed again, features that are cached, teachers, ids of online views. "
+            "Held-out evaluation during training is not in it.")
+    return f"{aligned(rows)}\n\n{_prose(note)}"
 
 
 def _computing(computed: Sequence[Computed], chosen: PlanParams) -> str:
@@ -104,31 +102,21 @@ def _computing(computed: Sequence[Computed], chosen: PlanParams) -> str:
     return f"{aligned(rows)}\n\nIn all {_hours(total)} device hours."
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.1g}"
-
-
-def _named(stages: Sequence[str]) -> str:
-    """The first of several stages that take the same, and how many these are."""
-    return stages[0] + (f" and {len(stages) - 1} more" if len(stages) > 1 else "")
-
-
 def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
     rows = [["run", "micro-batch", "passes of a step", "weights and optimiser", "activations", "in all", "",
              "checkpointed", "the other kind"]]
     for name, _, run in _alike(runs):
-        again = run.loop.activation_checkpointing
-        kept, model = run.activation_bytes(again=again), run.model_bytes
+        kept, model = run.activation_bytes(again=run.loop.activation_checkpointing), run.model_bytes
         other = "fsdp2" if run.loop.parallel == "ddp" else "ddp"
         otherwise = memory.model(run.weights, other, run.workers, run.precision) + kept
         rows.append([name, f"{run.samples / run.loop.micro_batches:,g}",
                      f"{run.loop.micro_batches // max(run.workers, 1):g}", size(model), size(kept), size(model + kept),
                      "fits" if model + kept < chosen.memory else "too much",
-                     DASH if run.backbone is None else size(model + run.activation_bytes(again=True)),
+                     size(model + run.activation_bytes(again=True)) if run.backbone else DASH,
                      f"{size(otherwise)} ({other})" if run.workers > 1 and run.backbone else DASH])
-    return aligned(rows) + "\n\n" + _prose(
-            "Activations: what layers keep for the backward pass, by a formula that is within 2% of "
-            "what the layers are seen to keep. Not in it: what CUDA, NCCL and the allocator take for themselves.")
+    note = ("Activations: what layers keep for the backward pass, by a formula that is within 2% of what they are seen to "
+            "keep. Not in it: what CUDA, NCCL and the allocator take for themselves.")
+    return f"{aligned(rows)}\n\n{_prose(note)}"
 
 
 def _disk(scale: str, sources: Sequence[PlannedSource], runs: Sequence[TrainingRun]) -> str:
@@ -189,3 +177,12 @@ def _alike(runs: Sequence[TrainingRun]) -> Iterator[tuple[str, int, TrainingRun]
         groups.setdefault((run.steps, run.workers, run.loop, run.weights, run.backbone, run.streams), []).append(run)
     for group in groups.values():
         yield _named([run.stage for run in group]), len(group), group[0]
+
+
+def _named(stages: Sequence[str]) -> str:
+    """The first of several stages that take the same, and how many these are."""
+    return stages[0] + (f" and {len(stages) - 1} more" if len(stages) > 1 else "")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.1g}"

@@ -43,9 +43,9 @@ class PlannedSource:
         return sum(file.bytes for file in self.files) or self.shards
 
     @property
-    def missing(self) -> float:
-        """Bytes that are not here yet."""
-        return sum(max(file.bytes - file.here, 0) for file in self.files)
+    def to_fetch(self) -> float:
+        """Bytes that are not here yet and that a program can fetch."""
+        return sum(max(file.bytes - file.here, 0) for file in self.files if not file.by_hand)
 
     @property
     def by_hand(self) -> list[PlannedFile]:

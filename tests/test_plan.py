@@ -143,7 +143,7 @@ def test_memory_is_what_layers_keep(case, precision):
     build, forward, _, expected = CASES[case]
     model = build()
     weights = precision.narrow * Weights.of(model).matrices if precision.half else 0
-    assert BATCH * expected(precision) + weights == pytest.approx(kept(model, forward, precision), rel=0.03)
+    assert BATCH * expected(precision) + weights == pytest.approx(kept(model, forward, precision), rel=0.02)
 
 
 def test_activation_checkpointing_keeps_the_inputs_of_blocks():
