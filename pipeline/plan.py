@@ -99,7 +99,9 @@ def _computing(computed: Sequence[Computed], chosen: PlanParams) -> str:
     rows += [[_named(stages), what, f"{flops:.3g}", precision, _hours(chosen.hours(flops, precision))]
              for (what, flops, precision), stages in alike.items()]
     total = sum(chosen.hours(one.flops, one.precision) for one in computed)
-    return f"{aligned(rows)}\n\nIn all {_hours(total)} device hours."
+    note = (f"In all {_hours(total)} device hours, on one device a stage. Evaluation: of what is tested; VQA's validation "
+            "questions are not in it.")
+    return f"{aligned(rows)}\n\n{_prose(note)}"
 
 
 def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:

@@ -63,9 +63,7 @@ def planned_sources(scale: str) -> list[PlannedSource]:
 
 def visual_token_bytes(tokens: VisualTokensParams, sources: list[PlannedSource], patches: int) -> float:
     """On disk, for the views of all pictures."""
-    streams = {source: stream for stream in (tokens.images, tokens.pairs) for source in stream.sources}
-    return sum(source.pictures * streams[source.name].views * (CODE * patches + VIEW)
-               for source in sources if source.name in streams)
+    return views(tokens, sources) * (CODE * patches + VIEW)
 
 
 def views(tokens: VisualTokensParams, sources: list[PlannedSource]) -> float:
@@ -97,10 +95,11 @@ def _generated(name: str, world: WorldParams, holdout: float) -> PlannedSource:
     sizes = world.sizes[name]
     records, tested = float(sum(sizes.values())), float(sizes.get("test", sizes.get("val", 0)))
     if name == "imagenet22k":
-        records = sizes["classes"] * sizes["largest"] / 2  # classes are of all sizes up to the largest
+        records = sizes["classes"] * sizes["largest"] * 5 / 8  # classes are of all sizes from a quarter of the largest
         tested = records * holdout
     elif name == "imagenet1k":
-        records, tested = sizes["classes"] * (sizes["train"] + sizes["val"]), sizes["classes"] * sizes["val"]
+        records = sizes["classes"] * (sizes["train"] * 7 / 8 + sizes["val"])  # from three quarters
+        tested = sizes["classes"] * sizes["val"]
     elif name == "nlvr2":
         tested = EXAMPLES * (sizes["val"] + sizes["test"])
     elif name == "vqav2":

@@ -17,7 +17,7 @@ HOW = {"seed", "lanes", "window", "num_workers", "workers", "threads", "loader_w
 ALL_CHOICES = "the choices"  # in a block's comment: of all its values, whatever their own lines say of others
 # What a comment begins with decides: "choice; VL-BEiT §3.1: 480,000" is a choice.
 _NAMES = {PAPER: r"VL-BEiT §", CHOICE: r"\bchoices?\b",
-          RELATIVE: r"BEiT(?:v2|-3)?(?! §)\b|VLMo|mmsegmentation|UNITER|CLIP|SentencePiece|BERT"}
+          RELATIVE: r"(?<!VL-)BEiT(?:v2|-3)?\b|DINO|VLMo|mmsegmentation|UNITER|CLIP|SentencePiece|BERT"}
 _SOURCE = re.compile("|".join(f"(?P<k{place}>{pattern})" for place, pattern in enumerate(_NAMES.values())))
 _COMMENT = re.compile(r"""^(?:[^"'#]|"[^"]*"|'[^']*'|(?<!\s)#)*\s\#\s*(.*)$""")
 
