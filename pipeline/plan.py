@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from textwrap import fill
+
+from ruamel.yaml import YAML
 
 from pipeline import memory, params, plan_data, plan_evaluations, plan_runs, provenance
 from pipeline.plan_data import PlannedSource
@@ -16,6 +19,7 @@ from pipeline.typeset import DASH, aligned
 from pipeline.visual_tokenizer import VisualTokenizerParams
 from pipeline.visual_tokens import VisualTokensParams
 
+DVC = Path("dvc.yaml")
 HOUR = 3600
 
 
@@ -43,6 +47,7 @@ def pages(scale: str) -> Iterator[str]:
     computed = [plan_evaluations.visual_tokens(scale, sources),
                 *plan_evaluations.evaluations(runs, scale, sources)]
     yield f"# Plan of scale {scale}\n\n{_assumptions(chosen)}"
+    yield f"## Stages\n\n{_stages()}"
     yield f"## Sources\n\n{_sources(sources, chosen)}"
     yield f"## Training\n\n{_training(runs, chosen)}"
     yield f"## Other computing\n\n{_computing(computed, chosen)}"
@@ -55,6 +60,16 @@ def _assumptions(chosen: PlanParams) -> str:
     return _prose(f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of {size(chosen.memory)} "
                   f"and {chosen.bf16 / 1e12:g} TFLOP/s in bf16, {chosen.fp32 / 1e12:g} in fp32, of which "
                   f"{chosen.utilisation:.0%} are reached; {size(chosen.download)}/s come over the network.")
+
+
+def _stages() -> str:
+    """In the order of dvc.yaml, with the items of each."""
+    lines, total = [], 0
+    for name, stage in YAML(typ="safe", pure=True).load(DVC)["stages"].items():
+        items = params.subtree("items") if stage.get("foreach") == "${items}" else stage.get("foreach", ())
+        total += max(len(items), 1)
+        lines.append(_prose(f"- {name}" + (f" ({len(items)}): {', '.join(items)}" if items else ""), "  "))
+    return "\n".join([f"{total} stages, in the order of {DVC}:", "", *lines])
 
 
 def _sources(sources: Sequence[PlannedSource], chosen: PlanParams) -> str:
@@ -116,7 +131,7 @@ def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
                      "fits" if model + kept < chosen.memory else "too much",
                      size(model + run.activation_bytes(again=True)) if run.backbone else DASH,
                      f"{size(otherwise)} ({other})" if run.workers > 1 and run.backbone else DASH])
-    note = ("Activations: what layers keep for the backward pass, by a formula that is within 2% of what they are seen to "
+    note = ("Activations: what layers keep for the backward pass, by a formula that is within 3% of what they are seen to "
             "keep. Not in it: what CUDA, NCCL and the allocator take for themselves.")
     return f"{aligned(rows)}\n\n{_prose(note)}"
 

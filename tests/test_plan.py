@@ -143,7 +143,7 @@ def test_memory_is_what_layers_keep(case, precision):
     build, forward, _, expected = CASES[case]
     model = build()
     weights = precision.narrow * Weights.of(model).matrices if precision.half else 0
-    assert BATCH * expected(precision) + weights == pytest.approx(kept(model, forward, precision), rel=0.02)
+    assert BATCH * expected(precision) + weights == pytest.approx(kept(model, forward, precision), rel=0.03)
 
 
 def test_activation_checkpointing_keeps_the_inputs_of_blocks():
@@ -226,7 +226,7 @@ def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
     tables = [line for line in printed.splitlines() if line.startswith("|")]
     assert max(map(len, printed.splitlines())) < 200
     for name in params.subtree("items"):
-        assert name.split("-")[0] in printed
+        assert name in printed
     for source in params.subtree(f"{scale}.download"):
         assert any(line.startswith(f"| {source} ") for line in tables)
     assert ("247,296,000" in printed) == ("winter21_whole.tar.gz" in printed) == (scale == "paper")
