@@ -66,7 +66,7 @@ def text_logits(rows: float, config: MaskedModelingConfig, precision: Precision)
 
 
 def spike(rows: float, classes: int, precision: Precision) -> float:
-    """What the first step of the backward pass adds to that: the logits' gradient in fp32 and as the product takes it."""
+    """What the first step of the backward pass adds to that: the logits' gradient in fp32 and as products take it."""
     return rows * classes * (WIDE + (precision.narrow if precision.half else 0))
 
 
@@ -130,5 +130,5 @@ def model(weights: Weights, kind: str, workers: int, precision: Precision) -> fl
         return state + halves
     if kind == "ddp":
         return state + WIDE * weights.trained + halves
-    apart = weights.trained + weights.frozen - weights.all_blocks  # of the embeddings and heads, gathered for a whole step
+    apart = weights.trained + weights.frozen - weights.all_blocks  # embeddings and heads, gathered for a step
     return state / workers + halves + WIDE * (apart + 2 * weights.largest_block)

@@ -57,8 +57,8 @@ def pages(scale: str) -> Iterator[str]:
 
 
 def _assumptions(chosen: PlanParams) -> str:
-    return _prose(f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of {size(chosen.memory)} "
-                  f"and {chosen.bf16 / 1e12:g} TFLOP/s in bf16, {chosen.fp32 / 1e12:g} in fp32, of which "
+    return _prose(f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of "
+                  f"{size(chosen.memory)} and {chosen.bf16 / 1e12:g} TFLOP/s in bf16, {chosen.fp32 / 1e12:g} in fp32, of which "
                   f"{chosen.utilisation:.0%} are reached; {size(chosen.download)}/s come over the network.")
 
 
@@ -81,8 +81,8 @@ def _sources(sources: Sequence[PlannedSource], chosen: PlanParams) -> str:
               f"{source.records:,.0f} {source.what}",
               duration(source.core_seconds) if source.core_seconds else DASH] for source in sources]
     fetch = sum(source.to_fetch for source in sources)
-    total = (f"All together {size(sum(source.raw for source in sources))} of official files and pictures. To be fetched: "
-             f"{size(fetch)}, {duration(fetch / chosen.download)} at that rate. Sharding: "
+    total = (f"All together {size(sum(source.raw for source in sources))} of official files and pictures. To be "
+             f"fetched: {size(fetch)}, {duration(fetch / chosen.download)} at that rate. Sharding: "
              f"{duration(sum(source.core_seconds for source in sources))} of one core.")
     steps = [_prose(f"- {source.name}: {', '.join(file.name for file in files)}: {how}", "  ") for source in sources
              for how, files in groupby(source.by_hand, key=lambda file: file.by_hand)]
@@ -114,8 +114,8 @@ def _computing(computed: Sequence[Computed], chosen: PlanParams) -> str:
     rows += [[_named(stages), what, f"{flops:.3g}", precision, _hours(chosen.hours(flops, precision))]
              for (what, flops, precision), stages in alike.items()]
     total = sum(chosen.hours(one.flops, one.precision) for one in computed)
-    note = (f"In all {_hours(total)} device hours, on one device a stage. Evaluation: of what is tested; VQA's validation "
-            "questions are not in it.")
+    note = (f"In all {_hours(total)} device hours, on one device a stage. Evaluation: of what is tested; VQA's "
+            "validation questions are not in it.")
     return f"{aligned(rows)}\n\n{_prose(note)}"
 
 
@@ -131,8 +131,8 @@ def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
                      "fits" if model + kept < chosen.memory else "too much",
                      size(model + run.activation_bytes(again=True)) if run.backbone else DASH,
                      f"{size(otherwise)} ({other})" if run.workers > 1 and run.backbone else DASH])
-    note = ("Activations: what layers keep for the backward pass, by a formula that is within 3% of what they are seen to "
-            "keep. Not in it: what CUDA, NCCL and the allocator take for themselves.")
+    note = ("Activations: what layers keep for the backward pass, by a formula that is within 3% of what they are seen "
+            "to keep. Not in it: what CUDA, NCCL and the allocator take for themselves.")
     return f"{aligned(rows)}\n\n{_prose(note)}"
 
 
@@ -163,8 +163,8 @@ def _provenance(numbers: Sequence[Number]) -> str:
         found = [number.source for number in group]
         rows.append([block, *(str(found.count(kind) or DASH) for kind in kinds)])
     rows.append(["all", *(str(sum(number.source == kind for number in numbers)) for kind in kinds)])
-    note = (f"By the comment on a number's line: whom it names first. {RELATIVE}: BEiT, BEiTv2, VLMo, mmsegmentation and "
-            f"others; {RUN}: workers, portions, intervals and seeds.")
+    note = (f"By the comment on a number's line: whom it names first. {RELATIVE}: BEiT, BEiTv2, VLMo, mmsegmentation "
+            f"and others; {RUN}: workers, portions, intervals and seeds.")
     return "\n\n".join([aligned(rows), _prose(note), *(_listed(kind, numbers) for kind in (PAPER, CHOICE, UNSAID))])
 
 

@@ -137,7 +137,8 @@ def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
     stream = Stream(chosen.order.batch, flops.visual_tokenizer(config), besides=teacher,
                     heads=memory.visual_tokenizer(config, precision))
     weights = Weights.of(_on_meta(partial(VQKD, config)))
-    return TrainingRun("visual_tokenizer", chosen.optim.steps, chosen.num_workers, chosen.loop, weights, None, (stream,))
+    return TrainingRun("visual_tokenizer", chosen.optim.steps, chosen.num_workers, chosen.loop, weights, None,
+                       (stream,))
 
 
 def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, scale: str) -> Stream:

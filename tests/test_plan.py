@@ -23,7 +23,8 @@ BATCH, TEXT = 2, 20
 BACKBONE = BackboneConfig(image_size=96, patch_size=16, depth=3, width=96, heads=4, ffn_width=384, vocab_size=500,
                           text_length=TEXT, experts="mome", init_sigma=0.02, drop_path=0.1)
 MASKED = MaskedModelingConfig(BACKBONE, codes=64, mlm_head="transform")
-HEAD = HeadConfig(classes=10, layers=[0, 1, 1, 2], channels=64, auxiliary_channels=32, pool_scales=[1, 2, 3], dropout=0.1)
+HEAD = HeadConfig(classes=10, layers=[0, 1, 1, 2], channels=64, auxiliary_channels=32, pool_scales=[1, 2, 3],
+                  dropout=0.1)
 TOKENIZER = VQKDConfig(image_size=64, patch_size=16, depth=2, decoder_depth=1, width=64, heads=4, codes=128, code_dim=8,
                        teacher_dim=45, decay=0.9, delay=0)
 HIDDEN = {"text": 6, "image": 12}  # of a sample
@@ -159,11 +160,12 @@ BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=
 
 
 def test_flops_of_the_base_size_are_the_known_ones():
-    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per training step, with heads."""
+    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step, with heads."""
     base = MaskedModelingConfig(BASE, codes=8192)
     encoders = flops.encoder(BASE, image=True), flops.encoder(BASE, 196), flops.encoder(BASE, 40, image=True)
     assert encoders == pytest.approx((34.9e9, 34.7e9, 42.4e9), rel=0.01)
-    each = [flops.TRAINING * one for one in (flops.mim(base, 75), flops.mlm(base, 196, 29), flops.mvlm(base, 40, 19, 75))]
+    forward = flops.mim(base, 75), flops.mlm(base, 196, 29), flops.mvlm(base, 40, 19, 75)
+    each = [flops.TRAINING * one for one in forward]
     assert each == pytest.approx([108e9, 113e9, 136e9], rel=0.005)
     online = 2 * flops.visual_tokens(VQKDConfig(224, 16, 12, 3, 768, 12, 8192, 32, 512, 0.99, 0))
     assert 480_000 * 2048 * (sum(each) + online) == pytest.approx(4.2e20, rel=0.01)
