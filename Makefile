@@ -1,5 +1,6 @@
 # make repro   from a fresh machine to the table: environment, `dvc repro`, the table printed
 # make test    the tests
+# make plan    what SCALE (or params.yaml's) fetches, computes and takes, before anything starts
 # make seeds   the pipeline with three seeds, and the table with mean and spread
 # make export  the trained models as folders that need nothing else, each with a model card; ITEM=vqa: one
 # make ui      MLflow's runs, grouped by the paper's tables
@@ -14,7 +15,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # `dvc` and the `python` of its stages are those of the environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test seeds export ui
+.PHONY: repro test plan seeds export ui
 
 repro: $(INSTALLED)
 	dvc repro
@@ -22,6 +23,9 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest
+
+plan: $(INSTALLED)
+	@python -m stages.plan $(SCALE)
 
 seeds: $(INSTALLED)
 	python -m stages.seeds 1 2 3

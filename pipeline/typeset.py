@@ -33,10 +33,14 @@ def markdown(table: Table) -> str:
     for section in table.sections:
         rows.append([f"*{section.title}*", *("" for _ in table.columns)])
         rows += [[row.label, *texts(row, table.columns)] for row in section.rows]
+    return "\n".join([f"**{table.title}**", "", aligned(rows), "", table.note, ""])
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Rows of cells, the first of which are headings, as a Markdown table that is aligned in the terminal too."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [_pipes(row, widths) for row in (rows[0], rule, *rows[1:])]
-    return "\n".join([f"**{table.title}**", "", *lines, "", table.note, ""])
+    return "\n".join(_pipes(row, widths) for row in (rows[0], rule, *rows[1:]))
 
 
 def comma_separated(table: Table) -> str:

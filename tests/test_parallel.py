@@ -40,7 +40,8 @@ def test_losses_are_divided_by_the_number_of_their_terms():
     texts = [sample["text"] for sample in samples[:8]]
     hidden = float(sum(text["chosen"].sum() for text in texts))
     labels = torch.from_numpy(np.stack([sample["labels"] for sample in samples[-8:]]))
-    expected = {"MaskedToy": {"mlm": hidden, "mim": 8 * 6.0, "mvlm_text": hidden, "mvlm_image": 8 * 6.0},
+    masked = {"mlm": hidden, "mim": 8 * 6.0, "mvlm_text": hidden, "mvlm_image": 8 * 6.0}
+    expected = {"MaskedToy": masked, "OptionsToy": masked,
                 "RetrievalToy": {"itc": 8.0, "itm": 24.0}, "VQAToy": {"bce": 5.0}, "NLVR2Toy": {"cross_entropy": 8.0},
                 "ClassificationToy": {"ce": 8.0},
                 "SegmentationToy": dict.fromkeys(("decode", "auxiliary"), float((labels != 255).sum()))}

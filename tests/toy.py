@@ -1,6 +1,8 @@
 """Every task with a tiny model on random data. A sample is a function of its place in the endless sequence of samples,
 so global batches do not depend on how they are cut."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -76,9 +78,11 @@ class MaskedToy(Toy, PretrainingTask):
 
     weights = {"mlm": 1.0, "mim": 0.5, "mvlm_text": 2.0, "mvlm_image": 1.0}
 
+    config = MaskedModelingConfig(BACKBONE, codes=20)
+
     def __init__(self):
         torch.manual_seed(0)
-        super().__init__(MaskedModeling(MaskedModelingConfig(BACKBONE, codes=20)))
+        super().__init__(MaskedModeling(self.config))
 
     def sample(self, position, rng):
         ids = ids_of(rng)
@@ -93,6 +97,14 @@ class MaskedToy(Toy, PretrainingTask):
         text, image = collate_text([s["text"] for s in samples]), collate_image([s["image"] for s in samples])
         return {"texts": {"text": text, "uniforms": uniforms}, "images": {"image": image, "uniforms": uniforms},
                 "pairs": {"text": text, "image": image, "uniforms": uniforms}}
+
+
+class OptionsToy(MaskedToy):
+    """The same with every option of the model."""
+
+    config = MaskedModelingConfig(
+        replace(BACKBONE, layer_scale=0.1, relative_bias=True, token_types=True, vl_ffn_start_layer=3), codes=20,
+        mlm_head="transform", mvlm_mode="separate")
 
 
 class RetrievalToy(Toy, RetrievalTask):
@@ -173,4 +185,4 @@ class SegmentationToy(Toy, SegmentationTask):
         return stacked(samples)
 
 
-TOYS = (MaskedToy, RetrievalToy, VQAToy, NLVR2Toy, ClassificationToy, SegmentationToy)
+TOYS = (MaskedToy, OptionsToy, RetrievalToy, VQAToy, NLVR2Toy, ClassificationToy, SegmentationToy)

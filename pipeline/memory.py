@@ -1,0 +1,134 @@
+"""Bytes that training takes on a GPU: weights and optimiser, and what forward passes keep for their backward passes.
+
+The second is a formula over what the layers save. Numbers are `WIDE` (fp32: the residual stream, the weights) or, under
+autocast, half of that. Where a block is computed again (activation checkpointing), only its input is kept, and one
+block's worth is added once. Left out: biases of attention by position, and what CUDA, NCCL and the allocator take for
+themselves.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from model.config import BackboneConfig
+from model.objectives import MaskedModelingConfig
+from model.segmentation import HeadConfig
+from model.vqkd import FFN_RATIO, VQKDConfig
+from pipeline import flops
+from pipeline.flops import Conv
+
+WIDE = 4  # bytes of a number in fp32
+LABEL = 8  # bytes of a label
+MOMENTS = 2  # of AdamW, beside a weight and its gradient
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What autocast makes of the products' inputs and outputs."""
+
+    half: bool
+
+    @property
+    def narrow(self) -> int:
+        """Bytes of such a number."""
+        return WIDE // 2 if self.half else WIDE
+
+
+def block(width: int, hidden: int, tokens: int, precision: Precision) -> float:
+    """What a block keeps of one sequence: its two normed inputs and the normed vectors, queries, keys, values, the
+    attention's output, and the feed-forward network's layer before and after GELU."""
+    return tokens * (2 * WIDE * width + precision.narrow * (6 * width + 2 * hidden))
+
+
+def encoder(config: BackboneConfig, text: int, image: bool, precision: Precision, *, again: bool = False) -> float:
+    """What the backbone keeps of one text of so many tokens, one picture, or a pair."""
+    length = flops.tokens(config, text, image=image)
+    pixels = precision.narrow * 3 * config.image_size**2 if image else 0
+    one = WIDE * length * config.width if again else block(config.width, config.ffn_width, length, precision)
+    return pixels + config.depth * one + WIDE * length * config.width
+
+
+def recomputed(config: BackboneConfig, text: int, image: bool, precision: Precision) -> float:
+    """What the backward pass of one block makes again where activations are checkpointed."""
+    return block(config.width, config.ffn_width, flops.tokens(config, text, image=image), precision)
+
+
+def logits(rows: float, width: int, classes: int, precision: Precision) -> float:
+    """What a classifier and its cross-entropy keep: the vectors, and log-probabilities in fp32."""
+    return rows * (precision.narrow * width + WIDE * classes)
+
+
+def text_logits(rows: float, config: MaskedModelingConfig, precision: Precision) -> float:
+    """The same of the head of text ids, whose layer keeps its output before and after GELU, and the normed one."""
+    width = config.backbone.width
+    layer = 3 * precision.narrow * rows * width if config.mlm_head == "transform" else 0.0
+    return layer + logits(rows, width, config.backbone.vocab_size, precision)
+
+
+def spike(rows: float, classes: int, precision: Precision) -> float:
+    """What the first step of the backward pass adds to that: the logits' gradient in fp32 and as products take it."""
+    return rows * classes * (WIDE + (precision.narrow if precision.half else 0))
+
+
+def convs(units: list[Conv], precision: Precision) -> float:
+    """What a batch norm and a ReLU behind each convolution keep: what goes into the one and out of the other."""
+    return sum(2 * precision.narrow * unit.outputs * unit.side**2 for unit in units)
+
+
+def segmentation(config: BackboneConfig, head: HeadConfig, precision: Precision) -> float:
+    """What neck and heads keep of one crop, with both losses at the crop's size."""
+    narrow, width, channels = precision.narrow, config.width, head.channels
+    fine, middle, coarse, half = (side**2 for side in flops.pyramid_sides(config))
+    casts = 3 * coarse if precision.half else 0  # in fp32 the blocks keep these maps themselves
+    neck = narrow * width * (casts + 4 * middle + fine + half)
+    decode, _ = flops.decode_convs(config, head)
+    joined = narrow * (decode[len(head.pool_scales)].inputs * half + decode[-1].inputs * fine)
+    added = narrow * channels * (fine + middle + coarse)  # top-down
+    auxiliary, _ = flops.auxiliary_convs(config, head)
+    classified = narrow * (channels * fine + head.auxiliary_channels * coarse)
+    losses = (2 * WIDE * head.classes + LABEL) * config.image_size**2
+    return neck + joined + added + classified + convs([*decode, auxiliary], precision) + losses
+
+
+def visual_tokenizer(config: VQKDConfig, precision: Precision) -> float:
+    """What VQ-KD keeps of one picture. Its first task layer is in fp32."""
+    length, width, narrow = 1 + config.grid**2, config.width, precision.narrow
+    blocks = config.depth + config.decoder_depth
+    task_layers = length * width * (4 * WIDE + 2 * narrow)  # what their norms, themselves and tanh keep
+    pixels = narrow * 3 * config.image_size**2
+    return pixels + blocks * block(width, FFN_RATIO * width, length, precision) + task_layers
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers of a model."""
+
+    trained: int
+    frozen: int
+    matrices: int  # of the trained: those that autocast turns into half precision for the products
+    largest_block: int  # with what is frozen in it
+    all_blocks: int
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Weights":
+        """Those of a model, which may be on the meta device."""
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        every = sum(p.numel() for p in model.parameters())
+        layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+        matrices = sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
+        blocks = [sum(p.numel() for p in block.parameters())
+                  for block in getattr(getattr(model, "backbone", model), "blocks", [])]
+        return cls(trained, every - trained, matrices, max(blocks, default=0), sum(blocks))
+
+
+def model(weights: Weights, kind: str, workers: int, precision: Precision) -> float:
+    """Weights, gradients, AdamW's moments, and what the parallel form adds: DDP's buckets for gradients, or the shards
+    that FSDP2 gathers: two blocks, and all that is in none."""
+    halves = precision.narrow * weights.matrices if precision.half else 0
+    state = WIDE * (weights.trained * (2 + MOMENTS) + weights.frozen)
+    if workers <= 1:
+        return state + halves
+    if kind == "ddp":
+        return state + WIDE * weights.trained + halves
+    apart = weights.trained + weights.frozen - weights.all_blocks  # embeddings and heads, gathered for a step
+    return state / workers + halves + WIDE * (apart + 2 * weights.largest_block)

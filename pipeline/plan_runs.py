@@ -1,0 +1,225 @@
+"""Every training run of a scale as params.yaml has it: what its samples go through, and what that costs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from model.classification import Classification, ClassificationConfig
+from model.config import BackboneConfig
+from model.nlvr2 import NLVR2, NLVR2Config
+from model.objectives import MaskedModelingConfig
+from model.retrieval import Retrieval, RetrievalConfig
+from model.segmentation import Segmentation, SegmentationConfig
+from model.teachers import Hog
+from model.vqa import VQA, VQAConfig
+from model.vqkd import VQKD, VQKDConfig
+from pipeline import flops, memory, params, pretraining, tasks, visual_tokenizer
+from pipeline.memory import Precision, Weights
+from pipeline.pretraining import STREAM_OF, CommonParams, VariantParams
+from pipeline.tasks import Item
+from pipeline.teaching import NETWORKS
+from pipeline.training import LoopParams
+from pipeline.visual_tokenizer import VisualTokenizerParams
+
+ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the generated world has fewer
+ENDS = 2  # special ids of a text, which are never hidden
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What one sample of a kind goes through."""
+
+    batch: int  # samples of a step, on all workers
+    forward: float  # FLOPs
+    passes: tuple[tuple[int, bool], ...] = ()  # through the backbone: tokens of text, and whether there is a picture
+    heads: float = 0.0  # bytes that the heads keep for the backward pass
+    spike: float = 0.0  # bytes that its first step adds
+    besides: float = 0.0  # FLOPs that are computed on top, without a backward pass
+    shared: float = 0.0  # bytes on each worker whatever the micro-batch
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A run with all that its costs follow from."""
+
+    stage: str
+    steps: int
+    workers: int  # 0: in process
+    loop: LoopParams
+    weights: Weights
+    backbone: BackboneConfig | None  # None: the visual tokenizer's networks
+    streams: tuple[Stream, ...]
+
+    @property
+    def samples(self) -> int:
+        """Of a step."""
+        return sum(stream.batch for stream in self.streams)
+
+    @property
+    def step_flops(self) -> float:
+        """Of a step's forward and backward passes; nothing is counted twice."""
+        return flops.TRAINING * sum(stream.batch * stream.forward for stream in self.streams)
+
+    @property
+    def extra_flops(self) -> float:
+        """Of a step, besides: teachers, ids of online views, cached features, and blocks computed again."""
+        again = (sum(stream.batch * flops.blocks(self.backbone, text, image=image)
+                     for stream in self.streams for text, image in stream.passes)
+                 if self.loop.activation_checkpointing else 0.0)
+        return again + sum(stream.batch * stream.besides for stream in self.streams)
+
+    @property
+    def model_bytes(self) -> float:
+        """On each worker, for weights, gradients and optimiser."""
+        return memory.model(self.weights, self.loop.parallel, self.workers, self.precision)
+
+    @property
+    def precision(self) -> Precision:
+        return Precision(self.loop.precision == "bf16")
+
+    def activation_bytes(self, *, again: bool) -> float:
+        """On each worker, at the end of a micro-batch's forward passes; `again`: with activation checkpointing."""
+        return (sum(stream.batch / self.loop.micro_batches * self._kept(stream, again) + stream.shared
+                    for stream in self.streams)
+                + max(stream.batch / self.loop.micro_batches * stream.spike for stream in self.streams)
+                + (self._recomputed() if again else 0.0))
+
+    def _kept(self, stream: Stream, again: bool) -> float:
+        passes = (memory.encoder(self.backbone, text, image, self.precision, again=again)
+                  for text, image in stream.passes)
+        return sum(passes) + stream.heads
+
+    def _recomputed(self) -> float:
+        """The passes of a stream that are one in the model are computed again one after the other."""
+        return max((stream.batch / self.loop.micro_batches * memory.recomputed(self.backbone, *one, self.precision)
+                    for stream in self.streams for one in set(stream.passes)), default=0.0)
+
+
+def runs(scale: str) -> Iterator[TrainingRun]:
+    """All runs of a scale in the order of dvc.yaml."""
+    tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+    if tokenizer.origin == "train":
+        yield tokenizer_run(tokenizer)
+    common = params.load_shared(CommonParams, f"{scale}.pretrain.common")
+    built: dict[str, MaskedModelingConfig] = {}
+    for name in params.subtree(f"{scale}.pretrain.variants"):
+        variant = params.load_shared(VariantParams, f"{scale}.pretrain.variants.{name}")
+        model = _on_meta(partial(pretraining.build, common, variant, _vocabulary(scale), tokenizer.size.codes))
+        built[name] = model.config
+        if variant.objectives:
+            streams = tuple(_masked(objective, common, model.config, scale) for objective in variant.objectives)
+            yield TrainingRun(f"pretrain {name}", variant.steps, variant.num_workers, common.loop, Weights.of(model),
+                              model.config.backbone, streams)
+    for name in params.subtree("items"):
+        item = params.load_shared(Item, f"items.{name}")
+        chosen = params.load_shared(tasks.load(item).FineTuneParams, f"{scale}.finetune.{item.block}")
+        backbone = replace(built[item.variant].backbone, image_size=chosen.inputs.image_size)
+        model, stream = _TASKS[item.task](chosen, backbone)
+        yield TrainingRun(f"finetune {name}", chosen.steps, chosen.num_workers, chosen.loop, Weights.of(model),
+                          backbone, (stream,))
+
+
+def tokenizer_config(chosen: VisualTokenizerParams) -> VQKDConfig:
+    """The visual tokenizer as it will be."""
+    dim = NETWORKS[chosen.teacher].dim if chosen.teacher in NETWORKS else Hog.dim
+    return visual_tokenizer.config(chosen, dim)
+
+
+def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
+    """VQ-KD's training."""
+    config, precision = tokenizer_config(chosen), Precision(chosen.loop.precision == "bf16")
+    teacher = flops.visual_tokens(replace(config, codes=0)) if chosen.teacher in NETWORKS else 0.0  # a ViT of its size
+    stream = Stream(chosen.order.batch, flops.visual_tokenizer(config), besides=teacher,
+                    heads=memory.visual_tokenizer(config, precision))
+    weights = Weights.of(_on_meta(partial(VQKD, config)))
+    return TrainingRun("visual_tokenizer", chosen.optim.steps, chosen.num_workers, chosen.loop, weights, None,
+                       (stream,))
+
+
+def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, scale: str) -> Stream:
+    """The stream of one objective; its texts are of the greatest length."""
+    masks, size, precision = common.masks, common.size, Precision(common.loop.precision == "bf16")
+    batch, width = getattr(common.streams, STREAM_OF[objective]).order.batch, size.width
+    online = 0.0
+    if common.open.visual_tokens == "online":
+        tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+        online = flops.visual_tokens(tokenizer_config(tokenizer))
+    words, codes = config.backbone.vocab_size, config.codes
+    patches = 0 if objective == "mlm" else masks.patches
+    if objective == "mim":
+        return Stream(batch, flops.mim(config, patches), ((0, True),), memory.logits(patches, width, codes, precision),
+                      memory.spike(patches, codes, precision), online)
+    if objective == "mlm":
+        text = params.subtree(f"{scale}.text_tokens.max_length")
+        hidden = round(masks.mlm * (text - ENDS))
+        return Stream(batch, flops.mlm(config, text, hidden), ((text, False),),
+                      memory.text_logits(hidden, config, precision), memory.spike(hidden, words, precision))
+    hidden = round(masks.mvlm * (size.caption_length - ENDS))
+    passes = ((size.caption_length, True),) * (1 if config.mvlm_mode == "joint" else 2)
+    heads = memory.text_logits(hidden, config, precision) + memory.logits(patches, width, codes, precision)
+    return Stream(batch, flops.mvlm(config, size.caption_length, hidden, patches), passes, heads,
+                  memory.spike(hidden, words, precision), online)
+
+
+def _vqa(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
+    text = chosen.inputs.text_length
+    model = _on_meta(partial(VQA, VQAConfig(backbone, tuple(map(str, range(ANSWERS))))))
+    return model, Stream(chosen.inputs.order.batch, flops.vqa(backbone, text, ANSWERS), ((text, True),))
+
+
+def _nlvr2(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
+    text = chosen.inputs.text_length
+    model = _on_meta(partial(NLVR2, NLVR2Config(backbone)))
+    return model, Stream(chosen.inputs.order.batch, flops.nlvr2(backbone, text), ((text, True),) * 2)
+
+
+def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
+    """Where a worker has several passes, both encoders run once more for the features (see `tasks.retrieval.rivals`);
+    every worker holds the pixels of the whole batch, of which its hard negatives are chosen."""
+    text, batch = chosen.inputs.text_length, chosen.inputs.order.batch
+    passes = ((0, True), (text, False), *((text, True),) * flops.FUSION_PASSES)
+    cached = sum(flops.dual(backbone, text)) if chosen.loop.micro_batches > max(chosen.num_workers, 1) else 0.0
+    pixels = batch * 3.0 * backbone.image_size**2
+    model = _on_meta(partial(Retrieval, RetrievalConfig(backbone)))
+    return model, Stream(batch, flops.retrieval(backbone, text, batch), passes, besides=cached, shared=pixels)
+
+
+def _classification(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
+    model = _on_meta(partial(Classification, ClassificationConfig(backbone, chosen.classes)))
+    return model, Stream(chosen.inputs.order.batch, flops.classification(backbone, chosen.classes), ((0, True),))
+
+
+def _segmentation(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
+    precision = Precision(chosen.loop.precision == "bf16")
+    model = _on_meta(partial(Segmentation, SegmentationConfig(backbone, chosen.head)))
+    return model, Stream(chosen.inputs.order.batch, flops.segmentation(backbone, chosen.head), ((0, True),),
+                         memory.segmentation(backbone, chosen.head, precision))
+
+
+_TASKS = {"vqa": _vqa, "nlvr2": _nlvr2, "retrieval": _retrieval, "classification": _classification,
+          "segmentation": _segmentation}
+
+
+class _Unfilled(TorchFunctionMode):
+    """Draws no initial numbers. There are none on the meta device, and to draw them there torch imports its compiler,
+    for seconds."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """A model without its numbers."""
+    with torch.device("meta"), _Unfilled():
+        return build()
+
+
+def _vocabulary(scale: str) -> int:
+    return params.subtree(f"{scale}.text_tokenizer.vocab_size")

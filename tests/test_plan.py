@@ -1,0 +1,239 @@
+"""The plan: FLOPs and memory by formula against what torch counts, and where numbers come from."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.classification import Classification, ClassificationConfig
+from model.config import BackboneConfig
+from model.nlvr2 import NLVR2, NLVR2Config
+from model.objectives import MaskedModeling, MaskedModelingConfig
+from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig, Wrong
+from model.segmentation import HeadConfig, Segmentation, SegmentationConfig
+from model.vqa import VQA, VQAConfig
+from model.vqkd import VQKD, VQKDConfig
+from pipeline import flops, memory, params, plan_runs, provenance
+from pipeline.errors import UserError
+from pipeline.memory import Precision, Weights
+from stages import plan as stage
+from tests.tiny import ROOT
+
+BATCH, TEXT = 2, 20
+BACKBONE = BackboneConfig(image_size=96, patch_size=16, depth=3, width=96, heads=4, ffn_width=384, vocab_size=500,
+                          text_length=TEXT, experts="mome", init_sigma=0.02, drop_path=0.1)
+MASKED = MaskedModelingConfig(BACKBONE, codes=64, mlm_head="transform")
+HEAD = HeadConfig(classes=10, layers=[0, 1, 1, 2], channels=64, auxiliary_channels=32, pool_scales=[1, 2, 3],
+                  dropout=0.1)
+TOKENIZER = VQKDConfig(image_size=64, patch_size=16, depth=2, decoder_depth=1, width=64, heads=4, codes=128, code_dim=8,
+                       teacher_dim=45, decay=0.9, delay=0)
+HIDDEN = {"text": 6, "image": 12}  # of a sample
+
+
+def pixels():
+    return torch.rand(BATCH, 3, BACKBONE.image_size, BACKBONE.image_size)
+
+
+def uniforms(*shape):
+    return torch.rand(BATCH, *shape, BACKBONE.depth, 3)
+
+
+def half(name, length):
+    """A stream's text or picture, as many of whose places are hidden as `HIDDEN` says."""
+    masked = torch.zeros(BATCH, length, dtype=torch.bool)
+    masked[:, :HIDDEN[name]] = True
+    places = masked.flatten().nonzero()[:, 0]
+    inputs = ({"ids": torch.randint(5, 500, (BATCH, TEXT)), "mask": torch.ones(BATCH, TEXT, dtype=torch.bool)}
+              if name == "text" else {"pixels": pixels(), "masked": masked})
+    return {**inputs, "places": places, "targets": places % 64}
+
+
+def streams(*names):
+    return {name: {"text": half("text", TEXT), "image": half("image", BACKBONE.patches), "uniforms": uniforms()}
+            for name in names}
+
+
+def ids():
+    return torch.randint(5, 500, (BATCH, TEXT)), torch.ones(BATCH, TEXT, dtype=torch.bool)
+
+
+def retrieval(model):
+    pair = Pairs(pixels(), *ids())
+
+    def rivals(images, texts, log_scale):
+        similar = log_scale.exp() * images @ texts.T, log_scale.exp() * texts @ images.T
+        return sum(one.square().sum() for one in similar), Wrong(*pair)
+
+    return sum(model(pair, Draws(uniforms(), uniforms(), torch.rand(3, BATCH, BACKBONE.depth, 3)), rivals).values())
+
+
+def segmentation(model):
+    labels = torch.randint(0, 10, (BATCH, BACKBONE.image_size, BACKBONE.image_size))
+    return sum(model(pixels(), labels, uniforms(), torch.rand(BATCH, 96)).values())
+
+
+def encoder(precision, *passes):
+    return sum(memory.encoder(BACKBONE, *one, precision) for one in passes)
+
+
+def masked_heads(precision):
+    return (2 * memory.text_logits(HIDDEN["text"], MASKED, precision)
+            + 2 * memory.logits(HIDDEN["image"], BACKBONE.width, MASKED.codes, precision))
+
+
+# Of each: the model, a forward pass of it, its FLOPs and what it keeps, of one sample.
+CASES = {
+    "pretraining": (lambda: MaskedModeling(MASKED), lambda m: sum(m(streams("texts", "images", "pairs")).values()),
+                    flops.mlm(MASKED, TEXT, 6) + flops.mim(MASKED, 12) + flops.mvlm(MASKED, TEXT, 6, 12),
+                    lambda p: encoder(p, (TEXT, False), (0, True), (TEXT, True)) + masked_heads(p)),
+    "vqa": (lambda: VQA(VQAConfig(BACKBONE, tuple("abcdefg"))), lambda m: m(pixels(), *ids(), uniforms()).sum(),
+            flops.vqa(BACKBONE, TEXT, 7), lambda p: encoder(p, (TEXT, True))),
+    "nlvr2": (lambda: NLVR2(NLVR2Config(BACKBONE)),
+              lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), uniforms(2)).sum(),
+              flops.nlvr2(BACKBONE, TEXT), lambda p: encoder(p, *[(TEXT, True)] * 2)),
+    "retrieval": (lambda: Retrieval(RetrievalConfig(BACKBONE)), retrieval, flops.retrieval(BACKBONE, TEXT, BATCH),
+                  lambda p: encoder(p, (0, True), (TEXT, False), *[(TEXT, True)] * 3)),
+    "classification": (lambda: Classification(ClassificationConfig(BACKBONE, 30)),
+                       lambda m: m(pixels(), uniforms()).sum(), flops.classification(BACKBONE, 30),
+                       lambda p: encoder(p, (0, True))),
+    "segmentation": (lambda: Segmentation(SegmentationConfig(BACKBONE, HEAD)), segmentation,
+                     flops.segmentation(BACKBONE, HEAD),
+                     lambda p: encoder(p, (0, True)) + memory.segmentation(BACKBONE, HEAD, p)),
+    "visual tokenizer": (lambda: VQKD(TOKENIZER).eval(), lambda m: m(torch.rand(BATCH, 3, 64, 64)).features.sum(),
+                         flops.visual_tokenizer(TOKENIZER), lambda p: memory.visual_tokenizer(TOKENIZER, p)),
+}
+
+
+def counted(work):
+    """FLOPs that torch counts; its counter knows no attention on CPUs but the plain products."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_flops_are_those_that_torch_counts(case):
+    """Forward to the last digit; the backward pass has no gradient of pixels, and of codes none to the encoder."""
+    build, forward, expected, _ = CASES[case]
+    model = build()
+    assert counted(lambda: forward(model)) == BATCH * expected
+    step = counted(lambda: forward(model).backward())
+    assert 0.9 * flops.TRAINING * BATCH * expected < step <= flops.TRAINING * BATCH * expected
+
+
+def kept(model, forward, precision):
+    """Bytes of what autograd keeps, parameters aside; casts of weights are in it."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage  # held, so that no other comes to be in its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision.half):
+            loss = forward(model)
+    assert loss.requires_grad
+    return sum(storage.nbytes() for place, storage in saved.items() if place not in own)
+
+
+@pytest.mark.parametrize("precision", [Precision(half=False), Precision(half=True)], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("case", CASES)
+def test_memory_is_what_layers_keep(case, precision):
+    build, forward, _, expected = CASES[case]
+    model = build()
+    weights = precision.narrow * Weights.of(model).matrices if precision.half else 0
+    assert BATCH * expected(precision) + weights == pytest.approx(kept(model, forward, precision), rel=0.03)
+
+
+def test_activation_checkpointing_keeps_the_inputs_of_blocks():
+    precision, model = Precision(half=False), MaskedModeling(MASKED)
+    model.backbone.set_grad_checkpointing()
+    expected = masked_heads(precision) + sum(memory.encoder(BACKBONE, *one, precision, again=True)
+                                             for one in ((TEXT, False), (0, True), (TEXT, True)))
+    assert BATCH * expected == pytest.approx(kept(model, CASES["pretraining"][1], precision), rel=0.03)
+
+
+BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=12, ffn_width=3072, vocab_size=64000,
+                      text_length=196, experts="mome", init_sigma=0.02, drop_path=0.1)
+
+
+def test_flops_of_the_base_size_are_the_known_ones():
+    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step, with heads."""
+    base = MaskedModelingConfig(BASE, codes=8192)
+    encoders = flops.encoder(BASE, image=True), flops.encoder(BASE, 196), flops.encoder(BASE, 40, image=True)
+    assert encoders == pytest.approx((34.9e9, 34.7e9, 42.4e9), rel=0.01)
+    forward = flops.mim(base, 75), flops.mlm(base, 196, 29), flops.mvlm(base, 40, 19, 75)
+    each = [flops.TRAINING * one for one in forward]
+    assert each == pytest.approx([108e9, 113e9, 136e9], rel=0.005)
+    online = 2 * flops.visual_tokens(VQKDConfig(224, 16, 12, 3, 768, 12, 8192, 32, 512, 0.99, 0))
+    assert 480_000 * 2048 * (sum(each) + online) == pytest.approx(4.2e20, rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def at_paper():
+    """The repository's own params.yaml."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        yield {run.stage: run for run in plan_runs.runs("paper")}
+
+
+def test_runs_at_paper_scale(at_paper):
+    main = at_paper["pretrain main"]
+    assert (main.samples, main.steps, main.weights.trained) == (6144, 480_000, 247_296_000)
+    assert at_paper["pretrain standard"].weights.trained == 190_608_384
+    assert at_paper["finetune imagenet22k"].weights.trained == 85_789_440 + 16_795_729
+    assert main.step_flops == pytest.approx(2048 * (108.2e9 + 112.7e9 + 136.1e9), rel=1e-3)
+    assert main.activation_bytes(again=True) < main.activation_bytes(again=False) / 3
+    retrieval_ = at_paper["finetune coco"]
+    assert retrieval_.extra_flops == pytest.approx(
+        3072 * (flops.encoder(retrieval_.backbone, image=True) + flops.encoder(retrieval_.backbone, 40)), rel=1e-3)
+
+
+def test_state_of_replicas_and_shards():
+    weights = Weights(trained=100, frozen=10, matrices=80, largest_block=20, all_blocks=80)
+    assert memory.model(weights, "ddp", 0, Precision(half=False)) == 100 * 16 + 10 * 4
+    assert memory.model(weights, "ddp", 4, Precision(half=True)) == 100 * 20 + 10 * 4 + 80 * 2
+    assert memory.model(weights, "fsdp2", 4, Precision(half=False)) == 100 * 4 + 10 + (2 * 20 + 30) * 4
+
+
+def test_numbers_come_from_whom_their_comments_name_first(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text("""scale: small
+small:
+  stage:  # VL-BEiT §9 is not inherited from a stage
+    lone: 1
+    size:  # VL-BEiT §3.1, base size
+      width: 768
+      deep: {depth: 12, word: "a # b"}
+      heads: 12  # choice; VL-BEiT §3.1: 16
+    rate: 1e-3  # BEiT; BEiTv2: 2e-4
+    open:  # the values here are the choices
+      scale: 0.1  # BEiT: 0.1
+    loop: {threads: 8}  # VLMo
+    text: none of the numbers  # VLMo
+""", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = {number.key.removeprefix("stage."): number.source for number in provenance.numbers("small")}
+    assert found == {"lone": "not said", "size.width": "VL-BEiT", "size.deep.depth": "VL-BEiT", "size.heads": "choice",
+                     "rate": "a relative", "open.scale": "choice", "loop.threads": "how it runs"}
+
+
+@pytest.mark.parametrize("scale", params.SCALES)
+def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
+    """Printed without data, network or a file written."""
+    monkeypatch.chdir(ROOT)
+    stage.main(scale)
+    printed = capsys.readouterr().out
+    tables = [line for line in printed.splitlines() if line.startswith("|")]
+    assert max(map(len, printed.splitlines())) < 200
+    for name in params.subtree("items"):
+        assert name in printed
+    for source in params.subtree(f"{scale}.download"):
+        assert any(line.startswith(f"| {source} ") for line in tables)
+    assert ("247,296,000" in printed) == ("winter21_whole.tar.gz" in printed) == (scale == "paper")
+
+
+def test_an_unknown_scale_is_named():
+    with pytest.raises(UserError, match="^plan: expected one of small, medium, paper, found 'huge'$"):
+        stage.main("huge")
