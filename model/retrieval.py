@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
+from model.cross_entropy import cross_entropy
 from model.heads import Pooler, init_heads
-from model.objectives import cross_entropy
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 

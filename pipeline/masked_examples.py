@@ -23,7 +23,7 @@ from pipeline.pretraining_data import (
     prepared,
 )
 from pipeline.text import TextTokenizer
-from pipeline.training import to_device
+from pipeline.step import to_device
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

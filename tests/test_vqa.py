@@ -25,7 +25,7 @@ from pipeline.tasks.vqa.predictions import in_test_dev, predict, standard_error
 from pipeline.tasks.vqa.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
 from pipeline.text import TextTokenizer
 from pipeline.text_training import TextTokenizerParams, train_tokenizer
-from pipeline.training import backward
+from pipeline.step import backward
 from pipeline.world.params import WorldParams
 from pipeline.world.writers import vqav2 as writer
 
