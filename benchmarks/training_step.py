@@ -32,7 +32,7 @@ from pipeline.parallel import Replicas
 from pipeline.step import Task, backward, to_device, update
 
 CODES, TEXT, CAPTION = 8192, 196, 40
-HIDDEN_PATCHES = 75
+HIDDEN_PATCHES = 75 / 196
 H100 = 989e12  # FLOP/s, dense bf16
 OPTIM = OptimParams(steps=1, lr=1e-4, floor_lr=0.0, warmup_steps=0, schedule="cosine", weight_decay=0.05,
                     betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
@@ -54,10 +54,12 @@ def base(depth: int) -> MaskedModelingConfig:
         text_length=TEXT, experts="mome", drop_path=0.1, init_sigma=0.02), CODES)
 
 
-def random_batch(config: BackboneConfig, size: int, device: torch.device) -> dict[str, Any]:
+def random_batch(config: BackboneConfig, size: int, codes: int, device: torch.device) -> dict[str, Any]:
     """`size` texts, pictures and pairs with hidden places."""
+    hidden_patches = round(HIDDEN_PATCHES * config.patches)
+
     def text(length: int, share: float, shortest: int) -> dict[str, Tensor | None]:
-        lengths = torch.randint(shortest, length + 1, (size,)).sort().values
+        lengths = torch.randint(shortest, length + 1, (size,))
         lengths[-1] = length
         mask = torch.arange(length) < lengths[:, None]
         places = (mask & (torch.rand(size, length) < share)).flatten().nonzero().flatten()
@@ -65,28 +67,26 @@ def random_batch(config: BackboneConfig, size: int, device: torch.device) -> dic
                 "mask": None if mask.all() else mask, "targets": torch.randint(5, config.vocab_size, places.shape)}
 
     def image() -> dict[str, Tensor]:
-        masked = torch.rand(size, config.patches).argsort(dim=1) < HIDDEN_PATCHES
+        masked = torch.rand(size, config.patches).argsort(dim=1) < hidden_patches
         return {"pixels": torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1, "masked": masked,
-                "places": masked.flatten().nonzero().flatten(),
-                "targets": torch.randint(CODES, (size * HIDDEN_PATCHES,))}
+                "places": masked.flatten().nonzero().flatten(), "targets": torch.randint(codes, (size * hidden_patches,))}
 
-    def uniforms() -> Tensor:
-        return torch.rand(size, config.depth, 3)
-
-    batch = {"texts": {"text": text(TEXT, 0.15, TEXT), "uniforms": uniforms()},
-             "images": {"image": image(), "uniforms": uniforms()},
-             "pairs": {"text": text(CAPTION, 0.5, 12), "image": image(), "uniforms": uniforms()}}
-    return to_device(batch, device)
+    uniforms = [torch.rand(size, config.depth, 3) for _ in range(3)]
+    caption = min(CAPTION, config.text_length)
+    return to_device({
+        "texts": {"text": text(config.text_length, 0.15, config.text_length), "uniforms": uniforms[0]},
+        "images": {"image": image(), "uniforms": uniforms[1]},
+        "pairs": {"text": text(caption, 0.5, caption // 3), "image": image(), "uniforms": uniforms[2]}}, device)
 
 
 def step_flops(config: MaskedModelingConfig, batch: Mapping[str, Any]) -> float:
     """Of a micro-batch, forward and backward."""
     size = len(batch["images"]["image"]["pixels"])
-    def hidden(stream: str, half: str) -> float:
-        return len(batch[stream][half]["places"]) / size
+    terms = {name: count / size for name, count in Pretraining().terms(batch).items()}
+    caption = batch["pairs"]["text"]["ids"].shape[1]
     return flops.TRAINING * size * (
-        flops.mlm(config, TEXT, hidden("texts", "text")) + flops.mim(config, HIDDEN_PATCHES)
-        + flops.mvlm(config, CAPTION, hidden("pairs", "text"), HIDDEN_PATCHES))
+        flops.mlm(config, config.backbone.text_length, terms["mlm"]) + flops.mim(config, terms["mim"])
+        + flops.mvlm(config, caption, terms["mvlm_text"], terms["mvlm_image"]))
 
 
 class Pretraining(Task):
@@ -204,7 +204,7 @@ def main(words: Sequence[str] | None = None) -> None:
     allocator.keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config, size = base(options.depth), options.micro_batch
-    batch = random_batch(config.backbone, size, device)
+    batch = random_batch(config.backbone, size, CODES, device)
     candidates = {"ours": ours(config, batch, options.precision, device)}
     if "timm" in options.against:
         candidates["timm"] = timm_vit(config, size, options.precision, device)

@@ -67,12 +67,23 @@ class Layout:
 
     def rows(self, halves: Sequence[tuple[Tensor, Tensor]]) -> Rows:
         """The inverse of `halves`."""
-        return Rows(*(torch.cat([half.flatten(0, 1) for half in modality]) for modality in zip(*halves, strict=True)))
+        return Rows(*(_joined([half.flatten(0, 1) for half in modality]) for modality in zip(*halves, strict=True)))
 
     def per_stream(self, attend: Callable[[Tensor, Tensor | None], Tensor], rows: Rows) -> Rows:
         """Apply `attend` to each stream's sequences [batch, text + image, ...] and its mask."""
         done = []
         for shape, (text, image), mask in zip(self.shapes, self.halves(rows), self.masks, strict=True):
-            sequence = torch.cat([text, image], dim=1) if shape.is_pair else text if shape.text else image
-            done.append(attend(sequence, mask).split([shape.text, shape.image], dim=1))
+            if shape.is_pair:
+                attended = attend(torch.cat([text, image], dim=1), mask)
+                done.append(attended.split([shape.text, shape.image], dim=1))
+            else:  # no join and no split: each would be a copy, and in the backward pass another
+                attended = attend(text if shape.text else image, mask)
+                nothing = attended.new_empty(shape.batch, 0, attended.shape[2])
+                done.append((attended, nothing) if shape.text else (nothing, attended))
         return self.rows(done)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all parts; those of a single one as they are."""
+    there = [part for part in parts if len(part)] or parts[:1]
+    return there[0] if len(there) == 1 else torch.cat(there)
