@@ -1,7 +1,7 @@
 """How fast a pretraining step is: `python -m benchmarks.training_step`, with `--help` for what can be chosen.
 
-Base size, all three streams, forward, backward and optimiser: texts of 196 tokens, pictures of 197, pairs of 40 and 197,
-whose captions are padded. In turn with it, and on random data like it, run
+Base size, all three streams, forward, backward and optimiser: texts of 196 tokens, pictures of 197, pairs of 40 and
+197, whose captions are padded. In turn with it, and on random data like it, run
 
     timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
     plain    `benchmarks.plain`, the same step as one writes it first
@@ -33,6 +33,8 @@ from pipeline.step import Task, backward, to_device, update
 
 CODES, TEXT, CAPTION = 8192, 196, 40
 HIDDEN_PATCHES = 75 / 196
+GPU_MICRO_BATCHES = (16, 32, 64, 96, 128, 192, 256)
+WARM_UP = 3  # on CUDA; among other things, blocks are compiled
 H100 = 989e12  # FLOP/s, dense bf16
 OPTIM = OptimParams(steps=1, lr=1e-4, floor_lr=0.0, warmup_steps=0, schedule="cosine", weight_decay=0.05,
                     betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
@@ -69,7 +71,8 @@ def random_batch(config: BackboneConfig, size: int, codes: int, device: torch.de
     def image() -> dict[str, Tensor]:
         masked = torch.rand(size, config.patches).argsort(dim=1) < hidden_patches
         return {"pixels": torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1, "masked": masked,
-                "places": masked.flatten().nonzero().flatten(), "targets": torch.randint(codes, (size * hidden_patches,))}
+                "places": masked.flatten().nonzero().flatten(),
+                "targets": torch.randint(codes, (size * hidden_patches,))}
 
     uniforms = [torch.rand(size, config.depth, 3) for _ in range(3)]
     caption = min(CAPTION, config.text_length)
@@ -106,6 +109,8 @@ class Pretraining(Task):
 def ours(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
     """The step of `pipeline.training`."""
     model = MaskedModeling(config)
+    if device.type == "cuda":
+        model.backbone.compile_blocks()
     wrapped = Replicas(model.to(device))
     optimizer, task = adamw(model, OPTIM), Pretraining()
 
@@ -139,8 +144,9 @@ def timm_vit(config: MaskedModelingConfig, size: int, precision: str, device: to
     count = round(size * (TEXT + CAPTION + 2 * (1 + config.backbone.patches)) / (1 + config.backbone.patches))
     model = import_timm().create_model("vit_base_patch16_224", depth=config.backbone.depth).to(device)
     pixels, labels = torch.randn(count, 3, 224, 224, device=device), torch.randint(1000, (count,), device=device)
-    return reference(model, lambda: nn.functional.cross_entropy(model(pixels), labels),
-                     flops.TRAINING * count * flops.classification(config.backbone, 1000), precision, device, fused=True)
+    flop = flops.TRAINING * count * flops.classification(config.backbone, 1000)
+    return reference(model, lambda: nn.functional.cross_entropy(model(pixels), labels), flop, precision, device,
+                     fused=True)
 
 
 def plain(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
@@ -162,6 +168,9 @@ def timed(call: Callable[[], Any], device: torch.device) -> float:
 def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int, device: torch.device) -> None:
     """Print a line per candidate, ratios against the first."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
+    for candidate in candidates.values() if device.type == "cuda" else ():
+        for _ in range(WARM_UP):
+            timed(candidate.micro, device)
     for _ in range(rounds):
         for name, candidate in candidates.items():
             times[name].append(timed(candidate.micro, device))
@@ -173,6 +182,24 @@ def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int
         ratio = median(mine / other for mine, other in zip(rates[first], rates[name], strict=True))
         print(f"  {name:6} {step:8.2f} s a step, update {last:5.2f} s; "
               f"{median(rates[name]) / 1e9:8.1f} GFLOP/s; {first} does {ratio:.3f} times as much", flush=True)
+
+
+def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: torch.device) -> None:
+    """On CUDA, print a line per micro-batch: rate, share of an H100's, and memory."""
+    for size in GPU_MICRO_BATCHES:
+        torch.cuda.reset_peak_memory_stats()
+        batch = random_batch(config.backbone, size, CODES, device)
+        try:
+            candidate = ours(config, batch, precision, device)
+            fixed = torch.cuda.memory_allocated()
+            seconds = median([timed(candidate.micro, device) for _ in range(WARM_UP + rounds)][WARM_UP:])
+        except torch.OutOfMemoryError:
+            print(f"  {size:4} of each stream: no room")
+            return
+        grown = torch.cuda.max_memory_allocated() - fixed
+        print(f"  {size:4} of each stream: {candidate.flops / seconds / 1e12:6.1f} TFLOP/s, "
+              f"{candidate.flops / seconds / H100:.1%} of an H100; {grown / size / 2**20:.0f} MB for a text, a picture "
+              f"and a pair, {fixed / 2**30:.1f} GB besides", flush=True)
 
 
 def profile(candidate: Candidate, device: torch.device) -> None:
@@ -216,6 +243,9 @@ def main(words: Sequence[str] | None = None) -> None:
     else:
         print(f"{options.precision}, {options.micro_batches} micro-batches of {size} texts, pictures and pairs:")
         compare(candidates, options.rounds, options.micro_batches, device)
+        if device.type == "cuda":
+            del candidates
+            sweep(config, options.precision, options.rounds, device)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
     pair             text, then image, attending to each other
 
 Notable: positions are learned and absolute; a masked patch is replaced before its position is added, and [I_CLS] is
-never masked. Several streams go through in one pass (`model.layout`). Token types, relative biases, layer scale and an expert for pairs are options of the configuration, off by
-default.
+never masked. Several streams go through in one pass (`model.layout`). Token types, relative biases, layer scale and an
+expert for pairs are options of the configuration, off by default.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -168,6 +169,15 @@ class VLBeit(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activations within a block for the backward pass, but compute them again: less memory, more time."""
         self.grad_checkpointing = enable
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Let torch compile the blocks, each time its inputs are of a new kind; where it cannot, they run as they are.
+
+        options: those of `torch.compile`.
+        """
+        torch._dynamo.config.suppress_errors = not options.get("fullgraph", False)
+        for block in self.blocks:
+            block.compile(**options)
 
     def _through(self, block: MoMEBlock, *inputs: Rows | Layout | None) -> Rows:
         if self.grad_checkpointing and torch.is_grad_enabled():

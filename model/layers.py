@@ -37,7 +37,8 @@ class Attention(nn.Module):
 
     def attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """[batch, length, 3 * width] to the heads' outputs, [batch, length, width], before `proj`."""
-        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [batch, heads, length, head width]
+        qkv = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv  # each [batch, heads, length, head width]
         return attention(q, k, v, mask).transpose(1, 2).flatten(2)
 
 

@@ -1,6 +1,6 @@
 """From final-norm vectors to logits of text ids: three forms among which the paper leaves the choice.
 
-Each ends in one matrix as large as the vocabulary. `last_layer` tells it apart, so that a loss need not hold all logits.
+Each ends in one matrix as large as the vocabulary. `last_layer` tells it apart, for a loss that never holds all logits.
 """
 
 from typing import Literal, get_args

@@ -191,8 +191,8 @@ def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
 def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor | None]:
     """Pad texts to the longest.
 
-    `ids` int64 and `mask` bool [batch, length], the latter None where nothing is padded; `places` and `targets` int64 of
-    the hidden tokens.
+    `ids` int64 and `mask` bool [batch, length], the latter None where nothing is padded; `places` and `targets` int64
+    of the hidden tokens.
     """
     length = max(len(sample["ids"]) for sample in samples)
     ids = np.full((len(samples), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)

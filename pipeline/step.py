@@ -39,8 +39,8 @@ class Task:
         raise NotImplementedError
 
 
-def optimise(task: Task, wrapped: Replicas | Shards, optimizer: torch.optim.Optimizer, parts: Sequence[Any], clip: float,
-             precision: str) -> dict[str, Tensor]:
+def optimise(task: Task, wrapped: Replicas | Shards, optimizer: torch.optim.Optimizer, parts: Sequence[Any],
+             clip: float, precision: str) -> dict[str, Tensor]:
     """One optimiser step on this worker's micro-batches; arguments and results as of `backward` and `update`."""
     wrapped.module.train()
     optimizer.zero_grad(set_to_none=True)

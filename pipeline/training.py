@@ -124,6 +124,8 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     allocator.keep_freed_memory()
+    if device.type == "cuda" and hasattr(task.model, "backbone"):
+        task.model.backbone.compile_blocks()  # on CPUs it is no faster (docs/performance.md)
     if loop.activation_checkpointing:
         task.model.backbone.set_grad_checkpointing()
     wrapped = parallel.wrap(task.model, loop.parallel, device)

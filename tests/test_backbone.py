@@ -1,6 +1,7 @@
 """The multimodal Transformer: sizes, initialisation, routing and masks against small references."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -225,6 +226,19 @@ def test_streams_in_one_pass_are_as_each_alone():
             assert (one is None) == (other is None)
             if one is not None:
                 torch.testing.assert_close(one, other)
+
+
+def test_blocks_compile_whole_and_for_any_length():
+    plain, (image, text, mask) = VLBeit(TINY), pair()
+    compiled = deepcopy(plain)
+    compiled.compile_blocks(backend="eager", fullgraph=True)
+    for end in (7, 6, 5):
+        streams = [Stream(text=text[:, :end]), Stream(image, text[:, :end], mask[:, :end]), Stream(image)]
+        for one, other in zip(compiled.encode(streams), plain.encode(streams), strict=True):
+            for half in ("text", "image"):
+                if (expected := getattr(other, half)) is not None:
+                    torch.testing.assert_close(getattr(one, half), expected)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
 
 
 def test_cross_entropy_is_a_sum_in_fp32():
