@@ -46,8 +46,9 @@ class MaskedModeling(nn.Module):
     """The backbone with its two prediction heads.
 
     A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length] (True for tokens) or
-    None where nothing is padded. Image: `pixels` float [batch, 3, size, size] in -1..1, `masked` bool [batch, patches]. Both: `places` int64 [n],
-    the hidden places in the flattened [batch * length] or [batch * patches], and `targets` int64 [n].
+    None where nothing is padded. Image: `pixels` float [batch, 3, size, size] in -1..1, `masked` bool [batch, patches].
+    Both: `places` int64 [n], the hidden places in the flattened [batch * length] or [batch * patches], and `targets`
+    int64 [n].
     """
 
     Config: ClassVar = MaskedModelingConfig
