@@ -6,7 +6,7 @@ Base size, all three streams, forward, backward and optimiser: texts of 196 toke
     timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
     plain    `benchmarks.plain`, the same step as one writes it first
 
-and each round is a micro-batch of each. Prints seconds of a step (the median micro-batch times their number, and the
+and each round is a micro-batch of each. Prints these, then seconds of a step (the median micro-batch times their number, and the
 update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those of `pipeline.flops`, three times a
 forward pass, heads on hidden places. On CUDA also the share of an H100's 989 TFLOP/s and memory, for several
 micro-batches. Needs torch and timm alone.
@@ -174,6 +174,7 @@ def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int
     for _ in range(rounds):
         for name, candidate in candidates.items():
             times[name].append(timed(candidate.micro, device))
+        print("  " + ", ".join(f"{name} {times[name][-1]:.2f} s" for name in candidates), flush=True)
     rates, first = {}, next(iter(candidates))
     for name, candidate in candidates.items():
         last = timed(candidate.update, device)
