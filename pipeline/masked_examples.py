@@ -22,8 +22,8 @@ from pipeline.pretraining_data import (
     open_rows,
     prepared,
 )
-from pipeline.text import TextTokenizer
 from pipeline.step import to_device
+from pipeline.text import TextTokenizer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
