@@ -2,7 +2,7 @@
 
 From one small model, width, depth, length of the sequences and batch are each changed alone. Every size has its turn in
 every round, and the median of three rounds is drawn against the FLOPs of `pipeline.flops`; the line has the rate of the
-model in the middle. fp32, two threads; a minute.
+model in the middle. fp32, two threads.
 """
 
 from dataclasses import replace
