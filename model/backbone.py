@@ -7,14 +7,14 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
     pair             text, then image, attending to each other
 
 Notable: positions are learned and absolute; a masked patch is replaced before its position is added, and [I_CLS] is
-never masked. Token types, relative biases, layer scale and an expert for pairs are options of the configuration, off by
-default.
+never masked. Several streams go through in one pass (`model.layout`). Token types, relative biases, layer scale and an
+expert for pairs are options of the configuration, off by default.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,22 @@ from torch.utils.checkpoint import checkpoint
 from model.config import PAD_ID, BackboneConfig
 from model.init import init_module, rescale_by_depth, truncated_normal_
 from model.io import Pretrained
-from model.layers import layer_norm
+from model.layers import drop_path_factors, layer_norm
+from model.layout import Layout, Rows, Shape
 from model.mome import MoMEBlock
 from model.positions import resize_image_positions
 from model.relative_bias import RelativeBias, resize_image_table
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Pictures, texts or pairs."""
+
+    image: Tensor | None = None  # float [batch, 3, size, size] in -1..1
+    text: Tensor | None = None  # int64 [batch, length], padded
+    text_mask: Tensor | None = None  # bool [batch, length], True for tokens; None where nothing is padded
+    image_masked: Tensor | None = None  # bool [batch, patches], True for patches to replace by the mask token
+    uniforms: Tensor | None = None  # [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class VLBeit(Pretrained, nn.Module):
         self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, width))
         self.blocks = nn.ModuleList(
             MoMEBlock(width, config.heads, config.ffn_width, experts=config.experts,
-                      drop_rate=config.drop_path * layer / max(config.depth - 1, 1), layer_scale=config.layer_scale,
+                      layer_scale=config.layer_scale,
                       pair_expert=config.vl_ffn_start_layer is not None and layer >= config.vl_ffn_start_layer)
             for layer in range(config.depth)
         )
@@ -106,46 +118,75 @@ class VLBeit(Pretrained, nn.Module):
         image_masked: Tensor | None = None,
         uniforms: Tensor | None = None,
     ) -> Encoded:
-        """Encode pictures, texts or pairs.
+        """Encode pictures, texts or pairs; arguments as in `Stream`."""
+        (encoded,) = self.encode([Stream(image, text, text_mask, image_masked, uniforms)])
+        return encoded
 
-        Args:
-            image: float [batch, 3, size, size] in -1..1, or None.
-            text: int64 [batch, length], padded, or None.
-            text_mask: bool [batch, length], True for tokens and False for padding; None where nothing is padded.
-            image_masked: bool [batch, patches], True for patches to replace by the mask token.
-            uniforms: [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
-        """
-        streams = []
-        if text is not None:
-            streams.append(self.embed_text(text))
-        if image is not None:
-            streams.append(self.embed_image(image, image_masked))
-        x = torch.cat(streams, dim=1) if len(streams) == 2 else streams[0]
-        text_length = 0 if text is None else text.shape[1]
-        mask = self._attention_mask(text_mask, text_length, x.shape[1] - text_length)
-        for layer, block in enumerate(self.blocks):
-            x = self._through(block, x, text_length, mask, None if uniforms is None else uniforms[:, layer])
-        x = self.norm(x)
-        return Encoded(text=None if text is None else x[:, :text_length],
-                       image=None if image is None else x[:, text_length:])
+    def encode(self, streams: Sequence[Stream]) -> list[Encoded]:
+        """Encode several streams in one pass: texts first, then pairs, then pictures."""
+        rows, layout = self._embedded(streams)
+        for block, kept in zip(self.blocks, self._kept(streams, layout), strict=True):
+            rows = self._through(block, rows, layout, kept)
+        x = self.norm(torch.cat(rows))  # as one, so that experts whose output nobody reads have a gradient too: zero
+        normed = Rows(*x.split([len(rows.text), len(rows.image)]))
+        return [Encoded(text=text if shape.text else None, image=image if shape.image else None)
+                for shape, (text, image) in zip(layout.shapes, layout.halves(normed), strict=True)]
 
     def image_features(self, image: Tensor, layers: Sequence[int], uniforms: Tensor | None = None) -> list[Tensor]:
         """What the blocks with these indices (0-based) put out for pictures alone, before the final norm.
 
-        Each is [batch, 1 + patches, width]; arguments as in `forward`.
+        Each is [batch, 1 + patches, width]; arguments as in `Stream`.
         """
-        x, outputs = self.embed_image(image, None), {}
-        mask = self._attention_mask(None, 0, x.shape[1])
-        for layer, block in enumerate(self.blocks[: max(layers) + 1]):
-            x = self._through(block, x, 0, mask, None if uniforms is None else uniforms[:, layer])
-            outputs[layer] = x
+        streams, outputs, needed = [Stream(image, uniforms=uniforms)], {}, max(layers) + 1
+        rows, layout = self._embedded(streams)
+        kept = self._kept(streams, layout)[:needed]
+        for layer, (block, factors) in enumerate(zip(self.blocks[:needed], kept, strict=True)):
+            rows = self._through(block, rows, layout, factors)
+            outputs[layer] = rows.image.unflatten(0, (len(image), -1))
         return [outputs[layer] for layer in layers]
+
+    def _embedded(self, streams: Sequence[Stream]) -> tuple[Rows, Layout]:
+        """Rows [rows, width], and where each stream's are."""
+        halves = [self._halves(stream) for stream in streams]
+        shapes = [Shape(len(text), text.shape[1], image.shape[1]) for text, image in halves]
+        masks = [self._attention_mask(stream.text_mask, shape.text, shape.image)
+                 for stream, shape in zip(streams, shapes, strict=True)]
+        layout = Layout(shapes, masks)
+        return layout.rows(halves), layout
+
+    def _halves(self, stream: Stream) -> Rows:
+        """Embedded text [batch, length, width] and picture [batch, 1 + patches, width]; of length 0 where not given."""
+        given = stream.image if stream.text is None else stream.text
+        nothing = self.image_cls.new_empty(len(given), 0, self.config.width)
+        return Rows(nothing if stream.text is None else self.embed_text(stream.text),
+                    nothing if stream.image is None else self.embed_image(stream.image, stream.image_masked))
+
+    def _kept(self, streams: Sequence[Stream], layout: Layout) -> Sequence[Rows | None]:
+        """For each block, factors [rows, 3] of its residual branches for stochastic depth, or None for none."""
+        if self.config.drop_path == 0.0 or any(s.uniforms is None for s in streams):
+            return [None] * len(self.blocks)
+        rates = torch.linspace(0, self.config.drop_path, len(self.blocks), device=streams[0].uniforms.device)
+        halves = []
+        for stream, shape in zip(streams, layout.shapes, strict=True):
+            factors = drop_path_factors(stream.uniforms, rates)[:, None]
+            halves.append(Rows(factors.expand(-1, shape.text, -1, -1), factors.expand(-1, shape.image, -1, -1)))
+        text, image = layout.rows(halves)
+        return [Rows(*of_block) for of_block in zip(text.unbind(1), image.unbind(1), strict=True)]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activations within a block for the backward pass, but compute them again: less memory, more time."""
         self.grad_checkpointing = enable
 
-    def _through(self, block: MoMEBlock, *inputs: Tensor | int | None) -> Tensor:
+    def compile_blocks(self, **options: Any) -> None:
+        """Let torch compile the blocks, each time its inputs are of a new kind; where it cannot, they run as they are.
+
+        options: those of `torch.compile`.
+        """
+        torch._dynamo.config.suppress_errors = not options.get("fullgraph", False)
+        for block in self.blocks:
+            block.compile(**options)
+
+    def _through(self, block: MoMEBlock, *inputs: Rows | Layout | None) -> Rows:
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)  # draws come from outside
         return block(*inputs)

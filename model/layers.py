@@ -1,4 +1,7 @@
-"""The small parts of a Transformer block: self-attention without a key bias, the feed-forward network, drop path."""
+"""The small parts of a Transformer block: self-attention without a key bias, the feed-forward network, drop path.
+
+Rows are vectors of tokens in any order, [rows, width]; what treats each token alone works on rows.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -25,12 +28,32 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x [batch, length, width]; mask bool [batch, 1, 1, length], True where a key may be attended to."""
-        batch, length, width = x.shape
+        return self.proj(self.attend(self.projected(x), mask))
+
+    def projected(self, x: Tensor) -> Tensor:
+        """[..., width] to queries, keys and values, [..., 3 * width]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(x, self.qkv.weight, bias).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [batch, heads, length, head width]
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(x.transpose(1, 2).reshape(batch, length, width))
+        return F.linear(x, self.qkv.weight, bias)
+
+    def attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+        """[batch, length, 3 * width] to the heads' outputs, [batch, length, width], before `proj`."""
+        qkv = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv  # each [batch, heads, length, head width]
+        return attention(q, k, v, mask).transpose(1, 2).flatten(2)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax of the scaled products; each [batch, heads, length, head width].
+
+    CPUs have no fused kernel for bf16 worth the name: its backward pass takes twice as long as plain products.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        if mask is not None:
+            scores = scores + (torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))
+                               if mask.dtype == torch.bool else mask)
+        return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 class FeedForward(nn.Module):
@@ -46,16 +69,16 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-def drop_path(branch: Tensor, rate: float, uniform: Tensor | None) -> Tensor:
-    """Stochastic depth of a residual branch, per sample.
+def drop_path_factors(uniforms: Tensor, rates: Tensor) -> Tensor:
+    """Stochastic depth, per sample: what residual branches are multiplied by.
 
     Args:
-        branch: [batch, length, width].
-        rate: probability of dropping, in [0, 1).
-        uniform: [batch] numbers in [0, 1) drawn by the caller, or None for no dropping (evaluation). They come from
-            outside so that a sample's draw does not depend on which worker has the sample.
+        uniforms: [batch, depth, branches] numbers in [0, 1) drawn by the caller. They come from outside so that a
+            sample's draw does not depend on which worker has the sample.
+        rates: [depth] probabilities of dropping, in [0, 1).
+
+    Returns:
+        [batch, depth, branches], 0 where a branch is dropped and 1 / (1 - rate) where it is kept.
     """
-    if uniform is None or rate == 0.0:
-        return branch
-    keep = (uniform >= rate).to(branch.dtype) / (1.0 - rate)
-    return branch * keep[:, None, None]
+    rates = rates[:, None]
+    return (uniforms >= rates) / (1.0 - rates)

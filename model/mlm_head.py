@@ -1,9 +1,11 @@
-"""From final-norm vectors to logits of text ids: three forms among which the paper leaves the choice."""
+"""From final-norm vectors to logits of text ids: three forms among which the paper leaves the choice.
+
+Each ends in one matrix as large as the vocabulary. `last_layer` tells it apart, for a loss that never holds all logits.
+"""
 
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 BERT_EPS = 1e-12  # of the norm in the form `transform`
@@ -35,6 +37,19 @@ class WordTable(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, x: Tensor, words: Tensor) -> Tensor:
-        """x [n, width], words [vocab, width] to [n, vocab]."""
-        return F.linear(x, words, self.bias)
+
+def last_layer(head: nn.Module, x: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The head without its last matrix.
+
+    Args:
+        head: as made by `mlm_head`.
+        x: [n, width].
+        words: the word table, [vocab, width].
+
+    Returns:
+        What the matrix is applied to [n, width], the matrix [vocab, width], and its bias [vocab].
+    """
+    if isinstance(head, WordTable):
+        return x, words, head.bias
+    last = head[-1] if isinstance(head, nn.Sequential) else head
+    return head[:-1](x) if isinstance(head, nn.Sequential) else x, last.weight, last.bias

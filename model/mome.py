@@ -1,6 +1,6 @@
 """Mixture-of-Modality-Experts block (VL-BEiT §2.2): shared attention, one feed-forward expert per modality.
 
-Text stands before the picture in every sequence, so routing is a split at one index, never a gather.
+Text and patches come in a matrix each (`model.layout`), so routing is a matter of slices, never a gather.
 """
 
 from collections.abc import Collection
@@ -8,9 +8,10 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from model.layers import Attention, FeedForward, drop_path, layer_norm
+from model.layers import Attention, FeedForward, layer_norm
+from model.layout import Layout, Rows
 
-DROP_PATH_DRAWS = 3  # residual branches of a block: attention, text expert, image expert
+DROP_PATH_DRAWS = 3  # residual branches of a block: attention, text expert (or the only one), image expert
 
 
 class Expert(nn.Module):
@@ -32,10 +33,9 @@ class MoMEBlock(nn.Module):
     branches, shared by the experts (BEiT's layer scale).
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, *, experts: str, drop_rate: float,
+    def __init__(self, width: int, heads: int, hidden: int, *, experts: str,
                  pair_expert: bool = False, layer_scale: float = 0.0):
         super().__init__()
-        self.drop_rate = drop_rate
         self.norm = layer_norm(width)
         self.attn = Attention(width, heads)
         if experts == "mome":
@@ -47,31 +47,36 @@ class MoMEBlock(nn.Module):
         self.attn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
         self.ffn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
 
-    def forward(self, x: Tensor, text_length: int, mask: Tensor | None, uniforms: Tensor | None) -> Tensor:
+    def forward(self, rows: Rows, layout: Layout, kept: Rows | None) -> Rows:
         """One block.
 
         Args:
-            x: [batch, length, width], the first `text_length` of which are text.
-            text_length: where the picture begins; 0 for pictures alone.
-            mask: bool [batch, 1, 1, length], True for keys that may be attended to, or what is added to the scores,
-                float [batch or 1, heads, length, length]; None for neither.
-            uniforms: [batch, 3] draws for stochastic depth; None for none.
+            rows: [rows, width] of text and of patches, as `layout` says.
+            kept: [rows, 3] factors of the residual branches, for stochastic depth; None for none.
         """
-        draws = (None,) * DROP_PATH_DRAWS if uniforms is None else uniforms.unbind(1)
-        x = x + drop_path(_scaled(self.attn(self.norm(x), mask), self.attn_scale), self.drop_rate, draws[0])
+        text_kept, image_kept = (None, None) if kept is None else kept
+        qkv = Rows(*(self.attn.projected(self.norm(x)) for x in rows))
+        text, image = layout.per_stream(self.attn.attend, qkv)
+        text = _add(rows.text, self.attn.proj(text), self.attn_scale, text_kept, 0)
+        image = _add(rows.image, self.attn.proj(image), self.attn_scale, image_kept, 0)
         if not hasattr(self, "text_expert"):
-            return self._add(self.expert, x, draws[1])
-        if self.pair_expert is not None and 0 < text_length < x.shape[1]:
-            return self._add(self.pair_expert, x, draws[1])
-        parts = []
-        if text_length > 0:
-            parts.append(self._add(self.text_expert, x[:, :text_length], draws[1]))
-        if text_length < x.shape[1]:
-            parts.append(self._add(self.image_expert, x[:, text_length:], draws[2]))
-        return torch.cat(parts, dim=1) if len(parts) == 2 else parts[0]
+            return Rows(self._feed(self.expert, text, text_kept, 1), self._feed(self.expert, image, image_kept, 1))
+        if self.pair_expert is None:
+            return Rows(self._feed(self.text_expert, text, text_kept, 1),
+                        self._feed(self.image_expert, image, image_kept, 2))
+        return Rows(self._feed_two(self.text_expert, self.pair_expert, text, text_kept, (1, 1), layout.of_texts),
+                    self._feed_two(self.pair_expert, self.image_expert, image, image_kept, (1, 2), layout.of_pairs))
 
-    def _add(self, expert: Expert, x: Tensor, uniform: Tensor | None) -> Tensor:
-        return x + drop_path(_scaled(expert(x), self.ffn_scale), self.drop_rate, uniform)
+    def _feed(self, expert: Expert, x: Tensor, kept: Tensor | None, column: int) -> Tensor:
+        """Rows through an expert; none of them, and it has no gradient."""
+        return _add(x, expert(x), self.ffn_scale, kept, column) if len(x) else x
+
+    def _feed_two(self, first: Expert, second: Expert, x: Tensor, kept: Tensor | None, columns: tuple[int, int],
+                  count: int) -> Tensor:
+        """The first `count` rows through one expert, the others through another."""
+        one, other = (None, None) if kept is None else (kept[:count], kept[count:])
+        return torch.cat([self._feed(first, x[:count], one, columns[0]),
+                          self._feed(second, x[count:], other, columns[1])])
 
     def freeze_experts(self, uses: Collection[str]) -> None:
         """Take experts out of training that inputs of these kinds (`text`, `image`, `pair`) never reach."""
@@ -95,5 +100,7 @@ class MoMEBlock(nn.Module):
         return [self.attn.proj.weight, *(expert.mlp.fc2.weight for expert in experts)]
 
 
-def _scaled(branch: Tensor, factor: Tensor | None) -> Tensor:
-    return branch if factor is None else branch * factor
+def _add(x: Tensor, branch: Tensor, scale: Tensor | None, kept: Tensor | None, column: int) -> Tensor:
+    """x and a residual branch, both [rows, width], with layer scale and stochastic depth by a column of `kept`."""
+    branch = branch if scale is None else branch * scale
+    return x + (branch if kept is None else branch * kept[:, column, None].to(branch.dtype))

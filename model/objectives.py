@@ -9,18 +9,19 @@ MLM and the text half of MVLM share a head, MIM and the image half of MVLM share
 the heads. Each loss is a sum over hidden places, which the caller divides by their number in the global batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone import VLBeit
+from model.backbone import Encoded, Stream, VLBeit
 from model.config import BackboneConfig
+from model.cross_entropy import linear_cross_entropy
 from model.init import init_module
 from model.io import Pretrained
-from model.mlm_head import Form, mlm_head
+from model.mlm_head import Form, last_layer, mlm_head
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class MaskedModelingConfig:
 class MaskedModeling(Pretrained, nn.Module):
     """The backbone with its two prediction heads.
 
-    A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length] (True for tokens).
-    Image: `pixels` float [batch, 3, size, size] in -1..1, `masked` bool [batch, patches]. Both: `places` int64 [n],
-    the hidden places in the flattened [batch * length] or [batch * patches], and `targets` int64 [n].
+    A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length] (True for tokens) or
+    None where nothing is padded. Image: `pixels` float [batch, 3, size, size] in -1..1, `masked` bool [batch, patches].
+    Both: `places` int64 [n], the hidden places in the flattened [batch * length] or [batch * patches], and `targets`
+    int64 [n].
     """
 
     Config: ClassVar = MaskedModelingConfig
@@ -61,58 +63,73 @@ class MaskedModeling(Pretrained, nn.Module):
         self.mlm_head.apply(partial(init_module, sigma=config.backbone.init_sigma))
         init_module(self.mim_head, config.backbone.init_sigma)
 
-    def text_logits(self, hidden: Tensor, text: dict[str, Tensor]) -> Tensor:
-        """Final-norm vectors [batch, length, width] to logits [n, vocab] at the hidden places."""
-        hidden = hidden.flatten(0, 1)[text["places"]]
-        if self.config.mlm_head == "tied":
-            return self.mlm_head(hidden, self.backbone.word_embed.weight)
-        return self.mlm_head(hidden)
-
-    def image_logits(self, hidden: Tensor, image: dict[str, Tensor]) -> Tensor:
-        """Final-norm vectors [batch, 1 + patches, width] to logits [n, codes] at the hidden patches."""
-        return self.mim_head(hidden[:, 1:].flatten(0, 1)[image["places"]])
-
-    def mlm(self, text: dict[str, Tensor], uniforms: Tensor | None = None) -> Tensor:
+    def mlm(self, text: dict[str, Tensor]) -> Tensor:
         """Logits [n, vocab] of a text alone."""
-        return self.text_logits(self.backbone(text=text["ids"], text_mask=text["mask"], uniforms=uniforms).text, text)
+        return self.text_logits(self.backbone.encode([_stream(text)])[0], text)
 
-    def mim(self, image: dict[str, Tensor], uniforms: Tensor | None = None) -> Tensor:
+    def mim(self, image: dict[str, Tensor]) -> Tensor:
         """Logits [n, codes] of a picture alone."""
-        encoded = self.backbone(image["pixels"], image_masked=image["masked"], uniforms=uniforms)
-        return self.image_logits(encoded.image, image)
+        return self.image_logits(self.backbone.encode([_stream(image=image)])[0], image)
 
-    def mvlm(self, text: dict[str, Tensor], image: dict[str, Tensor],
-             uniforms: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def mvlm(self, text: dict[str, Tensor], image: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits [n, vocab] and [m, codes] of a pair, both halves of which have hidden places."""
-        encoded = self.backbone(image["pixels"], text["ids"], text_mask=text["mask"], image_masked=image["masked"],
-                                uniforms=uniforms)
-        return self.text_logits(encoded.text, text), self.image_logits(encoded.image, image)
+        (encoded,) = self.backbone.encode([_stream(text, image)])
+        return self.text_logits(encoded, text), self.image_logits(encoded, image)
 
-    def mvlm_separate(self, text: dict[str, Tensor], image: dict[str, Tensor],
-                      uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from two passes: hidden tokens beside the whole picture, hidden patches beside the whole text
-        (VL-BEiT Figure 1). The second pass has stochastic depth of its own."""
-        whole = text["ids"].flatten().index_copy(0, text["places"], text["targets"]).view_as(text["ids"])
-        read = self.backbone(image["pixels"], text["ids"], text_mask=text["mask"], uniforms=uniforms)
-        seen = self.backbone(image["pixels"], whole, text_mask=text["mask"], image_masked=image["masked"],
-                             uniforms=1 - uniforms)
-        return self.text_logits(read.text, text), self.image_logits(seen.image, image)
+    def text_logits(self, encoded: Encoded, text: dict[str, Tensor]) -> Tensor:
+        """[n, vocab] at the hidden places of a text."""
+        return F.linear(*self._text_head(encoded, text))
+
+    def image_logits(self, encoded: Encoded, image: dict[str, Tensor]) -> Tensor:
+        """[n, codes] at the hidden patches."""
+        return F.linear(*self._image_head(encoded, image))
 
     def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
-        """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent)."""
+        """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent). All
+        streams go through the backbone in one pass."""
+        texts, pairs, images = (batch.get(name) for name in ("texts", "pairs", "images"))
+        streams = [] if texts is None else [_stream(texts["text"], uniforms=texts["uniforms"])]
+        streams += [] if pairs is None else self._pair_streams(pairs["text"], pairs["image"], pairs["uniforms"])
+        streams += [] if images is None else [_stream(image=images["image"], uniforms=images["uniforms"])]
+        encoded = self.backbone.encode(streams)
         losses = {}
-        if (texts := batch.get("texts")) is not None:
-            losses["mlm"] = cross_entropy(self.mlm(texts["text"], texts["uniforms"]), texts["text"]["targets"])
-        if (images := batch.get("images")) is not None:
-            losses["mim"] = cross_entropy(self.mim(images["image"], images["uniforms"]), images["image"]["targets"])
-        if (pairs := batch.get("pairs")) is not None:
-            mvlm = self.mvlm if self.config.mvlm_mode == "joint" else self.mvlm_separate
-            text, image = mvlm(pairs["text"], pairs["image"], pairs["uniforms"])
-            losses["mvlm_text"] = cross_entropy(text, pairs["text"]["targets"])
-            losses["mvlm_image"] = cross_entropy(image, pairs["image"]["targets"])
+        if texts is not None:
+            losses["mlm"] = self._text_loss(encoded[0], texts["text"])
+        if images is not None:
+            losses["mim"] = self._image_loss(encoded[-1], images["image"])
+        if pairs is not None:
+            read, *seen = encoded[texts is not None : len(encoded) - (images is not None)]
+            losses["mvlm_text"] = self._text_loss(read, pairs["text"])
+            losses["mvlm_image"] = self._image_loss(seen[0] if seen else read, pairs["image"])
         return losses
 
+    def _pair_streams(self, text: dict[str, Tensor], image: dict[str, Tensor],
+                      uniforms: Tensor | None) -> list[Stream]:
+        """Both halves hidden at once; or hidden tokens beside the whole picture, and then, with stochastic depth of its
+        own, hidden patches beside the whole text (VL-BEiT Figure 1)."""
+        stream = _stream(text, image, uniforms)
+        if self.config.mvlm_mode == "joint":
+            return [stream]
+        whole = text["ids"].flatten().index_copy(0, text["places"], text["targets"]).view_as(text["ids"])
+        return [replace(stream, image_masked=None),
+                replace(stream, text=whole, uniforms=None if uniforms is None else 1 - uniforms)]
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in fp32 of logits [n, classes], summed."""
-    return F.cross_entropy(logits.float(), targets, reduction="sum")
+    def _text_head(self, encoded: Encoded, text: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = encoded.text.flatten(0, 1)[text["places"]]
+        return last_layer(self.mlm_head, hidden, self.backbone.word_embed.weight)
+
+    def _image_head(self, encoded: Encoded, image: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        return encoded.image[:, 1:].flatten(0, 1)[image["places"]], self.mim_head.weight, self.mim_head.bias
+
+    def _text_loss(self, encoded: Encoded, text: dict[str, Tensor]) -> Tensor:
+        return linear_cross_entropy(*self._text_head(encoded, text), text["targets"])
+
+    def _image_loss(self, encoded: Encoded, image: dict[str, Tensor]) -> Tensor:
+        return linear_cross_entropy(*self._image_head(encoded, image), image["targets"])
+
+
+def _stream(text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None,
+            uniforms: Tensor | None = None) -> Stream:
+    text, image = text or {}, image or {}
+    return Stream(image=image.get("pixels"), text=text.get("ids"), text_mask=text.get("mask"),
+                  image_masked=image.get("masked"), uniforms=uniforms)

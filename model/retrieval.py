@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
+from model.cross_entropy import cross_entropy
 from model.heads import Pooler, init_heads
 from model.io import Pretrained
-from model.objectives import cross_entropy
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 

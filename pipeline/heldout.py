@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.objectives import MaskedModeling
 from pipeline.pretraining_data import DataFolders, Sampler, StreamParams, StreamsParams, held_out, open_rows, prepared
-from pipeline.training import to_device
+from pipeline.step import to_device
 
 
 @dataclass(frozen=True)

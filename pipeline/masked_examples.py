@@ -22,8 +22,8 @@ from pipeline.pretraining_data import (
     open_rows,
     prepared,
 )
+from pipeline.step import to_device
 from pipeline.text import TextTokenizer
-from pipeline.training import to_device
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,9 +123,10 @@ def _captions(text: dict[str, Tensor], words: Tensor, tokenizer: TextTokenizer) 
     said: dict[int, tuple[int, int]] = {
         place: (word, target) for place, word, target in
         zip(text["places"].tolist(), words.tolist(), text["targets"].tolist(), strict=True)}
+    lengths = [length] * len(text["ids"]) if text["mask"] is None else text["mask"].sum(dim=1).tolist()
     captions = []
-    for start in range(0, len(ids), length):
-        kept = range(start + 1, start + int(text["mask"][start // length].sum()) - 1)  # without [T_CLS], [T_SEP]
+    for start, own in zip(range(0, len(ids), length), lengths, strict=True):
+        kept = range(start + 1, start + own - 1)  # without [T_CLS], [T_SEP]
         captions.append("".join(_piece(tokenizer, int(ids[place]), said.get(place)) for place in kept).strip())
     return captions
 

@@ -63,7 +63,8 @@ def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
 
 def adamw(model: nn.Module, params: OptimParams) -> torch.optim.AdamW:
     """The optimiser; its rates are set before each step by `set_learning_rate`."""
-    return torch.optim.AdamW(parameter_groups(model, params), lr=params.lr, betas=tuple(params.betas), eps=params.eps)
+    return torch.optim.AdamW(parameter_groups(model, params), lr=params.lr, betas=tuple(params.betas), eps=params.eps,
+                             fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

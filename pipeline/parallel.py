@@ -33,7 +33,9 @@ class Replicas:
 
     def __init__(self, model: nn.Module):
         self.model = model  # with the names of the parameters
-        self.module = DistributedDataParallel(model) if distributed.world() > 1 else model
+        self.module = model
+        if distributed.world() > 1:
+            self.module = DistributedDataParallel(model, gradient_as_bucket_view=True)  # no copy after the exchange
 
     def pass_of_step(self, *, last: bool) -> AbstractContextManager[None]:
         """For a forward and a backward: gradients are exchanged after the last pass of a step."""

@@ -29,7 +29,8 @@ from pipeline.pretraining_data import (
     prepared,
 )
 from pipeline.text import TextTokenizer
-from pipeline.training import LoopParams, Task, evaluate, train
+from pipeline.step import Task
+from pipeline.training import LoopParams, evaluate, train
 from pipeline.views import ViewParams
 
 STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}

@@ -188,10 +188,11 @@ def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
     return units
 
 
-def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor | None]:
     """Pad texts to the longest.
 
-    `ids` int64 and `mask` bool [batch, length]; `places` and `targets` int64 of the hidden tokens.
+    `ids` int64 and `mask` bool [batch, length], the latter None where nothing is padded; `places` and `targets` int64
+    of the hidden tokens.
     """
     length = max(len(sample["ids"]) for sample in samples)
     ids = np.full((len(samples), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
@@ -201,8 +202,9 @@ def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
         ids[row, :end], original[row, :end], chosen[row, :end] = sample["ids"], sample["original"], sample["chosen"]
         mask[row, :end] = True
     places = np.flatnonzero(chosen)
-    arrays = {"ids": ids, "mask": mask, "places": places, "targets": original.reshape(-1)[places]}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    arrays = {"ids": ids, "places": places, "targets": original.reshape(-1)[places]}
+    return {**{name: torch.from_numpy(array) for name, array in arrays.items()},
+            "mask": None if mask.all() else torch.from_numpy(mask)}
 
 
 def collate_image(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:

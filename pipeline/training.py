@@ -4,26 +4,29 @@ A run is a function of the step number alone: batches come from `task.batches[st
 nothing random has a state. So a checkpoint is the weights, the optimiser and the step, and a run that was killed and
 resumed ends with the same bytes as one that was left alone.
 
+Nothing waits for the device: what a step finds stays there, and is looked at when a row of the curve is due.
+
 A step's global batch is cut into micro-batches, each small enough for a forward and a backward of its own. Workers
 share them out, so the global batch is what params.yaml says, whatever the number of workers.
 """
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pipeline import curves, distributed, files, parallel
+from pipeline import allocator, curves, distributed, files, parallel
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams, adamw, learning_rate, set_learning_rate
 from pipeline.parallel import Replicas, Shards
 from pipeline.sampling import Part
+from pipeline.step import Task, optimise
 from pipeline.tracking import Run
 
 KEEP = 2  # checkpoints
@@ -42,7 +45,7 @@ class LoopParams:
     log_every: int  # steps
     evaluate_every: int  # steps; the last step is always evaluated
     checkpoint_every: int  # steps
-    patience: int  # consecutive steps without a finite gradient after which the run stops
+    patience: int  # consecutive steps without a finite gradient after which the run stops, at the curve's next row
 
 
 @dataclass(frozen=True)
@@ -57,35 +60,6 @@ class FineTuneParams(OptimParams):
     threads: int  # per worker
 
 
-class Task:
-    """What is trained. Tasks derive from this."""
-
-    model: nn.Module
-    weights: Mapping[str, float]  # of the losses in the sum
-
-    @property
-    def batches(self) -> Any:
-        """A map-style data set: `Part` of a step to its rows of the global batch (nested dicts of tensors)."""
-        raise NotImplementedError
-
-    def prepare(self, module: nn.Module, parts: list[Any]) -> list[Any]:
-        """This worker's micro-batches of a step with what each needs to know of the others."""
-        return parts
-
-    def loss(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
-        """Losses of a micro-batch, each summed over its terms, through `module` (the model, wrapped where there are
-        several workers)."""
-        raise NotImplementedError
-
-    def terms(self, batch: Any) -> dict[str, float]:
-        """How many terms each loss of a micro-batch sums up."""
-        raise NotImplementedError
-
-    def evaluate(self) -> dict[str, float]:
-        """Metrics on held-out data, on worker 0. A metric `score` selects the weights to keep."""
-        raise NotImplementedError
-
-
 @dataclass
 class TrainState:
     """All that a run needs in order to go on."""
@@ -94,24 +68,33 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     step: int = 0  # steps done
     best: dict[str, float] = field(default_factory=dict)  # `score` and `step` of the best evaluation so far
-    sums: dict[str, float] = field(default_factory=dict)  # of the values of the `steps` since the curve's last row
+    sums: dict[str, float | Tensor] = field(default_factory=dict)  # of values of the `steps` since the curve's last row
+    bad: float | Tensor = 0.0  # steps in a row, up to this one, without a finite gradient
+    worst: float | Tensor = 0.0  # the longest such row
 
-    def add(self, values: dict[str, float]) -> None:
-        """Count a step and its values in."""
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Count a step and its values in, on the device where they are."""
         self.step += 1
-        for name, value in {**values, "steps": 1.0}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.double()
+        self.sums["steps"] = self.sums.get("steps", 0.0) + 1.0
+        self.bad = (self.bad + 1) * (1 - values["finite"])
+        self.worst = self.bad.clamp(min=self.worst)
 
     def means(self) -> dict[str, float]:
         """The means of the values since the last call."""
-        steps = self.sums.pop("steps")
-        means = {name: total / steps for name, total in self.sums.items()}
+        sums = self.fetched()
         self.sums = {}
-        return means
+        return {name: total / sums["steps"] for name, total in sums.items() if name != "steps"}
+
+    def fetched(self) -> dict[str, float]:
+        """The sums, from the device."""
+        return {name: float(total) for name, total in self.sums.items()}
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint, and remove all but the last two. All workers call this; worker 0 writes."""
-        state = {**self.parallel.state(self.optimizer), "step": self.step, "best": self.best, "sums": self.sums}
+        state = {**self.parallel.state(self.optimizer), "step": self.step, "best": self.best,
+                 "sums": self.fetched()}
         if distributed.rank() != 0:
             return
         with files.replacing(folder / f"checkpoint-{self.step:08d}.pt") as path:
@@ -140,6 +123,9 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     `folder` holds checkpoints and `curve.jsonl`. Every worker calls this; worker 0 alone writes.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    allocator.keep_freed_memory()
+    if device.type == "cuda" and hasattr(task.model, "backbone"):
+        task.model.backbone.compile_blocks()  # on CPUs it is no faster (docs/performance.md)
     if loop.activation_checkpointing:
         task.model.backbone.set_grad_checkpointing()
     wrapped = parallel.wrap(task.model, loop.parallel, device)
@@ -149,17 +135,15 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     if state.step:
         say(f"resumed at step {state.step} of {optim.steps}")
     clock = Clock(optim.steps, state.step)
-    bad = 0
     for parts in _steps(task, loop, range(state.step, optim.steps)):
         set_learning_rate(state.optimizer, learning_rate(state.step, optim))
-        values = _step(task, state, parts, optim.clip, loop.precision)
-        bad = 0 if values["finite"] else bad + 1
-        if bad > loop.patience:
-            raise UserError(f"training stopped at step {state.step}: {bad} steps in a row without a finite gradient "
-                            f"({_diagnosis(values)}); lower the learning rate, or train in fp32")
+        values = optimise(task, wrapped, state.optimizer, parts, optim.clip, loop.precision)
         state.add(values)
         last = state.step == optim.steps
         if state.step % loop.log_every == 0 or last:
+            if state.worst > loop.patience:
+                raise UserError(f"training stopped at step {state.step}: {int(state.worst)} steps in a row without a "
+                                f"finite gradient ({_diagnosis(values)}); lower the learning rate, or train in fp32")
             row = {**state.means(), "lr": state.optimizer.param_groups[0]["lr"]}
             curve.add(state.step, "train", row, clock.rate(state))
         if state.step % loop.evaluate_every == 0 or last:
@@ -182,46 +166,6 @@ def _steps(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequence[Any]
     loader = DataLoader(task.batches, batch_size=None, sampler=order, num_workers=loop.loader_workers,
                         pin_memory=torch.cuda.is_available())
     return zip(*[iter(loader)] * own, strict=True)
-
-
-def _step(task: Task, state: TrainState, parts: Sequence[Any], clip: float, precision: str) -> dict[str, float]:
-    """One optimiser step; without a finite gradient the weights stay as they are."""
-    module = state.parallel.module.train()
-    state.optimizer.zero_grad(set_to_none=True)
-    values = backward(task, state.parallel, parts, precision)
-    norm = nn.utils.clip_grad_norm_(module.parameters(), clip if clip > 0 else float("inf"))
-    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # that of all shards
-    finite = bool(torch.isfinite(norm))
-    if finite:
-        state.optimizer.step()
-    return {**values, "grad_norm": norm.item(), "finite": float(finite)}
-
-
-def backward(task: Task, wrapped: Replicas | Shards, parts: Sequence[Any], precision: str) -> dict[str, float]:
-    """Gradients of the step's loss, in `.grad`; returns the losses.
-
-    A loss is the sum over its terms divided by the number of terms in the *global* batch, so the gradient does not
-    depend on how the batch is split over workers and passes. Gradients are averaged over workers: hence `world`.
-
-    parts: this worker's micro-batches of the step.
-    """
-    device = next(wrapped.module.parameters()).device
-    terms = [task.terms(part) for part in parts]
-    names = list(terms[0])
-    counts = torch.tensor([sum(one[name] for one in terms) for name in names], device=device)
-    counts = distributed.sum_over_workers(counts).clamp(min=1)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        parts = task.prepare(wrapped.module, [to_device(part, device) for part in parts])
-    totals = torch.zeros_like(counts)
-    for number, part in enumerate(parts, 1):
-        with wrapped.pass_of_step(last=number == len(parts)):
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                losses = task.loss(wrapped.module, part)
-            weighted = [task.weights[name] * losses[name] / count for name, count in zip(names, counts, strict=True)]
-            (torch.stack(weighted).sum() * distributed.world()).backward()
-        totals += torch.stack([losses[name].detach() for name in names])
-    means = dict(zip(names, (distributed.sum_over_workers(totals) / counts).tolist(), strict=True))
-    return {"loss": sum(task.weights[name] * mean for name, mean in means.items()), **means}
 
 
 def evaluate(task: Task) -> dict[str, float]:
@@ -277,18 +221,11 @@ class Clock:
         return {"steps_per_s": rate, "minutes_left": (self.steps - state.step) / max(rate, 1e-9) / 60}
 
 
-def to_device(batch: Any, device: torch.device) -> Any:
-    """The tensors of nested dicts on a device."""
-    if isinstance(batch, dict):
-        return {name: to_device(value, device) for name, value in batch.items()}
-    return batch.to(device, non_blocking=True) if isinstance(batch, Tensor) else batch
-
-
 def say(line: str) -> None:
     """A line for the person who watches, from worker 0."""
     if distributed.rank() == 0:
         sys.stderr.write(line + "\n")  # not `print`, which Ray Train doubles
 
 
-def _diagnosis(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "finite")
+def _diagnosis(values: dict[str, Tensor]) -> str:
+    return ", ".join(f"{name} {value.item():.4g}" for name, value in values.items() if name != "finite")

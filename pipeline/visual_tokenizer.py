@@ -21,8 +21,9 @@ from pipeline.official_tokenizer import read_official
 from pipeline.optim import OptimParams
 from pipeline.rows import PictureRows
 from pipeline.sampling import LaneOrder, OrderParams, Part
+from pipeline.step import Task
 from pipeline.teaching import NETWORKS, Kind, teacher
-from pipeline.training import LoopParams, Task, train
+from pipeline.training import LoopParams, train
 
 EVALUATION_BATCH = 64  # pictures
 

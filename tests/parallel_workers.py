@@ -9,7 +9,8 @@ from pipeline import parallel
 from pipeline.optim import OptimParams
 from pipeline.sampling import Part
 from pipeline.tracking import Run
-from pipeline.training import LoopParams, backward, train
+from pipeline.step import backward
+from pipeline.training import LoopParams, train
 from tests.toy import TOYS, MaskedToy
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ def gradients(toy, passes, kind="ddp", checkpointing=False):
     values = backward(task, wrapped, parts, "fp32")
     grads = {name: getattr(p.grad, "full_tensor", lambda grad=p.grad: grad)()
              for name, p in wrapped.model.named_parameters() if p.requires_grad}
-    return {"values": values, "grads": grads}
+    return {"values": {name: value.item() for name, value in values.items()}, "grads": grads}
 
 
 def in_group(rank, world, rendezvous, work, *arguments):

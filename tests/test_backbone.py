@@ -1,6 +1,7 @@
 """The multimodal Transformer: sizes, initialisation, routing and masks against small references."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from model import io
-from model.backbone import VLBeit
+from model.backbone import Stream, VLBeit
 from model.config import BackboneConfig
-from model.layers import Attention, drop_path
-from model.objectives import MaskedModeling, MaskedModelingConfig, cross_entropy
+from model.cross_entropy import cross_entropy, linear_cross_entropy
+from model.layers import Attention, drop_path_factors
+from model.objectives import MaskedModeling, MaskedModelingConfig
 from model.positions import resize_image_positions
 
 TINY = BackboneConfig(image_size=12, patch_size=4, depth=2, width=16, heads=2, ffn_width=32, vocab_size=30,
@@ -106,12 +108,18 @@ def test_standard_transformer_uses_one_expert_for_all_tokens():
 
 
 def test_drop_path_keeps_the_expectation_and_drops_whole_samples():
-    branch, uniform = torch.ones(1000, 2, 3), torch.rand(1000, generator=torch.Generator().manual_seed(0))
-    dropped = drop_path(branch, 0.25, uniform)
-    assert dropped.unique().tolist() == pytest.approx([0.0, 4 / 3])
-    assert ((dropped == 0).all(dim=(1, 2)) == (uniform < 0.25)).all()
-    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
-    assert drop_path(branch, 0.25, None) is branch
+    uniforms = torch.rand(1000, 2, 3, generator=torch.Generator().manual_seed(0))
+    factors = drop_path_factors(uniforms, torch.tensor([0.0, 0.25]))
+    assert (factors[:, 0] == 1).all()
+    assert factors[:, 1].unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert ((factors[:, 1] == 0) == (uniforms[:, 1] < 0.25)).all()
+    assert factors[:, 1].mean().item() == pytest.approx(1.0, abs=0.05)
+    model, (image, _, _) = VLBeit(TINY), pair()
+    none, all_of_block_1 = torch.ones(3, 2, 3), torch.ones(3, 2, 3)
+    all_of_block_1[1, 1] = 0.0  # of the second sample
+    model.norm = torch.nn.Identity()
+    through, (before, _) = model(image, uniforms=all_of_block_1).image, model.image_features(image, [0, 1], none)
+    assert torch.equal(through[1], before[1]) and not torch.allclose(through[0], before[0])
 
 
 def test_drop_path_of_a_sample_does_not_depend_on_its_batch():
@@ -159,6 +167,46 @@ def test_losses_count_only_hidden_places():
     logits = model.mlm_head(model.backbone(text=text, text_mask=mask).text.reshape(-1, 16))[places]
     expected = -logits.log_softmax(-1)[range(3), [6, 7, 8]].sum()
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("chunk", [1, 90, 10**6])
+def test_cross_entropy_in_chunks_is_the_same_with_the_same_gradient(chunk):
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(shape, requires_grad=True) for shape in ((7, 16), (30, 16), (30,)))
+    targets = torch.randint(0, 30, (7,))
+    plain = cross_entropy(torch.nn.functional.linear(x, weight, bias), targets)
+    chunked = linear_cross_entropy(x, weight, bias, targets, chunk=chunk)
+    torch.testing.assert_close(chunked, plain)
+    inputs = (x, weight, bias)
+    for one, other in zip(torch.autograd.grad(chunked * 0.3, inputs), torch.autograd.grad(plain * 0.3, inputs),
+                          strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_streams_in_one_pass_are_as_each_alone():
+    model, (image, text, mask) = VLBeit(TINY), pair()
+    uniforms = torch.rand(3, 2, 3)
+    streams = [Stream(text=text[:2], uniforms=uniforms[:2]), Stream(image, text, mask, uniforms=uniforms),
+               Stream(image, uniforms=uniforms)]
+    for stream, together in zip(streams, model.encode(streams), strict=True):
+        alone = model.encode([stream])[0]
+        for one, other in ((together.text, alone.text), (together.image, alone.image)):
+            assert (one is None) == (other is None)
+            if one is not None:
+                torch.testing.assert_close(one, other)
+
+
+def test_blocks_compile_whole_and_for_any_length():
+    plain, (image, text, mask) = VLBeit(TINY), pair()
+    compiled = deepcopy(plain)
+    compiled.compile_blocks(backend="eager", fullgraph=True)
+    for end in (7, 6, 5):
+        streams = [Stream(text=text[:, :end]), Stream(image, text[:, :end], mask[:, :end]), Stream(image)]
+        for one, other in zip(compiled.encode(streams), plain.encode(streams), strict=True):
+            for half in ("text", "image"):
+                if (expected := getattr(other, half)) is not None:
+                    torch.testing.assert_close(getattr(one, half), expected)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
 
 
 def test_cross_entropy_is_a_sum_in_fp32():

@@ -20,7 +20,7 @@ from pipeline.parallel import Replicas
 from pipeline.pretraining_data import SampleParams, Sampler
 from pipeline.rows import Picture
 from pipeline.sampling import Part, Unit
-from pipeline.training import backward
+from pipeline.step import backward
 from pipeline.views import ViewParams
 from tests.toy import BACKBONE, HEAD, MaskedToy
 from tests.toy_pictures import jpeg
@@ -223,8 +223,8 @@ def test_separate_masking_shows_each_half_whole_to_the_other():
     original.view(-1)[text["places"]] = text["targets"]
     read = separate.backbone(image["pixels"], text["ids"], text_mask=text["mask"])
     seen = separate.backbone(image["pixels"], original, text_mask=text["mask"], image_masked=image["masked"])
-    expected = {"mvlm_text": F.cross_entropy(separate.text_logits(read.text, text), text["targets"], reduction="sum"),
-                "mvlm_image": F.cross_entropy(separate.image_logits(seen.image, image), image["targets"],
+    expected = {"mvlm_text": F.cross_entropy(separate.text_logits(read, text), text["targets"], reduction="sum"),
+                "mvlm_image": F.cross_entropy(separate.image_logits(seen, image), image["targets"],
                                               reduction="sum")}
     for name, value in joint({"pairs": batch}).items():
         torch.testing.assert_close(losses[name], expected[name])

@@ -139,8 +139,13 @@ def test_a_step_without_a_finite_gradient_is_skipped(tmp_path):
 
 
 def test_too_many_of_them_stop_the_run_with_a_diagnosis(tmp_path):
-    with pytest.raises(UserError, match=r"stopped at step 7: 3 steps in a row without a finite gradient \(loss nan"):
-        run(Overflowing(until=12), tmp_path)
+    with pytest.raises(UserError, match=r"stopped at step 8: 3 steps in a row without a finite gradient \(loss nan"):
+        run(Overflowing(until=12), tmp_path, log_every=1)
+
+
+def test_they_are_noticed_at_the_next_row_of_the_curve(tmp_path):
+    with pytest.raises(UserError, match="stopped at step 9: 3 steps in a row"):
+        run(Overflowing(until=8), tmp_path)
 
 
 def test_micro_batches_that_workers_cannot_share_are_named(tmp_path, monkeypatch):

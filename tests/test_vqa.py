@@ -18,6 +18,7 @@ from pipeline.answers import Answers
 from pipeline.errors import UserError
 from pipeline.parallel import Replicas
 from pipeline.sampling import Part
+from pipeline.step import backward
 from pipeline.tasks import Folders
 from pipeline.tasks.vqa.answers import accuracy, normalise, soft_targets, vocabulary
 from pipeline.tasks.vqa.data import best_by_type, frequent_answers, questions
@@ -25,7 +26,6 @@ from pipeline.tasks.vqa.predictions import in_test_dev, predict, standard_error
 from pipeline.tasks.vqa.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
 from pipeline.text import TextTokenizer
 from pipeline.text_training import TextTokenizerParams, train_tokenizer
-from pipeline.training import backward
 from pipeline.world.params import WorldParams
 from pipeline.world.writers import vqav2 as writer
 

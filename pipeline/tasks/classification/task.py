@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.classification import Classification, ClassificationConfig
 from model.config import BackboneConfig
-from pipeline import training
+from pipeline import step, training
 from pipeline.tasks import Folders
 from pipeline.tasks.classification import grid, scores
 from pipeline.tasks.classification.data import InputParams, LabelledBatches
@@ -32,7 +32,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task(training.Task):
+class Task(step.Task):
     """What the loop needs to know of classification."""
 
     weights = {"ce": 1.0}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from model.config import BackboneConfig
 from model.nlvr2 import NLVR2, NLVR2Config
-from model.objectives import cross_entropy
-from pipeline import training
+from model.cross_entropy import cross_entropy
+from pipeline import step, training
 from pipeline.pairs import PairParams
 from pipeline.tasks import Folders
 from pipeline.tasks.nlvr2 import examples
@@ -38,7 +38,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task(training.Task):
+class Task(step.Task):
     """What the loop needs to know of NLVR2."""
 
     weights = {"cross_entropy": 1.0}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.config import BackboneConfig
 from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
-from pipeline import images, training
+from pipeline import images, step, training
 from pipeline.pairs import PairParams
 from pipeline.tasks import Folders
 from pipeline.tasks.retrieval import examples, rivals
@@ -47,7 +47,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task(training.Task):
+class Task(step.Task):
     """What the loop needs to know of retrieval."""
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.config import BackboneConfig
 from model.segmentation import IGNORED, HeadConfig, Segmentation, SegmentationConfig
-from pipeline import images, training
+from pipeline import images, step, training
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.segmentation import iou, predictions
@@ -53,7 +53,7 @@ class EvaluateParams:
     threads: int
 
 
-class Task(training.Task):
+class Task(step.Task):
     """What the loop needs to know of segmentation. The last weights stay: the validation split is the test split."""
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.config import BackboneConfig
 from model.vqa import VQA, VQAConfig, answer_loss, answerable
-from pipeline import files, images, training
+from pipeline import files, images, step, training
 from pipeline.errors import UserError
 from pipeline.pairs import PairParams
 from pipeline.question_types import question_type
@@ -63,7 +63,7 @@ class EvaluateParams:
         return getattr(self, f"server_{half}")
 
 
-class Task(training.Task):
+class Task(step.Task):
     """What the loop needs to know of question answering."""
 
     weights = {"bce": 1.0}

@@ -1,0 +1,253 @@
+"""How fast a pretraining step is: `python -m benchmarks.training_step`, with `--help` for what can be chosen.
+
+Base size, all three streams, forward, backward and optimiser: texts of 196 tokens, pictures of 197, pairs of 40 and
+197, whose captions are padded. In turn with it, and on random data like it, run
+
+    timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
+    plain    `benchmarks.plain`, the same step as one writes it first
+
+and each round is a micro-batch of each. Prints these, then seconds of a step (the median micro-batch times their number, and the
+update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those of `pipeline.flops`, three times a
+forward pass, heads on hidden places. On CUDA also the share of an H100's 989 TFLOP/s and memory, for several
+micro-batches. Needs torch and timm alone.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.plain import Plain
+from model.compat import import_timm
+from model.config import BackboneConfig
+from model.objectives import MaskedModeling, MaskedModelingConfig
+from pipeline import allocator, flops
+from pipeline.optim import OptimParams, adamw
+from pipeline.parallel import Replicas
+from pipeline.step import Task, backward, to_device, update
+
+CODES, TEXT, CAPTION = 8192, 196, 40
+HIDDEN_PATCHES = 75 / 196
+GPU_MICRO_BATCHES = (16, 32, 64, 96, 128, 192, 256)
+WARM_UP = 3  # on CUDA; among other things, blocks are compiled
+H100 = 989e12  # FLOP/s, dense bf16
+OPTIM = OptimParams(steps=1, lr=1e-4, floor_lr=0.0, warmup_steps=0, schedule="cosine", weight_decay=0.05,
+                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is timed."""
+
+    micro: Callable[[], Any]  # forward and backward
+    update: Callable[[], Any]  # the optimiser, once a step
+    flops: float  # of a micro-batch
+
+
+def base(depth: int) -> MaskedModelingConfig:
+    """VL-BEiT base."""
+    return MaskedModelingConfig(BackboneConfig(
+        image_size=224, patch_size=16, depth=depth, width=768, heads=12, ffn_width=3072, vocab_size=64_000,
+        text_length=TEXT, experts="mome", drop_path=0.1, init_sigma=0.02), CODES)
+
+
+def random_batch(config: BackboneConfig, size: int, codes: int, device: torch.device) -> dict[str, Any]:
+    """`size` texts, pictures and pairs with hidden places."""
+    hidden_patches = round(HIDDEN_PATCHES * config.patches)
+
+    def text(length: int, share: float, shortest: int) -> dict[str, Tensor | None]:
+        lengths = torch.randint(shortest, length + 1, (size,))
+        lengths[-1] = length
+        mask = torch.arange(length) < lengths[:, None]
+        places = (mask & (torch.rand(size, length) < share)).flatten().nonzero().flatten()
+        return {"ids": torch.randint(5, config.vocab_size, (size, length)), "places": places,
+                "mask": None if mask.all() else mask, "targets": torch.randint(5, config.vocab_size, places.shape)}
+
+    def image() -> dict[str, Tensor]:
+        masked = torch.rand(size, config.patches).argsort(dim=1) < hidden_patches
+        return {"pixels": torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1, "masked": masked,
+                "places": masked.flatten().nonzero().flatten(),
+                "targets": torch.randint(codes, (size * hidden_patches,))}
+
+    uniforms = [torch.rand(size, config.depth, 3) for _ in range(3)]
+    caption = min(CAPTION, config.text_length)
+    return to_device({
+        "texts": {"text": text(config.text_length, 0.15, config.text_length), "uniforms": uniforms[0]},
+        "images": {"image": image(), "uniforms": uniforms[1]},
+        "pairs": {"text": text(caption, 0.5, caption // 3), "image": image(), "uniforms": uniforms[2]}}, device)
+
+
+def step_flops(config: MaskedModelingConfig, batch: Mapping[str, Any]) -> float:
+    """Of a micro-batch, forward and backward."""
+    size = len(batch["images"]["image"]["pixels"])
+    terms = {name: count / size for name, count in Pretraining().terms(batch).items()}
+    caption = batch["pairs"]["text"]["ids"].shape[1]
+    return flops.TRAINING * size * (
+        flops.mlm(config, config.backbone.text_length, terms["mlm"]) + flops.mim(config, terms["mim"])
+        + flops.mvlm(config, caption, terms["mvlm_text"], terms["mvlm_image"]))
+
+
+class Pretraining(Task):
+    """The four losses on given batches."""
+
+    weights = dict.fromkeys(("mlm", "mim", "mvlm_text", "mvlm_image"), 1.0)
+
+    def loss(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
+        return module(batch)
+
+    def terms(self, batch: Any) -> dict[str, float]:
+        return {"mlm": len(batch["texts"]["text"]["places"]), "mim": len(batch["images"]["image"]["places"]),
+                "mvlm_text": len(batch["pairs"]["text"]["places"]),
+                "mvlm_image": len(batch["pairs"]["image"]["places"])}
+
+
+def ours(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
+    """The step of `pipeline.training`."""
+    model = MaskedModeling(config)
+    if device.type == "cuda":
+        model.backbone.compile_blocks()
+    wrapped = Replicas(model.to(device))
+    optimizer, task = adamw(model, OPTIM), Pretraining()
+
+    def last() -> None:
+        update(wrapped, optimizer, OPTIM.clip)
+        optimizer.zero_grad(set_to_none=True)
+
+    return Candidate(lambda: backward(task, wrapped, [batch], precision), last, step_flops(config, batch))
+
+
+def reference(model: nn.Module, loss: Callable[[], Tensor], flop: float, precision: str, device: torch.device,
+              **adam: Any) -> Candidate:
+    """A model with torch's usual loop."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=OPTIM.lr, **adam)
+
+    def micro() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            total = loss()
+        total.backward()
+
+    def last() -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), OPTIM.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return Candidate(micro, last, flop)
+
+
+def timm_vit(config: MaskedModelingConfig, size: int, precision: str, device: torch.device) -> Candidate:
+    """As many tokens as `size` of each stream have, in pictures."""
+    count = round(size * (TEXT + CAPTION + 2 * (1 + config.backbone.patches)) / (1 + config.backbone.patches))
+    model = import_timm().create_model("vit_base_patch16_224", depth=config.backbone.depth).to(device)
+    pixels, labels = torch.randn(count, 3, 224, 224, device=device), torch.randint(1000, (count,), device=device)
+    flop = flops.TRAINING * count * flops.classification(config.backbone, 1000)
+    return reference(model, lambda: nn.functional.cross_entropy(model(pixels), labels), flop, precision, device,
+                     fused=True)
+
+
+def plain(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
+    """The step as one writes it first."""
+    model, terms = Plain(config.backbone, CODES).to(device), Pretraining().terms(batch)
+    return reference(model, lambda: sum(loss / terms[name] for name, loss in model(batch).items()),
+                     step_flops(config, batch), precision, device)
+
+
+def timed(call: Callable[[], Any], device: torch.device) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int, device: torch.device) -> None:
+    """Print a line per candidate, ratios against the first."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for candidate in candidates.values() if device.type == "cuda" else ():
+        for _ in range(WARM_UP):
+            timed(candidate.micro, device)
+    for _ in range(rounds):
+        for name, candidate in candidates.items():
+            times[name].append(timed(candidate.micro, device))
+        print("  " + ", ".join(f"{name} {times[name][-1]:.2f} s" for name in candidates), flush=True)
+    rates, first = {}, next(iter(candidates))
+    for name, candidate in candidates.items():
+        last = timed(candidate.update, device)
+        step = micro_batches * median(times[name]) + last
+        rates[name] = [candidate.flops * micro_batches / (micro_batches * one + last) for one in times[name]]
+        ratio = median(mine / other for mine, other in zip(rates[first], rates[name], strict=True))
+        print(f"  {name:6} {step:8.2f} s a step, update {last:5.2f} s; "
+              f"{median(rates[name]) / 1e9:8.1f} GFLOP/s; {first} does {ratio:.3f} times as much", flush=True)
+
+
+def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: torch.device) -> None:
+    """On CUDA, print a line per micro-batch: rate, share of an H100's, and memory."""
+    for size in GPU_MICRO_BATCHES:
+        torch.cuda.reset_peak_memory_stats()
+        batch = random_batch(config.backbone, size, CODES, device)
+        try:
+            candidate = ours(config, batch, precision, device)
+            fixed = torch.cuda.memory_allocated()
+            seconds = median([timed(candidate.micro, device) for _ in range(WARM_UP + rounds)][WARM_UP:])
+        except torch.OutOfMemoryError:
+            print(f"  {size:4} of each stream: no room")
+            return
+        grown = torch.cuda.max_memory_allocated() - fixed
+        print(f"  {size:4} of each stream: {candidate.flops / seconds / 1e12:6.1f} TFLOP/s, "
+              f"{candidate.flops / seconds / H100:.1%} of an H100; {grown / size / 2**20:.0f} MB for a text, a picture "
+              f"and a pair, {fixed / 2**30:.1f} GB besides", flush=True)
+
+
+def profile(candidate: Candidate, device: torch.device) -> None:
+    """Print the shares of operations in a micro-batch."""
+    timed(candidate.micro, device)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    activities += [torch.profiler.ProfilerActivity.CUDA] if device.type == "cuda" else []
+    with torch.profiler.profile(activities=activities) as profiler:
+        timed(candidate.micro, device)
+        timed(candidate.update, device)
+    by = f"self_{device.type}_time_total"
+    print(profiler.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=60))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
+    parser.add_argument("--against", nargs="*", choices=["timm", "plain"], default=["timm", "plain"])
+    parser.add_argument("--micro-batch", type=int, default=8, help="of each stream")
+    parser.add_argument("--micro-batches", type=int, default=4, help="of a step")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--depth", type=int, default=12, help="fewer blocks for a quick look")
+    parser.add_argument("--profile", action="store_true", help="shares of operations, instead of times")
+    options = parser.parse_args(words)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    allocator.keep_freed_memory()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config, size = base(options.depth), options.micro_batch
+    batch = random_batch(config.backbone, size, CODES, device)
+    candidates = {"ours": ours(config, batch, options.precision, device)}
+    if "timm" in options.against:
+        candidates["timm"] = timm_vit(config, size, options.precision, device)
+    if "plain" in options.against:
+        candidates["plain"] = plain(config, batch, options.precision, device)
+    if options.profile:
+        for candidate in candidates.values():
+            profile(candidate, device)
+    else:
+        print(f"{options.precision}, {options.micro_batches} micro-batches of {size} texts, pictures and pairs:")
+        compare(candidates, options.rounds, options.micro_batches, device)
+        if device.type == "cuda":
+            del candidates
+            sweep(config, options.precision, options.rounds, device)
+
+
+if __name__ == "__main__":
+    main()
