@@ -16,11 +16,11 @@ def block_mask(grid: int, count: int, min_block: int, rng: np.random.Generator) 
     single random patches (BEiTv2), so that every mask has the same size.
     """
     mask = np.zeros((grid, grid), dtype=bool)
-    while (left := count - int(mask.sum())) > 0:
+    while (left := count - np.count_nonzero(mask)) > 0:
         if not _place_block(mask, left, min_block, rng):
             break
     flat = mask.reshape(-1)
-    if (missing := count - int(flat.sum())) > 0:
+    if (missing := count - np.count_nonzero(flat)) > 0:
         flat[rng.choice(np.flatnonzero(~flat), size=missing, replace=False)] = True
     return flat
 
@@ -36,7 +36,7 @@ def _place_block(mask: np.ndarray, left: int, min_block: int, rng: np.random.Gen
             continue
         top, start = rng.integers(0, grid - height + 1), rng.integers(0, grid - width + 1)
         block = mask[top : top + height, start : start + width]
-        if 0 < (~block).sum() <= left:
+        if 0 < block.size - np.count_nonzero(block) <= left:
             block[:] = True
             return True
     return False

@@ -20,8 +20,9 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         OSError: the bytes are no whole picture. Shards hold none of these.
     """
-    with Image.open(BytesIO(data)) as image:
-        return image.convert("RGB")
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")  # where there is nothing to convert it would copy
 
 
 def crop_resize(image: Image.Image, box: tuple[float, ...], size: int) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import shards, views
 from pipeline.errors import UserError
@@ -35,8 +36,7 @@ class Rows:
 
     def _read_group(self, number: int) -> tuple[pa.Table, np.ndarray]:
         table = shards.read_group(self.groups[number], self.columns)
-        lengths = [len(values) for values in table[self.unit]] if self.unit else []
-        return table, np.cumsum([max(length, 1) for length in lengths])
+        return table, _ends(table[self.unit]) if self.unit else np.array([], np.int64)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Picture:
     key: str
     image: bytes
     captions: tuple[str, ...]
-    views: tuple[views.View, ...]
+    views: Sequence[views.View]
     tokens: np.ndarray | None  # uint16 [views, patches]
 
 
@@ -75,8 +75,7 @@ class PictureRows:
     def _read_group(self, number: int) -> tuple[pa.Table, np.ndarray, "_Tokens | None"]:
         group, tokens = self.groups[number]
         table = shards.read_group(group, ("key", "image", "captions"))
-        ends = np.cumsum([max(len(captions), 1) for captions in table["captions"]])
-        return table, ends, None if tokens is None else _Tokens(group, tokens, table["key"])
+        return table, _ends(table["captions"]), None if tokens is None else _Tokens(group, tokens, table["key"])
 
 
 class _Tokens:
@@ -92,9 +91,8 @@ class _Tokens:
         count = self._columns["flip"].shape[1]
         self.ids = _fixed(table["tokens"]).reshape(group.rows, count, -1)
 
-    def views(self, row: int) -> tuple[views.View, ...]:
-        columns = {name: values[row].tolist() for name, values in self._columns.items()}
-        return tuple(views.stored(columns, index) for index in range(len(columns["flip"])))
+    def views(self, row: int) -> Sequence[views.View]:
+        return views.Stored({name: values[row] for name, values in self._columns.items()})
 
 
 class TextRows:
@@ -112,6 +110,11 @@ class TextRows:
     def get(self, group: int, unit: int) -> np.ndarray:
         """Ids of one text, uint16 [length], special ids included."""
         return self._read(group)[unit].values.to_numpy()
+
+
+def _ends(lists: pa.ChunkedArray) -> np.ndarray:
+    """Units up to the end of each row; a row without any counts as one."""
+    return np.maximum(pc.list_value_length(lists).to_numpy(), 1).cumsum()
 
 
 def _fixed(column: pa.ChunkedArray) -> np.ndarray:

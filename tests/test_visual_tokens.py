@@ -66,7 +66,7 @@ def test_views_are_drawn_for_the_picture_and_the_stream(folder):
     picture, _ = rows(folder, "train").get(0, 0)
     image = images.decode(picture.image)
     grey = images.mean_grey(image)
-    assert picture.views == tuple(views.draw(3, picture.key, index, *image.size, grey, PARAMS.pairs.draw)
+    assert tuple(picture.views) == tuple(views.draw(3, picture.key, index, *image.size, grey, PARAMS.pairs.draw)
                                   for index in range(3))
 
 

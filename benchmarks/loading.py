@@ -1,0 +1,185 @@
+"""How fast pretraining's pictures are loaded: `python -m benchmarks.loading`.
+
+Shards of generated 640 x 480 JPEGs (110 kB each), read as at paper scale: decoded, cropped to 224 pixels, flipped and
+coloured as the stored view says, with its tokens and a mask. Beside it the usual chain on the same bytes (torchvision's
+transforms on PIL pictures), and decoding and resizing alone, which is the least that any loader does. One thread.
+"""
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from benchmarks.clock import rates
+from benchmarks.photos import photograph
+from model.compat import import_timm
+from pipeline import images, params, schema, shards, views
+from pipeline.pretraining import SizeParams
+from pipeline.pretraining_data import (
+    DataFolders,
+    MaskParams,
+    PretrainingBatches,
+    SampleParams,
+    Sampler,
+    StreamParams,
+    StreamsParams,
+)
+from pipeline.sampling import LaneOrder, OrderParams, Part
+from pipeline.visual_tokens import StreamViewsParams
+
+PICTURES, DISTINCT = 1024, 128
+ROWS = 32  # of a row group
+BATCH = 64
+ROUNDS = 7
+EPOCHS = 10
+SKIPPED = 400_000  # steps
+COMMON = "paper.pretrain.common"
+IMAGENET = 13_500_000  # pictures of the largest source, about
+
+
+def write(root: Path, pictures: list[bytes]) -> DataFolders:
+    """Image shards, and visual tokens with views as they are drawn at paper scale."""
+    folders = DataFolders(root / "shards", root / "tokens", root, root, root)
+    stream = params.load_shared(StreamViewsParams, "paper.visual_tokens.images")
+    rows = [{"key": f"{number}", "image": data, "width": 640, "height": 480, "label": -1, "captions": []}
+            for number, data in enumerate(islice(cycle(pictures), PICTURES))]
+    place, tokens = folders.shards / "photos", folders.visual_tokens / "photos"
+    for folder in (place, tokens):
+        folder.mkdir(parents=True)
+    shards.write_index(place, {"train": shards.write(place, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS,
+                                                     groups_per_file=PICTURES)})
+    table = pa.Table.from_pylist([_tokens(row["key"], stream) for row in rows], schema.visual_tokens(stream.views, 196))
+    pq.write_table(table, tokens / shards.file_name("train", 0), row_group_size=ROWS, compression="zstd")
+    return folders
+
+
+def _tokens(key: str, stream: StreamViewsParams) -> dict[str, Any]:
+    drawn = [views.draw(1, key, index, 640, 480, 120.0, stream.draw) for index in range(stream.views)]
+    ids = np.random.default_rng(int(key)).integers(8192, size=196 * stream.views, dtype=np.uint16)
+    return {"key": key, **views.columns(drawn), "tokens": ids}
+
+
+def loader(folders: DataFolders) -> PretrainingBatches:
+    """The stream of pictures, in small batches."""
+    size = params.load_shared(SizeParams, f"{COMMON}.size")
+    masks = params.load_shared(MaskParams, f"{COMMON}.masks")
+    sample = SampleParams(1, size.image_size, size.patch_size, size.depth, size.caption_length, masks)
+    stream = StreamParams({"photos": 1}, OrderParams(lanes=4, window=2, batch=BATCH))
+    return PretrainingBatches(folders, StreamsParams(stream, stream, stream), Sampler(sample, None), ["images"])
+
+
+def ours(batches: PretrainingBatches) -> Callable[[], float]:
+    """An epoch's worth of batches at a time, going on and on."""
+    steps = iter(range(1 << 30))
+
+    def way() -> float:
+        for step in islice(steps, PICTURES // BATCH):
+            batches[Part(step)]
+        return PICTURES
+
+    return way
+
+
+def usual(pictures: list[bytes], *, floats: bool) -> Callable[[], float]:
+    """torchvision's chain with BEiT's jitter; `floats`: to a normalised float tensor, as it usually ends."""
+    import_timm()
+    from torchvision import transforms
+
+    draw = params.load_shared(StreamViewsParams, "paper.visual_tokens.images").draw
+    chain = [transforms.RandomResizedCrop(224, (draw.crop_min, draw.crop_max),
+                                          interpolation=transforms.InterpolationMode.BICUBIC),
+             transforms.RandomHorizontalFlip(draw.flip), transforms.ColorJitter(*[draw.jitter] * 3)]
+    chain += [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)] if floats else [np.asarray]
+    transform = transforms.Compose(chain)
+
+    def way() -> float:
+        for data in pictures:
+            with Image.open(io.BytesIO(data)) as image:
+                transform(image.convert("RGB"))
+        return len(pictures)
+
+    return way
+
+
+def least(batches: PretrainingBatches, pictures: list[bytes]) -> Callable[[], float]:
+    """Decode, and resize the box of a view."""
+    boxes = [batches.rows["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
+
+    def way() -> float:
+        for data, box in zip(pictures, cycle(boxes)):
+            image = Image.open(io.BytesIO(data))
+            image.load()
+            image.resize((224, 224), images.INTERPOLATION, box=box)
+        return len(pictures)
+
+    return way
+
+
+def with_workers(batches: PretrainingBatches, workers: int) -> float:
+    """Pictures per second of some loader processes, once all of them run."""
+    order = (Part(step, index, 2) for step in range(3 * PICTURES // BATCH) for index in range(2))
+    arriving = iter(DataLoader(batches, batch_size=None, sampler=order, num_workers=workers))
+    for _ in islice(arriving, 4 * workers):
+        pass
+    start = time.perf_counter()
+    count = sum(len(part["images"]["uniforms"]) for part in arriving)
+    return count / (time.perf_counter() - start)
+
+
+def resident() -> float:
+    """MiB of memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def skipping() -> tuple[float, float]:
+    """Seconds until a data set of ImageNet's size at paper scale is in order, and until step 400,000 is found."""
+    order = params.load_shared(OrderParams, f"{COMMON}.streams.images.order")
+    rows = params.subtree("paper.shard.imagenet22k.rows_per_group")
+    start = time.perf_counter()
+    found = LaneOrder([rows] * (IMAGENET // rows), order, 1, "images")
+    found.part(0)
+    begun = time.perf_counter()
+    LaneOrder(found.units, order, 1, "images").part(SKIPPED)
+    return begun - start, time.perf_counter() - begun
+
+
+def lines(root: Path) -> Iterator[str]:
+    """All results."""
+    pictures = [photograph(seed) for seed in range(DISTINCT)]
+    yield f"{sum(map(len, pictures)) / DISTINCT / 1000:.0f} kB per picture"
+    batches = loader(write(root, pictures))
+    found = rates({"ours": ours(batches), "usual": usual(pictures, floats=False),
+                   "usual, to floats": usual(pictures, floats=True), "bound": least(batches, pictures)}, ROUNDS)
+    for name, rate in found.items():
+        yield f"{name:20} {rate:7.1f} images/s   ours is {found['ours'] / rate:5.2f} times this"
+    one, two = (with_workers(batches, workers) for workers in (1, 2))
+    yield f"1 loader worker {one:7.1f} images/s, 2 workers {two:7.1f}: {two / one:.2f} times"
+    epoch, sizes = ours(batches), []
+    for _ in range(EPOCHS):
+        epoch()
+        sizes.append(f"{resident():.0f}")
+    yield f"memory after each of {EPOCHS} epochs: {' '.join(sizes)} MiB"
+    begun, skipped = skipping()
+    yield f"first step of {IMAGENET:,} pictures found in {begun:.2f} s, step {SKIPPED:,} in {skipped:.2f} s"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        for line in lines(Path(folder)):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
