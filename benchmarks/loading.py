@@ -38,9 +38,9 @@ from pipeline.pretraining_data import (
 from pipeline.sampling import LaneOrder, OrderParams, Part
 from pipeline.visual_tokens import StreamViewsParams
 
-PICTURES, DISTINCT = 1024, 128
-ROWS = 32  # of a row group
-BATCH = 64
+PICTURES, DISTINCT = 1000, 125
+ROWS = 100  # of a row group, as at paper scale
+BATCH = 40
 ROUNDS = 7
 EPOCHS = 10
 SKIPPED = 400_000  # steps

@@ -64,18 +64,27 @@ class PictureRows:
 
     def get(self, group: int, unit: int) -> tuple[Picture, str]:
         """A unit of a group: its picture, and its caption (empty where units are pictures)."""
-        table, ends, tokens = self._read(group)
-        row = int(np.searchsorted(ends, unit, side="right")) if self.pairs else unit
-        captions = tuple(table["captions"][row].as_py())
-        caption = captions[unit - (int(ends[row - 1]) if row else 0)] if self.pairs else ""
+        pictures, tokens = self._read(group)
+        row = int(np.searchsorted(pictures.ends, unit, side="right")) if self.pairs else unit
+        captions = tuple(pictures.captions[row])
+        caption = captions[unit - (int(pictures.ends[row - 1]) if row else 0)] if self.pairs else ""
         stored = () if tokens is None else tokens.views(row)
         ids = None if tokens is None else tokens.ids[row]
-        return Picture(table["key"][row].as_py(), table["image"][row].as_py(), captions, stored, ids), caption
+        return Picture(pictures.keys[row], pictures.images[row].as_py(), captions, stored, ids), caption
 
-    def _read_group(self, number: int) -> tuple[pa.Table, np.ndarray, "_Tokens | None"]:
+    def _read_group(self, number: int) -> tuple["_Pictures", "_Tokens | None"]:
         group, tokens = self.groups[number]
         table = shards.read_group(group, ("key", "image", "captions"))
-        return table, _ends(table["captions"]), None if tokens is None else _Tokens(group, tokens, table["key"])
+        return _Pictures(table), None if tokens is None else _Tokens(group, tokens, table["key"])
+
+
+class _Pictures:
+    """The columns of a row group, as it takes least to get one row of them."""
+
+    def __init__(self, table: pa.Table):
+        self.keys, self.captions = table["key"].to_pylist(), table["captions"].to_pylist()
+        self.images = table["image"].combine_chunks()
+        self.ends = _ends(table["captions"])
 
 
 class _Tokens:

@@ -86,7 +86,7 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
 def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one row group."""
     with pq.ParquetFile(group.file) as file:
-        return file.read_row_group(group.group, columns=list(columns) if columns else None)
+        return file.read_row_group(group.group, columns=list(columns) if columns else None, use_threads=False)
 
 
 def read_rows(folder: Path, split: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
