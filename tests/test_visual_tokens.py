@@ -92,7 +92,8 @@ def test_the_index_says_how_the_tokens_were_made(folder):
 
 
 def test_two_runs_give_the_same_bytes(folder, tmp_path):
-    metrics = visual_tokens.tokenize(folder / "shards", folder / "tokenizer", tmp_path / "again", "coco", PARAMS)
+    metrics = visual_tokens.tokenize(folder / "shards", folder / "tokenizer", tmp_path / "again", "coco", PARAMS,
+                                     workers=3)
     assert metrics["pictures"] == 25 and metrics["views"] == 75 and 0.25 < metrics["code_usage"] <= 1
     for path in sorted((folder / "tokens").iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
