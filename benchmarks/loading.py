@@ -41,7 +41,7 @@ from pipeline.visual_tokens import StreamViewsParams
 PICTURES, DISTINCT = 1000, 125
 ROWS = 100  # of a row group, as at paper scale
 BATCH = 40
-ROUNDS = 7
+ROUNDS = 5
 EPOCHS = 10
 SKIPPED = 400_000  # steps
 COMMON = "paper.pretrain.common"

@@ -19,7 +19,7 @@ from pipeline.pretraining import SizeParams
 from pipeline.tasks.retrieval.data import EvaluationSet
 from pipeline.tasks.retrieval.encoders import dual_scores, match_logits
 
-PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 16, 48, 48, 16, 3
+PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 16, 48, 32, 16, 2
 MEAN, DEVIATION = 12.5, 2.5  # ids of COCO's captions, special ones included
 COCO = {"images": 5_000, "texts": 25_000, "pairs": (5_000 + 25_000) * 32}
 H100, USED = 989e12, 0.4  # dense bf16 FLOP/s, and the share of it that is assumed

@@ -123,7 +123,7 @@ class TextRows:
 
 def _ends(lists: pa.ChunkedArray) -> np.ndarray:
     """Units up to the end of each row; a row without any counts as one."""
-    return np.maximum(pc.list_value_length(lists).to_numpy(), 1).cumsum()
+    return np.maximum(pc.list_value_length(lists.combine_chunks()).to_numpy(), 1).cumsum()
 
 
 def _fixed(column: pa.ChunkedArray) -> np.ndarray:
