@@ -79,18 +79,6 @@ def loader(folders: DataFolders) -> PretrainingBatches:
     return PretrainingBatches(folders, StreamsParams(stream, stream, stream), Sampler(sample, None), ["images"])
 
 
-def ours(batches: PretrainingBatches) -> Callable[[], float]:
-    """An epoch's worth of batches at a time, going on and on."""
-    steps = iter(range(1 << 30))
-
-    def way() -> float:
-        for step in islice(steps, PICTURES // BATCH):
-            batches[Part(step)]
-        return PICTURES
-
-    return way
-
-
 def usual(pictures: list[bytes], *, floats: bool) -> Callable[[], float]:
     """torchvision's chain with BEiT's jitter; `floats`: to a normalised float tensor, as it usually ends."""
     import_timm()
@@ -112,28 +100,41 @@ def usual(pictures: list[bytes], *, floats: bool) -> Callable[[], float]:
     return way
 
 
-def least(batches: PretrainingBatches, pictures: list[bytes]) -> Callable[[], float]:
-    """Decode, and resize the box of a view."""
-    boxes = [batches.rows["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
+class Least:
+    """Data set of as many pictures as a part of a step has, that are decoded, and resized as a view says."""
+
+    def __init__(self, batches: PretrainingBatches, pictures: list[bytes]):
+        self.boxes = [batches.rows["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
+        self.pictures = pictures
+
+    def __getitem__(self, part: Part) -> int:
+        for number in range(BATCH // part.count):
+            image = Image.open(io.BytesIO(self.pictures[(part.step * BATCH + number) % len(self.pictures)]))
+            image.load()
+            image.resize((224, 224), images.INTERPOLATION, box=self.boxes[number])
+        return part.step
+
+
+def epochs(batches: Any) -> Callable[[], float]:
+    """An epoch's worth of batches at a time, going on and on."""
+    steps = iter(range(1 << 30))
 
     def way() -> float:
-        for data, box in zip(pictures, cycle(boxes)):
-            image = Image.open(io.BytesIO(data))
-            image.load()
-            image.resize((224, 224), images.INTERPOLATION, box=box)
-        return len(pictures)
+        for step in islice(steps, PICTURES // BATCH):
+            batches[Part(step)]
+        return PICTURES
 
     return way
 
 
-def with_workers(batches: PretrainingBatches, workers: int) -> float:
+def with_workers(batches: Any, workers: int) -> float:
     """Pictures per second of some loader processes, once all of them run."""
-    order = (Part(step, index, 2) for step in range(3 * PICTURES // BATCH) for index in range(2))
+    order = [Part(step, index, 2) for step in range(3 * PICTURES // BATCH) for index in range(2)]
     arriving = iter(DataLoader(batches, batch_size=None, sampler=order, num_workers=workers))
     for _ in islice(arriving, 4 * workers):
         pass
     start = time.perf_counter()
-    count = sum(len(part["images"]["uniforms"]) for part in arriving)
+    count = sum(1 for _ in arriving) * BATCH / 2
     return count / (time.perf_counter() - start)
 
 
@@ -159,13 +160,15 @@ def lines(root: Path) -> Iterator[str]:
     pictures = [photograph(seed) for seed in range(DISTINCT)]
     yield f"{sum(map(len, pictures)) / DISTINCT / 1000:.0f} kB per picture"
     batches = loader(write(root, pictures))
-    found = rates({"ours": ours(batches), "usual": usual(pictures, floats=False),
-                   "usual, to floats": usual(pictures, floats=True), "bound": least(batches, pictures)}, ROUNDS)
+    bound = Least(batches, pictures)
+    found = rates({"ours": epochs(batches), "usual": usual(pictures, floats=False),
+                   "usual, to floats": usual(pictures, floats=True), "bound": epochs(bound)}, ROUNDS)
     for name, rate in found.items():
         yield f"{name:20} {rate:7.1f} images/s   ours is {found['ours'] / rate:5.2f} times this"
-    one, two = (with_workers(batches, workers) for workers in (1, 2))
-    yield f"1 loader worker {one:7.1f} images/s, 2 workers {two:7.1f}: {two / one:.2f} times"
-    epoch, sizes = ours(batches), []
+    for name, data in (("ours", batches), ("bound", bound)):
+        one, two = (with_workers(data, workers) for workers in (1, 2))
+        yield f"{name:20} {one:7.1f} images/s with 1 loader worker, {two:7.1f} with 2: {two / one:.2f} times"
+    epoch, sizes = epochs(batches), []
     for _ in range(EPOCHS):
         epoch()
         sizes.append(f"{resident():.0f}")

@@ -85,7 +85,7 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
 
 def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one row group."""
-    with pq.ParquetFile(group.file) as file:
+    with pq.ParquetFile(group.file, memory_map=True) as file:
         return file.read_row_group(group.group, columns=list(columns) if columns else None, use_threads=False)
 
 
