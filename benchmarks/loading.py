@@ -7,7 +7,6 @@ transforms on PIL pictures), and decoding and resizing alone, which is the least
 
 import io
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
@@ -21,7 +20,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from benchmarks.clock import rates
+from benchmarks.clock import rates, report
 from benchmarks.photos import photograph
 from model.compat import import_timm
 from pipeline import images, params, schema, shards, views
@@ -157,6 +156,7 @@ def skipping() -> tuple[float, float]:
 
 def lines(root: Path) -> Iterator[str]:
     """All results."""
+    torch.set_num_threads(1)
     pictures = [photograph(seed) for seed in range(DISTINCT)]
     yield f"{sum(map(len, pictures)) / DISTINCT / 1000:.0f} kB per picture"
     batches = loader(write(root, pictures))
@@ -177,12 +177,5 @@ def lines(root: Path) -> Iterator[str]:
     yield f"first step of {IMAGENET:,} pictures found in {begun:.2f} s, step {SKIPPED:,} in {skipped:.2f} s"
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        for line in lines(Path(folder)):
-            print(line, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    report(lines)

@@ -5,13 +5,12 @@ them: encoding alone, beside giving SentencePiece the list of a document's sente
 shards, encoding, packing, mixing, writing). One process; MB of UTF-8.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
-from benchmarks.clock import rates
+from benchmarks.clock import rates, report
 from pipeline import packing, params, schema, shards, sharding
 from pipeline.packing import TextTokensParams
 from pipeline.sharding import ShardParams
@@ -71,11 +70,5 @@ def lines(root: Path) -> Iterator[str]:
         yield f"{name:32} {rate:6.2f} MB/s"
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for line in lines(Path(folder)):
-            print(line, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    report(lines)

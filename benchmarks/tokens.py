@@ -7,7 +7,6 @@ decoding weighs most; at the base size the encoder takes ten times as long and d
 A training step with online tokens runs the tokenizer besides, forward only: the ratio follows from the FLOPs.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.clock import rates
+from benchmarks.clock import rates, report
 from benchmarks.photos import photograph
 from model import io
 from model.vqkd import VisualTokenizer, VQKDConfig
@@ -60,6 +59,7 @@ def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[
 
 def lines(root: Path) -> Iterator[str]:
     """All results."""
+    torch.set_num_threads(1)
     write(root / "photos")
     for name, size in SIZES.items():
         found = rates(ways(root, *size), ROUNDS)
@@ -68,12 +68,5 @@ def lines(root: Path) -> Iterator[str]:
     yield f"step with online tokens, base size, by FLOPs: {1 + 2 * ENCODER / STEP:.2f} times a step with stored ones"
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        for line in lines(Path(folder)):
-            print(line, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    report(lines)

@@ -73,7 +73,9 @@ def slide(predict: Callable[[Tensor], Tensor], pictures: Iterable[Tensor], param
 
 
 class _Mean:
-    """Of the outputs of a picture's windows, at each pixel of a picture [height, width] that was filled up to `shape`.
+    """Of the outputs of a picture's windows, pixel by pixel.
+
+    size: height and width of the picture; shape: the same, filled up to whole windows.
     """
 
     def __init__(self, size: tuple[int, int], shape: tuple[int, int]):
