@@ -18,9 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from benchmarks.photos import photograph
 from pipeline import files, sharding, sources
 from pipeline.sharding import ImageShardParams, ShardParams
 from pipeline.world.params import WorldParams
@@ -52,22 +50,9 @@ CASES = (
 )
 
 
-def photograph(case: Case, seed: int) -> bytes:
-    """Noise with as much detail at every scale, like a photograph's."""
-    rng = np.random.default_rng(seed)
-    total = np.zeros((case.height, case.width, 3))
-    for scale in (64, 32, 16, 8, 4, 2, 1):
-        shape = (case.height // scale + 1, case.width // scale + 1, 3)
-        grain = Image.fromarray(rng.integers(0, 256, shape, np.uint8)).resize((case.width, case.height))
-        total += np.asarray(grain, float) * min(scale, 3)
-    total = 255 * (total - total.min()) / (total.max() - total.min())
-    Image.fromarray(total.astype(np.uint8)).save(buffer := io.BytesIO(), "JPEG", quality=case.quality)
-    return buffer.getvalue()
-
-
 def write_pictures(folder: Path, case: Case) -> None:
     """A tar of tars, as ImageNet's."""
-    pictures = [photograph(case, seed) for seed in range(DISTINCT)]
+    pictures = [photograph(seed, case.width, case.height, case.quality) for seed in range(DISTINCT)]
     with tarfile.open(folder / "fall11_whole.tar", "w") as outer:
         for wnid in ("n01", "n02", "n03"):
             with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w") as inner:

@@ -16,11 +16,11 @@ def block_mask(grid: int, count: int, min_block: int, rng: np.random.Generator) 
     single random patches (BEiTv2), so that every mask has the same size.
     """
     mask = np.zeros((grid, grid), dtype=bool)
-    while (left := count - int(mask.sum())) > 0:
+    while (left := count - np.count_nonzero(mask)) > 0:
         if not _place_block(mask, left, min_block, rng):
             break
     flat = mask.reshape(-1)
-    if (missing := count - int(flat.sum())) > 0:
+    if (missing := count - np.count_nonzero(flat)) > 0:
         flat[rng.choice(np.flatnonzero(~flat), size=missing, replace=False)] = True
     return flat
 
@@ -29,17 +29,22 @@ def _place_block(mask: np.ndarray, left: int, min_block: int, rng: np.random.Gen
     """Try to hide one more rectangle of at most `left` new patches; False when every attempt failed."""
     grid = len(mask)
     for _ in range(ATTEMPTS):
-        area = rng.uniform(min(min_block, left), max(min_block, left))
-        aspect = math.exp(rng.uniform(-math.log(MAX_ASPECT), math.log(MAX_ASPECT)))
+        area = _uniform(min(min_block, left), max(min_block, left), rng)
+        aspect = math.exp(_uniform(-math.log(MAX_ASPECT), math.log(MAX_ASPECT), rng))
         height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if height >= grid or width >= grid:
             continue
         top, start = rng.integers(0, grid - height + 1), rng.integers(0, grid - width + 1)
         block = mask[top : top + height, start : start + width]
-        if 0 < (~block).sum() <= left:
+        if 0 < block.size - np.count_nonzero(block) <= left:
             block[:] = True
             return True
     return False
+
+
+def _uniform(low: float, high: float, rng: np.random.Generator) -> float:
+    """What `rng.uniform` gives, five times as fast."""
+    return low + (high - low) * rng.random()
 
 
 def text_mask(

@@ -87,12 +87,12 @@ class Retrieval(Pretrained, nn.Module):
         encoded = self.backbone(pixels, uniforms=uniforms)
         return F.normalize(self.image_projection(encoded.image[:, 0]).float(), dim=-1)
 
-    def encode_text(self, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Texts [n, length] to unit vectors [n, width], fp32."""
+    def encode_text(self, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None) -> Tensor:
+        """Texts [n, length] to unit vectors [n, width], fp32; `mask` may be None where nothing is padded."""
         encoded = self.backbone(text=ids, text_mask=mask, uniforms=uniforms)
         return F.normalize(self.text_projection(encoded.text[:, 0]).float(), dim=-1)
 
-    def match_logits(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    def match_logits(self, pixels: Tensor, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None) -> Tensor:
         """Pairs, row by row, to logits [n, 2]; index 1 says that they belong together."""
         encoded = self.backbone(pixels, ids, text_mask=mask, uniforms=uniforms)
         return self.match(self.pooler(encoded.text[:, 0])).float()

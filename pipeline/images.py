@@ -11,6 +11,7 @@ from PIL import Image
 if TYPE_CHECKING:  # data stages read pictures without paying for the import of torch
     from torch import Tensor
 
+Image.core.set_blocks_max(4)  # keep the memory of a few pictures for the next ones: the system takes long to give it out
 INTERPOLATION = Image.Resampling.BICUBIC  # for the model's and the tokenizer's picture alike (BEiTv2's command line)
 
 
@@ -20,8 +21,9 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         OSError: the bytes are no whole picture. Shards hold none of these.
     """
-    with Image.open(BytesIO(data)) as image:
-        return image.convert("RGB")
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")  # where there is nothing to convert it would copy
 
 
 def crop_resize(image: Image.Image, box: tuple[float, ...], size: int) -> Image.Image:

@@ -15,8 +15,8 @@ from pipeline.errors import UserError
 
 @dataclass(frozen=True)
 class PoolParams:
-    """Block `<scale>.pool`. workers: processes of this machine, or tasks of the cluster, at a time. It changes no
-    output, so no stage depends on it."""
+    """Block `<scale>.pool`. workers: processes of this machine, or tasks of the cluster, at a time; for visual tokens,
+    threads. It changes no output, so no stage depends on it."""
 
     workers: int
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import shards, views
 from pipeline.errors import UserError
@@ -35,8 +36,7 @@ class Rows:
 
     def _read_group(self, number: int) -> tuple[pa.Table, np.ndarray]:
         table = shards.read_group(self.groups[number], self.columns)
-        lengths = [len(values) for values in table[self.unit]] if self.unit else []
-        return table, np.cumsum([max(length, 1) for length in lengths])
+        return table, _ends(table[self.unit]) if self.unit else np.array([], np.int64)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Picture:
     key: str
     image: bytes
     captions: tuple[str, ...]
-    views: tuple[views.View, ...]
+    views: Sequence[views.View]
     tokens: np.ndarray | None  # uint16 [views, patches]
 
 
@@ -64,19 +64,27 @@ class PictureRows:
 
     def get(self, group: int, unit: int) -> tuple[Picture, str]:
         """A unit of a group: its picture, and its caption (empty where units are pictures)."""
-        table, ends, tokens = self._read(group)
-        row = int(np.searchsorted(ends, unit, side="right")) if self.pairs else unit
-        captions = tuple(table["captions"][row].as_py())
-        caption = captions[unit - (int(ends[row - 1]) if row else 0)] if self.pairs else ""
+        pictures, tokens = self._read(group)
+        row = int(np.searchsorted(pictures.ends, unit, side="right")) if self.pairs else unit
+        captions = tuple(pictures.captions[row])
+        caption = captions[unit - (int(pictures.ends[row - 1]) if row else 0)] if self.pairs else ""
         stored = () if tokens is None else tokens.views(row)
         ids = None if tokens is None else tokens.ids[row]
-        return Picture(table["key"][row].as_py(), table["image"][row].as_py(), captions, stored, ids), caption
+        return Picture(pictures.keys[row], pictures.images[row].as_py(), captions, stored, ids), caption
 
-    def _read_group(self, number: int) -> tuple[pa.Table, np.ndarray, "_Tokens | None"]:
+    def _read_group(self, number: int) -> tuple["_Pictures", "_Tokens | None"]:
         group, tokens = self.groups[number]
         table = shards.read_group(group, ("key", "image", "captions"))
-        ends = np.cumsum([max(len(captions), 1) for captions in table["captions"]])
-        return table, ends, None if tokens is None else _Tokens(group, tokens, table["key"])
+        return _Pictures(table), None if tokens is None else _Tokens(group, tokens, table["key"])
+
+
+class _Pictures:
+    """The columns of a row group, as it takes least to get one row of them."""
+
+    def __init__(self, table: pa.Table):
+        self.keys, self.captions = table["key"].to_pylist(), table["captions"].to_pylist()
+        self.images = table["image"].combine_chunks()
+        self.ends = _ends(table["captions"])
 
 
 class _Tokens:
@@ -92,9 +100,8 @@ class _Tokens:
         count = self._columns["flip"].shape[1]
         self.ids = _fixed(table["tokens"]).reshape(group.rows, count, -1)
 
-    def views(self, row: int) -> tuple[views.View, ...]:
-        columns = {name: values[row].tolist() for name, values in self._columns.items()}
-        return tuple(views.stored(columns, index) for index in range(len(columns["flip"])))
+    def views(self, row: int) -> Sequence[views.View]:
+        return views.Stored({name: values[row] for name, values in self._columns.items()})
 
 
 class TextRows:
@@ -112,6 +119,11 @@ class TextRows:
     def get(self, group: int, unit: int) -> np.ndarray:
         """Ids of one text, uint16 [length], special ids included."""
         return self._read(group)[unit].values.to_numpy()
+
+
+def _ends(lists: pa.ChunkedArray) -> np.ndarray:
+    """Units up to the end of each row; a row without any counts as one."""
+    return np.maximum(pc.list_value_length(lists.combine_chunks()).to_numpy(), 1).cumsum()
 
 
 def _fixed(column: pa.ChunkedArray) -> np.ndarray:

@@ -6,6 +6,7 @@ No generator lives longer than one draw, so there is no state to save, and nothi
 import hashlib
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 
 def key(*parts: int | str) -> int:
@@ -16,4 +17,15 @@ def key(*parts: int | str) -> int:
 
 def generator(*parts: int | str) -> np.random.Generator:
     """The random generator that belongs to these parts."""
-    return np.random.Generator(np.random.Philox(key=key(*parts)))
+    return np.random.Generator(np.random.Philox(_Key(key(*parts))))
+
+
+class _Key(ISeedSequence):
+    """A key of Philox. Given as `Philox(key=...)` it would be the same, but NumPy then asks the system for random
+    numbers, too, and throws them away; that takes three times as long."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def generate_state(self, n_words: int, dtype: type = np.uint32) -> np.ndarray:
+        return np.frombuffer(self.number.to_bytes(16, "little"), "<u8")

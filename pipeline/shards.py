@@ -1,10 +1,9 @@
 """Shards: Parquet files with small row groups, and the `index.json` that tells what is where without opening them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,8 +17,7 @@ _UNCOMPRESSED = ("image", "left", "right", "mask")
 _UNITS = ("captions", "questions")
 
 
-@dataclass(frozen=True)
-class RowGroup:
+class RowGroup(NamedTuple):
     """Where a row group is, and how much is in it."""
 
     file: Path
@@ -80,16 +78,16 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
         raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: "
                         f"{', '.join(sorted(splits)) or 'nothing, as its origin is none'})")
     return [
-        RowGroup(folder / entry["name"], number, rows, units)
-        for entry in splits[split]["files"]
+        RowGroup(file, number, rows, units)
+        for entry in splits[split]["files"] for file in [folder / entry["name"]]
         for number, (rows, units) in enumerate(entry["groups"])
     ]
 
 
 def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one row group."""
-    with pq.ParquetFile(group.file) as file:
-        return file.read_row_group(group.group, columns=list(columns) if columns else None)
+    with pq.ParquetFile(group.file, memory_map=True) as file:
+        return file.read_row_group(group.group, columns=list(columns) if columns else None, use_threads=False)
 
 
 def read_rows(folder: Path, split: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -74,10 +74,19 @@ def columns(drawn: Sequence[View]) -> dict[str, list[Any]]:
     }
 
 
-def stored(row: Mapping[str, Sequence[Any]], index: int) -> View:
-    """View number `index` of a row of `schema.visual_tokens`."""
-    return View(box=tuple(row["box"][4 * index:4 * index + 4]), flip=bool(row["flip"][index]),
-                matrix=tuple(row["matrix"][12 * index:12 * index + 12]))
+class Stored(Sequence[View]):
+    """The views of a row of `schema.visual_tokens`, made when they are asked for."""
+
+    def __init__(self, row: Mapping[str, Sequence[Any]]):
+        self.row = row
+
+    def __len__(self) -> int:
+        return len(self.row["flip"])
+
+    def __getitem__(self, index: int) -> View:
+        index = range(len(self))[index]
+        box, matrix = self.row["box"][4 * index:4 * index + 4], self.row["matrix"][12 * index:12 * index + 12]
+        return View(tuple(map(float, box)), bool(self.row["flip"][index]), tuple(map(float, matrix)))
 
 
 def _crop(random: np.random.Generator, width: int, height: int, params: ViewParams) -> tuple[float, ...]:

@@ -4,7 +4,9 @@ One Parquet file per shard file, with the same name, rows and row groups. The lo
 ids always belong to the pixels that the model sees.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,18 +62,17 @@ class Tokens:
         self.device = next(tokenizer.parameters()).device
         self.schema = schema.visual_tokens(params.views, tokenizer.config.grid**2)
 
-    def table(self, keys: Sequence[str], pictures: Sequence[bytes]) -> pa.Table:
+    def prepare(self, key: str, data: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """A picture's row of the table, still without ids, and the pixels of its views."""
+        image = images.decode(data)
+        drawn = self.draw(key, image.size, images.mean_grey(image))
+        return ({"key": key, **views.columns(drawn)},
+                [views.apply(image, view, self.tokenizer.config.image_size) for view in drawn])
+
+    def table(self, prepared: Sequence[tuple[dict[str, Any], list[np.ndarray]]]) -> pa.Table:
         """The rows of one row group, in `schema.visual_tokens`."""
-        rows: list[dict[str, Any]] = []
-        pixels: list[np.ndarray] = []
-        for key, data in zip(keys, pictures, strict=True):
-            image = images.decode(data)
-            drawn = self.draw(key, image.size, images.mean_grey(image))
-            rows.append({"key": key, **views.columns(drawn)})
-            pixels += [views.apply(image, view, self.tokenizer.config.image_size) for view in drawn]
-        ids = self.ids(pixels).reshape(len(rows), -1)
-        for row, tokens in zip(rows, ids, strict=True):
-            row["tokens"] = tokens
+        ids = self.ids([pixels for _, each in prepared for pixels in each]).reshape(len(prepared), -1)
+        rows = [{**row, "tokens": tokens} for (row, _), tokens in zip(prepared, ids, strict=True)]
         return pa.Table.from_pylist(rows, self.schema)
 
     def draw(self, key: str, size: tuple[int, int], mean_grey: float) -> list[View]:
@@ -92,11 +93,13 @@ class Tokens:
         return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
 
 
-def tokenize(pictures: Path, tokenizer: Path, out: Path, source: str, params: VisualTokensParams) -> dict[str, float]:
+def tokenize(pictures: Path, tokenizer: Path, out: Path, source: str, params: VisualTokensParams, *,
+             workers: int = 1) -> dict[str, float]:
     """Tokenise every split of a folder of image shards.
 
     Args:
         pictures: image shards. tokenizer: model folder. out: replaced.
+        workers: threads that decode the pictures of a row group while the tokenizer is at the one before.
 
     Returns:
         Metrics: the number of pictures and views, and the share of the codes in use.
@@ -111,7 +114,7 @@ def tokenize(pictures: Path, tokenizer: Path, out: Path, source: str, params: Vi
     entries = {}
     for split in splits:
         for path in dict.fromkeys(group.file for group in shards.row_groups(pictures, split)):
-            counts += _write(path, out / path.name, tokens)
+            counts += _write(path, out / path.name, tokens, workers)
         entries[split] = [{**entry, "sha256": files.sha256(out / entry["name"])} for entry in splits[split]["files"]]
     shards.write_index(out, entries, **_facts(model, tokenizer, stream, params.seed))
     rows = sum(described["rows"] for described in splits.values())
@@ -133,22 +136,29 @@ def load_tokenizer(folder: Path) -> VisualTokenizer:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _write(shard: Path, path: Path, tokens: Tokens) -> np.ndarray:
+def _write(shard: Path, path: Path, tokens: Tokens, workers: int) -> np.ndarray:
     """Write the tokens of one shard file; returns how often each code occurs."""
     counts = np.zeros(tokens.tokenizer.config.codes, np.int64)
     with files.replacing(path) as temporary, pq.ParquetWriter(temporary, tokens.schema, compression="zstd") as writer:
-        for table in _groups(shard, tokens):
+        for table in tables(shard, tokens, workers):
             writer.write_table(table, row_group_size=len(table))
             ids = table["tokens"].combine_chunks().flatten().to_numpy()
             counts += np.bincount(ids, minlength=len(counts))
     return counts
 
 
-def _groups(shard: Path, tokens: Tokens) -> Iterator[pa.Table]:
-    with pq.ParquetFile(shard) as file:
+def tables(shard: Path, tokens: Tokens, workers: int) -> Iterator[pa.Table]:
+    """The tokens of each row group of a shard file. `workers` threads prepare the next one meanwhile."""
+    with pq.ParquetFile(shard) as file, ThreadPoolExecutor(workers) as pool:
+        waiting: deque[list[Future]] = deque()
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, columns=["key", "image"])
-            yield tokens.table(table["key"].to_pylist(), table["image"].to_pylist())
+            waiting.append([pool.submit(tokens.prepare, key.as_py(), image.as_py())
+                            for key, image in zip(table["key"], table["image"], strict=True)])
+            if len(waiting) > 1:
+                yield tokens.table([future.result() for future in waiting.popleft()])
+        for futures in waiting:
+            yield tokens.table([future.result() for future in futures])
 
 
 def _facts(model: VisualTokenizer, tokenizer: Path, stream: StreamViewsParams, seed: int) -> dict[str, Any]:

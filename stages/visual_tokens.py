@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline import params, tracking, visual_tokens
+from pipeline.pool import PoolParams
 from pipeline.stage import entry
 
 
@@ -15,7 +16,8 @@ def main(source: str) -> None:
     with tracking.run(f"visual tokens {source}", stage="visual_tokens", params=asdict(settings)) as run:
         run.dataset(pictures, source, "tokenised")
         run.metrics(visual_tokens.tokenize(pictures, data / "visual_tokenizer" / "model",
-                                           data / "visual_tokens" / source, source, settings))
+                                           data / "visual_tokens" / source, source, settings,
+                                           workers=params.load(PoolParams, "pool").workers))
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ def test_batched_scores_are_those_of_one_pair_at_a_time():
 def test_reranking_adds_match_logit_and_cosine_for_the_best_k_only(turned):
     net, data = model(), evaluation_data()
     dual = dual_scores(net, data, batch=8)
-    scores = dual.T.contiguous() if turned else dual
-    final = rerank(net, data, scores, k=2, dual_weight=3.0, batch=3)
+    scores = dual.T if turned else dual
+    final = rerank(net, data, dual, k=2, dual_weight=3.0, batch=3)[turned]
     for query in range(len(scores)):
         best = set(scores[query].topk(2).indices.tolist())
         for candidate in range(scores.shape[1]):
@@ -146,3 +146,24 @@ def test_reranking_adds_match_logit_and_cosine_for_the_best_k_only(turned):
             logit = match_logits(net, data, torch.tensor([image]), torch.tensor([caption]), 1).item()
             expected = logit + 3.0 * scores[query, candidate].item() if candidate in best else -100.0
             assert final[query, candidate].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_each_picture_and_caption_is_encoded_once_and_each_pair_fused_once_unpadded(monkeypatch):
+    net, data = model(), evaluation_data()
+    seen = {"image": 0, "text": 0, "pairs": 0}
+
+    def counted(name, encode, place):
+        def call(*inputs):
+            seen[name] += len(inputs[0])
+            assert place is None or inputs[place] is None, "a mask, though texts of one length need none"
+            return encode(*inputs)
+        monkeypatch.setattr(net, encode.__name__, call)
+
+    for name, encode, place in (("image", net.encode_image, None), ("text", net.encode_text, 1),
+                                ("pairs", net.match_logits, 2)):
+        counted(name, encode, place)
+    scores = dual_scores(net, data, batch=3)
+    rerank(net, data, scores, k=2, dual_weight=3.0, batch=3)
+    both = {(image, caption) for image in range(5) for caption in scores[image].topk(2).indices.tolist()}
+    both |= {(image, caption) for caption in range(8) for image in scores[:, caption].topk(2).indices.tolist()}
+    assert seen == {"image": 5, "text": 8, "pairs": len(both)} and len(both) < 5 * 2 + 8 * 2

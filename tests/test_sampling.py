@@ -2,8 +2,10 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from pipeline import seeds
 from pipeline.errors import UserError
 from pipeline.sampling import LaneOrder, OrderParams
 
@@ -27,6 +29,18 @@ def test_skipping_ahead_gives_what_walking_gives():
     walker = order()
     walked = [walker.part(step, 0, 1) for step in range(40)]
     assert order().part(39, 0, 1) == walked[39]
+
+
+def test_a_step_after_many_epochs_is_the_same_whatever_was_asked_before():
+    walker, late = order(lanes=4, window=3, batch=8), 8 * sum(SIZES) // 8
+    for step in range(0, late, 37):
+        walker.part(step)
+    assert walker.part(late) == order(lanes=4, window=3, batch=8).part(late)
+
+
+def test_generators_are_those_of_philox_with_the_key():
+    ours, plain = seeds.generator("a", 3), np.random.Generator(np.random.Philox(key=seeds.key("a", 3)))
+    assert np.array_equal(ours.permutation(99), plain.permutation(99)) and ours.normal() == plain.normal()
 
 
 def test_an_epoch_shows_every_unit_about_once_and_two_epochs_differ():

@@ -30,7 +30,7 @@ from pipeline.sources.records import MaskRecord, Rejected
 from pipeline.tasks import Folders
 from pipeline.tasks.segmentation import augment, iou, sliding, task
 from pipeline.tasks.segmentation.augment import AugmentParams, PhotometricParams
-from pipeline.tasks.segmentation.data import CropBatches, InputParams, decoded_mask, reduced
+from pipeline.tasks.segmentation.data import CropBatches, InputParams, Labelled, decoded_mask, reduced
 from pipeline.tracking import Run
 from pipeline.training import LoopParams, train
 from pipeline.world import masks, render, scene, sources
@@ -272,7 +272,7 @@ def test_window_starts():
 def test_one_window_is_the_plain_forward():
     convolution = nn.Conv2d(3, 2, 3, padding=1).requires_grad_(False)
     pixels = torch.rand(3, 8, 8)
-    torch.testing.assert_close(sliding.slide(convolution, pixels, how()), convolution(pixels[None])[0])
+    torch.testing.assert_close(*sliding.slide(convolution, [pixels], how()), convolution(pixels[None])[0])
 
 
 def test_overlaps_are_averaged_and_short_sides_filled_up():
@@ -285,7 +285,21 @@ def test_overlaps_are_averaged_and_short_sides_filled_up():
     for left in (0, 5, 9):
         total[:, :, left:left + 8] += predict(padded[None, :, :, left:left + 8])[0]
         count[:, left:left + 8] += 1
-    torch.testing.assert_close(sliding.slide(predict, pixels, how()), (total / count)[:, :6])
+    torch.testing.assert_close(*sliding.slide(predict, [pixels], how()), (total / count)[:, :6])
+
+
+def test_windows_of_several_pictures_share_batches_and_each_gets_what_it_gets_alone():
+    convolution, batches = nn.Conv2d(3, 2, 3, padding=1).requires_grad_(False), []
+
+    def predict(windows):
+        batches.append(len(windows))
+        return convolution(windows)
+
+    pictures = [torch.rand(3, height, width) for height, width in ((8, 17), (6, 8), (13, 11), (8, 8))]
+    together = list(sliding.slide(predict, pictures, how()))
+    assert batches == [3, 3, 3]  # windows: 3, 1, 4, 1
+    for pixels, found in zip(pictures, together, strict=True):
+        torch.testing.assert_close(found, *sliding.slide(convolution, [pixels], how()))
 
 
 class Colours(nn.Module):
@@ -304,7 +318,9 @@ class Colours(nn.Module):
 def test_segments_have_the_size_of_the_picture(ratios, flip):
     truth = np.kron(np.array([[1, 2, 3], [3, 1, 2]]), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.eye(4, dtype=np.uint8)[truth][..., 1:] * 255)
-    found = sliding.segment(Colours(), image, how(ratios=ratios, flip=flip))
+    pictures = [Labelled(name, image, truth) for name in "ab"]
+    (_, found), (second, again) = sliding.segments(Colours(), pictures, how(ratios=ratios, flip=flip))
+    assert second is pictures[1] and np.array_equal(found, again)
     assert found.shape == (40, 60) and found.dtype == np.uint8
     assert (found == truth).mean() > 0.85
 

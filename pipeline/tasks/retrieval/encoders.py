@@ -15,46 +15,57 @@ NO_CANDIDATE = -100.0  # score of what the dual encoder did not rank among the b
 
 @torch.inference_mode()
 def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
-    """Cosines [images, captions], fp32."""
+    """Cosines [images, captions], fp32. Every picture and every caption is encoded once."""
     device = next(model.parameters()).device
     pictures = [model.encode_image(images.normalise(chunk.to(device))) for chunk in data.pixels.split(batch)]
     texts = torch.empty(len(data.ids), pictures[0].shape[1], device=device)
-    for rows in _by_length(data, torch.arange(len(data.ids)), batch):
-        ids, mask = pad([data.ids[row] for row in rows])
-        texts[rows] = model.encode_text(ids.to(device), mask.to(device))
+    for rows, ids in _by_length(data, torch.arange(len(data.ids)), batch):
+        texts[rows] = model.encode_text(ids.to(device), None)
     return (torch.cat(pictures) @ texts.T).cpu()
 
 
 @torch.inference_mode()
-def rerank(model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, dual_weight: float, batch: int) -> Tensor:
+def rerank(model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, dual_weight: float,
+           batch: int) -> tuple[Tensor, Tensor]:
     """Re-score each query's best `k` candidates as match logit plus weighted cosine (VLMo); all others get -100.
 
-    scores: [queries, candidates] cosines, queries being the pictures (then candidates are captions) or the captions.
+    A pair that is a candidate both ways passes through the fusion encoder once.
+
+    Args:
+        scores: [images, captions] cosines.
+
+    Returns:
+        The captions' scores for each picture [images, captions], and the pictures' for each caption [captions, images].
     """
-    k = min(k, scores.shape[1])
-    candidates = scores.topk(k, dim=1).indices
-    query = torch.arange(len(scores))[:, None].expand(-1, k).flatten()
-    candidate = candidates.flatten()
-    by_image = scores.shape == (len(data.keys), len(data.ids))
-    picture, caption = (query, candidate) if by_image else (candidate, query)
-    matches = match_logits(model, data, picture, caption, batch)
+    by_image, by_text = _best(scores, k), _best(scores.T, k).T
+    picture, caption = (by_image | by_text).nonzero(as_tuple=True)
     final = torch.full_like(scores, NO_CANDIDATE)
-    final[query, candidate] = matches + dual_weight * scores[query, candidate]
-    return final
+    final[picture, caption] = match_logits(model, data, picture, caption, batch) + dual_weight * scores[picture, caption]
+    image_scores, text_scores = (final.masked_fill(~best, NO_CANDIDATE) for best in (by_image, by_text))
+    return image_scores, text_scores.T.contiguous()
 
 
+@torch.inference_mode()
 def match_logits(model: Retrieval, data: EvaluationSet, picture: Tensor, caption: Tensor, batch: int) -> Tensor:
     """The fusion encoder's logit that each pair (picture[i], caption[i]) belongs together, [n]."""
     device = next(model.parameters()).device
-    matches = torch.empty(len(picture))
-    for rows in _by_length(data, caption, batch):
-        ids, mask = pad([data.ids[text] for text in caption[rows]])
-        pixels = images.normalise(data.pixels[picture[rows]].to(device))
-        matches[rows] = model.match_logits(pixels, ids.to(device), mask.to(device))[:, 1].cpu()
-    return matches
+    pixels, matches = data.pixels.to(device), torch.empty(len(picture), device=device)
+    for rows, ids in _by_length(data, caption, batch):
+        chosen = images.normalise(pixels[picture[rows].to(device)])
+        matches[rows.to(device)] = model.match_logits(chosen, ids.to(device), None)[:, 1]
+    return matches.cpu()
 
 
-def _by_length(data: EvaluationSet, captions: Tensor, batch: int) -> Iterator[Tensor]:
-    """Indices into `captions` in batches of texts of similar length, so that little is padded."""
-    lengths = torch.tensor([len(data.ids[caption]) for caption in captions])
-    return iter(lengths.argsort(stable=True).split(batch))
+def _best(scores: Tensor, k: int) -> Tensor:
+    """Which candidates are among the best `k` of their query: bool [queries, candidates]."""
+    best = torch.zeros_like(scores, dtype=torch.bool)
+    return best.scatter_(1, scores.topk(min(k, scores.shape[1]), dim=1).indices, True)
+
+
+def _by_length(data: EvaluationSet, captions: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices into `captions` in batches of texts of one length, and their ids [n, length]: nothing is padded."""
+    ids, mask = pad(data.ids)
+    lengths = mask.sum(dim=1)[captions]
+    for length in lengths.unique().tolist():
+        for rows in (lengths == length).nonzero()[:, 0].split(batch):
+            yield rows, ids[captions[rows], :length]

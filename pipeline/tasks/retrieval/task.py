@@ -108,8 +108,7 @@ def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: 
     size, length = model.config.backbone.image_size, tuned.inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
     scores = dual_scores(model, data, params.batch)
-    reranked = [rerank(model, data, table, params.rerank_k, params.dual_weight, params.batch)
-                for table in (scores, scores.T.contiguous())]
+    reranked = rerank(model, data, scores, params.rerank_k, params.dual_weight, params.batch)
     examples.draw(data, *reranked, out / "top5.png")
     return {
         "images": len(data.keys),

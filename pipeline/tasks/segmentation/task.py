@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.segmentation import iou, predictions
 from pipeline.tasks.segmentation.data import CropBatches, InputParams, Labelled, labelled
-from pipeline.tasks.segmentation.sliding import TestParams, segment
+from pipeline.tasks.segmentation.sliding import TestParams, segments
 
 SHOWN = 6  # pictures in overlays.png
 
@@ -83,8 +83,8 @@ class Task(step.Task):
         params = self.params
         test = test_params(params.inputs, [1.0], False, params.evaluation_batch)
         pictures = labelled(self.folders.shards, "val", params.head.classes, params.evaluation_pictures)
-        each = [iou.areas(segment(self.model, picture.image, test), picture.truth, params.head.classes)
-                for picture in pictures]
+        each = [iou.areas(predicted, picture.truth, params.head.classes)
+                for picture, predicted in segments(self.model, pictures, test)]
         return iou.scores(np.sum(each, axis=0))
 
 
@@ -103,8 +103,7 @@ def evaluate(model: Segmentation, folders: Folders, tuned: FineTuneParams, param
     each: list[np.ndarray] = []
     shown: list[tuple[Labelled, np.ndarray]] = []
     with predictions.MaskZip(out / "predictions.zip") as archive:
-        for picture in labelled(folders.shards, params.split, classes):
-            predicted = segment(model, picture.image, test)
+        for picture, predicted in segments(model, labelled(folders.shards, params.split, classes), test):
             each.append(iou.areas(predicted, picture.truth, classes))
             archive.add(picture.key, predicted)
             if len(shown) < SHOWN:

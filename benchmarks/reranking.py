@@ -1,0 +1,85 @@
+"""How fast retrieval is scored: `python -m benchmarks.reranking`.
+
+The base size at 224 pixels, random weights, random pictures and captions, all threads. The fusion
+encoder's pairs per second as evaluation runs them (texts of one length in a batch, nothing padded) beside batches as
+they come, padded and masked; and what COCO's 5,000 pictures and 25,000 captions then take, here and on an H100.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from benchmarks.clock import rates
+from model.config import BackboneConfig
+from model.retrieval import Retrieval, RetrievalConfig
+from pipeline import images, params
+from pipeline.pairs import pad
+from pipeline.pretraining import SizeParams
+from pipeline.tasks.retrieval.data import EvaluationSet
+from pipeline.tasks.retrieval.encoders import dual_scores, match_logits
+
+PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
+LENGTHS = (11, 14)  # ids of captions, on average as many as COCO's; two lengths, so that batches are full as there
+COCO = {"images": 5_000, "texts": 25_000, "pairs": (5_000 + 25_000) * 32}
+H100, USED = 989e12, 0.4  # dense bf16 FLOP/s, and the share of it that is assumed
+IMAGE = 197  # tokens
+
+
+def base() -> Retrieval:
+    """A model of the base size."""
+    size = params.load_shared(SizeParams, "paper.pretrain.common.size")
+    torch.manual_seed(0)
+    return Retrieval(RetrievalConfig(BackboneConfig(
+        image_size=size.image_size, patch_size=size.patch_size, depth=size.depth, width=size.width, heads=size.heads,
+        ffn_width=size.ffn_width, vocab_size=64_000, text_length=size.text_length, experts="mome", drop_path=0.0,
+        init_sigma=size.init_sigma))).eval()
+
+
+def split() -> EvaluationSet:
+    """A test split."""
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(5, 64_000, LENGTHS[number % len(LENGTHS)]) for number in range(CAPTIONS)]
+    pixels = torch.from_numpy(rng.integers(0, 256, (PICTURES, 224, 224, 3), np.uint8))
+    return EvaluationSet([], [""] * CAPTIONS, pixels, ids, torch.arange(CAPTIONS) % PICTURES)
+
+
+@torch.inference_mode()
+def as_they_come(model: Retrieval, data: EvaluationSet, picture: torch.Tensor, caption: torch.Tensor) -> None:
+    """Batches in the order of the pairs, padded to the longest caption that there may be."""
+    for rows in torch.arange(len(picture)).split(BATCH):
+        ids, mask = pad([data.ids[text] for text in caption[rows]] + [np.zeros(40, int)])
+        model.match_logits(images.normalise(data.pixels[picture[rows]]), ids[:-1], mask[:-1])
+
+
+def ways(model: Retrieval, data: EvaluationSet) -> dict[str, Callable[[], float]]:
+    """What is measured, each in samples."""
+    picture, caption = torch.arange(PAIRS) % PICTURES, torch.arange(PAIRS) % CAPTIONS
+    return {
+        "pairs": lambda: match_logits(model, data, picture, caption, BATCH) is not None and PAIRS,
+        "pairs, padded and masked": lambda: as_they_come(model, data, picture, caption) or PAIRS,
+        "dual encoder": lambda: dual_scores(model, data, BATCH) is not None and PICTURES + CAPTIONS,
+    }
+
+
+def forward_flops(length: float, width: int = 768, depth: int = 12) -> float:
+    """Of one sequence through the base size: 2 per multiply-add; 12 width^2 of a block, and attention."""
+    return 2 * depth * length * (12 * width**2 + 2 * length * width)
+
+
+def main() -> None:
+    data = split()
+    found = rates(ways(base(), data), ROUNDS)
+    for name, rate in found.items():
+        print(f"{name:28} {rate:7.2f} a second")
+    mean = sum(map(len, data.ids)) / CAPTIONS
+    flops = {"images": forward_flops(IMAGE), "texts": forward_flops(mean), "pairs": forward_flops(IMAGE + mean)}
+    total = sum(count * flops[name] for name, count in COCO.items())
+    print(f"one pair: {flops['pairs'] / 1e9:.1f} GFLOP, here {found['pairs'] * flops['pairs'] / 1e9:.0f} GFLOP/s")
+    print(f"COCO 5K, {COCO['pairs']:,} pairs at most: {total / 1e15:.1f} PFLOP; here "
+          f"{COCO['pairs'] / found['pairs'] / 3600:.0f} h; projected for one H100 at {USED:.0%} of bf16: "
+          f"{total / H100 / USED / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()

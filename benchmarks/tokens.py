@@ -1,0 +1,72 @@
+"""How fast visual tokens are made, and what it costs to make them while training: `python -m benchmarks.tokens`.
+
+The stage on photo-like 640 x 480 JPEGs with paper scale's eight views of each (decoding, drawing, encoding, writing)
+beside the bare encoder on the same views, already decoded. The tokenizer's sizes are small and medium ones, where
+decoding weighs most; at the base size the encoder takes ten times as long and decoding as long as here.
+
+A training step with online tokens runs the tokenizer besides, forward only: the ratio follows from the FLOPs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.clock import rates, report
+from benchmarks.photos import photograph
+from model import io
+from model.vqkd import VisualTokenizer, VQKDConfig
+from pipeline import images, params, schema, shards, visual_tokens
+from pipeline.visual_tokens import Tokens, VisualTokensParams
+
+PICTURES, ROWS, ROUNDS = 16, 2, 2
+SIZES = {"4 layers of 192": (4, 192, 3), "6 layers of 384": (6, 384, 6)}  # depth, width, heads
+WORKERS = 1  # threads that decode, beside the one that encodes
+STEP = 108e9 + 113e9 + 136e9  # FLOPs of a picture, a text and a pair at the base size, forward and backward
+ENCODER = 35.1e9  # of the tokenizer's encoder at the base size: one forward pass of a picture
+
+
+def write(folder: Path) -> None:
+    """Image shards."""
+    folder.mkdir()
+    rows = ({"key": f"{number}", "image": photograph(number), "width": 640, "height": 480, "label": -1, "captions": []}
+            for number in range(PICTURES))
+    shards.write_index(folder, {"train": shards.write(folder, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS,
+                                                      groups_per_file=PICTURES)})
+
+
+def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[], float]]:
+    """What is measured, each in views."""
+    torch.manual_seed(0)
+    model = VisualTokenizer(VQKDConfig(224, 16, depth, 1, width, heads, 8192, 32, 768, 0.99, 0)).eval()
+    io.save(model, root / "tokenizer")
+    settings = params.load_shared(VisualTokensParams, "paper.visual_tokens")
+    stream = replace(settings.images, sources=["photos"])
+    settings = replace(settings, images=stream, batch=ROWS * stream.views)
+    tokens = Tokens(model, settings.seed, stream, settings.batch)
+    rows = shards.read_rows(root / "photos", "train", ("key", "image"))
+    views = [pixels for row in rows for pixels in tokens.prepare(row["key"], row["image"])[1]]
+    batches = [images.normalise(torch.from_numpy(np.stack(views[start:start + settings.batch])))
+               for start in range(0, len(views), settings.batch)]
+    return {
+        "stage": lambda: visual_tokens.tokenize(root / "photos", root / "tokenizer", root / "tokens", "photos",
+                                                settings, workers=WORKERS)["views"],
+        "encoder alone": lambda: [model.ids(batch) for batch in batches] and len(views),
+    }
+
+
+def lines(root: Path) -> Iterator[str]:
+    """All results."""
+    torch.set_num_threads(1)
+    write(root / "photos")
+    for name, size in SIZES.items():
+        found = rates(ways(root, *size), ROUNDS)
+        yield (f"{name}: stage {found['stage']:.1f} views/s, encoder alone {found['encoder alone']:.1f}: "
+               f"{found['stage'] / found['encoder alone']:.2f}")
+    yield f"step with online tokens, base size, by FLOPs: {1 + 2 * ENCODER / STEP:.2f} times a step with stored ones"
+
+
+if __name__ == "__main__":
+    report(lines)
