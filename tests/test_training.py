@@ -10,8 +10,9 @@ from pipeline import curves, parallel
 from pipeline.errors import UserError
 from pipeline.optim import OptimParams, adamw
 from pipeline.sampling import Part
+from pipeline.step import optimise
 from pipeline.tracking import Run
-from pipeline.training import LoopParams, TrainState, _step, _steps, checkpoints, train
+from pipeline.training import LoopParams, _steps, checkpoints, train
 from tests.toy import MaskedToy
 
 OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
@@ -63,8 +64,8 @@ def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():
     def gradient(clip):
         task = MaskedToy()
         wrapped = parallel.wrap(task.model, "ddp", torch.device("cpu"))
-        values = _step(task, TrainState(wrapped, adamw(wrapped.model, OPTIM)), [task[Part(0)]], clip, "fp32")
-        return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values["grad_norm"]
+        values = optimise(task, wrapped, adamw(wrapped.model, OPTIM), [task[Part(0)]], clip, "fp32")
+        return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values["grad_norm"].item()
 
     whole, norm = gradient(0.0)
     assert whole.norm().item() == pytest.approx(norm)
