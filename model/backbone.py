@@ -165,13 +165,17 @@ class VLBeit(Pretrained, nn.Module):
         """For each block, factors [rows, 3] of its residual branches for stochastic depth, or None for none."""
         if self.config.drop_path == 0.0 or any(s.uniforms is None for s in streams):
             return [None] * len(self.blocks)
-        rates = torch.linspace(0, self.config.drop_path, len(self.blocks), device=streams[0].uniforms.device)
+        rates = self.drop_rates(streams[0].uniforms.device)
         halves = []
         for stream, shape in zip(streams, layout.shapes, strict=True):
             factors = drop_path_factors(stream.uniforms, rates)[:, None]
             halves.append(Rows(factors.expand(-1, shape.text, -1, -1), factors.expand(-1, shape.image, -1, -1)))
         text, image = layout.rows(halves)
         return [Rows(*of_block) for of_block in zip(text.unbind(1), image.unbind(1), strict=True)]
+
+    def drop_rates(self, device: torch.device) -> Tensor:
+        """How often each block's residual branches are dropped, [depth]: linear from 0 (stochastic depth)."""
+        return torch.linspace(0, self.config.drop_path, len(self.blocks), device=device)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activations within a block for the backward pass, but compute them again: less memory, more time."""
@@ -186,10 +190,13 @@ class VLBeit(Pretrained, nn.Module):
         for block in self.blocks:
             block.compile(**options)
 
-    def _through(self, block: MoMEBlock, *inputs: Rows | Layout | None) -> Rows:
+    def _through(self, block: MoMEBlock, rows: Rows, layout: Layout, kept: Rows | None) -> Rows:
+        def again(text: Tensor, image: Tensor) -> Rows:
+            return block(Rows(text, image), layout, kept)
+
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)  # draws come from outside
-        return block(*inputs)
+            return checkpoint(again, *rows, use_reentrant=False, preserve_rng_state=False)  # draws come from outside
+        return again(*rows)
 
     def _attention_mask(self, text_mask: Tensor | None, text: int, image: int) -> Tensor | None:
         """Which keys may be attended to and, where positions have biases, how much; as blocks take it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from model.config import BackboneConfig
+from model.cross_entropy import CHUNK
 from model.objectives import MaskedModelingConfig
 from model.segmentation import HeadConfig
 from model.vqkd import FFN_RATIO, VQKDConfig
@@ -34,40 +35,51 @@ class Precision:
         return WIDE // 2 if self.half else WIDE
 
 
-def block(width: int, hidden: int, tokens: int, precision: Precision) -> float:
+def block(width: int, hidden: int, tokens: int, precision: Precision, *, copied: int = 0) -> float:
     """What a block keeps of one sequence: its two normed inputs and the normed vectors, queries, keys, values, the
-    attention's output, and the feed-forward network's layer before and after GELU."""
-    return tokens * (2 * WIDE * width + precision.narrow * (6 * width + 2 * hidden))
+    attention's output, and the feed-forward network's layer before and after GELU.
+
+    copied: vectors that are kept once more, see `recomputed`.
+    """
+    return tokens * (2 * WIDE * width + precision.narrow * ((6 + copied) * width + 2 * hidden))
 
 
-def encoder(config: BackboneConfig, text: int, image: bool, precision: Precision, *, again: bool = False) -> float:
-    """What the backbone keeps of one text of so many tokens, one picture, or a pair."""
+def encoder(config: BackboneConfig, text: int, image: bool, precision: Precision, *, again: bool = False,
+            joined: bool = False) -> float:
+    """What the backbone keeps of one text of so many tokens, one picture, or a pair; `joined`: other streams are in the
+    same pass."""
     length = flops.tokens(config, text, image=image)
     pixels = precision.narrow * 3 * config.image_size**2 if image else 0
-    one = WIDE * length * config.width if again else block(config.width, config.ffn_width, length, precision)
+    one = WIDE * length * config.width if again else recomputed(config, text, image, precision, joined=joined)
     return pixels + config.depth * one + WIDE * length * config.width
 
 
-def recomputed(config: BackboneConfig, text: int, image: bool, precision: Precision) -> float:
-    """What the backward pass of one block makes again where activations are checkpointed."""
-    return block(config.width, config.ffn_width, flops.tokens(config, text, image=image), precision)
+def recomputed(config: BackboneConfig, text: int, image: bool, precision: Precision, *, joined: bool = False) -> float:
+    """What one block keeps of that, or the backward pass makes again where activations are checkpointed.
+
+    Texts and patches are in matrices of their own (`model.layout`): the attention's output is copied into these, and
+    before it queries, keys and values of pairs are copied out of those that are kept for the other streams.
+    """
+    pair = text > 0 and image
+    copied = int(joined or pair) + 3 * int(joined and pair)
+    return block(config.width, config.ffn_width, flops.tokens(config, text, image=image), precision, copied=copied)
 
 
-def logits(rows: float, width: int, classes: int, precision: Precision) -> float:
-    """What a classifier and its cross-entropy keep: the vectors, and log-probabilities in fp32."""
-    return rows * (precision.narrow * width + WIDE * classes)
+def hidden(rows: float, config: MaskedModelingConfig, precision: Precision, *, text: bool) -> float:
+    """What a prediction head keeps of so many hidden places: the gradient of their vectors, which the loss finds in the
+    forward pass, and what the layer of the text head keeps, before and after GELU, and normed."""
+    layer = 3 if text and config.mlm_head == "transform" else 0
+    return rows * precision.narrow * (1 + layer) * config.backbone.width
 
 
-def text_logits(rows: float, config: MaskedModelingConfig, precision: Precision) -> float:
-    """The same of the head of text ids, whose layer keeps its output before and after GELU, and the normed one."""
-    width = config.backbone.width
-    layer = 3 * precision.narrow * rows * width if config.mlm_head == "transform" else 0.0
-    return layer + logits(rows, width, config.backbone.vocab_size, precision)
+def head_gradient(width: int, classes: int) -> float:
+    """The gradient of a prediction head's weights, which waits for the backward pass beside the one that it goes to."""
+    return WIDE * classes * (width + 1)
 
 
-def spike(rows: float, classes: int, precision: Precision) -> float:
-    """What the first step of the backward pass adds to that: the logits' gradient in fp32 and as products take it."""
-    return rows * classes * (WIDE + (precision.narrow if precision.half else 0))
+def chunk(rows: float, classes: int, precision: Precision) -> float:
+    """What the loss takes for a moment: a chunk of logits as products give them, and in fp32."""
+    return min(rows * classes, CHUNK) * (WIDE + precision.narrow)
 
 
 def convs(units: list[Conv], precision: Precision) -> float:

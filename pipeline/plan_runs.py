@@ -38,7 +38,7 @@ class Stream:
     forward: float  # FLOPs
     passes: tuple[tuple[int, bool], ...] = ()  # through the backbone: tokens of text, and whether there is a picture
     heads: float = 0.0  # bytes that the heads keep for the backward pass
-    spike: float = 0.0  # bytes that its first step adds
+    spike: float = 0.0  # bytes that the loss takes for a moment, of the whole micro-batch
     besides: float = 0.0  # FLOPs that are computed on top, without a backward pass
     shared: float = 0.0  # bytes on each worker whatever the micro-batch
 
@@ -83,21 +83,26 @@ class TrainingRun:
         return Precision(self.loop.precision == "bf16")
 
     def activation_bytes(self, *, again: bool) -> float:
-        """On each worker, at the end of a micro-batch's forward passes; `again`: with activation checkpointing."""
+        """On each worker, when a micro-batch takes most; `again`: with activation checkpointing."""
         return (sum(stream.batch / self.loop.micro_batches * self._kept(stream, again) + stream.shared
                     for stream in self.streams)
-                + max(stream.batch / self.loop.micro_batches * stream.spike for stream in self.streams)
+                + max(stream.spike for stream in self.streams)
                 + (self._recomputed() if again else 0.0))
 
     def _kept(self, stream: Stream, again: bool) -> float:
-        passes = (memory.encoder(self.backbone, text, image, self.precision, again=again)
+        passes = (memory.encoder(self.backbone, text, image, self.precision, again=again, joined=self._joined)
                   for text, image in stream.passes)
         return sum(passes) + stream.heads
 
     def _recomputed(self) -> float:
-        """The passes of a stream that are one in the model are computed again one after the other."""
-        return max((stream.batch / self.loop.micro_batches * memory.recomputed(self.backbone, *one, self.precision)
-                    for stream in self.streams for one in set(stream.passes)), default=0.0)
+        """Streams go through a block together, the passes of one stream one after the other."""
+        return sum(max((stream.batch / self.loop.micro_batches
+                        * memory.recomputed(self.backbone, *one, self.precision, joined=self._joined)
+                        for one in set(stream.passes)), default=0.0) for stream in self.streams)
+
+    @property
+    def _joined(self) -> bool:
+        return len(self.streams) > 1
 
 
 def runs(scale: str) -> Iterator[TrainingRun]:
@@ -151,19 +156,24 @@ def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, 
         online = flops.visual_tokens(tokenizer_config(tokenizer))
     words, codes = config.backbone.vocab_size, config.codes
     patches = 0 if objective == "mlm" else masks.patches
+    own = batch / common.loop.micro_batches
     if objective == "mim":
-        return Stream(batch, flops.mim(config, patches), ((0, True),), memory.logits(patches, width, codes, precision),
-                      memory.spike(patches, codes, precision), online)
+        return Stream(batch, flops.mim(config, patches), ((0, True),),
+                      memory.hidden(patches, config, precision, text=False),
+                      memory.chunk(own * patches, codes, precision), online, memory.head_gradient(width, codes))
     if objective == "mlm":
         text = params.subtree(f"{scale}.text_tokens.max_length")
         hidden = round(masks.mlm * (text - ENDS))
         return Stream(batch, flops.mlm(config, text, hidden), ((text, False),),
-                      memory.text_logits(hidden, config, precision), memory.spike(hidden, words, precision))
+                      memory.hidden(hidden, config, precision, text=True),
+                      memory.chunk(own * hidden, words, precision), shared=memory.head_gradient(width, words))
     hidden = round(masks.mvlm * (size.caption_length - ENDS))
     passes = ((size.caption_length, True),) * (1 if config.mvlm_mode == "joint" else 2)
-    heads = memory.text_logits(hidden, config, precision) + memory.logits(patches, width, codes, precision)
+    heads = (memory.hidden(hidden, config, precision, text=True)
+             + memory.hidden(patches, config, precision, text=False))
     return Stream(batch, flops.mvlm(config, size.caption_length, hidden, patches), passes, heads,
-                  memory.spike(hidden, words, precision), online)
+                  memory.chunk(own * hidden, words, precision), online,
+                  memory.head_gradient(width, words) + memory.head_gradient(width, codes))
 
 
 def _vqa(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:

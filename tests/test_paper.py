@@ -133,8 +133,8 @@ def test_resolutions_and_depths(meta):
     assert {name: model.backbone.config.grid for name, model in meta.items()} == {
         "main": 14, "standard": 14, "vqa": 30, "nlvr2": 24, "coco": 24, "flickr30k": 24, "imagenet22k": 14,
         "imagenet1k": 14, "ade20k": 32}
-    rates = [block.drop_rate for block in meta["main"].backbone.blocks]
-    assert rates == pytest.approx([0.1 * layer / 11 for layer in range(12)])
+    rates = meta["main"].backbone.drop_rates(torch.device("cpu"))
+    assert rates.tolist() == pytest.approx([0.1 * layer / 11 for layer in range(12)])
     norms = {module.eps for module in meta["main"].modules() if isinstance(module, nn.LayerNorm)}
     assert norms == {1e-6}
     heads = {module.eps for name in ("vqa", "nlvr2") for module in meta[name].classifier.modules()
