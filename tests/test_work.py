@@ -60,11 +60,10 @@ def test_changed_code_does_not_matter_where_nothing_was_begun(project):
     folder()
 
 
-def test_two_processes_do_not_write_the_same_work(project, monkeypatch):
+def test_two_processes_do_not_write_the_same_work(project):
     place = folder()
-    monkeypatch.setattr(work, "PATIENCE", 0.1)
     with FileLock(place / "lock"), pytest.raises(UserError, match="another process works here"):
-        with work.locked(place):
+        with work.locked(place, patience=0.1):
             pass
 
 
