@@ -10,6 +10,7 @@ from pipeline import download, published, released, sharding, tracking, verify
 from pipeline.errors import UserError
 from pipeline.http import HttpParams
 from pipeline.origins import DownloadParams, DumpParams, UrlListParams
+from pipeline.params import convert
 from pipeline.world import server as pictures
 from pipeline.world.sources import images
 from tests import misbehaving, official, tiny
@@ -30,6 +31,11 @@ def offered(tmp_path_factory) -> Path:
     for source in tiny.SOURCES:
         official.publish(source, root)
     return root
+
+
+@pytest.fixture(scope="module")
+def shard_blocks():
+    return tiny.settings()["small"]["shard"]
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def downloaded(source: str, place: Path, params: DownloadParams, monkeypatch) ->
 
 
 @pytest.mark.parametrize("source", tiny.SOURCES)
-def test_a_server_that_misbehaves_changes_no_byte(tmp_path, offered, serving, monkeypatch, source):
+def test_a_server_that_misbehaves_changes_no_byte(tmp_path, offered, serving, monkeypatch, source, shard_blocks):
     params = settings(source, serving)
     calm = downloaded(source, tmp_path / "calm", params, monkeypatch)
     draw, faults = random.Random(source), {}
@@ -84,11 +90,10 @@ def test_a_server_that_misbehaves_changes_no_byte(tmp_path, offered, serving, mo
     before = len(serving.log)
     assert contents(downloaded(source, tmp_path / "wild", params, monkeypatch)) == contents(calm)
     assert len(serving.log) == before  # nothing is fetched again
-    if source in ("cc3m", "coco", "imagenet1k", "wikipedia"):
-        shard_params = sharding.ImageShardParams(rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0)
-        for name, root in (("calm", calm), ("wild", wild)):
-            sharding.shard(source, root, tmp_path / name / "shards", shard_params)
-        assert contents(tmp_path / "calm/shards") == contents(tmp_path / "wild/shards")
+    how = convert(sharding.params_class(source), shard_blocks[source], f"small.shard.{source}")
+    for name, root in (("calm", calm), ("wild", wild)):
+        sharding.shard(source, root, tmp_path / name / "shards", how)
+    assert contents(tmp_path / "calm/shards") == contents(tmp_path / "wild/shards")
 
 
 def test_files_behind_a_form_are_asked_for_once_the_others_are_here(tmp_path, offered, serving, monkeypatch):
