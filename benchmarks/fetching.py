@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.sharding import Case, peak, photograph
+from benchmarks.photos import photograph
+from benchmarks.sharding import Case, peak
 from pipeline.fetch import fetch
 from pipeline.origins import ClientParams, FetchParams
 from pipeline.sources.records import UrlRow
@@ -75,7 +76,8 @@ def measured(load: Load, picture: bytes) -> tuple[float, float]:
 
 def line(load: Load) -> str:
     """One case, with its rates."""
-    picture = photograph(load.picture, 1)
+    shown = load.picture
+    picture = photograph(1, shown.width, shown.height, shown.quality)
     seconds, peaks = [], []
     for _ in range(load.runs):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
