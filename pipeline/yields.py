@@ -6,7 +6,6 @@ The counts are those of the training splits, after everything that sharding leav
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import files
 from pipeline.errors import UserError

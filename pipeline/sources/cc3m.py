@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.sources import official, urllist
 from pipeline.sources.records import Split, UrlRow
 from pipeline.sources.sharded import Sharded
-
-if TYPE_CHECKING:
-    from pipeline.gates import Sharded
 
 KIND = "image"
 SHARED = True
@@ -20,20 +16,12 @@ _LISTS: dict[Split, tuple[str, str]] = {
 }
 EXACT = {"train URLs": 3_318_333, "val URLs": 15_840}
 ABOUT = {"train pictures": 3_010_000}  # as earlier work reports
-EXACT = {"train URLs": 3_318_333, "val URLs": 15_840}
-ABOUT = {"train pictures": 3_010_000}  # as earlier work reports
 entries, opened = urllist.entries, urllist.opened
 
 
 def files(root: Path) -> list[Path]:
     """The two lists."""
     return [official.pick(root, *names) for names in _LISTS.values()]
-
-
-def counts(root: Path, sharded: "Sharded") -> dict[str, int]:
-    """URLs of both lists, and pictures that they gave."""
-    rows = urllist.rows(root)
-    return {"train URLs": rows["train"], "val URLs": rows["val"], "train pictures": sharded.rows("train")}
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:

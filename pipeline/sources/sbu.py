@@ -4,22 +4,16 @@ import tarfile
 from codecs import getreader
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
 from pipeline.sources import members, official, urllist
 from pipeline.sources.records import UrlRow
 from pipeline.sources.sharded import Sharded
 
-if TYPE_CHECKING:
-    from pipeline.gates import Sharded
-
 KIND = "image"
 SHARED = True
 _ARCHIVE = "sbu-captions-all.tar.gz"
 _MEMBER = "sbu-captions-all.json"
-EXACT = {"URLs": 1_000_000}
-ABOUT = {"pictures": 867_000}  # as earlier work reports
 EXACT = {"URLs": 1_000_000}
 ABOUT = {"pictures": 867_000}  # as earlier work reports
 entries, opened = urllist.entries, urllist.opened
@@ -28,11 +22,6 @@ entries, opened = urllist.entries, urllist.opened
 def files(root: Path) -> list[Path]:
     """The list."""
     return [official.pick(root, _ARCHIVE)]
-
-
-def counts(root: Path, sharded: "Sharded") -> dict[str, int]:
-    """URLs of the list, and pictures that they gave."""
-    return {"URLs": urllist.rows(root)["train"], "pictures": sharded.rows("train") + sharded.rows("val")}
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:

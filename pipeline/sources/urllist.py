@@ -1,7 +1,6 @@
 """Reading what was fetched for a list of URLs: `fetched/<split>-<number>.parquet` (see `pipeline.fetch`)."""
 
 from collections import Counter
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,14 +29,6 @@ def entries(root: Path) -> Iterator[RowGroup]:
         with pq.ParquetFile(path) as file:
             for number in range(file.num_row_groups):
                 yield RowGroup(path, number, file.metadata.row_group(number).total_byte_size)
-
-
-def rows(root: Path) -> Counter[str]:
-    """Rows of the list by split, fetched or not."""
-    counts: Counter[str] = Counter()
-    for path in (root / "fetched").glob("*.parquet"):
-        counts[path.name.partition("-")[0]] += pq.read_metadata(path).num_rows
-    return counts
 
 
 def rows(root: Path) -> Counter[str]:
