@@ -1,19 +1,20 @@
-"""Every training stage at the paper's dimensions, on a CPU: `python -m benchmarks.paper_dimensions [ITEM ...]`.
+"""Every training stage at the paper's dimensions, on a CPU: `python -m benchmarks.paper_dimensions [--fp32] [ITEM ...]`.
 
 One optimiser step and one evaluation of the visual tokenizer, of pretraining and of each fine-tune (all, or the named
 ones; imagenet1k and ade20k start from imagenet22k), by the stages of a real run and with the `paper` block of
 params.yaml: sizes, vocabularies, resolutions, precision, rates. Only steps, batches, workers and data are smaller: a
-batch is two samples, and the data are generated, in the form of shards. Prints a line per stage and stops with an error
-where one needs more than 24 GiB or its losses are not finite.
+batch is two samples, and the data are generated, in the form of shards. `--fp32` is for CPUs without instructions for
+bf16, which take minutes for a step. Prints a line per stage and stops with an error where one needs more than 24 GiB or
+its losses are not finite.
 """
 
+import argparse
 import io
 import math
 import multiprocessing
 import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -48,18 +49,18 @@ SMALL = {  # in place of a block's values, wherever a block has these keys
 }
 
 
-def reduced(tree: Any) -> Any:
-    """A block with less to do."""
+def changed(tree: Any, values: dict[str, Any]) -> Any:
+    """A block with other values wherever it has these keys."""
     if not isinstance(tree, dict):
         return tree
-    return {key: SMALL[key] if key in SMALL and not isinstance(value, dict) else reduced(value)
+    return {key: values[key] if key in values and not isinstance(value, dict) else changed(value, values)
             for key, value in tree.items()}
 
 
-def settings(teacher: Path) -> dict[str, Any]:
-    """params.yaml with scale `paper`, reduced. The tokenizer is trained, with a teacher of random weights."""
+def settings(teacher: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """params.yaml with scale `paper` and these values. The tokenizer is trained, with a teacher of random weights."""
     tree = dict(params.read())
-    block = reduced(tree["paper"])
+    block = changed(tree["paper"], values)
     block["visual_tokenizer"] |= {"origin": "train", "teacher_file": str(teacher)}
     return tree | {"scale": "paper", "paper": block}
 
@@ -208,16 +209,20 @@ def run(folder: Path, items: tuple[str, ...]) -> Iterator[str]:
         yield line(item, folder / "runs/paper/finetune" / item, took)
 
 
-def main(words: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description="One step of every training stage at the paper's dimensions.")
+    parser.add_argument("--fp32", action="store_true", help="instead of the paper block's precision")
+    parser.add_argument("items", nargs="*", metavar="ITEM", help=", ".join(ITEMS))
+    words = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tree = settings(folder / "teacher.safetensors")
+        tree = settings(folder / "teacher.safetensors", SMALL | ({"precision": "fp32"} if words.fp32 else {}))
         YAML().dump(tree, folder / "params.yaml")
         write_data(folder / "data/paper", tree["paper"])
         write_teacher(folder / "teacher.safetensors")
-        for text in run(folder, tuple(words) or ITEMS):
+        for text in run(folder, tuple(words.items) or ITEMS):
             print(text, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
