@@ -1,5 +1,6 @@
 """AdamW with the family's decay exclusions and layer-wise rates, and the two learning-rate schedules."""
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -61,10 +62,20 @@ def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
     return list(groups.values())
 
 
-def adamw(model: nn.Module, params: OptimParams) -> torch.optim.AdamW:
+class AdamW(torch.optim.AdamW):
+    """torch's, without the guards around its methods for those who compile optimisers: they import the compiler, which
+    takes every process 1.6 s."""
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+
+
+def adamw(model: nn.Module, params: OptimParams) -> AdamW:
     """The optimiser; its rates are set before each step by `set_learning_rate`."""
-    return torch.optim.AdamW(parameter_groups(model, params), lr=params.lr, betas=tuple(params.betas), eps=params.eps,
-                             fused=True)
+    return AdamW(parameter_groups(model, params), lr=params.lr, betas=tuple(params.betas), eps=params.eps, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,14 +1,18 @@
 """Schedules at steps worked out by hand, and what weight decay leaves alone."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from model.backbone import VLBeit
 from model.config import BackboneConfig
 from model.retrieval import Retrieval, RetrievalConfig
 from pipeline.optim import OptimParams, adamw, learning_rate, parameter_groups, set_learning_rate
+from tests.tiny import ROOT
 
 PAPER = OptimParams(steps=480_000, lr=2e-3, floor_lr=1e-5, warmup_steps=10_000, schedule="cosine", weight_decay=0.05,
                     betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
@@ -67,3 +71,33 @@ def test_layer_wise_decay_falls_from_the_head_to_the_embeddings():
     assert rates[id(backbone.blocks[11].attn.qkv.weight)] == pytest.approx(0.65)
     assert rates[id(backbone.blocks[0].attn.qkv.weight)] == pytest.approx(0.65 ** 12)
     assert rates[id(backbone.image_positions)] == rates[id(backbone.patch_embed.weight)] == pytest.approx(0.65 ** 13)
+
+
+def trained(make):
+    """Weights after three steps, the third by an optimiser that took over the state of the first."""
+    torch.manual_seed(0)
+    model = VLBeit(TINY)
+    optimizer = make(model)
+    for step in range(3):
+        if step == 2:
+            state = optimizer.state_dict()
+            optimizer = make(model)
+            optimizer.load_state_dict(state)
+        optimizer.zero_grad(set_to_none=True)
+        sum(parameter.sin().sum() for parameter in model.parameters()).backward()
+        optimizer.step()
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_the_optimiser_is_that_of_torch_to_the_bit():
+    theirs = trained(lambda model: torch.optim.AdamW(parameter_groups(model, PAPER), lr=PAPER.lr,
+                                                     betas=tuple(PAPER.betas), eps=PAPER.eps, fused=True))
+    assert torch.equal(trained(lambda model: adamw(model, PAPER)), theirs)
+
+
+def test_an_optimiser_step_does_not_import_the_compiler():
+    """It takes more than a second, in each of the pipeline's many processes."""
+    code = ("import sys; from tests import test_optim as own; own.trained(lambda model: own.adamw(model, own.PAPER)); "
+            "print('torch._dynamo' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

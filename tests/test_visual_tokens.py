@@ -1,5 +1,7 @@
 """Stored tokens belong to the stored views, which belong to the pictures of the shards."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from pipeline.rows import PictureRows
 from pipeline.views import ViewParams
 from pipeline.visual_tokens import StreamViewsParams, VisualTokensParams
 from tests import toy_pictures
+from tests.tiny import ROOT
 
 CONFIG = VQKDConfig(image_size=16, patch_size=4, depth=2, decoder_depth=1, width=16, heads=2, codes=40, code_dim=6,
                     teacher_dim=7, decay=0.9, delay=0)
@@ -68,6 +71,15 @@ def test_views_are_drawn_for_the_picture_and_the_stream(folder):
     grey = images.mean_grey(image)
     assert tuple(picture.views) == tuple(views.draw(3, picture.key, index, *image.size, grey, PARAMS.pairs.draw)
                                   for index in range(3))
+
+
+def test_reading_pictures_and_tokens_does_not_import_pandas(folder):
+    """It takes a second, in each of the pipeline's many processes."""
+    code = ("import sys; from pathlib import Path; from tests.test_visual_tokens import rows; "
+            f"picture, _ = rows(Path({str(folder)!r}), 'train').get(1, 2); "
+            "print(picture.key, picture.tokens.shape, picture.views[1].flip in (True, False), 'pandas' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "train-8 (3, 16) True False\n"
 
 
 def test_files_and_row_groups_are_those_of_the_shards(folder):
