@@ -68,7 +68,7 @@ def of_item(scale: str, name: str) -> Export:
     module, classes = tasks.load(item), []
     if hasattr(module, "class_names"):
         tuned = params.load(module.FineTuneParams, f"finetune.{item.block}")
-        chosen = params.load(module.EvaluateParams, f"evaluate.{item.block}")
+        chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
         classes = module.class_names(Folders.of(scale, item), tuned, chosen)
     return Export(name, item.title, Path("runs", scale, "finetune", name, "model"), classes,
                   Path("results", scale, "evaluate", f"{name}.json"), _chain(f"finetune/{name}"))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dacite
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline import yaml12
 from pipeline.errors import UserError
 
 T = TypeVar("T")
@@ -77,10 +77,7 @@ def convert(cls: type[T], tree: Any, key: str) -> T:
         raise UserError(f"{FILE}: {key}.{error.field_path}: expected {expected}, found {error.value!r}") from None
 
 
-@lru_cache(maxsize=1)  # a stage asks for several blocks, and one reading takes a quarter of a second
-def _parse(text: bytes) -> Any:
-    """YAML 1.2, for which there is only a slow parser: DVC writes `5e-05`, which YAML 1.1 takes for a string."""
-    return YAML(typ="safe", pure=True).load(text)
+_parse = lru_cache(maxsize=1)(yaml12.parse)  # a stage asks for several blocks
 
 
 def _floats(cls: type, tree: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from textwrap import fill
 
-from ruamel.yaml import YAML
-
-from pipeline import memory, params, plan_data, plan_evaluations, plan_runs, provenance
+from pipeline import memory, params, plan_data, plan_evaluations, plan_runs, provenance, yaml12
 from pipeline.plan_data import PlannedSource
 from pipeline.plan_evaluations import Computed
 from pipeline.plan_runs import TrainingRun
@@ -65,7 +63,7 @@ def _assumptions(chosen: PlanParams) -> str:
 def _stages() -> str:
     """In the order of dvc.yaml, with the items of each."""
     lines, total = [], 0
-    for name, stage in YAML(typ="safe", pure=True).load(DVC)["stages"].items():
+    for name, stage in yaml12.parse(DVC.read_bytes())["stages"].items():
         items = params.subtree("items") if stage.get("foreach") == "${items}" else stage.get("foreach", ())
         total += max(len(items), 1)
         lines.append(_prose(f"- {name}" + (f" ({len(items)}): {', '.join(items)}" if items else ""), "  "))

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from pipeline import download, origins, params
+from pipeline import download, origins, params, yaml12
 from pipeline.download import PlannedFile
 from pipeline.origins import DownloadParams
 from pipeline.visual_tokenizer import VisualTokenizerParams
@@ -56,7 +54,7 @@ class PlannedSource:
 def planned_sources(scale: str) -> list[PlannedSource]:
     """All sources of a scale; nothing is downloaded."""
     world = params.load_shared(WorldParams, f"{scale}.world")
-    expected = YAML(typ="safe", pure=True).load(EXPECTED)
+    expected = yaml12.parse(EXPECTED.read_bytes())
     return [*(_planned(scale, name, world, expected[name]) for name in params.subtree(f"{scale}.download")),
             *_weights(scale)]
 

@@ -43,7 +43,7 @@ def evaluations(runs: Sequence[TrainingRun], scale: str, sources: Sequence[Plann
         kind, _, name = run.stage.partition(" ")
         if kind == "finetune":
             item = params.load_shared(Item, f"items.{name}")
-            chosen = params.load_shared(tasks.load(item).EvaluateParams, f"{scale}.evaluate.{item.block}")
+            chosen = params.load_shared(tasks.load(item).EvaluateParams, f"{scale}.evaluate.{item.data}")
             inputs = params.subtree(f"{scale}.finetune.{item.block}")
             what, cost = _TASKS[item.task](run.backbone, tested[item.data], chosen, inputs)
             yield Computed(f"evaluate {name}", what, cost, "fp32")

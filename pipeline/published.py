@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ruamel.yaml import YAML
+from pipeline import yaml12
 
 _FOLDER = Path(__file__).parent / "sources"
 _CHECKSUMS = ("sha256", "sha1", "md5")
@@ -61,7 +61,7 @@ def read(source: str, mirrors: Sequence[str] = (), **fields: str) -> Publication
     A mirror that ends in `/` is a folder of the files; another is the address of the file of that name. `fields` are
     filled into names and addresses.
     """
-    tree = YAML(typ="safe", pure=True).load(_FOLDER / f"{source}.yaml")
+    tree = yaml12.parse((_FOLDER / f"{source}.yaml").read_bytes())
     files = tuple(mirrored(_file(entry, fields), mirrors) for entry in tree.pop("files"))
     return Publication(files=files, **tree | {"instead": tuple(tree.get("instead", ()))})
 

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from pipeline import files
+from pipeline import files, yaml12
 from pipeline.errors import UserError
 
 PAPER = Path(__file__).with_name("paper.yaml")
@@ -83,7 +81,7 @@ def against_paper(name: str, layout: TableLayout, results: dict[str, Any], param
     Raises:
         UserError: the layout names a table or column that the paper does not have, or a key that a result lacks.
     """
-    printed = YAML(typ="safe", pure=True).load(PAPER)
+    printed = yaml12.parse(PAPER.read_bytes())
     if name not in printed:
         raise UserError(f"params.yaml: tables.{name}: the paper has no such table (has: {', '.join(printed)})")
     columns = [Column(*column) for column in printed[name]["columns"]]

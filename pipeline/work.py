@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from ruamel.yaml import YAML
 
-from pipeline import files
+from pipeline import files, yaml12
 from pipeline.errors import UserError
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
@@ -105,7 +104,7 @@ def _recorded_outputs() -> dict[str, dict[str, Any]]:
     lock = Path("dvc.lock")
     if not lock.exists():
         return {}
-    stages = (YAML(typ="safe", pure=True).load(lock) or {}).get("stages", {})
+    stages = (yaml12.parse(lock.read_bytes()) or {}).get("stages", {})
     return {out["path"]: out for stage in stages.values() for out in stage.get("outs", [])}
 
 

@@ -13,7 +13,7 @@ def main(name: str) -> None:
     item = params.load_shared(tasks.Item, f"items.{name}")
     module = tasks.load(item)
     tuned = params.load(module.FineTuneParams, f"finetune.{item.block}")
-    chosen = params.load(module.EvaluateParams, f"evaluate.{item.block}")
+    chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
     out = Path("results", scale, "evaluate", f"{name}.json")
     predictions = files.fresh_directory(Path("results", scale, "predictions", name))
     with tracking.run(f"evaluate {item.title}", stage="evaluate", task=item.task, variant=item.variant,

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+from ruamel.yaml import YAML
 
-from pipeline import params
+from pipeline import params, yaml12
 from pipeline.errors import UserError
 
 
@@ -62,3 +63,13 @@ def test_a_broken_file_is_said_in_one_line(tmp_path, monkeypatch, text, words):
     with pytest.raises(UserError) as caught:
         params.load(Inner, "x")
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [
+    "a: 5e-05\nb: 1e-3\nc: [yes, off, 012]\nd: 1:30\n", "a: [https://one.example/x, two]\nb: 5e-05\n",
+    "a: &base {b: 1, c: {d: 2}}\ne: {<<: *base, b: 3}\n", "",
+])
+def test_yaml_is_that_of_the_full_parser(text):
+    """Also where the fast one gives up."""
+    found, expected = yaml12.parse(text.encode()), YAML(typ="safe", pure=True).load(text)
+    assert found == expected and repr(found) == repr(expected)
