@@ -20,8 +20,8 @@ from pipeline.packing import TextTokensParams
 from pipeline.sharding import ShardParams
 from pipeline.text import TextTokenizer
 from pipeline.text_training import TextTokenizerParams, train_tokenizer
-from pipeline.world.params import WorldParams
 from pipeline.world import sources as world
+from pipeline.world.params import WorldParams
 
 PAGES = 300  # of the generated encyclopedia
 DOCUMENTS = 4000  # that are packed; pages repeat

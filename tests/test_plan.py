@@ -245,8 +245,9 @@ small:
 """, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     found = {number.key.removeprefix("stage."): number.source for number in provenance.numbers("small")}
-    assert found == {"lone": "not said", "other.lone": "choice", "size.width": "VL-BEiT", "size.deep.depth": "VL-BEiT", "size.heads": "choice",
-                     "rate": "a relative", "open.scale": "choice", "loop.threads": "how it runs"}
+    assert found == {"lone": "not said", "size.width": "VL-BEiT", "size.deep.depth": "VL-BEiT", "size.heads": "choice",
+                     "rate": "a relative", "open.scale": "choice", "loop.threads": "how it runs",
+                     "other.lone": "choice"}
 
 
 @pytest.mark.parametrize("scale", params.SCALES)
