@@ -1,4 +1,4 @@
-"""Every training stage at the paper's dimensions, on a CPU: `python -m benchmarks.paper_dimensions [--fp32] [ITEM ...]`.
+"""Every training stage at the paper's dimensions on a CPU: `python -m benchmarks.paper_dimensions [--fp32] [ITEM ...]`.
 
 One optimiser step and one evaluation of the visual tokenizer, of pretraining and of each fine-tune (all, or the named
 ones; imagenet1k and ade20k start from imagenet22k), by the stages of a real run and with the `paper` block of
