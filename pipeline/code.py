@@ -42,12 +42,12 @@ class Code:
                 for kind, package in kinds.items()} | {"world": self.digest(*self.below("pipeline.world"))}
 
     def digest(self, *modules: str) -> str:
-        """SHA-256, in hexadecimal, of the names and contents of all files behind these modules."""
+        """64 bits of SHA-256, in hexadecimal, of the names and contents of all files behind these modules."""
         total = hashlib.sha256()
         for path in self.dependencies(modules):
             content = (self.root / path).read_bytes()
             total.update(f"{path} {len(content)}\n".encode() + content)
-        return total.hexdigest()
+        return total.hexdigest()[:16]  # short: it is written to dvc.lock several times for each stage
 
     def dependencies(self, modules: Iterable[str]) -> list[str]:
         """Files, relative to the root, behind these modules and all that they import; not harmless nor empty ones."""

@@ -49,11 +49,12 @@ def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:
 
 
 def test_parameters_and_code_that_stages_depend_on_exist(stages: dict[str, Any]) -> None:
-    trees = {"params.json": TREE, "code.json": Code(ROOT).digests()}
+    trees = {"params.json": (TREE, "/"), "code.json": (Code(ROOT).digests(), ".")}
     for stage in stages.values():
         for dep in stage.deps:
             for key in getattr(dep, "params", ()):
-                assert exists(trees[Path(dep.def_path).name], key), key
+                tree, separator = trees[Path(dep.def_path).name]
+                assert exists(tree, key.split(separator)), key
 
 
 def test_scales_have_the_same_keys() -> None:
@@ -67,9 +68,9 @@ def keys_of(stage: Any) -> set[str]:
     return {key for dep in stage.deps for key in getattr(dep, "params", ())}
 
 
-def exists(node: Any, key: str) -> bool:
-    """Whether a tree has a dotted key."""
-    for part in key.split("."):
+def exists(node: Any, key: list[str]) -> bool:
+    """Whether a tree has a key, given by its parts."""
+    for part in key:
         if not isinstance(node, dict) or part not in node:
             return False
         node = node[part]

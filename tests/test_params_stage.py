@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from pipeline import params
 from stages import params as stage
@@ -23,8 +24,28 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_it_is_what_stages_read(written) -> None:
-    tree = params.read()
-    assert written() == {key: tree[key] for key in tree if key not in {"medium", "paper"}}
+    tree, found = params.read(), written()
+    assert {key for key in found if "/" not in key} == set(tree) - {"medium", "paper"}
+    inputs = tree["small"]["finetune"]["vqa"]["inputs"]
+    assert found["small/finetune/vqa/inputs"] == stage.digest(inputs)
+    assert found["small/finetune/vqa/inputs/image_size"] == inputs["image_size"]
+
+
+def test_a_number_changes_the_blocks_around_it_and_no_others(written) -> None:
+    before = written()
+    text = params.FILE.read_text(encoding="utf-8")
+    tree = YAML(typ="safe", pure=True).load(text)
+    tree["small"]["finetune"]["vqa"]["lr"] = 0.125
+    with params.FILE.open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(tree, file)
+    after = written()
+    assert {key for key in before if before[key] != after[key]} == {
+        "small", "small/finetune", "small/finetune/vqa", "small/finetune/vqa/lr"}
+
+
+def test_no_entry_is_a_tree(written) -> None:
+    """Each of its numbers would be a line of dvc.lock."""
+    assert not any(isinstance(value, dict) for value in written().values())
 
 
 def test_other_scales_do_not_change_it(written) -> None:
