@@ -3,6 +3,8 @@
 Rows are vectors of tokens in any order, [rows, width]; what treats each token alone works on rows.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,18 +31,21 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x [batch, length, width]; mask bool [batch, 1, 1, length], True where a key may be attended to."""
-        return self.proj(self.attend(self.projected(x), mask))
+        (attended,) = self.attend([self.projected(x)], mask)
+        return self.proj(attended)
 
     def projected(self, x: Tensor) -> Tensor:
         """[..., width] to queries, keys and values, [..., 3 * width]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         return F.linear(x, self.qkv.weight, bias)
 
-    def attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
-        """[batch, length, 3 * width] to the heads' outputs, [batch, length, width], before `proj`."""
-        qkv = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv  # each [batch, heads, length, head width]
-        return attention(q, k, v, mask).transpose(1, 2).flatten(2)
+    def attend(self, parts: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
+        """Sequences in consecutive parts, each [batch, length of the part, 3 * width], to the heads' outputs in the same
+        parts, each [batch, length of the part, width], before `proj`."""
+        heads = [part.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
+        q, k, v = heads[0] if len(heads) == 1 else torch.cat(heads, dim=3)  # each [batch, heads, length, head width]
+        attended = attention(q, k, v, mask).split([part.shape[1] for part in parts], dim=2)
+        return [part.transpose(1, 2).flatten(2) for part in attended]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

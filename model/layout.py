@@ -9,6 +9,7 @@ in, and the expert for pairs has to split these at one index. Only attention loo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,19 @@ class Rows(NamedTuple):
 
     text: Tensor
     image: Tensor
+
+    def at(self, places: "Rows") -> "Rows":
+        """The rows with these indices, int64 [n] of either modality."""
+        return Rows(*(x.index_select(0, chosen) for x, chosen in zip(self, places, strict=True)))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some of a pass's rows, streams in order."""
+
+    places: Rows  # int64 [n], indices of the rows of text and of patches
+    of_texts: int  # as in `Layout`, of the chosen ones
+    of_pairs: int
 
 
 @dataclass(frozen=True)
@@ -69,15 +83,26 @@ class Layout:
         """The inverse of `halves`."""
         return Rows(*(_joined([half.flatten(0, 1) for half in modality]) for modality in zip(*halves, strict=True)))
 
-    def per_stream(self, attend: Callable[[Tensor, Tensor | None], Tensor], rows: Rows) -> Rows:
-        """Apply `attend` to each stream's sequences [batch, text + image, ...] and its mask."""
+    def choose(self, places: Sequence[Rows]) -> Chosen:
+        """Rows by their indices in each stream's flattened text and image."""
+        texts = [0, *accumulate(s.batch * s.text for s in self.shapes)]
+        images = [0, *accumulate(s.batch * s.image for s in self.shapes)]
+        return Chosen(
+            Rows(torch.cat([one.text + start for one, start in zip(places, texts, strict=False)]),
+                 torch.cat([one.image + start for one, start in zip(places, images, strict=False)])),
+            of_texts=sum(len(one.text) for one, s in zip(places, self.shapes, strict=True) if not s.image),
+            of_pairs=sum(len(one.image) for one, s in zip(places, self.shapes, strict=True) if s.text),
+        )
+
+    def per_stream(self, attend: Callable[[Sequence[Tensor], Tensor | None], Sequence[Tensor]], rows: Rows) -> Rows:
+        """Apply `attend` to each stream's sequences, in one part or, for pairs, in two, [batch, text, ...] and
+        [batch, image, ...], and its mask."""
         done = []
-        for shape, (text, image), mask in zip(self.shapes, self.halves(rows), self.masks, strict=True):
+        for shape, halves, mask in zip(self.shapes, self.halves(rows), self.masks, strict=True):
             if shape.is_pair:
-                attended = attend(torch.cat([text, image], dim=1), mask)
-                done.append(attended.split([shape.text, shape.image], dim=1))
-            else:  # no join and no split: each would be a copy, and in the backward pass another
-                attended = attend(text if shape.text else image, mask)
+                done.append(attend(halves, mask))
+            else:
+                (attended,) = attend([halves.text if shape.text else halves.image], mask)
                 nothing = attended.new_empty(shape.batch, 0, attended.shape[2])
                 done.append((attended, nothing) if shape.text else (nothing, attended))
         return self.rows(done)

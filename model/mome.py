@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Attention, FeedForward, layer_norm
-from model.layout import Layout, Rows
+from model.layout import Chosen, Layout, Rows
 
 DROP_PATH_DRAWS = 3  # residual branches of a block: attention, text expert (or the only one), image expert
 
@@ -47,32 +47,37 @@ class MoMEBlock(nn.Module):
         self.attn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
         self.ffn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
 
-    def forward(self, rows: Rows, layout: Layout, kept: Rows | None) -> Rows:
+    def forward(self, rows: Rows, layout: Layout, kept: Rows | None, chosen: Chosen | None = None) -> Rows:
         """One block.
 
         Args:
             rows: [rows, width] of text and of patches, as `layout` says.
             kept: [rows, 3] factors of the residual branches, for stochastic depth; None for none.
+            chosen: what is read of the output; all else is attended to and left out. None: everything.
         """
-        text_kept, image_kept = (None, None) if kept is None else kept
         qkv = Rows(*(self.attn.projected(self.norm(x)) for x in rows))
-        text, image = layout.per_stream(self.attn.attend, qkv)
-        text = _add(rows.text, self.attn.proj(text), self.attn_scale, text_kept, 0)
-        image = _add(rows.image, self.attn.proj(image), self.attn_scale, image_kept, 0)
+        attended = layout.per_stream(self.attn.attend, qkv)
+        if chosen is not None:
+            rows, attended = rows.at(chosen.places), attended.at(chosen.places)
+            kept = kept if kept is None else kept.at(chosen.places)
+        text_kept, image_kept = (None, None) if kept is None else kept
+        text = _add(rows.text, self.attn.proj(attended.text), self.attn_scale, text_kept, 0)
+        image = _add(rows.image, self.attn.proj(attended.image), self.attn_scale, image_kept, 0)
         if not hasattr(self, "text_expert"):
             return Rows(self._feed(self.expert, text, text_kept, 1), self._feed(self.expert, image, image_kept, 1))
         if self.pair_expert is None:
             return Rows(self._feed(self.text_expert, text, text_kept, 1),
                         self._feed(self.image_expert, image, image_kept, 2))
-        return Rows(self._feed_two(self.text_expert, self.pair_expert, text, text_kept, (1, 1), layout.of_texts),
-                    self._feed_two(self.pair_expert, self.image_expert, image, image_kept, (1, 2), layout.of_pairs))
+        counts = layout if chosen is None else chosen
+        return Rows(self._feed_two(self.text_expert, self.pair_expert, text, text_kept, (1, 1), counts.of_texts),
+                    self._feed_two(self.pair_expert, self.image_expert, image, image_kept, (1, 2), counts.of_pairs))
 
-    def _feed(self, expert: Expert, x: Tensor, kept: Tensor | None, column: int) -> Tensor:
-        """Rows through an expert; none of them, and it has no gradient."""
-        return _add(x, expert(x), self.ffn_scale, kept, column) if len(x) else x
+    def _feed(self, expert: Expert | None, x: Tensor, kept: Tensor | None, column: int) -> Tensor:
+        """Rows through an expert. Of no rows its gradient is zero, not missing: no worker waits for another's."""
+        return x if expert is None else _add(x, expert(x), self.ffn_scale, kept, column)
 
-    def _feed_two(self, first: Expert, second: Expert, x: Tensor, kept: Tensor | None, columns: tuple[int, int],
-                  count: int) -> Tensor:
+    def _feed_two(self, first: Expert | None, second: Expert | None, x: Tensor, kept: Tensor | None,
+                  columns: tuple[int, int], count: int) -> Tensor:
         """The first `count` rows through one expert, the others through another."""
         one, other = (None, None) if kept is None else (kept[:count], kept[count:])
         return torch.cat([self._feed(first, x[:count], one, columns[0]),

@@ -49,10 +49,10 @@ class NLVR2(Pretrained, nn.Module):
             mask: bool [n, length], True for tokens.
             uniforms: [n, 2, depth, 3] in [0, 1) for stochastic depth; None for evaluation.
         """
-        encoded = self.backbone(pixels.flatten(0, 1), ids.repeat_interleave(2, dim=0),
+        cls = self.backbone.cls(pixels.flatten(0, 1), ids.repeat_interleave(2, dim=0),
                                 text_mask=mask.repeat_interleave(2, dim=0),
                                 uniforms=None if uniforms is None else uniforms.flatten(0, 1))
-        pooled = self.pooler(encoded.text[:, 0])  # left, right, left, right, ...
+        pooled = self.pooler(cls)  # left, right, left, right, ...
         return self.classifier(pooled.view(len(ids), -1)).float()
 
     @torch.inference_mode()

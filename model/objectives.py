@@ -16,11 +16,12 @@ from typing import Any, ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone import Encoded, Stream, VLBeit
+from model.backbone import Stream, VLBeit
 from model.config import BackboneConfig
 from model.cross_entropy import linear_cross_entropy
 from model.init import init_module
 from model.io import Pretrained
+from model.layout import Rows
 from model.mlm_head import Form, last_layer, mlm_head
 
 
@@ -65,67 +66,68 @@ class MaskedModeling(Pretrained, nn.Module):
 
     def mlm(self, text: dict[str, Tensor]) -> Tensor:
         """Logits [n, vocab] of a text alone."""
-        return self.text_logits(self.backbone.encode([_stream(text)])[0], text)
+        (hidden,) = self.backbone.encode_at([_stream(text)], [self._places(text)])
+        return F.linear(*self._text_head(hidden.text))
 
     def mim(self, image: dict[str, Tensor]) -> Tensor:
         """Logits [n, codes] of a picture alone."""
-        return self.image_logits(self.backbone.encode([_stream(image=image)])[0], image)
+        (hidden,) = self.backbone.encode_at([_stream(image=image)], [self._places(image=image)])
+        return self.mim_head(hidden.image)
 
     def mvlm(self, text: dict[str, Tensor], image: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits [n, vocab] and [m, codes] of a pair, both halves of which have hidden places."""
-        (encoded,) = self.backbone.encode([_stream(text, image)])
-        return self.text_logits(encoded, text), self.image_logits(encoded, image)
-
-    def text_logits(self, encoded: Encoded, text: dict[str, Tensor]) -> Tensor:
-        """[n, vocab] at the hidden places of a text."""
-        return F.linear(*self._text_head(encoded, text))
-
-    def image_logits(self, encoded: Encoded, image: dict[str, Tensor]) -> Tensor:
-        """[n, codes] at the hidden patches."""
-        return F.linear(*self._image_head(encoded, image))
+        (hidden,) = self.backbone.encode_at([_stream(text, image)], [self._places(text, image)])
+        return F.linear(*self._text_head(hidden.text)), self.mim_head(hidden.image)
 
     def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
         """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent). All
         streams go through the backbone in one pass."""
         texts, pairs, images = (batch.get(name) for name in ("texts", "pairs", "images"))
-        streams = [] if texts is None else [_stream(texts["text"], uniforms=texts["uniforms"])]
-        streams += [] if pairs is None else self._pair_streams(pairs["text"], pairs["image"], pairs["uniforms"])
-        streams += [] if images is None else [_stream(image=images["image"], uniforms=images["uniforms"])]
-        encoded = self.backbone.encode(streams)
+        passes = [] if texts is None else [(_stream(texts["text"], uniforms=texts["uniforms"]),
+                                            self._places(texts["text"]))]
+        passes += [] if pairs is None else self._pair_passes(pairs["text"], pairs["image"], pairs["uniforms"])
+        passes += [] if images is None else [(_stream(image=images["image"], uniforms=images["uniforms"]),
+                                              self._places(image=images["image"]))]
+        hidden = self.backbone.encode_at(*zip(*passes, strict=True))
         losses = {}
         if texts is not None:
-            losses["mlm"] = self._text_loss(encoded[0], texts["text"])
+            losses["mlm"] = self._text_loss(hidden[0], texts["text"])
         if images is not None:
-            losses["mim"] = self._image_loss(encoded[-1], images["image"])
+            losses["mim"] = self._image_loss(hidden[-1], images["image"])
         if pairs is not None:
-            read, *seen = encoded[texts is not None : len(encoded) - (images is not None)]
+            read, *seen = hidden[texts is not None : len(hidden) - (images is not None)]
             losses["mvlm_text"] = self._text_loss(read, pairs["text"])
             losses["mvlm_image"] = self._image_loss(seen[0] if seen else read, pairs["image"])
         return losses
 
-    def _pair_streams(self, text: dict[str, Tensor], image: dict[str, Tensor],
-                      uniforms: Tensor | None) -> list[Stream]:
+    def _pair_passes(self, text: dict[str, Tensor], image: dict[str, Tensor],
+                     uniforms: Tensor | None) -> list[tuple[Stream, Rows]]:
         """Both halves hidden at once; or hidden tokens beside the whole picture, and then, with stochastic depth of its
         own, hidden patches beside the whole text (VL-BEiT Figure 1)."""
         stream = _stream(text, image, uniforms)
         if self.config.mvlm_mode == "joint":
-            return [stream]
+            return [(stream, self._places(text, image))]
         whole = text["ids"].flatten().index_copy(0, text["places"], text["targets"]).view_as(text["ids"])
-        return [replace(stream, image_masked=None),
-                replace(stream, text=whole, uniforms=None if uniforms is None else 1 - uniforms)]
+        return [(replace(stream, image_masked=None), self._places(text)),
+                (replace(stream, text=whole, uniforms=None if uniforms is None else 1 - uniforms),
+                 self._places(image=image))]
 
-    def _text_head(self, encoded: Encoded, text: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = encoded.text.flatten(0, 1)[text["places"]]
+    def _places(self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None) -> Rows:
+        """The hidden places of a stream's halves, as the backbone counts them: [I_CLS] comes before a picture's patches,
+        and nothing of a half that is not given."""
+        patches = self.config.backbone.patches
+        nothing = (text or image)["places"][:0]
+        return Rows(nothing if text is None else text["places"],
+                    nothing if image is None else image["places"] + image["places"] // patches + 1)
+
+    def _text_head(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return last_layer(self.mlm_head, hidden, self.backbone.word_embed.weight)
 
-    def _image_head(self, encoded: Encoded, image: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        return encoded.image[:, 1:].flatten(0, 1)[image["places"]], self.mim_head.weight, self.mim_head.bias
+    def _text_loss(self, hidden: Rows, text: dict[str, Tensor]) -> Tensor:
+        return linear_cross_entropy(*self._text_head(hidden.text), text["targets"])
 
-    def _text_loss(self, encoded: Encoded, text: dict[str, Tensor]) -> Tensor:
-        return linear_cross_entropy(*self._text_head(encoded, text), text["targets"])
-
-    def _image_loss(self, encoded: Encoded, image: dict[str, Tensor]) -> Tensor:
-        return linear_cross_entropy(*self._image_head(encoded, image), image["targets"])
+    def _image_loss(self, hidden: Rows, image: dict[str, Tensor]) -> Tensor:
+        return linear_cross_entropy(hidden.image, self.mim_head.weight, self.mim_head.bias, image["targets"])
 
 
 def _stream(text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None,

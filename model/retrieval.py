@@ -84,18 +84,18 @@ class Retrieval(Pretrained, nn.Module):
 
     def encode_image(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
         """Pictures [n, 3, size, size] to unit vectors [n, width], fp32."""
-        encoded = self.backbone(pixels, uniforms=uniforms)
-        return F.normalize(self.image_projection(encoded.image[:, 0]).float(), dim=-1)
+        cls = self.backbone.cls(pixels, uniforms=uniforms)
+        return F.normalize(self.image_projection(cls).float(), dim=-1)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None) -> Tensor:
         """Texts [n, length] to unit vectors [n, width], fp32; `mask` may be None where nothing is padded."""
-        encoded = self.backbone(text=ids, text_mask=mask, uniforms=uniforms)
-        return F.normalize(self.text_projection(encoded.text[:, 0]).float(), dim=-1)
+        cls = self.backbone.cls(text=ids, text_mask=mask, uniforms=uniforms)
+        return F.normalize(self.text_projection(cls).float(), dim=-1)
 
     def match_logits(self, pixels: Tensor, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None) -> Tensor:
         """Pairs, row by row, to logits [n, 2]; index 1 says that they belong together."""
-        encoded = self.backbone(pixels, ids, text_mask=mask, uniforms=uniforms)
-        return self.match(self.pooler(encoded.text[:, 0])).float()
+        cls = self.backbone.cls(pixels, ids, text_mask=mask, uniforms=uniforms)
+        return self.match(self.pooler(cls)).float()
 
     def forward(self, pairs: Pairs, draws: Draws, rivals: Rivals | None = None) -> dict[str, Tensor]:
         """Sums of both losses over these rows, `itc` and `itm`; without `rivals` what they start from: the features

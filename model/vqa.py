@@ -64,8 +64,8 @@ class VQA(Pretrained, nn.Module):
             mask: bool [n, length], True for tokens.
             uniforms: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
         """
-        encoded = self.backbone(pixels, ids, text_mask=mask, uniforms=uniforms)
-        return self.classifier(self.pooler(encoded.text[:, 0])).float()
+        cls = self.backbone.cls(pixels, ids, text_mask=mask, uniforms=uniforms)
+        return self.classifier(self.pooler(cls)).float()
 
 
 def answerable(targets: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class Loaded:
         """[pictures, width] fp32: unit vectors of a retrieval model, [I_CLS] of a pretrained one."""
         model = self._be("image_features", MaskedModeling, Retrieval)
         pixels = self._pixels(pictures)
-        return model.encode_image(pixels) if isinstance(model, Retrieval) else model.backbone(pixels).image[:, 0]
+        return model.encode_image(pixels) if isinstance(model, Retrieval) else model.backbone.cls(pixels)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -56,7 +56,7 @@ class Loaded:
         ids, mask = self._ids(texts)
         if isinstance(model, Retrieval):
             return model.encode_text(ids, mask)
-        return model.backbone(text=ids, text_mask=mask).text[:, 0]
+        return model.backbone.cls(text=ids, text_mask=mask)
 
     def similarity(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
         """Cosines of each picture with each caption, [pictures, captions]."""

@@ -13,6 +13,7 @@ from model.backbone import Stream, VLBeit
 from model.config import BackboneConfig
 from model.cross_entropy import cross_entropy, linear_cross_entropy
 from model.layers import Attention, drop_path_factors
+from model.layout import Rows
 from model.objectives import MaskedModeling, MaskedModelingConfig
 from model.positions import resize_image_positions
 
@@ -194,6 +195,56 @@ def test_streams_in_one_pass_are_as_each_alone():
             assert (one is None) == (other is None)
             if one is not None:
                 torch.testing.assert_close(one, other)
+
+
+KINDS = {"mome": {}, "standard": {"experts": "standard"}, "pair expert": {"vl_ffn_start_layer": 1},
+         "layer scale": {"layer_scale": 0.1, "relative_bias": True}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
+    """Values and gradients; experts that nobody reads have a gradient of zero, not none."""
+    model, image, text, mask, uniforms = in_doubles(KINDS[kind])
+    streams = [Stream(text=text[:2], uniforms=uniforms[:2]), Stream(image, text, mask, uniforms=uniforms),
+               Stream(image, uniforms=uniforms)]
+    none, some, others = torch.tensor([], dtype=torch.int64), torch.tensor([0, 4, 13]), torch.tensor([2, 9, 25])
+    places = [Rows(some, none), Rows(others[:1], some), Rows(none, others)]
+    read = model.encode_at(streams, places)
+    whole = model.encode(streams)
+    halves = [(getattr(one, half), getattr(other, half), getattr(place, half))
+              for one, other, place in zip(read, whole, places, strict=True) for half in ("text", "image")]
+    expected = [vectors.flatten(0, 1)[place] for _, vectors, place in halves if vectors is not None]
+    found = [vectors for vectors, there, _ in halves if there is not None]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    compare_gradients(model, torch.cat(found), torch.cat(expected))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_class_vector_is_the_first_of_the_sequence(kind):
+    model, image, text, mask, uniforms = in_doubles(KINDS[kind])
+    for given, half in (({"image": image}, "image"), ({"text": text, "text_mask": mask}, "text"),
+                        ({"image": image, "text": text, "text_mask": mask}, "text")):
+        whole = model(**given, uniforms=uniforms)
+        compare_gradients(model, model.cls(**given, uniforms=uniforms), getattr(whole, half)[:, 0])
+
+
+def in_doubles(kind):
+    """A model and its inputs: gradients compared in fp32 are rounding where they cancel out."""
+    image, text, mask = pair()
+    return VLBeit(replace(TINY, **kind)).double(), image.double(), text, mask, torch.rand(3, 2, 3).double()
+
+
+def compare_gradients(model, found, expected):
+    """Both [n, width], and what they make of the parameters' gradients; where the whole has one, the part has."""
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    one, other = (torch.autograd.grad((vectors * weights).sum(), list(model.parameters()), allow_unused=True)
+                  for vectors in (found, expected))
+    for (name, _), gradient, wanted in zip(model.named_parameters(), one, other, strict=True):
+        assert gradient is not None or wanted is None, name
+        if gradient is not None:
+            torch.testing.assert_close(gradient, torch.zeros_like(gradient) if wanted is None else wanted, msg=name)
 
 
 def test_blocks_compile_whole_and_for_any_length():
