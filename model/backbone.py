@@ -128,9 +128,10 @@ class VLBeit(Pretrained, nn.Module):
 
         What `forward` gives as `text[:, 0]` or `image[:, 0]`, with less to compute.
         """
-        batch, length = (len(image), 1 + self.config.patches) if text is None else text.shape
-        first = torch.arange(batch, device=self.norm.weight.device) * length
-        places = Rows(first[:0], first) if text is None else Rows(first, first[:0])
+        order = torch.arange(len(image if text is None else text), device=self.norm.weight.device)
+        # A pair's [I_CLS] is read, too: so its expert in the last block has a gradient, zero, for which workers wait.
+        places = Rows(order[:0] if text is None else order * text.shape[1],
+                      order[:0] if image is None else order * (1 + self.config.patches))
         (rows,) = self.encode_at([Stream(image, text, text_mask, uniforms=uniforms)], [places])
         return rows.image if text is None else rows.text
 

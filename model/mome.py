@@ -72,12 +72,12 @@ class MoMEBlock(nn.Module):
         return Rows(self._feed_two(self.text_expert, self.pair_expert, text, text_kept, (1, 1), counts.of_texts),
                     self._feed_two(self.pair_expert, self.image_expert, image, image_kept, (1, 2), counts.of_pairs))
 
-    def _feed(self, expert: Expert | None, x: Tensor, kept: Tensor | None, column: int) -> Tensor:
-        """Rows through an expert. Of no rows its gradient is zero, not missing: no worker waits for another's."""
-        return x if expert is None else _add(x, expert(x), self.ffn_scale, kept, column)
+    def _feed(self, expert: Expert, x: Tensor, kept: Tensor | None, column: int) -> Tensor:
+        """Rows through an expert; none of them, and it has no gradient."""
+        return _add(x, expert(x), self.ffn_scale, kept, column) if len(x) else x
 
-    def _feed_two(self, first: Expert | None, second: Expert | None, x: Tensor, kept: Tensor | None,
-                  columns: tuple[int, int], count: int) -> Tensor:
+    def _feed_two(self, first: Expert, second: Expert, x: Tensor, kept: Tensor | None, columns: tuple[int, int],
+                  count: int) -> Tensor:
         """The first `count` rows through one expert, the others through another."""
         one, other = (None, None) if kept is None else (kept[:count], kept[count:])
         return torch.cat([self._feed(first, x[:count], one, columns[0]),

@@ -1,8 +1,8 @@
 """FLOPs of forward passes, from configurations alone; needs nothing but `model`.
 
 Two FLOPs per multiply-add of the matrix products and convolutions. Norms, softmax, activations, resizing and look-ups
-are left out: together they are below 1% at the base size. Prediction heads are counted on hidden places only, which is
-where the model computes them. A training step is `TRAINING` times its forward pass; what is computed twice (activation
+are left out: together they are below 1% at the base size. Prediction heads are counted on hidden places only, and so is
+the last block behind its attention: where the model computes them. A training step is `TRAINING` times its forward pass; what is computed twice (activation
 checkpointing, features cached for ITC) is not in it.
 """
 
@@ -18,30 +18,41 @@ TRAINING = 3  # forward, and a backward that is twice as much: gradients of inpu
 FUSION_PASSES = 3  # ITM: the true pair and two hard negatives
 
 
+class Pass(NamedTuple):
+    """A text, a picture or a pair on its way through the backbone."""
+
+    text: int = 0  # tokens
+    image: bool = False  # whether there is one
+    read: float | None = None  # vectors of the last block that somebody reads; None: all
+
+    def tokens(self, config: BackboneConfig) -> int:
+        """Length of the sequence."""
+        return self.text + (1 + config.patches if self.image else 0)
+
+
 def linear(rows: float, *sizes: int) -> float:
     """Dense layers one after the other, `sizes[0]` to `sizes[1]` and so on, for `rows` vectors."""
     return sum(2.0 * rows * one * other for one, other in zip(sizes, sizes[1:], strict=False))
 
 
-def block(width: int, hidden: int, tokens: int) -> float:
-    """A Transformer block: queries, keys, values and output; scores and their use; the feed-forward network."""
-    return linear(tokens, width, 4 * width) + 4.0 * tokens**2 * width + linear(tokens, width, hidden, width)
+def block(width: int, hidden: int, tokens: int, read: float | None = None) -> float:
+    """A Transformer block: queries, keys and values; scores and their use; then, of what is `read` of it (None: all),
+    output and feed-forward network."""
+    read = tokens if read is None else read
+    attention = linear(tokens, width, 3 * width) + 4.0 * tokens**2 * width + linear(read, width, width)
+    return attention + linear(read, width, hidden, width)
 
 
-def tokens(config: BackboneConfig, text: int = 0, *, image: bool = False) -> int:
-    """Length of a sequence of `text` tokens, a picture, or both."""
-    return text + (1 + config.patches if image else 0)
+def encoder(config: BackboneConfig, one: Pass) -> float:
+    """The backbone on a sequence."""
+    patches = linear(config.patches, 3 * config.patch_size**2, config.width) if one.image else 0.0
+    return patches + blocks(config, one)
 
 
-def encoder(config: BackboneConfig, text: int = 0, *, image: bool = False) -> float:
-    """The backbone on one text of so many tokens, one picture, or a pair."""
-    patches = linear(config.patches, 3 * config.patch_size**2, config.width) if image else 0.0
-    return patches + blocks(config, text, image=image)
-
-
-def blocks(config: BackboneConfig, text: int = 0, *, image: bool = False) -> float:
+def blocks(config: BackboneConfig, one: Pass) -> float:
     """The same without the projection of patches: what activation checkpointing computes again."""
-    return config.depth * block(config.width, config.ffn_width, tokens(config, text, image=image))
+    sizes = config.width, config.ffn_width, one.tokens(config)
+    return (config.depth - 1) * block(*sizes) + block(*sizes, one.read)
 
 
 def text_head(config: MaskedModelingConfig, hidden: float) -> float:
@@ -58,41 +69,52 @@ def image_head(config: MaskedModelingConfig, hidden: float) -> float:
 
 def mlm(config: MaskedModelingConfig, text: int, hidden: float) -> float:
     """Masked language modelling on one text, `hidden` of whose tokens are hidden."""
-    return encoder(config.backbone, text) + text_head(config, hidden)
+    return encoder(config.backbone, Pass(text, read=hidden)) + text_head(config, hidden)
 
 
 def mim(config: MaskedModelingConfig, hidden: float) -> float:
     """Masked image modelling on one picture."""
-    return encoder(config.backbone, image=True) + image_head(config, hidden)
+    return encoder(config.backbone, Pass(image=True, read=hidden)) + image_head(config, hidden)
 
 
 def mvlm(config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float) -> float:
     """Masked vision-language modelling on one pair, in one pass or in two."""
-    passes = 1 if config.mvlm_mode == "joint" else 2
     heads = text_head(config, tokens_hidden) + image_head(config, patches_hidden)
-    return passes * encoder(config.backbone, text, image=True) + heads
+    return sum(encoder(config.backbone, one) for one in mvlm_passes(config, text, tokens_hidden, patches_hidden)) + heads
+
+
+def mvlm_passes(config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float) -> list[Pass]:
+    """Of a pair: one in which both halves are hidden, or one for each half."""
+    joint = config.mvlm_mode == "joint"
+    return [Pass(text, image=True, read=read) for read in ([tokens_hidden + patches_hidden] if joint else
+                                                           [tokens_hidden, patches_hidden])]
+
+
+def fused(text: int) -> Pass:
+    """A pair of which [T_CLS] is read, and [I_CLS] computed beside it."""
+    return Pass(text, image=True, read=2)
 
 
 def vqa(config: BackboneConfig, text: int, answers: int) -> float:
     """One question about one picture."""
-    return encoder(config, text, image=True) + linear(1, config.width, config.width, 2 * config.width, answers)
+    return encoder(config, fused(text)) + linear(1, config.width, config.width, 2 * config.width, answers)
 
 
 def nlvr2(config: BackboneConfig, text: int) -> float:
     """One statement about two pictures."""
     width = config.width
-    return 2 * (encoder(config, text, image=True) + linear(1, width, width)) + linear(1, 2 * width, 2 * width, 2)
+    return 2 * (encoder(config, fused(text)) + linear(1, width, width)) + linear(1, 2 * width, 2 * width, 2)
 
 
 def dual(config: BackboneConfig, text: int) -> tuple[float, float]:
     """A picture and a caption through the dual encoder."""
     projection = linear(1, config.width, config.width)
-    return encoder(config, image=True) + projection, encoder(config, text) + projection
+    return encoder(config, Pass(image=True, read=1)) + projection, encoder(config, Pass(text, read=1)) + projection
 
 
 def match(config: BackboneConfig, text: int) -> float:
     """A pair through the fusion encoder: one of ITM's passes, or of reranking."""
-    return encoder(config, text, image=True) + linear(1, config.width, config.width, 2)
+    return encoder(config, fused(text)) + linear(1, config.width, config.width, 2)
 
 
 def retrieval(config: BackboneConfig, text: int, batch: int) -> float:
@@ -103,7 +125,7 @@ def retrieval(config: BackboneConfig, text: int, batch: int) -> float:
 
 def classification(config: BackboneConfig, classes: int) -> float:
     """One picture."""
-    return encoder(config, image=True) + linear(1, config.width, classes)
+    return encoder(config, Pass(image=True)) + linear(1, config.width, classes)
 
 
 class Conv(NamedTuple):
@@ -146,7 +168,7 @@ def decoded(config: BackboneConfig, head: HeadConfig) -> float:
     """A window with UPerNet on it, as at test time."""
     neck = sum(linear(grid**2, config.width, 4 * config.width) for grid in (config.grid, 2 * config.grid, config.grid))
     convs, classify = decode_convs(config, head)
-    return encoder(config, image=True) + neck + sum(conv.flops for conv in convs) + classify.flops
+    return encoder(config, Pass(image=True)) + neck + sum(conv.flops for conv in convs) + classify.flops
 
 
 def segmentation(config: BackboneConfig, head: HeadConfig) -> float:

@@ -16,7 +16,7 @@ from model.objectives import MaskedModelingConfig
 from model.segmentation import HeadConfig
 from model.vqkd import FFN_RATIO, VQKDConfig
 from pipeline import flops
-from pipeline.flops import Conv
+from pipeline.flops import Conv, Pass
 
 WIDE = 4  # bytes of a number in fp32
 LABEL = 8  # bytes of a label
@@ -35,34 +35,42 @@ class Precision:
         return WIDE // 2 if self.half else WIDE
 
 
-def block(width: int, hidden: int, tokens: int, precision: Precision, *, copied: int = 0) -> float:
+def block(width: int, hidden: int, tokens: int, precision: Precision, *, copied: int = 0, rejoined: int = 0,
+          read: float | None = None) -> float:
     """What a block keeps of one sequence: its two normed inputs and the normed vectors, queries, keys, values, the
-    attention's output, and the feed-forward network's layer before and after GELU.
+    attention's output, and the feed-forward network's layer before and after GELU. Of the last block what comes after
+    attention is kept of what is `read` of it.
 
-    copied: vectors that are kept once more, see `recomputed`.
+    copied, rejoined: vectors that are kept once more, before and after attention, see `recomputed`.
     """
-    return tokens * (2 * WIDE * width + precision.narrow * ((6 + copied) * width + 2 * hidden))
+    before = tokens * width * (WIDE + (5 + copied) * precision.narrow)
+    rejoined, read = (rejoined, tokens) if read is None else (1, read)
+    return before + read * (width * (WIDE + (1 + rejoined) * precision.narrow) + 2 * hidden * precision.narrow)
 
 
-def encoder(config: BackboneConfig, text: int, image: bool, precision: Precision, *, again: bool = False,
+def encoder(config: BackboneConfig, one: Pass, precision: Precision, *, again: bool = False,
             joined: bool = False) -> float:
-    """What the backbone keeps of one text of so many tokens, one picture, or a pair; `joined`: other streams are in the
-    same pass."""
-    length = flops.tokens(config, text, image=image)
-    pixels = precision.narrow * 3 * config.image_size**2 if image else 0
-    one = WIDE * length * config.width if again else recomputed(config, text, image, precision, joined=joined)
-    return pixels + config.depth * one + WIDE * length * config.width
+    """What the backbone keeps of one sequence; `joined`: other streams are in the same pass."""
+    length, vector = one.tokens(config), WIDE * config.width
+    pixels = precision.narrow * 3 * config.image_size**2 if one.image else 0
+    if again:
+        kept = config.depth * length * vector
+    else:
+        full = recomputed(config, one._replace(read=None), precision, joined=joined)
+        kept = (config.depth - 1) * full + recomputed(config, one, precision, joined=joined)
+    return pixels + kept + (length if one.read is None else one.read) * vector
 
 
-def recomputed(config: BackboneConfig, text: int, image: bool, precision: Precision, *, joined: bool = False) -> float:
-    """What one block keeps of that, or the backward pass makes again where activations are checkpointed.
+def recomputed(config: BackboneConfig, one: Pass, precision: Precision, *, joined: bool = False) -> float:
+    """What one block keeps of that, or the backward pass makes again where activations are checkpointed; where not all
+    is read, the last one.
 
     Texts and patches are in matrices of their own (`model.layout`): the attention's output is copied into these, and
     before it queries, keys and values of pairs are copied out of those that are kept for the other streams.
     """
-    pair = text > 0 and image
-    copied = int(joined or pair) + 3 * int(joined and pair)
-    return block(config.width, config.ffn_width, flops.tokens(config, text, image=image), precision, copied=copied)
+    pair = one.text > 0 and one.image
+    return block(config.width, config.ffn_width, one.tokens(config), precision, copied=3 * int(joined and pair),
+                 rejoined=int(joined or pair), read=one.read)
 
 
 def hidden(rows: float, config: MaskedModelingConfig, precision: Precision, *, text: bool) -> float:

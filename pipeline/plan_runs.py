@@ -19,6 +19,7 @@ from model.teachers import Hog
 from model.vqa import VQA, VQAConfig
 from model.vqkd import VQKD, VQKDConfig
 from pipeline import flops, memory, params, pretraining, tasks, visual_tokenizer
+from pipeline.flops import Pass
 from pipeline.memory import Precision, Weights
 from pipeline.pretraining import STREAM_OF, CommonParams, VariantParams
 from pipeline.tasks import Item
@@ -36,7 +37,7 @@ class Stream:
 
     batch: int  # samples of a step, on all workers
     forward: float  # FLOPs
-    passes: tuple[tuple[int, bool], ...] = ()  # through the backbone: tokens of text, and whether there is a picture
+    passes: tuple[Pass, ...] = ()  # through the backbone
     heads: float = 0.0  # bytes that the heads keep for the backward pass
     spike: float = 0.0  # bytes that the loss takes for a moment, of the whole micro-batch
     besides: float = 0.0  # FLOPs that are computed on top, without a backward pass
@@ -68,8 +69,8 @@ class TrainingRun:
     @property
     def extra_flops(self) -> float:
         """Of a step, besides: teachers, ids of online views, cached features, and blocks computed again."""
-        again = (sum(stream.batch * flops.blocks(self.backbone, text, image=image)
-                     for stream in self.streams for text, image in stream.passes)
+        again = (sum(stream.batch * flops.blocks(self.backbone, one)
+                     for stream in self.streams for one in stream.passes)
                  if self.loop.activation_checkpointing else 0.0)
         return again + sum(stream.batch * stream.besides for stream in self.streams)
 
@@ -90,15 +91,15 @@ class TrainingRun:
                 + (self._recomputed() if again else 0.0))
 
     def _kept(self, stream: Stream, again: bool) -> float:
-        passes = (memory.encoder(self.backbone, text, image, self.precision, again=again, joined=self._joined)
-                  for text, image in stream.passes)
+        passes = (memory.encoder(self.backbone, one, self.precision, again=again, joined=self._joined)
+                  for one in stream.passes)
         return sum(passes) + stream.heads
 
     def _recomputed(self) -> float:
         """Streams go through a block together, the passes of one stream one after the other."""
         return sum(max((stream.batch / self.loop.micro_batches
-                        * memory.recomputed(self.backbone, *one, self.precision, joined=self._joined)
-                        for one in set(stream.passes)), default=0.0) for stream in self.streams)
+                        * memory.recomputed(self.backbone, one._replace(read=None), self.precision, joined=self._joined)
+                        for one in stream.passes), default=0.0) for stream in self.streams)
 
     @property
     def _joined(self) -> bool:
@@ -158,17 +159,17 @@ def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, 
     patches = 0 if objective == "mlm" else masks.patches
     own = batch / common.loop.micro_batches
     if objective == "mim":
-        return Stream(batch, flops.mim(config, patches), ((0, True),),
+        return Stream(batch, flops.mim(config, patches), (Pass(image=True, read=patches),),
                       memory.hidden(patches, config, precision, text=False),
                       memory.chunk(own * patches, codes, precision), online, memory.head_gradient(width, codes))
     if objective == "mlm":
         text = params.subtree(f"{scale}.text_tokens.max_length")
         hidden = round(masks.mlm * (text - ENDS))
-        return Stream(batch, flops.mlm(config, text, hidden), ((text, False),),
+        return Stream(batch, flops.mlm(config, text, hidden), (Pass(text, read=hidden),),
                       memory.hidden(hidden, config, precision, text=True),
                       memory.chunk(own * hidden, words, precision), shared=memory.head_gradient(width, words))
     hidden = round(masks.mvlm * (size.caption_length - ENDS))
-    passes = ((size.caption_length, True),) * (1 if config.mvlm_mode == "joint" else 2)
+    passes = tuple(flops.mvlm_passes(config, size.caption_length, hidden, patches))
     heads = (memory.hidden(hidden, config, precision, text=True)
              + memory.hidden(patches, config, precision, text=False))
     return Stream(batch, flops.mvlm(config, size.caption_length, hidden, patches), passes, heads,
@@ -179,20 +180,20 @@ def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, 
 def _vqa(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
     model = _on_meta(partial(VQA, VQAConfig(backbone, tuple(map(str, range(ANSWERS))))))
-    return model, Stream(chosen.inputs.order.batch, flops.vqa(backbone, text, ANSWERS), ((text, True),))
+    return model, Stream(chosen.inputs.order.batch, flops.vqa(backbone, text, ANSWERS), (flops.fused(text),))
 
 
 def _nlvr2(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
     model = _on_meta(partial(NLVR2, NLVR2Config(backbone)))
-    return model, Stream(chosen.inputs.order.batch, flops.nlvr2(backbone, text), ((text, True),) * 2)
+    return model, Stream(chosen.inputs.order.batch, flops.nlvr2(backbone, text), (flops.fused(text),) * 2)
 
 
 def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     """Where a worker has several passes, both encoders run once more for the features (see `tasks.retrieval.rivals`);
     every worker holds the pixels of the whole batch, of which its hard negatives are chosen."""
     text, batch = chosen.inputs.text_length, chosen.inputs.order.batch
-    passes = ((0, True), (text, False), *((text, True),) * flops.FUSION_PASSES)
+    passes = (Pass(image=True, read=1), Pass(text, read=1), *(flops.fused(text),) * flops.FUSION_PASSES)
     cached = sum(flops.dual(backbone, text)) if chosen.loop.micro_batches > max(chosen.num_workers, 1) else 0.0
     pixels = batch * 3.0 * backbone.image_size**2
     model = _on_meta(partial(Retrieval, RetrievalConfig(backbone)))
@@ -201,13 +202,13 @@ def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream
 
 def _classification(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     model = _on_meta(partial(Classification, ClassificationConfig(backbone, chosen.classes)))
-    return model, Stream(chosen.inputs.order.batch, flops.classification(backbone, chosen.classes), ((0, True),))
+    return model, Stream(chosen.inputs.order.batch, flops.classification(backbone, chosen.classes), (Pass(image=True),))
 
 
 def _segmentation(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     precision = Precision(chosen.loop.precision == "bf16")
     model = _on_meta(partial(Segmentation, SegmentationConfig(backbone, chosen.head)))
-    return model, Stream(chosen.inputs.order.batch, flops.segmentation(backbone, chosen.head), ((0, True),),
+    return model, Stream(chosen.inputs.order.batch, flops.segmentation(backbone, chosen.head), (Pass(image=True),),
                          memory.segmentation(backbone, chosen.head, precision))
 
 

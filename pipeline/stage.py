@@ -1,5 +1,6 @@
 """What every entry point in `stages/` shares: arguments in, one-line errors out."""
 
+import gc
 import sys
 from collections.abc import Callable
 
@@ -15,3 +16,5 @@ def entry(main: Callable[..., None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    finally:
+        gc.freeze()  # or Python looks for garbage among all that is imported once more: half a second with torch

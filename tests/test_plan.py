@@ -17,6 +17,7 @@ from model.vqa import VQA, VQAConfig
 from model.vqkd import VQKD, VQKDConfig
 from pipeline import flops, memory, params, plan_runs, provenance
 from pipeline.errors import UserError
+from pipeline.flops import Pass
 from pipeline.memory import Precision, Weights
 from stages import plan as stage
 from tests.tiny import ROOT
@@ -75,10 +76,12 @@ def segmentation(model):
 
 
 def encoder(precision, *passes):
-    return sum(memory.encoder(BACKBONE, *one, precision) for one in passes)
+    return sum(memory.encoder(BACKBONE, one, precision) for one in passes)
 
 
-STREAMS = ((TEXT, False), (0, True), (TEXT, True))  # of pretraining, in one pass
+PICTURE = Pass(image=True)
+STREAMS = (Pass(TEXT, read=HIDDEN["text"]), Pass(image=True, read=HIDDEN["image"]),  # of pretraining, in one pass
+           Pass(TEXT, image=True, read=sum(HIDDEN.values())))
 
 
 def masked_heads(precision):
@@ -89,7 +92,7 @@ def masked_heads(precision):
 def masked_modeling(precision, **kept):
     """Of a sample; the gradients of both heads' weights, of two losses each, do not grow with the batch."""
     weights = 2 * sum(memory.head_gradient(BACKBONE.width, classes) for classes in (BACKBONE.vocab_size, MASKED.codes))
-    return (sum(memory.encoder(BACKBONE, *one, precision, joined=True, **kept) for one in STREAMS)
+    return (sum(memory.encoder(BACKBONE, one, precision, joined=True, **kept) for one in STREAMS)
             + masked_heads(precision) + weights / BATCH)
 
 
@@ -99,18 +102,18 @@ CASES = {
                     flops.mlm(MASKED, TEXT, 6) + flops.mim(MASKED, 12) + flops.mvlm(MASKED, TEXT, 6, 12),
                     masked_modeling),
     "vqa": (lambda: VQA(VQAConfig(BACKBONE, tuple("abcdefg"))), lambda m: m(pixels(), *ids(), uniforms()).sum(),
-            flops.vqa(BACKBONE, TEXT, 7), lambda p: encoder(p, (TEXT, True))),
+            flops.vqa(BACKBONE, TEXT, 7), lambda p: encoder(p, flops.fused(TEXT))),
     "nlvr2": (lambda: NLVR2(NLVR2Config(BACKBONE)),
               lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), uniforms(2)).sum(),
-              flops.nlvr2(BACKBONE, TEXT), lambda p: encoder(p, *[(TEXT, True)] * 2)),
+              flops.nlvr2(BACKBONE, TEXT), lambda p: encoder(p, *[flops.fused(TEXT)] * 2)),
     "retrieval": (lambda: Retrieval(RetrievalConfig(BACKBONE)), retrieval, flops.retrieval(BACKBONE, TEXT, BATCH),
-                  lambda p: encoder(p, (0, True), (TEXT, False), *[(TEXT, True)] * 3)),
+                  lambda p: encoder(p, Pass(image=True, read=1), Pass(TEXT, read=1), *[flops.fused(TEXT)] * 3)),
     "classification": (lambda: Classification(ClassificationConfig(BACKBONE, 30)),
                        lambda m: m(pixels(), uniforms()).sum(), flops.classification(BACKBONE, 30),
-                       lambda p: encoder(p, (0, True))),
+                       lambda p: encoder(p, PICTURE)),
     "segmentation": (lambda: Segmentation(SegmentationConfig(BACKBONE, HEAD)), segmentation,
                      flops.segmentation(BACKBONE, HEAD),
-                     lambda p: encoder(p, (0, True)) + memory.segmentation(BACKBONE, HEAD, p)),
+                     lambda p: encoder(p, PICTURE) + memory.segmentation(BACKBONE, HEAD, p)),
     "visual tokenizer": (lambda: VQKD(TOKENIZER).eval(), lambda m: m(torch.rand(BATCH, 3, 64, 64)).features.sum(),
                          flops.visual_tokenizer(TOKENIZER), lambda p: memory.visual_tokenizer(TOKENIZER, p)),
 }
@@ -189,15 +192,20 @@ BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=
 
 
 def test_flops_of_the_base_size_are_the_known_ones():
-    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step, with heads."""
+    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step, with heads. What
+    nobody reads of the last block is 4 % of these."""
     base = MaskedModelingConfig(BASE, codes=8192)
-    encoders = flops.encoder(BASE, image=True), flops.encoder(BASE, 196), flops.encoder(BASE, 40, image=True)
-    assert encoders == pytest.approx((34.9e9, 34.7e9, 42.4e9), rel=0.01)
-    forward = flops.mim(base, 75), flops.mlm(base, 196, 29), flops.mvlm(base, 40, 19, 75)
-    each = [flops.TRAINING * one for one in forward]
+    whole = [flops.encoder(BASE, Pass(*one)) for one in ((0, True), (196, False), (40, True))]
+    assert whole == pytest.approx((34.9e9, 34.7e9, 42.4e9), rel=0.01)
+    heads = flops.image_head(base, 75), flops.text_head(base, 29), flops.image_head(base, 75) + flops.text_head(base, 19)
+    each = [flops.TRAINING * sum(one) for one in zip(whole, heads, strict=True)]
     assert each == pytest.approx([108e9, 113e9, 136e9], rel=0.005)
     online = 2 * flops.visual_tokens(VQKDConfig(224, 16, 12, 3, 768, 12, 8192, 32, 512, 0.99, 0))
     assert 480_000 * 2048 * (sum(each) + online) == pytest.approx(4.2e20, rel=0.01)
+    computed = flops.mim(base, 75), flops.mlm(base, 196, 29), flops.mvlm(base, 40, 19, 75)
+    left_out = 197 - 75, 196 - 29, 237 - 75 - 19
+    for one, other, vectors in zip(each, computed, left_out, strict=True):
+        assert one - 3 * other == pytest.approx(3 * vectors * 2 * (768 * 768 + 2 * 768 * 3072))
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +221,12 @@ def test_runs_at_paper_scale(at_paper):
     assert (main.samples, main.steps, main.weights.trained) == (6144, 480_000, 247_296_000)
     assert at_paper["pretrain standard"].weights.trained == 190_608_384
     assert at_paper["finetune imagenet22k"].weights.trained == 85_789_440 + 16_795_729
-    assert main.step_flops == pytest.approx(2048 * (108.2e9 + 112.7e9 + 136.1e9), rel=1e-3)
+    assert main.step_flops == pytest.approx(2048 * (104.3e9 + 107.4e9 + 131.5e9), rel=1e-3)
     assert main.activation_bytes(again=True) < main.activation_bytes(again=False) / 3
     retrieval_ = at_paper["finetune coco"]
     assert retrieval_.extra_flops == pytest.approx(
-        3072 * (flops.encoder(retrieval_.backbone, image=True) + flops.encoder(retrieval_.backbone, 40)), rel=1e-3)
+        3072 * sum(flops.encoder(retrieval_.backbone, one) for one in (Pass(image=True, read=1), Pass(40, read=1))),
+        rel=1e-3)
 
 
 def test_state_of_replicas_and_shards():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TOP = 5
 QUERIES = 2  # of each kind: right and wrong, captions and pictures
 _LINE = 26  # characters of a caption's line
+_HEADING = 0.25  # inches above the first row
 _RIGHT, _WRONG = "tab:green", "tab:red"
 
 
@@ -28,8 +29,11 @@ def draw(data: EvaluationSet, image_scores: Tensor, text_scores: Tensor, path: P
     relevant = data.owner[None, :] == torch.arange(len(data.keys))[:, None]
     rows = [(True, *row) for row in _rows(text_scores, relevant.T)]
     rows += [(False, *row) for row in _rows(image_scores, relevant)]
-    figure = Figure(figsize=(1.9 * (1 + TOP), 1.75 * len(rows)), dpi=80, layout="constrained")
-    axes = figure.subplots(len(rows), 1 + TOP, squeeze=False)
+    width, height = 1.9 * (1 + TOP), 1.75 * len(rows) + _HEADING
+    figure = Figure(figsize=(width, height), dpi=80)
+    axes = figure.subplots(len(rows), 1 + TOP, squeeze=False, subplot_kw={"xticks": [], "yticks": []})
+    # Margins are given: to find them, matplotlib would draw everything once more.
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.005, top=1 - _HEADING / height, wspace=0.08, hspace=0.06)
     for line, (by_text, query, best, true) in zip(axes, rows, strict=True):
         _cell(line[0], data, query, is_image=not by_text, colour="black")
         for place, candidate, right in zip(line[1:], best, true, strict=False):
@@ -54,6 +58,5 @@ def _cell(axes: "Axes", data: EvaluationSet, index: int, *, is_image: bool, colo
     else:
         axes.text(0.5, 0.5, fill(data.captions[index], _LINE), size=7, ha="center", va="center")
         axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2.5 if colour != "black" else 0.8)
