@@ -40,8 +40,8 @@ class Attention(nn.Module):
         return F.linear(x, self.qkv.weight, bias)
 
     def attend(self, parts: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
-        """Sequences in consecutive parts, each [batch, length of the part, 3 * width], to the heads' outputs in the same
-        parts, each [batch, length of the part, width], before `proj`."""
+        """Sequences in consecutive parts, each [batch, length of the part, 3 * width], to the heads' outputs in the
+        same parts, each [batch, length of the part, width], before `proj`."""
         heads = [part.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
         q, k, v = heads[0] if len(heads) == 1 else torch.cat(heads, dim=3)  # each [batch, heads, length, head width]
         attended = attention(q, k, v, mask).split([part.shape[1] for part in parts], dim=2)

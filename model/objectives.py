@@ -113,8 +113,8 @@ class MaskedModeling(Pretrained, nn.Module):
                  self._places(image=image))]
 
     def _places(self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None) -> Rows:
-        """The hidden places of a stream's halves, as the backbone counts them: [I_CLS] comes before a picture's patches,
-        and nothing of a half that is not given."""
+        """The hidden places of a stream's halves, as the backbone counts them: [I_CLS] comes before a picture's
+        patches. Nothing of a half that is not given."""
         patches = self.config.backbone.patches
         nothing = (text or image)["places"][:0]
         return Rows(nothing if text is None else text["places"],

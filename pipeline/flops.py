@@ -2,8 +2,8 @@
 
 Two FLOPs per multiply-add of the matrix products and convolutions. Norms, softmax, activations, resizing and look-ups
 are left out: together they are below 1% at the base size. Prediction heads are counted on hidden places only, and so is
-the last block behind its attention: where the model computes them. A training step is `TRAINING` times its forward pass; what is computed twice (activation
-checkpointing, features cached for ITC) is not in it.
+the last block behind its attention: where the model computes them. A training step is `TRAINING` times its forward
+pass; what is computed twice (activation checkpointing, features cached for ITC) is not in it.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,8 @@ def mim(config: MaskedModelingConfig, hidden: float) -> float:
 def mvlm(config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float) -> float:
     """Masked vision-language modelling on one pair, in one pass or in two."""
     heads = text_head(config, tokens_hidden) + image_head(config, patches_hidden)
-    return sum(encoder(config.backbone, one) for one in mvlm_passes(config, text, tokens_hidden, patches_hidden)) + heads
+    passes = mvlm_passes(config, text, tokens_hidden, patches_hidden)
+    return sum(encoder(config.backbone, one) for one in passes) + heads
 
 
 def mvlm_passes(config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float) -> list[Pass]:

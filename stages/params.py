@@ -26,8 +26,8 @@ def main() -> None:
 
 
 def _entries(block: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key below a block, with its value, or the digest of its block. Keys have slashes, because DVC looks for trees
-    where it sees dots."""
+    """Every key below a block, with its value, or the digest of its block. Keys have slashes, because DVC looks for
+    trees where it sees dots."""
     for name, value in block.items():
         key = f"{above}{name}"
         if isinstance(value, dict):

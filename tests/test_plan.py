@@ -197,7 +197,8 @@ def test_flops_of_the_base_size_are_the_known_ones():
     base = MaskedModelingConfig(BASE, codes=8192)
     whole = [flops.encoder(BASE, Pass(*one)) for one in ((0, True), (196, False), (40, True))]
     assert whole == pytest.approx((34.9e9, 34.7e9, 42.4e9), rel=0.01)
-    heads = flops.image_head(base, 75), flops.text_head(base, 29), flops.image_head(base, 75) + flops.text_head(base, 19)
+    codes = flops.image_head(base, 75)
+    heads = codes, flops.text_head(base, 29), codes + flops.text_head(base, 19)
     each = [flops.TRAINING * sum(one) for one in zip(whole, heads, strict=True)]
     assert each == pytest.approx([108e9, 113e9, 136e9], rel=0.005)
     online = 2 * flops.visual_tokens(VQKDConfig(224, 16, 12, 3, 768, 12, 8192, 32, 512, 0.99, 0))
