@@ -27,24 +27,18 @@ def block_mask(grid: int, count: int, min_block: int, rng: np.random.Generator) 
 
 def _place_block(mask: np.ndarray, left: int, min_block: int, rng: np.random.Generator) -> bool:
     """Try to hide one more rectangle of at most `left` new patches; False when every attempt failed."""
-    grid = len(mask)
-    for _ in range(ATTEMPTS):
-        area = _uniform(min(min_block, left), max(min_block, left), rng)
-        aspect = math.exp(_uniform(-math.log(MAX_ASPECT), math.log(MAX_ASPECT), rng))
+    grid, low, high = len(mask), min(min_block, left), max(min_block, left)
+    for size, shape, down, across in rng.random((ATTEMPTS, 4)).tolist():  # at once: a call takes longer than a number
+        area, aspect = low + (high - low) * size, MAX_ASPECT ** (2 * shape - 1)
         height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if height >= grid or width >= grid:
             continue
-        top, start = rng.integers(0, grid - height + 1), rng.integers(0, grid - width + 1)
+        top, start = int(down * (grid - height + 1)), int(across * (grid - width + 1))
         block = mask[top : top + height, start : start + width]
         if 0 < block.size - np.count_nonzero(block) <= left:
             block[:] = True
             return True
     return False
-
-
-def _uniform(low: float, high: float, rng: np.random.Generator) -> float:
-    """What `rng.uniform` gives, five times as fast."""
-    return low + (high - low) * rng.random()
 
 
 def text_mask(

@@ -59,10 +59,8 @@ def apply(image: Image.Image, view: View, size: int) -> np.ndarray:
     would have been clipped before the resize. `resize(box=...)` lets the filter look across the edge of the crop,
     which cropping first would not.
     """
-    picture = images.crop_resize(image, view.box, size)
-    if view.flip:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(picture.convert("RGB", view.matrix))
+    pixels = np.asarray(images.crop_resize(image, view.box, size).convert("RGB", view.matrix))
+    return pixels[:, ::-1] if view.flip else pixels
 
 
 def columns(drawn: Sequence[View]) -> dict[str, list[Any]]:
