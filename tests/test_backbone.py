@@ -257,6 +257,8 @@ def test_blocks_compile_whole_and_for_any_length():
             for half in ("text", "image"):
                 if (expected := getattr(other, half)) is not None:
                     torch.testing.assert_close(getattr(one, half), expected)
+        read, expected = (net.cls(image, text[:, :end], text_mask=mask[:, :end]) for net in (compiled, plain))
+        torch.testing.assert_close(read, expected)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
 
 
