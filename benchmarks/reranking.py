@@ -6,6 +6,7 @@ they come, padded and masked; and what COCO's 5,000 pictures and 25,000 captions
 """
 
 from collections.abc import Callable
+from statistics import mean
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch
 from benchmarks.clock import rates
 from model.config import BackboneConfig
 from model.retrieval import Retrieval, RetrievalConfig
-from pipeline import images, params
+from pipeline import flops, images, params
 from pipeline.pairs import pad
 from pipeline.pretraining import SizeParams
 from pipeline.tasks.retrieval.data import EvaluationSet
@@ -23,7 +24,6 @@ PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
 LENGTHS = (11, 14)  # ids of captions, on average as many as COCO's; two lengths, so that batches are full as there
 COCO = {"images": 5_000, "texts": 25_000, "pairs": (5_000 + 25_000) * 32}
 H100, USED = 989e12, 0.4  # dense bf16 FLOP/s, and the share of it that is assumed
-IMAGE = 197  # tokens
 
 
 def base() -> Retrieval:
@@ -62,20 +62,20 @@ def ways(model: Retrieval, data: EvaluationSet) -> dict[str, Callable[[], float]
     }
 
 
-def forward_flops(length: float, width: int = 768, depth: int = 12) -> float:
-    """Of one sequence through the base size: 2 per multiply-add; 12 width^2 of a block, and attention."""
-    return 2 * depth * length * (12 * width**2 + 2 * length * width)
+def sample_flops(config: BackboneConfig) -> dict[str, float]:
+    """Of what `COCO` counts, each."""
+    pictures, texts = zip(*(flops.dual(config, length) for length in LENGTHS), strict=True)
+    return {"images": pictures[0], "texts": mean(texts), "pairs": mean(flops.match(config, one) for one in LENGTHS)}
 
 
 def main() -> None:
-    data = split()
-    found = rates(ways(base(), data), ROUNDS)
+    model = base()
+    found = rates(ways(model, split()), ROUNDS)
     for name, rate in found.items():
         print(f"{name:28} {rate:7.2f} a second")
-    mean = sum(map(len, data.ids)) / CAPTIONS
-    flops = {"images": forward_flops(IMAGE), "texts": forward_flops(mean), "pairs": forward_flops(IMAGE + mean)}
-    total = sum(count * flops[name] for name, count in COCO.items())
-    print(f"one pair: {flops['pairs'] / 1e9:.1f} GFLOP, here {found['pairs'] * flops['pairs'] / 1e9:.0f} GFLOP/s")
+    each = sample_flops(model.config.backbone)
+    total = sum(count * each[name] for name, count in COCO.items())
+    print(f"one pair: {each['pairs'] / 1e9:.1f} GFLOP, here {found['pairs'] * each['pairs'] / 1e9:.0f} GFLOP/s")
     print(f"COCO 5K, {COCO['pairs']:,} pairs at most: {total / 1e15:.1f} PFLOP; here "
           f"{COCO['pairs'] / found['pairs'] / 3600:.0f} h; projected for one H100 at {USED:.0%} of bf16: "
           f"{total / H100 / USED / 60:.1f} min")
