@@ -15,25 +15,32 @@ from typing import Any
 from pipeline import files, params
 from pipeline.stage import entry
 
+# Blocks whose values stages depend on one by one. DVC goes through all keys for each of a stage's, so these are few.
+SINGLY = frozenset({"download", "least_yield", "visual_tokenizer"})
+
 
 def main() -> None:
     """Write `data/<scale>/params.json`: `small/finetune/vqa` and the like, blocks within blocks by themselves too, of
     the chosen scale and of what all scales share."""
     scale = params.scale()
+    files.write_json(Path("data", scale, "params.json"), seen(params.read(), scale))
+
+
+def seen(tree: dict[str, Any], scale: str) -> dict[str, Any]:
+    """What a scale sees of params.yaml's tree, as it is written."""
     others = set(params.SCALES) - {scale}
-    seen = {key: block for key, block in params.read().items() if key not in others}
-    files.write_json(Path("data", scale, "params.json"), dict(_entries(seen)))
+    return dict(_entries({key: block for key, block in tree.items() if key not in others}))
 
 
 def _entries(block: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key below a block, with its value, or the digest of its block. Keys have slashes, because DVC looks for
-    trees where it sees dots."""
+    """Digests of all blocks below a block, and values where single ones are asked for. Keys have slashes, because DVC
+    looks for trees where it sees dots."""
     for name, value in block.items():
         key = f"{above}{name}"
         if isinstance(value, dict):
             yield key, digest(value)
             yield from _entries(value, f"{key}/")
-        else:
+        elif not SINGLY.isdisjoint(above.split("/")):
             yield key, value
 
 

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from pipeline import announce
 from pipeline.code import Code
 from pipeline.params import SCALES
+from stages import params
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -49,12 +50,11 @@ def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:
 
 
 def test_parameters_and_code_that_stages_depend_on_exist(stages: dict[str, Any]) -> None:
-    trees = {"params.json": (TREE, "/"), "code.json": (Code(ROOT).digests(), ".")}
+    digests, seen = Code(ROOT).digests(), params.seen(TREE, TREE["scale"])
     for stage in stages.values():
         for dep in stage.deps:
             for key in getattr(dep, "params", ()):
-                tree, separator = trees[Path(dep.def_path).name]
-                assert exists(tree, key.split(separator)), key
+                assert key in seen if dep.def_path.endswith("params.json") else exists(digests, key), key
 
 
 def test_scales_have_the_same_keys() -> None:
@@ -68,9 +68,9 @@ def keys_of(stage: Any) -> set[str]:
     return {key for dep in stage.deps for key in getattr(dep, "params", ())}
 
 
-def exists(node: Any, key: list[str]) -> bool:
-    """Whether a tree has a key, given by its parts."""
-    for part in key:
+def exists(node: Any, key: str) -> bool:
+    """Whether a tree has a dotted key."""
+    for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
             return False
         node = node[part]
