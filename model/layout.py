@@ -72,10 +72,14 @@ class Layout:
         """How many rows of patches are of pairs; the others are of pictures alone."""
         return sum(s.batch * s.image for s in self.shapes if s.text)
 
+    @property
+    def _sizes(self) -> tuple[list[int], list[int]]:
+        """Rows of text and of patches of each stream."""
+        return [s.batch * s.text for s in self.shapes], [s.batch * s.image for s in self.shapes]
+
     def halves(self, rows: Rows) -> list[Rows]:
         """Rows to each stream's text [batch, text, ...] and image [batch, image, ...]."""
-        texts = rows.text.split([s.batch * s.text for s in self.shapes])
-        images = rows.image.split([s.batch * s.image for s in self.shapes])
+        texts, images = (x.split(sizes) for x, sizes in zip(rows, self._sizes, strict=True))
         return [Rows(text.unflatten(0, (s.batch, s.text)), image.unflatten(0, (s.batch, s.image)))
                 for s, text, image in zip(self.shapes, texts, images, strict=True)]
 
@@ -85,11 +89,10 @@ class Layout:
 
     def choose(self, places: Sequence[Rows]) -> Chosen:
         """Rows by their indices in each stream's flattened text and image."""
-        texts = [0, *accumulate(s.batch * s.text for s in self.shapes)]
-        images = [0, *accumulate(s.batch * s.image for s in self.shapes)]
+        starts = zip(*(accumulate(sizes[:-1], initial=0) for sizes in self._sizes), strict=True)
+        moved = [(one.text + text, one.image + image) for one, (text, image) in zip(places, starts, strict=True)]
         return Chosen(
-            Rows(torch.cat([one.text + start for one, start in zip(places, texts, strict=False)]),
-                 torch.cat([one.image + start for one, start in zip(places, images, strict=False)])),
+            Rows(*map(torch.cat, zip(*moved, strict=True))),
             of_texts=sum(len(one.text) for one, s in zip(places, self.shapes, strict=True) if not s.image),
             of_pairs=sum(len(one.image) for one, s in zip(places, self.shapes, strict=True) if s.text),
         )

@@ -9,6 +9,7 @@ MLM and the text half of MVLM share a head, MIM and the image half of MVLM share
 the heads. Each loss is a sum over hidden places, which the caller divides by their number in the global batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -66,29 +67,27 @@ class MaskedModeling(Pretrained, nn.Module):
 
     def mlm(self, text: dict[str, Tensor]) -> Tensor:
         """Logits [n, vocab] of a text alone."""
-        (hidden,) = self.backbone.encode_at([_stream(text)], [self._places(text)])
+        (hidden,) = self._hidden([self._pass(text)])
         return F.linear(*self._text_head(hidden.text))
 
     def mim(self, image: dict[str, Tensor]) -> Tensor:
         """Logits [n, codes] of a picture alone."""
-        (hidden,) = self.backbone.encode_at([_stream(image=image)], [self._places(image=image)])
+        (hidden,) = self._hidden([self._pass(image=image)])
         return self.mim_head(hidden.image)
 
     def mvlm(self, text: dict[str, Tensor], image: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits [n, vocab] and [m, codes] of a pair, both halves of which have hidden places."""
-        (hidden,) = self.backbone.encode_at([_stream(text, image)], [self._places(text, image)])
+        (hidden,) = self._hidden([self._pass(text, image)])
         return F.linear(*self._text_head(hidden.text)), self.mim_head(hidden.image)
 
     def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
         """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent). All
         streams go through the backbone in one pass."""
         texts, pairs, images = (batch.get(name) for name in ("texts", "pairs", "images"))
-        passes = [] if texts is None else [(_stream(texts["text"], uniforms=texts["uniforms"]),
-                                            self._places(texts["text"]))]
+        passes = [] if texts is None else [self._pass(texts["text"], uniforms=texts["uniforms"])]
         passes += [] if pairs is None else self._pair_passes(pairs["text"], pairs["image"], pairs["uniforms"])
-        passes += [] if images is None else [(_stream(image=images["image"], uniforms=images["uniforms"]),
-                                              self._places(image=images["image"]))]
-        hidden = self.backbone.encode_at(*zip(*passes, strict=True))
+        passes += [] if images is None else [self._pass(image=images["image"], uniforms=images["uniforms"])]
+        hidden = self._hidden(passes)
         losses = {}
         if texts is not None:
             losses["mlm"] = self._text_loss(hidden[0], texts["text"])
@@ -104,13 +103,22 @@ class MaskedModeling(Pretrained, nn.Module):
                      uniforms: Tensor | None) -> list[tuple[Stream, Rows]]:
         """Both halves hidden at once; or hidden tokens beside the whole picture, and then, with stochastic depth of its
         own, hidden patches beside the whole text (VL-BEiT Figure 1)."""
-        stream = _stream(text, image, uniforms)
         if self.config.mvlm_mode == "joint":
-            return [(stream, self._places(text, image))]
+            return [self._pass(text, image, uniforms)]
+        stream = _stream(text, image, uniforms)
         whole = text["ids"].flatten().index_copy(0, text["places"], text["targets"]).view_as(text["ids"])
         return [(replace(stream, image_masked=None), self._places(text)),
                 (replace(stream, text=whole, uniforms=None if uniforms is None else 1 - uniforms),
                  self._places(image=image))]
+
+    def _hidden(self, passes: Sequence[tuple[Stream, Rows]]) -> list[Rows]:
+        """Vectors at each stream's hidden places."""
+        return self.backbone.encode_at(*zip(*passes, strict=True))
+
+    def _pass(self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None,
+              uniforms: Tensor | None = None) -> tuple[Stream, Rows]:
+        """A stream and its hidden places."""
+        return _stream(text, image, uniforms), self._places(text, image)
 
     def _places(self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None) -> Rows:
         """The hidden places of a stream's halves, as the backbone counts them: [I_CLS] comes before a picture's

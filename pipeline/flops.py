@@ -91,6 +91,11 @@ def mvlm_passes(config: MaskedModelingConfig, text: int, tokens_hidden: float, p
                                                            [tokens_hidden, patches_hidden])]
 
 
+def apart(text: int) -> tuple[Pass, Pass]:
+    """A picture and a text, of which the class vectors are read."""
+    return Pass(image=True, read=1), Pass(text, read=1)
+
+
 def fused(text: int) -> Pass:
     """A pair of which [T_CLS] is read, and [I_CLS] computed beside it."""
     return Pass(text, image=True, read=2)
@@ -110,7 +115,8 @@ def nlvr2(config: BackboneConfig, text: int) -> float:
 def dual(config: BackboneConfig, text: int) -> tuple[float, float]:
     """A picture and a caption through the dual encoder."""
     projection = linear(1, config.width, config.width)
-    return encoder(config, Pass(image=True, read=1)) + projection, encoder(config, Pass(text, read=1)) + projection
+    picture, caption = (encoder(config, one) + projection for one in apart(text))
+    return picture, caption
 
 
 def match(config: BackboneConfig, text: int) -> float:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline import files
-from pipeline.rows import numbers
+from pipeline import files, shards
 
 STATUS = "placeholder picture"
 _NAME = "placeholders.json"
@@ -37,5 +36,5 @@ def _digests_and_urls(path: Path) -> np.ndarray:
     """int64 [pictures, 2]: digest, and a hash of the URL that holds in this process."""
     table = pq.read_table(path, columns=["digest", "url"])
     table = table.filter(table["digest"].is_valid())
-    return np.stack([numbers(table["digest"].combine_chunks()).view(np.int64),
+    return np.stack([shards.numbers(table["digest"].combine_chunks()).view(np.int64),
                      np.fromiter(map(hash, table["url"].to_pylist()), np.int64, len(table))], axis=1)

@@ -193,7 +193,7 @@ def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream
     """Where a worker has several passes, both encoders run once more for the features (see `tasks.retrieval.rivals`);
     every worker holds the pixels of the whole batch, of which its hard negatives are chosen."""
     text, batch = chosen.inputs.text_length, chosen.inputs.order.batch
-    passes = (Pass(image=True, read=1), Pass(text, read=1), *(flops.fused(text),) * flops.FUSION_PASSES)
+    passes = (*flops.apart(text), *(flops.fused(text),) * flops.FUSION_PASSES)
     cached = sum(flops.dual(backbone, text)) if chosen.loop.micro_batches > max(chosen.num_workers, 1) else 0.0
     pixels = batch * 3.0 * backbone.image_size**2
     model = _on_meta(partial(Retrieval, RetrievalConfig(backbone)))

@@ -118,22 +118,15 @@ class TextRows:
 
     def get(self, group: int, unit: int) -> np.ndarray:
         """Ids of one text, uint16 [length], special ids included."""
-        return numbers(self._read(group)[unit].values)
+        return shards.numbers(self._read(group)[unit].values)
 
 
 def _ends(lists: pa.ChunkedArray) -> np.ndarray:
     """Units up to the end of each row; a row without any counts as one."""
-    return np.maximum(numbers(pc.list_value_length(lists.combine_chunks())), 1).cumsum()
+    return np.maximum(shards.numbers(pc.list_value_length(lists.combine_chunks())), 1).cumsum()
 
 
 def _fixed(column: pa.ChunkedArray) -> np.ndarray:
     """A column of fixed-size lists as an array [rows, size]."""
     array = column.combine_chunks()
-    return numbers(array.flatten()).reshape(len(array), -1)
-
-
-def numbers(array: pa.Array) -> np.ndarray:
-    """The values of an array without nulls, where they are. `to_numpy` would import pandas, which takes a second."""
-    if pa.types.is_boolean(array.type):  # bits, of which NumPy has none
-        return numbers(pc.cast(array, pa.uint8())).view(bool)
-    return np.from_dlpack(array)
+    return shards.numbers(array.flatten()).reshape(len(array), -1)

@@ -5,6 +5,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -88,6 +89,13 @@ def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Tabl
     """Read one row group."""
     with pq.ParquetFile(group.file, memory_map=True) as file:
         return file.read_row_group(group.group, columns=list(columns) if columns else None, use_threads=False)
+
+
+def numbers(array: pa.Array) -> np.ndarray:
+    """The values of an array without nulls, where they are. `to_numpy` would import pandas, which takes a second."""
+    if pa.types.is_boolean(array.type):  # bits, of which NumPy has none
+        return numbers(array.cast(pa.uint8())).view(bool)
+    return np.from_dlpack(array)
 
 
 def read_rows(folder: Path, split: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

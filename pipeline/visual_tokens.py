@@ -20,7 +20,6 @@ from model import io
 from model.vqkd import VisualTokenizer
 from pipeline import files, images, schema, shards, views
 from pipeline.errors import UserError
-from pipeline.rows import numbers
 from pipeline.views import View, ViewParams
 
 
@@ -143,7 +142,7 @@ def _write(shard: Path, path: Path, tokens: Tokens, workers: int) -> np.ndarray:
     with files.replacing(path) as temporary, pq.ParquetWriter(temporary, tokens.schema, compression="zstd") as writer:
         for table in tables(shard, tokens, workers):
             writer.write_table(table, row_group_size=len(table))
-            ids = numbers(table["tokens"].combine_chunks().flatten())
+            ids = shards.numbers(table["tokens"].combine_chunks().flatten())
             counts += np.bincount(ids, minlength=len(counts))
     return counts
 

@@ -107,7 +107,7 @@ CASES = {
               lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), uniforms(2)).sum(),
               flops.nlvr2(BACKBONE, TEXT), lambda p: encoder(p, *[flops.fused(TEXT)] * 2)),
     "retrieval": (lambda: Retrieval(RetrievalConfig(BACKBONE)), retrieval, flops.retrieval(BACKBONE, TEXT, BATCH),
-                  lambda p: encoder(p, Pass(image=True, read=1), Pass(TEXT, read=1), *[flops.fused(TEXT)] * 3)),
+                  lambda p: encoder(p, *flops.apart(TEXT), *[flops.fused(TEXT)] * 3)),
     "classification": (lambda: Classification(ClassificationConfig(BACKBONE, 30)),
                        lambda m: m(pixels(), uniforms()).sum(), flops.classification(BACKBONE, 30),
                        lambda p: encoder(p, PICTURE)),
@@ -226,8 +226,7 @@ def test_runs_at_paper_scale(at_paper):
     assert main.activation_bytes(again=True) < main.activation_bytes(again=False) / 3
     retrieval_ = at_paper["finetune coco"]
     assert retrieval_.extra_flops == pytest.approx(
-        3072 * sum(flops.encoder(retrieval_.backbone, one) for one in (Pass(image=True, read=1), Pass(40, read=1))),
-        rel=1e-3)
+        3072 * sum(flops.encoder(retrieval_.backbone, one) for one in flops.apart(40)), rel=1e-3)
 
 
 def test_state_of_replicas_and_shards():
