@@ -25,6 +25,7 @@ def note_and_refuse(config: dict[str, Any]) -> None:
     import torch
 
     note(config)
+    torch.distributed.barrier()  # rank 1's complaint ends both, and rank 0 may not have written yet
     if torch.distributed.get_rank() == 1:
         raise UserError("params.yaml: small.x: expected int")
     torch.distributed.all_reduce(torch.ones(1))
