@@ -24,7 +24,7 @@ from pipeline.visual_tokens import Tokens, VisualTokensParams
 PICTURES, ROWS, ROUNDS = 16, 2, 2
 SIZES = {"4 layers of 192": (4, 192, 3), "6 layers of 384": (6, 384, 6)}  # depth, width, heads
 WORKERS = 1  # threads that decode, beside the one that encodes
-STEP = 108e9 + 113e9 + 136e9  # FLOPs of a picture, a text and a pair at the base size, forward and backward
+STEP = 104.3e9 + 107.4e9 + 131.6e9  # FLOPs of a picture, a text and a pair at the base size, forward and backward
 ENCODER = 35.1e9  # of the tokenizer's encoder at the base size: one forward pass of a picture
 
 

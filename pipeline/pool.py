@@ -16,23 +16,24 @@ from pipeline.errors import UserError
 @dataclass(frozen=True)
 class PoolParams:
     """Block `<scale>.pool`. workers: processes of this machine, or tasks of the cluster, at a time; for visual tokens,
-    threads. It changes no output, so no stage depends on it."""
+    threads of each. It changes no output, so no stage depends on it."""
 
     workers: int
 
 
-def run(function: Callable[..., None], calls: Iterable[tuple], workers: int) -> None:
+def run(function: Callable[..., None], calls: Iterable[tuple], workers: int, *, gpu: bool = False) -> None:
     """`function(*call)` for every call, in any sequence, `workers` at a time.
 
     The function is of module level and leaves its result in files, which a cluster's nodes must share. `calls` is
     taken from bit by bit, so that no more than a few calls are in memory. With one worker and no cluster all happens
-    in this process; with RAY_ADDRESS set, on the cluster.
+    in this process; with RAY_ADDRESS set, on the cluster. `gpu`: on a cluster with GPUs every call has one to itself,
+    and as many go on at a time as there are.
 
     Raises:
         UserError: as raised by the function; or a worker was killed.
     """
     if os.environ.get("RAY_ADDRESS"):
-        _on_ray(function, calls, workers)
+        _on_ray(function, calls, workers, gpu)
     elif workers == 1:
         for call in calls:
             function(*call)
@@ -77,13 +78,15 @@ def _die_with_the_driver() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int) -> None:
+def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int, gpu: bool) -> None:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     launch.connect(workers, threads=1)
     try:
-        _on_cluster(ray, ray.remote(_in_folder), ((function, os.getcwd(), call) for call in calls), workers)
+        gpus = int(ray.cluster_resources().get("GPU", 0)) if gpu else 0
+        task = ray.remote(_in_folder).options(num_gpus=min(gpus, 1))
+        _on_cluster(ray, task, ((function, os.getcwd(), call) for call in calls), gpus or workers)
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
     except RayError as error:

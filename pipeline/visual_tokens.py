@@ -4,10 +4,12 @@ One Parquet file per shard file, with the same name, rows and row groups. The lo
 ids always belong to the pixels that the model sees.
 """
 
+import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import torch
 
 from model import io
 from model.vqkd import VisualTokenizer
-from pipeline import files, images, schema, shards, views
+from pipeline import files, images, pool, schema, shards, views
 from pipeline.errors import UserError
 from pipeline.views import View, ViewParams
 
@@ -93,67 +95,94 @@ class Tokens:
         return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
 
 
+@dataclass(frozen=True)
+class Job:
+    """What the call for each shard file knows."""
+
+    pictures: Path  # image shards
+    tokenizer: Path  # model folder,
+    digest: str  # and its SHA-256
+    out: Path
+    stream: StreamViewsParams
+    params: VisualTokensParams
+    workers: int  # threads that decode
+
+    def note(self, name: str) -> Path:
+        """Says that a shard's tokens are whole: their checksum, and how often each code occurs."""
+        return self.out / ".unfinished" / f"{name}.json"
+
+
 def tokenize(pictures: Path, tokenizer: Path, out: Path, source: str, params: VisualTokensParams, *,
              workers: int = 1) -> dict[str, float]:
-    """Tokenise every split of a folder of image shards.
+    """Tokenise every split of a folder of image shards, shard by shard; on a Ray cluster, a shard on each of its GPUs.
 
     Args:
-        pictures: image shards. tokenizer: model folder. out: replaced.
+        pictures: image shards. tokenizer: model folder.
+        out: what is there already must come from an interrupted call with the same arguments; it is gone on with.
         workers: threads that decode the pictures of a row group while the tokenizer is at the one before.
 
     Returns:
         Metrics: the number of pictures and views, and the share of the codes in use.
     """
-    torch.set_num_threads(params.threads)
-    model = load_tokenizer(tokenizer)
     stream = params.of(source)
-    tokens = Tokens(model, params.seed, stream, params.batch)
+    job = Job(pictures, tokenizer, _digest(tokenizer), out, stream, params, workers)
     splits = files.read_json(pictures / "index.json")["splits"]
-    files.fresh_directory(out)
-    counts = np.zeros(model.config.codes, np.int64)
-    entries = {}
-    for split in splits:
-        for path in dict.fromkeys(group.file for group in shards.row_groups(pictures, split)):
-            counts += _write(path, out / path.name, tokens, workers)
-        entries[split] = [{**entry, "sha256": files.sha256(out / entry["name"])} for entry in splits[split]["files"]]
-    shards.write_index(out, entries, **_facts(model, tokenizer, stream, params.seed))
+    if not (out / "index.json").exists():
+        names = [entry["name"] for described in splits.values() for entry in described["files"]]
+        pool.run(_write, ((job, name) for name in names if not job.note(name).exists()), 1, gpu=True)
+        notes = {name: files.read_json(job.note(name)) for name in names}
+        entries = {split: [{**entry, "sha256": notes[entry["name"]]["sha256"]} for entry in described["files"]]
+                   for split, described in splits.items()}
+        used = np.sum([note["counts"] for note in notes.values()], axis=0) > 0
+        shards.write_index(out, entries, code_usage=float(used.mean()), **_facts(job))
+    shutil.rmtree(out / ".unfinished", ignore_errors=True)
     rows = sum(described["rows"] for described in splits.values())
-    return {"pictures": rows, "views": rows * stream.views, "code_usage": float((counts > 0).mean())}
+    return {"pictures": rows, "views": rows * stream.views,
+            "code_usage": files.read_json(out / "index.json")["code_usage"]}
 
 
-def load_tokenizer(folder: Path) -> VisualTokenizer:
-    """The tokenizer, on the GPU where there is one.
+@lru_cache(maxsize=1)
+def load_tokenizer(folder: Path, digest: str) -> VisualTokenizer:
+    """The tokenizer, on the GPU where there is one; kept for the next shard, as long as it has this digest.
 
     Raises:
-        UserError: there is none, or it has more codes than the stored type can tell apart.
+        UserError: it has more codes than the stored type can tell apart.
     """
-    try:
-        model = io.load(folder)
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no visual tokenizer; run the stage visual_tokenizer") from None
+    model = io.load(folder)
     if model.config.codes > np.iinfo(np.uint16).max + 1:
         raise UserError(f"{folder}: {model.config.codes} codes do not fit into 16 bits")
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _write(shard: Path, path: Path, tokens: Tokens, workers: int) -> np.ndarray:
-    """Write the tokens of one shard file; returns how often each code occurs."""
+def _digest(folder: Path) -> str:
+    """SHA-256 of the tokenizer's weights. Raises UserError where there is none."""
+    try:
+        return files.sha256(folder / "model.safetensors")
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no visual tokenizer; run the stage visual_tokenizer") from None
+
+
+def _write(job: Job, name: str) -> None:
+    """Write the tokens of one shard file, and the note on them last of all."""
+    torch.set_num_threads(job.params.threads)
+    tokens = Tokens(load_tokenizer(job.tokenizer, job.digest), job.params.seed, job.stream, job.params.batch)
     counts = np.zeros(tokens.tokenizer.config.codes, np.int64)
+    path = job.out / name
     with files.replacing(path) as temporary, pq.ParquetWriter(temporary, tokens.schema, compression="zstd") as writer:
-        for table in tables(shard, tokens, workers):
+        for table in tables(job.pictures / name, tokens, job.workers):
             writer.write_table(table, row_group_size=len(table))
             ids = shards.numbers(table["tokens"].combine_chunks().flatten())
             counts += np.bincount(ids, minlength=len(counts))
-    return counts
+    files.write_json(job.note(name), {"sha256": files.sha256(path), "counts": counts.tolist()})
 
 
 def tables(shard: Path, tokens: Tokens, workers: int) -> Iterator[pa.Table]:
     """The tokens of each row group of a shard file. `workers` threads prepare the next one meanwhile."""
-    with pq.ParquetFile(shard) as file, ThreadPoolExecutor(workers) as pool:
+    with pq.ParquetFile(shard) as file, ThreadPoolExecutor(workers) as threads:
         waiting: deque[list[Future]] = deque()
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, columns=["key", "image"])
-            waiting.append([pool.submit(tokens.prepare, key.as_py(), image.as_py())
+            waiting.append([threads.submit(tokens.prepare, key.as_py(), image.as_py())
                             for key, image in zip(table["key"], table["image"], strict=True)])
             if len(waiting) > 1:
                 yield tokens.table([future.result() for future in waiting.popleft()])
@@ -161,10 +190,9 @@ def tables(shard: Path, tokens: Tokens, workers: int) -> Iterator[pa.Table]:
             yield tokens.table([future.result() for future in futures])
 
 
-def _facts(model: VisualTokenizer, tokenizer: Path, stream: StreamViewsParams, seed: int) -> dict[str, Any]:
+def _facts(job: Job) -> dict[str, Any]:
     """What a reader of the tokens has to know of how they were made."""
-    size = model.config
+    size, stream = load_tokenizer(job.tokenizer, job.digest).config, job.stream
     return {"codes": size.codes, "patches": size.grid**2, "image_size": size.image_size, "patch_size": size.patch_size,
-            "views": stream.views, "draw": {"seed": seed, **asdict(stream.draw)},
-            "interpolation": images.INTERPOLATION.name.lower(),
-            "tokenizer_sha256": files.sha256(tokenizer / "model.safetensors")}
+            "views": stream.views, "draw": {"seed": job.params.seed, **asdict(stream.draw)},
+            "interpolation": images.INTERPOLATION.name.lower(), "tokenizer_sha256": job.digest}

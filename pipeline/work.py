@@ -32,10 +32,16 @@ def root() -> Path:
 
 
 def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
-    """A name for the work of a stage: a hash of its parameters and of the contents of its input files."""
+    """A name for the work of a stage: a hash of its parameters and of the contents of its input files.
+
+    Raises:
+        UserError: an input file is not there.
+    """
     tree = _without_place(params)
     digest = hashlib.sha256(json.dumps([stage, tree], sort_keys=True).encode())
     for path in inputs:
+        if not path.is_file():
+            raise UserError(f"{path}: not found; run the stage that makes it (`dvc repro` runs all that are needed)")
         digest.update(files.sha256(path).encode())
     return f"{stage.replace('/', '-')}-{digest.hexdigest()[:16]}"
 
@@ -44,7 +50,8 @@ def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
     """The work folder of a stage, made if there is none.
 
     Raises:
-        UserError: the folder was begun by other code; set RESUME=changed-code to go on with it all the same.
+        UserError: an input file is not there; or the folder was begun by other code: set RESUME=changed-code to go on
+            with it all the same.
     """
     path = root() / fingerprint(stage, params, inputs)
     path.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Stored tokens belong to the stored views, which belong to the pictures of the shards."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.rows import PictureRows
 from pipeline.views import ViewParams
 from pipeline.visual_tokens import StreamViewsParams, VisualTokensParams
 from tests import toy_pictures
+from tests.test_sharding import contents
 from tests.tiny import ROOT
 
 CONFIG = VQKDConfig(image_size=16, patch_size=4, depth=2, decoder_depth=1, width=16, heads=2, codes=40, code_dim=6,
@@ -100,6 +102,7 @@ def test_the_index_says_how_the_tokens_were_made(folder):
     assert {name: index[name] for name in ("codes", "patches", "image_size", "patch_size", "views", "interpolation")} \
         == {"codes": 40, "patches": 16, "image_size": 16, "patch_size": 4, "views": 3, "interpolation": "bicubic"}
     assert index["tokenizer_sha256"] == files.sha256(folder / "tokenizer" / "model.safetensors")
+    assert 0.25 < index["code_usage"] <= 1
     assert index["draw"] == {"seed": 3, "crop_min": 0.5, "crop_max": 1.0, "flip": 0.5, "jitter": 0.4}
 
 
@@ -107,8 +110,43 @@ def test_two_runs_give_the_same_bytes(folder, tmp_path):
     metrics = visual_tokens.tokenize(folder / "shards", folder / "tokenizer", tmp_path / "again", "coco", PARAMS,
                                      workers=3)
     assert metrics["pictures"] == 25 and metrics["views"] == 75 and 0.25 < metrics["code_usage"] <= 1
-    for path in sorted((folder / "tokens").iterdir()):
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    assert contents(folder / "tokens") == contents(tmp_path / "again")
+
+
+def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, monkeypatch):
+    """It breaks off when each of its files is about to be moved into place; shards that are whole are left alone."""
+    class Killed(Exception):
+        pass
+
+    arguments = folder / "shards", folder / "tokenizer", tmp_path / "again", "coco", PARAMS
+    replace, tokenised, moves, breaks = os.replace, [], 0, 0
+
+    def moved(source, target):
+        nonlocal moves, breaks
+        moves += 1
+        if moves == breaks + 1:
+            breaks, moves = breaks + 1, 0
+            raise Killed
+        replace(source, target)
+
+    tables = visual_tokens.tables
+    monkeypatch.setattr(visual_tokens, "tables", lambda shard, *rest: tokenised.append(shard) or tables(shard, *rest))
+    monkeypatch.setattr(os, "replace", moved)
+    metrics = None
+    while metrics is None:
+        try:
+            metrics = visual_tokens.tokenize(*arguments)
+        except Killed:
+            continue
+    assert breaks >= 3 and metrics == visual_tokens.tokenize(*arguments)  # what is finished is not done again
+    assert len(tokenised) <= 3 + breaks and len(set(tokenised)) == 3
+    assert contents(folder / "tokens") == contents(tmp_path / "again")
+
+
+def test_a_ray_cluster_gives_the_same_bytes(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    visual_tokens.tokenize(folder / "shards", folder / "tokenizer", tmp_path / "there", "coco", PARAMS)
+    assert contents(folder / "tokens") == contents(tmp_path / "there")
 
 
 def test_unknown_source_and_missing_tokenizer_are_named(folder, tmp_path):

@@ -31,6 +31,12 @@ def test_the_same_params_and_data_find_the_same_folder(project):
     assert folder() != first
 
 
+def test_an_input_that_is_not_there_is_named(project):
+    (project / "data").unlink()
+    with pytest.raises(UserError, match="^data: not found; run the stage that makes it"):
+        folder()
+
+
 def test_a_run_is_found_again_by_another_number_of_workers():
     def name(workers):
         params = {"variant": {"steps": 1, "num_workers": workers, "threads": workers}}
