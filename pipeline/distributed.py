@@ -1,9 +1,10 @@
 """The few collective operations that training needs. Without a process group they are those of one worker."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 
 def world() -> int:
@@ -34,15 +35,24 @@ def largest(value: int) -> int:
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
-    """Concatenate [n, ...] of every worker along the rows, in order of rank. Floating-point rows keep their gradient:
-    each worker receives the sum of the gradients that all workers have for its rows."""
-    if world() == 1:
-        return tensor
-    if tensor.requires_grad:
-        return torch.cat(all_gather(tensor))
-    parts = [torch.empty_like(tensor) for _ in range(world())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+    """Concatenate [n, ...] of every worker along the rows, in order of rank. Rows keep their gradient: each worker
+    receives the sum of the gradients that all workers have for its rows."""
+    return tensor if world() == 1 else _Gathered.apply(tensor)
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of all workers. torch's own differentiable gathering is deprecated, without a public successor."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.rows, tensor = len(tensor), tensor.contiguous()
+        parts = [torch.empty_like(tensor) for _ in range(world())]
+        dist.all_gather(parts, tensor)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return sum_over_workers(gradient.contiguous())[rank() * ctx.rows:][:ctx.rows]
 
 
 def barrier() -> None:
