@@ -134,7 +134,7 @@ def test_batched_scores_are_those_of_one_pair_at_a_time():
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_reranking_adds_match_logit_and_cosine_for_the_best_k_only(turned):
+def test_reranking_scores_the_best_k_anew_and_the_others_follow_in_their_order(turned):
     net, data = model(), evaluation_data()
     dual = dual_scores(net, data, batch=8)
     scores = dual.T if turned else dual
@@ -144,8 +144,11 @@ def test_reranking_adds_match_logit_and_cosine_for_the_best_k_only(turned):
         for candidate in range(scores.shape[1]):
             image, caption = (candidate, query) if turned else (query, candidate)
             logit = match_logits(net, data, torch.tensor([image]), torch.tensor([caption]), 1).item()
-            expected = logit + 3.0 * scores[query, candidate].item() if candidate in best else -100.0
-            assert final[query, candidate].item() == pytest.approx(expected, abs=1e-4)
+            if candidate in best:
+                assert final[query, candidate].item() == pytest.approx(logit + 3.0 * scores[query, candidate].item(),
+                                                                       abs=1e-4)
+        order, before = (rows[query].argsort(descending=True).tolist() for rows in (final, scores))
+        assert set(order[:2]) == best and order[2:] == before[2:]
 
 
 def test_each_picture_and_caption_is_encoded_once_and_each_pair_fused_once_unpadded(monkeypatch):

@@ -10,7 +10,7 @@ from pipeline import images
 from pipeline.pairs import pad
 from pipeline.tasks.retrieval.data import EvaluationSet
 
-NO_CANDIDATE = -100.0  # score of what the dual encoder did not rank among the best k (VLMo)
+BEHIND = -100.0  # added to the cosine of what the dual encoder did not rank among the best k (VLMo: all get -100)
 
 
 @torch.inference_mode()
@@ -27,7 +27,8 @@ def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
 @torch.inference_mode()
 def rerank(model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, dual_weight: float,
            batch: int) -> tuple[Tensor, Tensor]:
-    """Re-score each query's best `k` candidates as match logit plus weighted cosine (VLMo); all others get -100.
+    """Re-score each query's best `k` candidates as match logit plus weighted cosine (VLMo); the others follow behind
+    them in the dual encoder's order, which matters to recalls beyond `k`.
 
     A pair that is a candidate both ways passes through the fusion encoder once.
 
@@ -39,9 +40,9 @@ def rerank(model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, dual_w
     """
     by_image, by_text = _best(scores, k), _best(scores.T, k).T
     picture, caption = (by_image | by_text).nonzero(as_tuple=True)
-    final = torch.full_like(scores, NO_CANDIDATE)
-    final[picture, caption] = match_logits(model, data, picture, caption, batch) + dual_weight * scores[picture, caption]
-    image_scores, text_scores = (final.masked_fill(~best, NO_CANDIDATE) for best in (by_image, by_text))
+    fused = torch.empty_like(scores)
+    fused[picture, caption] = match_logits(model, data, picture, caption, batch) + dual_weight * scores[picture, caption]
+    image_scores, text_scores = (torch.where(best, fused, scores + BEHIND) for best in (by_image, by_text))
     return image_scores, text_scores.T.contiguous()
 
 
