@@ -1,5 +1,6 @@
 """params.yaml as frozen dataclasses: every key known, typed and present, or a one-line error that names it."""
 
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +15,11 @@ from pipeline.errors import UserError
 T = TypeVar("T")
 FILE = Path("params.yaml")
 SCALES = ("small", "medium", "paper")
+LIKE = "like"
 
 
 def read() -> dict[str, Any]:
-    """The whole file; not to be changed by the caller."""
+    """The whole file, each block as `inherited` makes it; not to be changed by the caller."""
     try:
         tree = _parse(FILE.read_bytes())
     except FileNotFoundError:
@@ -27,6 +29,34 @@ def read() -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError(f"{FILE}: expected keys at the top level")
     return tree
+
+
+def inherited(tree: dict[str, Any], key: str = "") -> dict[str, Any]:
+    """A tree in which every block `{like: other, ...}` has all that the block `other` beside it has, but for what it
+    says itself. YAML's own merge keys would share what is nested: `dvc exp run -S` then changes neither block.
+
+    Raises:
+        UserError: there is no such block beside it, or it comes later.
+    """
+    out: dict[str, Any] = {}
+    for name, value in tree.items():
+        block = inherited(value, f"{key}{name}.") if isinstance(value, dict) else value
+        if isinstance(block, dict) and LIKE in block:
+            other = out.get(block[LIKE])
+            if not isinstance(other, dict):
+                raise UserError(f"{FILE}: {key}{name}.{LIKE}: no block {block[LIKE]!r} before it")
+            block = _merged(other, {part: own for part, own in block.items() if part != LIKE})
+        out[name] = block
+    return out
+
+
+def _merged(block: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a block with other values, of blocks within it at any depth too."""
+    out = deepcopy(block)
+    for name, value in own.items():
+        both = isinstance(value, dict) and isinstance(out.get(name), dict)
+        out[name] = _merged(out[name], value) if both else value
+    return out
 
 
 def scale() -> str:
@@ -77,7 +107,10 @@ def convert(cls: type[T], tree: Any, key: str) -> T:
         raise UserError(f"{FILE}: {key}.{error.field_path}: expected {expected}, found {error.value!r}") from None
 
 
-_parse = lru_cache(maxsize=1)(yaml12.parse)  # a stage asks for several blocks
+@lru_cache(maxsize=1)
+def _parse(text: bytes) -> Any:  # once, as a stage asks for several blocks
+    tree = yaml12.parse(text)
+    return inherited(tree) if isinstance(tree, dict) else tree
 
 
 def _floats(cls: type, tree: dict[str, Any]) -> dict[str, Any]:

@@ -45,8 +45,6 @@ def numbers(scale: str) -> Iterator[Number]:
 def _below(node: Node, key: str, comments: list[str], above: str) -> Iterator[Number]:
     if isinstance(node, MappingNode):
         for name, child in node.value:
-            if name.tag.endswith(":merge"):  # what another block has, which is asked itself
-                continue
             said = comments[name.start_mark.line]
             heard = source_of(said) != UNSAID and ALL_CHOICES not in above
             yield from _below(child, f"{key}.{name.value}", comments, said if heard else above)

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, params, repeats, report, tables, typeset
+from pipeline import files, params, repeats, report, tables, typeset, yaml12
 from pipeline.errors import UserError
 from pipeline.stage import entry
 
@@ -49,9 +49,10 @@ def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Ta
 
 def _run(seed: int, scale: str, folder: Path) -> None:
     """Run the pipeline with a seed and keep copies of what it measured."""
-    tuned = params.subtree(f"{scale}.finetune")
-    keys = [f"{scale}.pretrain.common.seed", *(f"{scale}.finetune.{data}.seed" for data in tuned)]
-    before = Path("params.yaml").read_bytes()
+    before = params.FILE.read_bytes()
+    tuned = yaml12.parse(before)[scale]["finetune"]
+    keys = [f"{scale}.pretrain.common.seed",
+            *(f"{scale}.finetune.{data}.seed" for data, block in tuned.items() if "seed" in block)]
     try:
         subprocess.run(["dvc", "exp", "run", *(f"-S{key}={seed}" for key in keys)], check=True)
         files.fresh_directory(folder)
@@ -63,7 +64,7 @@ def _run(seed: int, scale: str, folder: Path) -> None:
         raise UserError(f"seed {seed}: the pipeline failed, see above; run this again, finished stages are not "
                         "redone") from None
     finally:
-        Path("params.yaml").write_bytes(before)
+        params.FILE.write_bytes(before)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """dvc.yaml and params.yaml: dependencies are neither missing nor superfluous, and every key exists at every scale."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import announce
+from pipeline import params as settings
 from pipeline.code import Code
 from pipeline.params import SCALES
 from stages import params
 
 ROOT = Path(__file__).resolve().parents[1]
-TREE = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+TREE = settings.inherited(YAML(typ="safe", pure=True).load(ROOT / "params.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,21 @@ def test_scales_have_the_same_keys() -> None:
     first, *others = (set(keys(TREE[scale])) for scale in SCALES)
     for scale, other in zip(SCALES[1:], others, strict=True):
         assert first ^ other == set(), scale
+
+
+@pytest.mark.parametrize("block", ["nlvr2", "flickr30k"])
+def test_what_dvc_sets_in_a_block_holds_in_it_and_in_the_block_like_it(block: str, tmp_path: Path,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dvc exp run -S`, of a value within a block within the block, and of a value that the other block has itself."""
+    apply = pytest.importorskip("dvc.utils.hydra").apply_overrides
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    apply(tmp_path / "params.yaml", [f"small.finetune.{block}.loop.micro_batches=2", f"small.finetune.{block}.steps=7"])
+    tuned, expected = settings.read()["small"]["finetune"], deepcopy(TREE["small"]["finetune"])
+    for name in (block, f"{block}_ablation"):
+        expected[name]["loop"]["micro_batches"] = 2
+    expected[block]["steps"] = 7
+    assert tuned == expected
 
 
 def keys_of(stage: Any) -> set[str]:

@@ -73,3 +73,13 @@ def test_yaml_is_that_of_the_full_parser(text):
     """Also where the fast one gives up."""
     found, expected = yaml12.parse(text.encode()), YAML(typ="safe", pure=True).load(text)
     assert found == expected and repr(found) == repr(expected)
+
+
+def test_a_block_like_another_has_its_values_but_for_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("scale: small\nsmall: {a: {x: 1, deep: {y: 2, z: 3}}, "
+                                          "b: {like: a, x: 4, deep: {z: 5}}}\n")
+    assert params.read()["small"] == {"a": {"x": 1, "deep": {"y": 2, "z": 3}}, "b": {"x": 4, "deep": {"y": 2, "z": 5}}}
+    (tmp_path / "params.yaml").write_text("scale: small\nsmall: {b: {like: a, x: 4}, a: {x: 1}}\n")
+    with pytest.raises(UserError, match="^params.yaml: small.b.like: no block 'a' before it$"):
+        params.read()

@@ -239,7 +239,7 @@ def test_state_of_replicas_and_shards():
 def test_numbers_come_from_whom_their_comments_name_first(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text("""scale: small
 small:
-  stage: &stage  # VL-BEiT §9 is not inherited from a stage
+  stage:  # VL-BEiT §9 is not inherited from a stage
     lone: 1
     size:  # VL-BEiT §3.1, base size
       width: 768
@@ -250,7 +250,7 @@ small:
       scale: 0.1  # BEiT: 0.1
     loop: {threads: 8}  # VLMo
     text: none of the numbers  # VLMo
-  other: {<<: *stage, lone: 2}  # choice; what it shares stands where it is written
+  other: {like: stage, lone: 2}  # choice; what it shares stands where it is written
 """, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     found = {number.key.removeprefix("stage."): number.source for number in provenance.numbers("small")}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from pipeline import params
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("cc3m", "sbu", "coco", "vg", "imagenet22k", "wikipedia", "bookcorpus", "flickr30k", "imagenet1k", "vqav2",
            "nlvr2", "ade20k")
@@ -25,7 +27,7 @@ SIZES = {
 
 def settings():
     """params.yaml's small block, much smaller; one pass through every component."""
-    tree = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    tree = params.inherited(YAML(typ="safe", pure=True).load(ROOT / "params.yaml"))
     small = tree["small"]
     small["world"] |= {"image_size": 40, "sizes": SIZES}
     for block in small["shard"].values():
