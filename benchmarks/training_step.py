@@ -6,7 +6,7 @@ Base size, all three streams, forward, backward and optimiser: texts of 196 toke
     timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
     plain    `benchmarks.plain`, the same step as one writes it first
 
-and each round is a micro-batch of each. Prints these, then seconds of a step (the median micro-batch times their number, and the
+and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of a step (the median micro-batch times their number, and the
 update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those of `pipeline.flops`, three times a
 forward pass, heads on hidden places. On CUDA also the share of an H100's 989 TFLOP/s and memory, for several
 micro-batches. Needs torch and timm alone.
@@ -34,7 +34,7 @@ from pipeline.step import Task, backward, to_device, update
 CODES, TEXT, CAPTION = 8192, 196, 40
 HIDDEN_PATCHES = 75 / 196
 GPU_MICRO_BATCHES = (16, 32, 64, 96, 128, 192, 256)
-WARM_UP = 3  # on CUDA; among other things, blocks are compiled
+WARM_UP = 3  # rounds that do not count: blocks are compiled on CUDA, on CPUs the process gets its memory
 H100 = 989e12  # FLOP/s, dense bf16
 OPTIM = OptimParams(steps=1, lr=1e-4, floor_lr=0.0, warmup_steps=0, schedule="cosine", weight_decay=0.05,
                     betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
@@ -168,13 +168,12 @@ def timed(call: Callable[[], Any], device: torch.device) -> float:
 def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int, device: torch.device) -> None:
     """Print a line per candidate, ratios against the first."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for candidate in candidates.values() if device.type == "cuda" else ():
-        for _ in range(WARM_UP):
-            timed(candidate.micro, device)
-    for _ in range(rounds):
+    for number in range(WARM_UP + rounds):
         for name, candidate in candidates.items():
             times[name].append(timed(candidate.micro, device))
-        print("  " + ", ".join(f"{name} {times[name][-1]:.2f} s" for name in candidates), flush=True)
+        print("  " + ", ".join(f"{name} {times[name][-1]:.2f} s" for name in candidates)
+              + (", not counted" if number < WARM_UP else ""), flush=True)
+    times = {name: seconds[WARM_UP:] for name, seconds in times.items()}
     rates, first = {}, next(iter(candidates))
     for name, candidate in candidates.items():
         last = timed(candidate.update, device)
@@ -205,7 +204,8 @@ def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: tor
 
 def profile(candidate: Candidate, device: torch.device) -> None:
     """Print the shares of operations in a micro-batch."""
-    timed(candidate.micro, device)
+    for call in [candidate.micro] * WARM_UP + [candidate.update]:
+        timed(call, device)
     activities = [torch.profiler.ProfilerActivity.CPU]
     activities += [torch.profiler.ProfilerActivity.CUDA] if device.type == "cuda" else []
     with torch.profiler.profile(activities=activities) as profiler:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from model.linear import linear
+
 CHUNK = 64 * 2**20  # logits: 256 MB of fp32
 
 
@@ -36,12 +38,12 @@ class _LinearCrossEntropy(Function):
         loss = x.new_zeros((), dtype=torch.float32)
         rows, totals = [], None
         for part, own in zip(x.to(precision).split(places), targets.split(places), strict=True):
-            scores = F.linear(part, matrix, offset).log_softmax(dim=1, dtype=torch.float32)
+            scores = linear(part, matrix, offset).log_softmax(dim=1, dtype=torch.float32)
             loss -= scores.gather(1, own[:, None]).sum()
             slopes = scores.exp_().scatter_add_(1, own[:, None], scores.new_full((len(own), 1), -1.0))
             bias_grad, slopes = slopes.sum(0), slopes.to(precision)
-            rows.append(slopes @ matrix)
-            grads = (slopes.T @ part).to(weight.dtype), bias_grad
+            rows.append(linear(slopes, matrix.T))
+            grads = linear(slopes.T, part.T).to(weight.dtype), bias_grad
             totals = grads if totals is None else tuple(map(Tensor.add_, totals, grads))
         ctx.grads = torch.cat(rows).to(x.dtype), *totals
         return loss

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.linear import Linear, linear
+
 EPS = 1e-6  # LayerNorm epsilon (BEiT, VLMo)
 SHORT = 128  # tokens up to which plain products are faster than a CPU's fused attention
 
@@ -24,10 +26,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = Linear(width, 3 * width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
+        self.proj = Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x [batch, length, width]; mask bool [batch, 1, 1, length], True where a key may be attended to."""
@@ -37,7 +39,7 @@ class Attention(nn.Module):
     def projected(self, x: Tensor) -> Tensor:
         """[..., width] to queries, keys and values, [..., 3 * width]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        return F.linear(x, self.qkv.weight, bias)
+        return linear(x, self.qkv.weight, bias)
 
     def attend(self, parts: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
         """Sequences in consecutive parts, each [batch, length of the part, 3 * width], to the heads' outputs in the
@@ -68,8 +70,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] to [..., width]."""

@@ -59,8 +59,10 @@ def apply(image: Image.Image, view: View, size: int) -> np.ndarray:
     would have been clipped before the resize. `resize(box=...)` lets the filter look across the edge of the crop,
     which cropping first would not.
     """
-    pixels = np.asarray(images.crop_resize(image, view.box, size).convert("RGB", view.matrix))
-    return pixels[:, ::-1] if view.flip else pixels
+    resized = images.crop_resize(image, view.box, size)
+    if view.flip:  # before it is an array: copying one that runs backwards takes six times as long
+        resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(resized.convert("RGB", view.matrix))
 
 
 def columns(drawn: Sequence[View]) -> dict[str, list[Any]]:
