@@ -6,13 +6,15 @@ Base size, all three streams, forward, backward and optimiser: texts of 196 toke
     timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
     plain    `benchmarks.plain`, the same step as one writes it first
 
-and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of a step (the median micro-batch times their number, and the
-update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those of `pipeline.flops`, three times a
-forward pass, heads on hidden places. On CUDA also the share of an H100's 989 TFLOP/s and memory, for several
-micro-batches. Needs torch and timm alone.
+and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of a step (the median
+micro-batch times their number, and the update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those
+of `pipeline.flops`, three times a forward pass, heads on hidden places. On CPUs also the most memory that the process
+held (`--against` with nothing behind it: without references); on CUDA the share of an H100's 989 TFLOP/s and memory,
+for several micro-batches. Needs torch and timm alone.
 """
 
 import argparse
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -244,7 +246,9 @@ def main(words: Sequence[str] | None = None) -> None:
     else:
         print(f"{options.precision}, {options.micro_batches} micro-batches of {size} texts, pictures and pairs:")
         compare(candidates, options.rounds, options.micro_batches, device)
-        if device.type == "cuda":
+        if device.type == "cpu":
+            print(f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB held at most")
+        else:
             del candidates
             sweep(config, options.precision, options.rounds, device)
 

@@ -1,5 +1,7 @@
 """The plan: FLOPs and memory by formula against what torch counts, and where numbers come from."""
 
+import math
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -119,9 +121,15 @@ CASES = {
 }
 
 
+def _by_onednn(x, weight, *_, **__):
+    return 2 * math.prod(x) * weight[0]
+
+
 def counted(work):
-    """FLOPs that torch counts; its counter knows no attention on CPUs but the plain products."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    """FLOPs that torch counts; its counter knows no attention on CPUs but the plain products, and must be told of
+    products by oneDNN (`model.linear`)."""
+    mapping = {torch.ops.mkldnn._linear_pointwise: _by_onednn} if torch.backends.mkldnn.is_available() else {}
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         work()
     return counter.get_total_flops()
 
