@@ -79,8 +79,7 @@ def loader(folders: DataFolders) -> PretrainingBatches:
 
 
 def usual(pictures: list[bytes], *, floats: bool) -> Callable[[], float]:
-    """torchvision's chain with BEiT's jitter, and Pillow as it comes: it keeps no memory for the next picture.
-    `floats`: to a normalised float tensor, as the chain usually ends."""
+    """torchvision's chain with BEiT's jitter; `floats`: to a normalised float tensor, as the chain usually ends."""
     import_timm()
     from torchvision import transforms
 
@@ -92,12 +91,9 @@ def usual(pictures: list[bytes], *, floats: bool) -> Callable[[], float]:
     transform = transforms.Compose(chain)
 
     def way() -> float:
-        kept = Image.core.get_blocks_max()
-        Image.core.set_blocks_max(0)
         for data in pictures:
             with Image.open(io.BytesIO(data)) as image:
                 transform(image.convert("RGB"))
-        Image.core.set_blocks_max(kept)
         return len(pictures)
 
     return way

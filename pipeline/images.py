@@ -11,7 +11,6 @@ from PIL import Image
 if TYPE_CHECKING:  # data stages read pictures without paying for the import of torch
     from torch import Tensor
 
-Image.core.set_blocks_max(4)  # keep the memory of a few pictures for the next ones: the system takes long to give it out
 INTERPOLATION = Image.Resampling.BICUBIC  # for the model's and the tokenizer's picture alike (BEiTv2's command line)
 
 
