@@ -7,6 +7,7 @@ decoding weighs most; at the base size the encoder takes ten times as long and d
 A training step with online tokens runs the tokenizer besides, forward only: the ratio follows from the FLOPs.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,9 +51,13 @@ def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[
     views = [pixels for row in rows for pixels in tokens.prepare(row["key"], row["image"])[1]]
     batches = [images.normalise(torch.from_numpy(np.stack(views[start:start + settings.batch])))
                for start in range(0, len(views), settings.batch)]
+    def stage() -> float:
+        out = Path(tempfile.mkdtemp(dir=root))  # another each time: in the same one the stage finds its work done
+        return visual_tokens.tokenize(root / "photos", root / "tokenizer", out, "photos", settings,
+                                      workers=WORKERS)["views"]
+
     return {
-        "stage": lambda: visual_tokens.tokenize(root / "photos", root / "tokenizer", root / "tokens", "photos",
-                                                settings, workers=WORKERS)["views"],
+        "stage": stage,
         "encoder alone": lambda: [model.ids(batch) for batch in batches] and len(views),
     }
 
