@@ -51,6 +51,7 @@ def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[
     views = [pixels for row in rows for pixels in tokens.prepare(row["key"], row["image"])[1]]
     batches = [images.normalise(torch.from_numpy(np.stack(views[start:start + settings.batch])))
                for start in range(0, len(views), settings.batch)]
+
     def stage() -> float:
         out = Path(tempfile.mkdtemp(dir=root))  # another each time: in the same one the stage finds its work done
         return visual_tokens.tokenize(root / "photos", root / "tokenizer", out, "photos", settings,

@@ -13,7 +13,6 @@ def gradients(y, inputs):
     return torch.autograd.grad(y, inputs, slope)
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 @pytest.mark.parametrize("shape", [(37, 24), (3, 5, 24), (1, 24)])
 @pytest.mark.parametrize("biased", [True, False])
 def test_values_and_gradients(shape, biased):

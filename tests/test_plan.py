@@ -128,7 +128,7 @@ def _by_onednn(x, weight, *_, **__):
 def counted(work):
     """FLOPs that torch counts; its counter knows no attention on CPUs but the plain products, and must be told of
     products by oneDNN (`model.linear`)."""
-    mapping = {torch.ops.mkldnn._linear_pointwise: _by_onednn} if torch.backends.mkldnn.is_available() else {}
+    mapping = {torch.ops.mkldnn._linear_pointwise: _by_onednn}
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         work()
     return counter.get_total_flops()
