@@ -1,10 +1,10 @@
-"""How fast visual tokens are made, and what it costs to make them while training: `python -m benchmarks.tokens`.
+"""How fast visual tokens are made: `python -m benchmarks.tokens`.
 
 The stage on photo-like 640 x 480 JPEGs with paper scale's eight views of each (decoding, drawing, encoding, writing)
 beside the bare encoder on the same views, already decoded. The tokenizer's sizes are small and medium ones, where
 decoding weighs most; at the base size the encoder takes ten times as long and decoding as long as here.
 
-A training step with online tokens runs the tokenizer besides, forward only: the ratio follows from the FLOPs.
+What it costs to make them while training is told by `benchmarks.training_step --against online`.
 """
 
 import tempfile
@@ -25,8 +25,6 @@ from pipeline.visual_tokens import Tokens, VisualTokensParams
 PICTURES, ROWS, ROUNDS = 16, 2, 2
 SIZES = {"4 layers of 192": (4, 192, 3), "6 layers of 384": (6, 384, 6)}  # depth, width, heads
 WORKERS = 1  # threads that decode, beside the one that encodes
-STEP = 104.3e9 + 107.4e9 + 131.6e9  # FLOPs of a picture, a text and a pair at the base size, forward and backward
-ENCODER = 35.1e9  # of the tokenizer's encoder at the base size: one forward pass of a picture
 
 
 def write(folder: Path) -> None:
@@ -71,7 +69,6 @@ def lines(root: Path) -> Iterator[str]:
         found = rates(ways(root, *size), ROUNDS)
         yield (f"{name}: stage {found['stage']:.1f} views/s, encoder alone {found['encoder alone']:.1f}: "
                f"{found['stage'] / found['encoder alone']:.2f}")
-    yield f"step with online tokens, base size, by FLOPs: {1 + 2 * ENCODER / STEP:.2f} times a step with stored ones"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Base size, all three streams, forward, backward and optimiser: texts of 196 toke
 
     timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
     plain    `benchmarks.plain`, the same step as one writes it first
+    online   our step with BEiTv2's tokenizer before it, as where visual tokens are not precomputed (fp32, as always)
 
 and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of a step (the median
 micro-batch times their number, and the update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those
@@ -28,6 +29,7 @@ from benchmarks.plain import Plain
 from model.compat import import_timm
 from model.config import BackboneConfig
 from model.objectives import MaskedModeling, MaskedModelingConfig
+from model.vqkd import VisualTokenizer, VQKDConfig
 from pipeline import allocator, flops
 from pipeline.optim import OptimParams, adamw
 from pipeline.parallel import Replicas
@@ -158,6 +160,18 @@ def plain(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str
                      step_flops(config, batch), precision, device)
 
 
+def online(mine: Candidate, batch: Mapping[str, Any], depth: int, device: torch.device) -> Candidate:
+    """Our step with visual tokens made in it: of the picture and of the pair's."""
+    tokenizer = VisualTokenizer(VQKDConfig(224, 16, depth, 1, 768, 12, CODES, 32, 768, 0.99, 0)).to(device).eval()
+
+    def micro() -> None:
+        for name in ("images", "pairs"):
+            tokenizer.ids(batch[name]["image"]["pixels"])
+        mine.micro()
+
+    return Candidate(micro, mine.update, mine.flops)
+
+
 def timed(call: Callable[[], Any], device: torch.device) -> float:
     """Seconds."""
     start = time.perf_counter()
@@ -173,6 +187,8 @@ def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int
     for number in range(WARM_UP + rounds):
         for name, candidate in candidates.items():
             times[name].append(timed(candidate.micro, device))
+            if number == 0:
+                candidate.update()  # as at the end of a step: what follows lays out memory anew
         print("  " + ", ".join(f"{name} {times[name][-1]:.2f} s" for name in candidates)
               + (", not counted" if number < WARM_UP else ""), flush=True)
     times = {name: seconds[WARM_UP:] for name, seconds in times.items()}
@@ -222,7 +238,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
-    parser.add_argument("--against", nargs="*", choices=["timm", "plain"], default=["timm", "plain"])
+    parser.add_argument("--against", nargs="*", choices=["timm", "plain", "online"],
+                        default=["timm", "plain"])
     parser.add_argument("--micro-batch", type=int, default=8, help="of each stream")
     parser.add_argument("--micro-batches", type=int, default=4, help="of a step")
     parser.add_argument("--rounds", type=int, default=4)
@@ -240,6 +257,8 @@ def main(words: Sequence[str] | None = None) -> None:
         candidates["timm"] = timm_vit(config, size, options.precision, device)
     if "plain" in options.against:
         candidates["plain"] = plain(config, batch, options.precision, device)
+    if "online" in options.against:
+        candidates["online"] = online(candidates["ours"], batch, options.depth, device)
     if options.profile:
         for candidate in candidates.values():
             profile(candidate, device)
