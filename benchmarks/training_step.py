@@ -205,11 +205,13 @@ def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int
 def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: torch.device) -> None:
     """On CUDA, print a line per micro-batch: rate, share of an H100's, and memory."""
     for size in GPU_MICRO_BATCHES:
-        torch.cuda.reset_peak_memory_stats()
+        torch.compiler.reset()  # or it compiles for any size, and training has one
         batch = random_batch(config.backbone, size, CODES, device)
         try:
             candidate = ours(config, batch, precision, device)
-            fixed = torch.cuda.memory_allocated()
+            candidate.micro()
+            fixed = torch.cuda.memory_allocated()  # gradients included
+            torch.cuda.reset_peak_memory_stats()
             seconds = median([timed(candidate.micro, device) for _ in range(WARM_UP + rounds)][WARM_UP:])
         except torch.OutOfMemoryError:
             print(f"  {size:4} of each stream: no room")

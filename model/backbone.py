@@ -29,6 +29,8 @@ from model.mome import MoMEBlock
 from model.positions import resize_image_positions
 from model.relative_bias import RelativeBias, resize_image_table
 
+KINDS = 64  # of inputs: texts, pictures, pairs, of one length or any, all or little read, to train on or not
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -213,13 +215,13 @@ class VLBeit(Pretrained, nn.Module):
         self.grad_checkpointing = enable
 
     def compile_blocks(self, **options: Any) -> None:
-        """Let torch compile the blocks, each time its inputs are of a new kind; where it cannot, they run as they are.
+        """Let torch compile the blocks, each time their inputs are of a new kind; where it cannot, they run as they are.
 
         options: those of `torch.compile`.
         """
         torch._dynamo.config.suppress_errors = not options.get("fullgraph", False)
         for block in self.blocks:
-            block.compile(**options)
+            block.compile(recompile_limit=KINDS, **options)
 
     def _through(self, block: MoMEBlock, rows: Rows, layout: Layout, kept: Rows | None,
                  chosen: Chosen | None = None) -> Rows:

@@ -124,11 +124,11 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     allocator.keep_freed_memory()
-    if device.type == "cuda" and hasattr(task.model, "backbone"):
-        task.model.backbone.compile_blocks()  # on CPUs it is no faster (docs/performance.md)
     if loop.activation_checkpointing:
         task.model.backbone.set_grad_checkpointing()
     wrapped = parallel.wrap(task.model, loop.parallel, device)
+    if device.type == "cuda" and hasattr(wrapped.model, "backbone"):
+        wrapped.model.backbone.compile_blocks()  # on CPUs it is hardly faster (docs/performance.md)
     state = TrainState(wrapped, adamw(wrapped.model, optim))
     state.resume(folder)
     curve = Curve(folder / "curve.jsonl", state.step, run)

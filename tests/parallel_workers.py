@@ -20,12 +20,14 @@ LOOP = LoopParams(precision="fp32", micro_batches=4, parallel="fsdp2", activatio
                   loader_workers=0, log_every=1, evaluate_every=2, checkpoint_every=2, patience=2)
 
 
-def gradients(toy, passes, kind="ddp", checkpointing=False):
+def gradients(toy, passes, kind="ddp", checkpointing=False, compiled=False):
     """Losses and whole gradients of the first step, with each worker's share in so many passes."""
     task = toy()
     if checkpointing:
         task.model.backbone.set_grad_checkpointing()
     wrapped = parallel.wrap(task.model, kind, CPU)
+    if compiled:
+        wrapped.model.backbone.compile_blocks(backend="eager", fullgraph=True)
     wrapped.module.train()
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     parts = [task.batches[Part(0, rank * passes + number, world * passes)] for number in range(passes)]
@@ -53,9 +55,10 @@ def compare(rank, out):
 
 
 def shard(rank, out):
-    """Gradients of weights in shards; then a run of four steps, one that stops in the middle, and its continuation."""
+    """Gradients of weights in shards, of one task in compiled blocks; then a run of four steps, one that stops in the
+    middle, and its continuation."""
     for toy in TOYS:
-        found = gradients(toy, 2, "fsdp2", checkpointing=True)
+        found = gradients(toy, 2, "fsdp2", checkpointing=True, compiled=toy is MaskedToy)
         if rank == 0:
             torch.save(found, out / f"{toy.__name__}-fsdp2")
     for name, loop in (("ddp", replace(LOOP, parallel="ddp")), ("fsdp2", LOOP)):

@@ -262,6 +262,18 @@ def test_blocks_compile_whole_and_for_any_length():
     assert plain.state_dict().keys() == compiled.state_dict().keys()
 
 
+def test_blocks_stay_compiled_whatever_goes_through_them():
+    net, (image, text, mask) = VLBeit(TINY), pair()
+    net.compile_blocks(backend="eager", fullgraph=True)  # raises where too many kinds of inputs have been met
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context():
+            for end in (7, 6, 5):
+                net.encode([Stream(text=text[:, :end]), Stream(image, text[:, :end], mask[:, :end]), Stream(image)])
+                net.cls(image)
+                net.cls(text=text[:, :end], text_mask=mask[:, :end])
+                net.cls(image, text[:, :end], text_mask=mask[:, :end], uniforms=torch.rand(len(text), TINY.depth, 3))
+
+
 def test_cross_entropy_is_a_sum_in_fp32():
     logits = torch.randn(4, 5).bfloat16()
     total = cross_entropy(logits, torch.tensor([0, 1, 2, 3]))
