@@ -20,12 +20,13 @@ class Block(nn.Module):
                                                           nn.GELU(), nn.Linear(config.ffn_width, width))
                                       for name in ("text", "image")})
 
-    def forward(self, x: Tensor, text: int, mask: Tensor) -> Tensor:
-        """x [batch, length, width], the first `text` of which are tokens; mask bool [batch, 1, length, length]."""
+    def forward(self, x: Tensor, text: int, mask: Tensor, kept: Tensor) -> Tensor:
+        """x [batch, length, width], the first `text` of which are tokens; mask bool [batch, 1, length, length]; kept
+        [3, batch, 1, 1], what the residual branches are multiplied by for stochastic depth."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.proj(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2))
-        return torch.cat([x[:, :text] + self.experts["text"](x[:, :text]),
-                          x[:, text:] + self.experts["image"](x[:, text:])], dim=1)
+        x = x + drop(self.proj(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)), kept[0])
+        return torch.cat([x[:, :text] + drop(self.experts["text"](x[:, :text]), kept[1]),
+                          x[:, text:] + drop(self.experts["image"](x[:, text:]), kept[2])], dim=1)
 
 
 class Plain(nn.Module):
@@ -40,20 +41,21 @@ class Plain(nn.Module):
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.image_positions = nn.Parameter(torch.zeros(1 + config.patches, width))
         self.blocks, self.norm = nn.ModuleList(Block(config) for _ in range(config.depth)), nn.LayerNorm(width)
+        self.rates = torch.linspace(0, config.drop_path, config.depth).tolist()
         self.text_head, self.image_head = nn.Linear(width, config.vocab_size), nn.Linear(width, codes)
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Sums of the losses of `texts`, `images` and `pairs`; a batch as `MaskedModeling` takes it."""
         texts, images, pairs = batch["texts"], batch["images"], batch["pairs"]
-        mlm, _ = self.encode(texts["text"], None)
-        _, mim = self.encode(None, images["image"])
-        read, seen = self.encode(pairs["text"], pairs["image"])
+        mlm, _ = self.encode(texts["text"], None, texts["uniforms"])
+        _, mim = self.encode(None, images["image"], images["uniforms"])
+        read, seen = self.encode(pairs["text"], pairs["image"], pairs["uniforms"])
         return {"mlm": loss(self.text_head(mlm), texts["text"]), "mim": loss(self.image_head(mim), images["image"]),
                 "mvlm_text": loss(self.text_head(read), pairs["text"]),
                 "mvlm_image": loss(self.image_head(seen), pairs["image"])}
 
-    def encode(self, text: dict | None, image: dict | None) -> tuple[Tensor, Tensor]:
-        """Vectors of tokens and of patches, without [I_CLS]."""
+    def encode(self, text: dict | None, image: dict | None, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of tokens and of patches, without [I_CLS]; uniforms [batch, depth, 3] in [0, 1)."""
         parts, keys = [], []
         if text is not None:
             parts.append(self.words(text["ids"]) + self.text_positions[: text["ids"].shape[1]])
@@ -66,10 +68,15 @@ class Plain(nn.Module):
         x, key = torch.cat(parts, dim=1), torch.cat(keys, dim=1)
         length = 0 if text is None else text["ids"].shape[1]
         mask = key[:, None, None, :].expand(-1, 1, x.shape[1], -1).contiguous()
-        for block in self.blocks:
-            x = block(x, length, mask)
+        for block, rate, uniform in zip(self.blocks, self.rates, uniforms.unbind(1), strict=True):
+            x = block(x, length, mask, (uniform >= rate).T[..., None, None] / (1 - rate))
         x = self.norm(x)
         return x[:, :length], x[:, length + 1 :]
+
+
+def drop(branch: Tensor, kept: Tensor) -> Tensor:
+    """Stochastic depth: a residual branch [batch, length, width] times factors [batch, 1, 1], in its own precision."""
+    return branch * kept.to(branch.dtype)
 
 
 def loss(logits: Tensor, half: dict[str, Tensor]) -> Tensor:
