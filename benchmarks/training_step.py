@@ -160,9 +160,12 @@ def plain(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str
                      step_flops(config, batch), precision, device)
 
 
-def online(mine: Candidate, batch: Mapping[str, Any], depth: int, device: torch.device) -> Candidate:
+def online(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
     """Our step with visual tokens made in it: of the picture and of the pair's."""
-    tokenizer = VisualTokenizer(VQKDConfig(224, 16, depth, 1, 768, 12, CODES, 32, 768, 0.99, 0)).to(device).eval()
+    mine, size = ours(config, batch, precision, device), config.backbone
+    sizes = VQKDConfig(size.image_size, size.patch_size, size.depth, 1, size.width, size.heads, CODES, code_dim=32,
+                       teacher_dim=size.width, decay=0.99, delay=0)
+    tokenizer = VisualTokenizer(sizes).to(device).eval()
 
     def micro() -> None:
         for name in ("images", "pairs"):
@@ -240,8 +243,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
-    parser.add_argument("--against", nargs="*", choices=["timm", "plain", "online"],
-                        default=["timm", "plain"])
+    parser.add_argument("--against", nargs="*", choices=["timm", "plain", "online"], default=["timm", "plain"])
     parser.add_argument("--micro-batch", type=int, default=8, help="of each stream")
     parser.add_argument("--micro-batches", type=int, default=4, help="of a step")
     parser.add_argument("--rounds", type=int, default=4)
@@ -260,7 +262,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if "plain" in options.against:
         candidates["plain"] = plain(config, batch, options.precision, device)
     if "online" in options.against:
-        candidates["online"] = online(candidates["ours"], batch, options.depth, device)
+        candidates["online"] = online(config, batch, options.precision, device)
     if options.profile:
         for candidate in candidates.values():
             profile(candidate, device)

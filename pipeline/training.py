@@ -127,8 +127,8 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     if loop.activation_checkpointing:
         task.model.backbone.set_grad_checkpointing()
     wrapped = parallel.wrap(task.model, loop.parallel, device)
-    if device.type == "cuda" and hasattr(wrapped.model, "backbone"):
-        wrapped.model.backbone.compile_blocks()  # on CPUs it is hardly faster (docs/performance.md)
+    if device.type == "cuda" and hasattr(wrapped.model, "backbone"):  # on CPUs hardly faster (docs/performance.md)
+        wrapped.model.backbone.compile_blocks()  # once wrapped: shards are of a copy, which would not be compiled
     state = TrainState(wrapped, adamw(wrapped.model, optim))
     state.resume(folder)
     curve = Curve(folder / "curve.jsonl", state.step, run)
