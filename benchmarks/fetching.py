@@ -17,10 +17,10 @@ from pathlib import Path
 
 from benchmarks.photos import photograph
 from benchmarks.sharding import Case, peak
-from pipeline.fetch import fetch
-from pipeline.origins import ClientParams, FetchParams
-from pipeline.sources.records import UrlRow
-from pipeline.world import server
+from pipeline.data.url_fetch.fetch import fetch
+from pipeline.data.download.params import ClientParams, FetchParams
+from pipeline.data.records import UrlRow
+from pipeline.data.synthetic import url_server
 
 HOSTS = 500
 PARAMS = FetchParams(rows_per_file=2000, min_side=8, max_side=0, quality=95, placeholder=1_000_000,
@@ -65,7 +65,7 @@ def served(picture: bytes) -> Callable[[str], bytes | None]:
 def measured(load: Load, picture: bytes) -> tuple[float, float]:
     """Seconds, and MiB of memory at the highest, less what an idle process has."""
     idle = peak()
-    with server.serve(served(picture)) as proxy, tempfile.TemporaryDirectory() as out:
+    with url_server.serve(served(picture)) as proxy, tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         counts = fetch(load.name, partial(listed, load), Path(out), load.params, proxy)
         seconds = time.perf_counter() - start

@@ -1,7 +1,7 @@
 """How the time of a pretraining step grows: `python -m benchmarks.growth`, which draws docs/growth.png.
 
 From one small model, width, depth, length of the sequences and batch are each changed alone. Every size has its turn in
-every round, and the median of three rounds is drawn against the FLOPs of `pipeline.flops`; the line has the rate of the
+every round, and the median of three rounds is drawn against the FLOPs of `pipeline.utils.flops`; the line has the rate of the
 model in the middle. fp32, two threads.
 """
 
@@ -12,9 +12,9 @@ from statistics import median
 import torch
 
 from benchmarks.training_step import ours, random_batch, timed
-from model.config import BackboneConfig
-from model.objectives import MaskedModelingConfig
-from pipeline import allocator
+from model.backbone.config import BackboneConfig
+from model.pretraining.masked_modeling import MaskedModelingConfig
+from pipeline.utils import malloc
 
 ROUNDS = 3
 BATCH = 4
@@ -69,7 +69,7 @@ def main() -> None:
     """Measure, print and draw."""
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    allocator.keep_freed_memory()
+    malloc.keep_freed_memory()
     found = {name: measured(cases) for name, cases in sweeps().items()}
     flops, seconds = found["depth 2 to 16"][1]
     for name, points in found.items():

@@ -22,10 +22,12 @@ from torch.utils.data import DataLoader
 
 from benchmarks.clock import rates, report
 from benchmarks.photos import photograph
-from model.compat import import_timm
-from pipeline import images, params, schema, shards, views
-from pipeline.pretraining import SizeParams
-from pipeline.pretraining_data import (
+from model.timm_import import import_timm
+from pipeline.config import params
+from pipeline.data.shards import schema, parquet
+from pipeline.data.transforms import images, views
+from pipeline.pretraining.task import SizeParams
+from pipeline.pretraining.data import (
     DataFolders,
     MaskParams,
     PretrainingBatches,
@@ -34,8 +36,8 @@ from pipeline.pretraining_data import (
     StreamParams,
     StreamsParams,
 )
-from pipeline.sampling import LaneOrder, OrderParams, Part
-from pipeline.visual_tokens import StreamViewsParams
+from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part
+from pipeline.tokenizers.visual_tokens import StreamViewsParams
 
 PICTURES, DISTINCT = 1000, 125
 ROWS = 100  # of a row group, as at paper scale
@@ -56,10 +58,10 @@ def write(root: Path, pictures: list[bytes]) -> DataFolders:
     place, tokens = folders.shards / "photos", folders.visual_tokens / "photos"
     for folder in (place, tokens):
         folder.mkdir(parents=True)
-    shards.write_index(place, {"train": shards.write(place, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS,
+    parquet.write_index(place, {"train": parquet.write(place, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS,
                                                      groups_per_file=PICTURES)})
     table = pa.Table.from_pylist([_tokens(row["key"], stream) for row in rows], schema.visual_tokens(stream.views, 196))
-    pq.write_table(table, tokens / shards.file_name("train", 0), row_group_size=ROWS, compression="zstd")
+    pq.write_table(table, tokens / parquet.file_name("train", 0), row_group_size=ROWS, compression="zstd")
     return folders
 
 

@@ -30,11 +30,15 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 from sentencepiece import sentencepiece_model_pb2
 
-from model.io import CLASSES
-from model.teachers import Clip
-from pipeline import curves, files, params, schema, shards, tracking
-from pipeline.text import SPECIAL_IDS
-from pipeline.text_training import TextTokenizerParams, train_tokenizer
+from model.checkpoint import CLASSES
+from model.tokenizer.teachers import Clip
+from pipeline.config import params
+from pipeline.data.shards import schema, parquet
+from pipeline.tracking import client as tracking
+from pipeline.training import curves
+from pipeline.utils import files
+from pipeline.tokenizers.text import SPECIAL_IDS
+from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 
 LIMIT = 24 * 1024  # MiB
 BATCH = 2
@@ -121,7 +125,7 @@ def write_data(folder: Path, block: dict[str, Any]) -> None:
 def write(folder: Path, splits: dict[str, tuple[Any, list[dict[str, Any]]]]) -> None:
     """Shards in groups of two rows."""
     folder.mkdir(parents=True)
-    shards.write_index(folder, {split: shards.write(folder, split, content, kind, rows_per_group=2, groups_per_file=9)
+    parquet.write_index(folder, {split: parquet.write(folder, split, content, kind, rows_per_group=2, groups_per_file=9)
                                 for split, (kind, content) in splits.items()}, kind="image")
 
 

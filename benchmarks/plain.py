@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import BackboneConfig
+from model.backbone.config import BackboneConfig
 
 
 class Block(nn.Module):

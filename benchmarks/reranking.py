@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from benchmarks.clock import rates
-from model.config import BackboneConfig
-from model.retrieval import Retrieval, RetrievalConfig
-from pipeline import flops, images, params
-from pipeline.pairs import pad
-from pipeline.pretraining import SizeParams
+from model.backbone.config import BackboneConfig
+from model.heads.retrieval import Retrieval, RetrievalConfig
+from pipeline.config import params
+from pipeline.data.transforms import images
+from pipeline.utils import flops
+from pipeline.tasks.image_text_inputs import pad
+from pipeline.pretraining.task import SizeParams
 from pipeline.tasks.retrieval.data import EvaluationSet
-from pipeline.tasks.retrieval.encoders import dual_scores, match_logits
+from pipeline.tasks.retrieval.predict import dual_scores, match_logits
 
 PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
 LENGTHS = (11, 14)  # ids of captions, on average as many as COCO's; two lengths, so that batches are full as there

@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 
-from pipeline import allocator, distributed, files, parallel, params, training
-from pipeline.launch import launch
-from pipeline.optim import adamw
-from pipeline.pretraining import CommonParams, PretrainingTask, VariantParams
-from pipeline.pretraining_data import DataFolders
-from pipeline.step import backward, update
+from pipeline.config import params
+from pipeline.training import collectives, data_parallel, loop
+from pipeline.utils import malloc, files
+from pipeline.orchestration.ray_train import launch
+from pipeline.training.optim import adamw
+from pipeline.pretraining.task import CommonParams, PretrainingTask, VariantParams
+from pipeline.pretraining.data import DataFolders
+from pipeline.training.step import backward, update
 
 STEPS, WARM_UP, REPEATS = 20, 5, 3
 
@@ -38,20 +40,20 @@ class Case:
 
 def measure(case: Case) -> None:
     """Seconds of each step and of its data, in every worker; worker 0 leaves them in `case.result`."""
-    allocator.keep_freed_memory()
+    malloc.keep_freed_memory()
     task = PretrainingTask(case.folders, case.common, case.variant, None)
-    wrapped = parallel.wrap(task.model, "ddp", torch.device("cpu"))
+    wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
     wrapped.module.train()
     optimizer = adamw(wrapped.model, case.common.optim)
     rows = []
-    for waited, parts in _timed(training._steps(task, case.common.loop, range(WARM_UP + STEPS))):
+    for waited, parts in _timed(loop._steps(task, case.common.loop, range(WARM_UP + STEPS))):
         start = time.perf_counter()
         with wrapped.pass_of_step(last=case.exchange):
             backward(task, wrapped, parts, case.common.loop.precision)
         update(wrapped, optimizer, case.common.optim.clip)
         optimizer.zero_grad(set_to_none=True)
         rows.append({"data": waited, "step": waited + time.perf_counter() - start})
-    if distributed.rank() == 0:
+    if collectives.rank() == 0:
         files.write_json(case.result, rows[WARM_UP:])
 
 

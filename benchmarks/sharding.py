@@ -19,10 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.photos import photograph
-from pipeline import files, sharding, sources
-from pipeline.sharding import ImageShardParams, ShardParams
-from pipeline.world.params import WorldParams
-from pipeline.world.sources import write
+from pipeline.data import datasets
+from pipeline.data.sharding import build
+from pipeline.utils import files
+from pipeline.data.sharding.build import ImageShardParams, ShardParams
+from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.generate import write
 
 PICTURES = 3000  # of a case, in three classes
 DISTINCT = 40  # of these
@@ -73,7 +75,7 @@ def measured(source: str, root: Path, params: ShardParams) -> tuple[int, float, 
     idle = peak()
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        counts = sharding.shard(source, root, Path(out), params)
+        counts = build.shard(source, root, Path(out), params)
         seconds = time.perf_counter() - start
         written = sum(path.stat().st_size for path in Path(out).glob("*.parquet"))
     return sum(counts.values()) - counts["rejected"], seconds, written / 1e6, peak() - idle
@@ -100,7 +102,7 @@ def in_fresh_process(*arguments: object) -> tuple[int, float, float, float]:
 
 def line(name: str, root: Path, source: str, params: ShardParams) -> str:
     """One case, with its rates."""
-    size = sum(map(_decoded, sources.load(source).files(root))) / 1e6
+    size = sum(map(_decoded, datasets.load(source).files(root))) / 1e6
     rows, seconds, written, peak = in_fresh_process(source, root, params)
     return (f"{name:44} {rows:6} rows {size:7.1f} MB in {written:7.1f} MB out {seconds:6.1f} s "
             f"{rows / seconds:7.1f} rows/s {size / seconds:6.1f} MB/s {peak:6.0f} MiB")
@@ -121,7 +123,7 @@ def main(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         if words:
             source, root = words
-            text = sources.load(source).KIND == "text"
+            text = datasets.load(source).KIND == "text"
             print(line(source, Path(root), source, TEXTS if text else ImageShardParams(**asdict(TEXTS), max_side=512)))
         else:
             for text in generated(Path(name)):

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import params
-from tests import tiny
+from pipeline.config import params
+from tests.helpers import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 SINGLY = ("finetune", "evaluate")  # every item loads another task; of other stages the first item stands for all

@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.clock import rates, report
-from pipeline import packing, params, schema, shards, sharding
-from pipeline.packing import TextTokensParams
-from pipeline.sharding import ShardParams
-from pipeline.text import TextTokenizer
-from pipeline.text_training import TextTokenizerParams, train_tokenizer
-from pipeline.world import sources as world
-from pipeline.world.params import WorldParams
+from pipeline.config import params
+from pipeline.data.sharding import build
+from pipeline.data.shards import schema, parquet
+from pipeline.tokenizers import packing
+from pipeline.tokenizers.packing import TextTokensParams
+from pipeline.data.sharding.build import ShardParams
+from pipeline.tokenizers.text import TextTokenizer
+from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
+from pipeline.data.synthetic import generate as world
+from pipeline.data.synthetic.params import WorldParams
 
 PAGES = 300  # of the generated encyclopedia
 DOCUMENTS = 4000  # that are packed; pages repeat
@@ -35,8 +38,8 @@ ROUNDS = 3
 def documents(root: Path) -> list[list[str]]:
     """Sentences of each page."""
     world.write("wikipedia", root / "raw", WorldParams(1, 64, 90, {"wikipedia": {"pages": PAGES}}))
-    sharding.shard("wikipedia", root / "raw", root / "pages", ShardParams(100, 100, 0.0))
-    return [row["sentences"] for row in shards.read_rows(root / "pages", "train")]
+    build.shard("wikipedia", root / "raw", root / "pages", ShardParams(100, 100, 0.0))
+    return [row["sentences"] for row in parquet.read_rows(root / "pages", "train")]
 
 
 def invented(root: Path) -> list[list[str]]:
@@ -55,7 +58,7 @@ def write(folder: Path, pages: list[list[str]]) -> None:
     """Text shards."""
     folder.mkdir()
     rows = ({"key": f"{number}", "sentences": page} for number, page in enumerate(pages))
-    shards.write_index(folder, {"train": shards.write(folder, "train", rows, schema.TEXT_SHARD, rows_per_group=100,
+    parquet.write_index(folder, {"train": parquet.write(folder, "train", rows, schema.TEXT_SHARD, rows_per_group=100,
                                                       groups_per_file=100)}, kind="text")
 
 

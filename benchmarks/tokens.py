@@ -17,10 +17,13 @@ import torch
 
 from benchmarks.clock import rates, report
 from benchmarks.photos import photograph
-from model import io
-from model.vqkd import VisualTokenizer, VQKDConfig
-from pipeline import images, params, schema, shards, visual_tokens
-from pipeline.visual_tokens import Tokens, VisualTokensParams
+from model import checkpoint
+from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
+from pipeline.config import params
+from pipeline.data.shards import schema, parquet
+from pipeline.data.transforms import images
+from pipeline.tokenizers import visual_tokens
+from pipeline.tokenizers.visual_tokens import Tokens, VisualTokensParams
 
 PICTURES, ROWS, ROUNDS = 16, 2, 2
 SIZES = {"4 layers of 192": (4, 192, 3), "6 layers of 384": (6, 384, 6)}  # depth, width, heads
@@ -32,7 +35,7 @@ def write(folder: Path) -> None:
     folder.mkdir()
     rows = ({"key": f"{number}", "image": photograph(number), "width": 640, "height": 480, "label": -1, "captions": []}
             for number in range(PICTURES))
-    shards.write_index(folder, {"train": shards.write(folder, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS,
+    parquet.write_index(folder, {"train": parquet.write(folder, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS,
                                                       groups_per_file=PICTURES)})
 
 
@@ -40,12 +43,12 @@ def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[
     """What is measured, each in views."""
     torch.manual_seed(0)
     model = VisualTokenizer(VQKDConfig(224, 16, depth, 1, width, heads, 8192, 32, 768, 0.99, 0)).eval()
-    io.save(model, root / "tokenizer")
+    checkpoint.save(model, root / "tokenizer")
     settings = params.load_shared(VisualTokensParams, "paper.visual_tokens")
     stream = replace(settings.images, sources=["photos"])
     settings = replace(settings, images=stream, batch=ROWS * stream.views)
     tokens = Tokens(model, settings.seed, stream, settings.batch)
-    rows = shards.read_rows(root / "photos", "train", ("key", "image"))
+    rows = parquet.read_rows(root / "photos", "train", ("key", "image"))
     views = [pixels for row in rows for pixels in tokens.prepare(row["key"], row["image"])[1]]
     batches = [images.normalise(torch.from_numpy(np.stack(views[start:start + settings.batch])))
                for start in range(0, len(views), settings.batch)]

@@ -9,7 +9,7 @@ Base size, all three streams, forward, backward and optimiser: texts of 196 toke
 
 and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of a step (the median
 micro-batch times their number, and the update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those
-of `pipeline.flops`, three times a forward pass, heads on hidden places. On CPUs also the most memory that the process
+of `pipeline.utils.flops`, three times a forward pass, heads on hidden places. On CPUs also the most memory that the process
 held (`--against` with nothing behind it: without references); on CUDA the share of an H100's 989 TFLOP/s and memory,
 for several micro-batches. Needs torch and timm alone.
 """
@@ -26,14 +26,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.plain import Plain
-from model.compat import import_timm
-from model.config import BackboneConfig
-from model.objectives import MaskedModeling, MaskedModelingConfig
-from model.vqkd import VisualTokenizer, VQKDConfig
-from pipeline import allocator, flops
-from pipeline.optim import OptimParams, adamw
-from pipeline.parallel import Replicas
-from pipeline.step import Task, backward, to_device, update
+from model.timm_import import import_timm
+from model.backbone.config import BackboneConfig
+from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
+from pipeline.utils import malloc, flops
+from pipeline.training.optim import OptimParams, adamw
+from pipeline.training.data_parallel import Replicas
+from pipeline.training.step import Task, backward, to_device, update
 
 CODES, TEXT, CAPTION = 8192, 196, 40
 HIDDEN_PATCHES = 75 / 196
@@ -111,7 +111,7 @@ class Pretraining(Task):
 
 
 def ours(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
-    """The step of `pipeline.training`."""
+    """The step of `pipeline.training.loop`."""
     model = MaskedModeling(config)
     if device.type == "cuda":
         model.backbone.compile_blocks()
@@ -252,7 +252,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    allocator.keep_freed_memory()
+    malloc.keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config, size = base(options.depth), options.micro_batch
     batch = random_batch(config.backbone, size, CODES, device)

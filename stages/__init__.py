@@ -1,0 +1,1 @@
+"""One entry point per DVC stage, and those of `make`. Imports `pipeline` and `model`."""

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pipeline import files, params
-from pipeline.code import Code
-from pipeline.stage import entry
+from pipeline.config import params
+from pipeline.utils import files
+from pipeline.orchestration.code_digests import Code
+from pipeline.utils.entry_point import entry
 
 
 def main() -> None:

@@ -3,22 +3,26 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import download, origins, params, tracking, work
-from pipeline.http import HttpParams
-from pipeline.stage import entry
-from pipeline.world.params import WorldParams
+from pipeline.config import params
+from pipeline.data.download import raw_files
+from pipeline.data.download.params import params_class
+from pipeline.tracking import client as tracking
+from pipeline.utils import workdir
+from pipeline.data.download.http_client import HttpParams
+from pipeline.utils.entry_point import entry
+from pipeline.data.synthetic.params import WorldParams
 
 
 def main(source: str) -> None:
     key = f"download.{source}"
-    settings = params.load(origins.params_class(source), key)
+    settings = params.load(params_class(source), key)
     world = params.load(WorldParams, "world") if settings.origin == "world" else None
     web = params.load(HttpParams, "http") if settings.origin == "upstream" else None
     scale = params.scale()
     folder = Path("data", scale, "raw", source)
-    work.clean()
+    workdir.clean()
     with tracking.run(f"download {source}", stage="download", params=asdict(settings)) as run:
-        run.metrics(download.download(source, folder, settings, world, f"{scale}.{key}", web))
+        run.metrics(raw_files.download(source, folder, settings, world, f"{scale}.{key}", web))
 
 
 if __name__ == "__main__":

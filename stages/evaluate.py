@@ -3,8 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import files, finetuning, params, tasks, tracking
-from pipeline.stage import entry
+from pipeline import tasks
+from pipeline.config import params
+from pipeline.tasks import runner
+from pipeline.tracking import client as tracking
+from pipeline.utils import files
+from pipeline.utils.entry_point import entry
 
 
 def main(name: str) -> None:
@@ -19,7 +23,7 @@ def main(name: str) -> None:
     with tracking.run(f"evaluate {item.title}", stage="evaluate", task=item.task, variant=item.variant,
                       table=item.table, params=asdict(chosen)) as run:
         folders = tasks.Folders.of(scale, item)
-        result = finetuning.evaluate(item, Path("runs", scale, "finetune", name, "model"), folders, tuned, chosen,
+        result = runner.evaluate(item, Path("runs", scale, "finetune", name, "model"), folders, tuned, chosen,
                                      predictions)
         files.write_json(out, {"item": name, **result})
         run.metrics(module.headline(result))

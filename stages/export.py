@@ -6,9 +6,10 @@ stage: it copies what the pipeline has made, and the cards have the settings tha
 
 from pathlib import Path
 
-from pipeline import exporting, params
+from pipeline.config import params
+from pipeline.inference import export
 from pipeline.errors import UserError
-from pipeline.stage import entry
+from pipeline.utils.entry_point import entry
 
 
 def main(name: str | None = None, folder: str | None = None) -> None:
@@ -19,9 +20,9 @@ def main(name: str | None = None, folder: str | None = None) -> None:
     for one in names:
         if one not in items and one not in variants:
             raise UserError(f"export: no item {one!r}; items are {', '.join((*variants, *items))}")
-        export = exporting.of_item(scale, one) if one in items else exporting.of_variant(scale, one)
+        exported = export.of_item(scale, one) if one in items else export.of_variant(scale, one)
         place = Path(folder or Path("exports", scale, one))
-        exporting.write(export, scale, place)
+        export.write(exported, scale, place)
         print(place)
 
 

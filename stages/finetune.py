@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from pipeline import finetuning, params, tasks, work
-from pipeline.launch import launch
-from pipeline.stage import entry
+from pipeline import tasks
+from pipeline.config import params
+from pipeline.tasks import runner
+from pipeline.utils import workdir
+from pipeline.orchestration.ray_train import launch
+from pipeline.utils.entry_point import entry
 
 
 def main(name: str) -> None:
@@ -14,11 +17,11 @@ def main(name: str) -> None:
     chosen = params.load(tasks.load(item).FineTuneParams, f"finetune.{item.block}")
     folders = tasks.Folders.of(scale, item)
     init = Path("runs", scale, item.init, "model")
-    work.clean()
-    place = work.folder(f"{scale}/finetune/{name}", {"item": item, "params": chosen}, finetuning.inputs(init, folders))
-    job = finetuning.Job(name, item, place, init, folders, chosen)
-    launch(finetuning.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
-    work.publish(place, Path("runs", scale, "finetune", name))
+    workdir.clean()
+    place = workdir.folder(f"{scale}/finetune/{name}", {"item": item, "params": chosen}, runner.inputs(init, folders))
+    job = runner.Job(name, item, place, init, folders, chosen)
+    launch(runner.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
+    workdir.publish(place, Path("runs", scale, "finetune", name))
 
 
 if __name__ == "__main__":

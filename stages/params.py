@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, params
-from pipeline.stage import entry
+from pipeline.config import params
+from pipeline.utils import files
+from pipeline.utils.entry_point import entry
 
 # Blocks whose values stages depend on one by one. DVC goes through all keys for each of a stage's, so these are few.
 SINGLY = frozenset({"download", "least_yield", "visual_tokenizer"})

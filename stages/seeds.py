@@ -8,9 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, params, repeats, report, tables, typeset, yaml12
+from pipeline.config import params, yaml_reader
+from pipeline.reporting import seed_statistics, html_report, tables, render
+from pipeline.utils import files
 from pipeline.errors import UserError
-from pipeline.stage import entry
+from pipeline.utils.entry_point import entry
 
 
 def main(*words: str) -> None:
@@ -21,14 +23,14 @@ def main(*words: str) -> None:
     for seed in seeds:
         _run(seed, scale, folder / str(seed))
     results = [tables.load_results(folder / str(seed)) for seed in seeds]
-    summary = {"seeds": seeds, "mean": repeats.mean(results), "deviation": repeats.deviation(results)}
+    summary = {"seeds": seeds, "mean": seed_statistics.mean(results), "deviation": seed_statistics.deviation(results)}
     files.write_json(folder / "summary.json", summary)
     settings = params.load(tables.TableParams, "table")
-    made = {name: repeats.against_paper(name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings)
+    made = {name: seed_statistics.against_paper(name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings)
             for name in params.subtree("tables")}
     for name, table in made.items():
-        typeset.write(table, folder / name)
-        print(typeset.markdown(table))
+        render.write(table, folder / name)
+        print(render.markdown(table))
     with files.replacing(folder / "report.html") as temporary:
         temporary.write_text(_report(scale, settings.note, summary, list(made.values())), encoding="utf-8")
 
@@ -41,16 +43,16 @@ def _numbers(words: tuple[str, ...]) -> list[int]:
 
 def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Table]) -> str:
     """The tables, and of every result the mean and the deviation over the seeds."""
-    chapters = [report.numbers(f"{title} over the seeds: {item}", summary[key][item])
+    chapters = [html_report.numbers(f"{title} over the seeds: {item}", summary[key][item])
                 for item in summary["mean"] for key, title in (("mean", "Mean"), ("deviation", "Standard deviation"))]
     ours = made[0].sections[-2].title
-    return report.page(f"VL-BEiT, {scale}, seeds {', '.join(map(str, summary['seeds']))}", note, ours, made, chapters)
+    return html_report.page(f"VL-BEiT, {scale}, seeds {', '.join(map(str, summary['seeds']))}", note, ours, made, chapters)
 
 
 def _run(seed: int, scale: str, folder: Path) -> None:
     """Run the pipeline with a seed and keep copies of what it measured."""
     before = params.FILE.read_bytes()
-    tuned = yaml12.parse(before)[scale]["finetune"]
+    tuned = yaml_reader.parse(before)[scale]["finetune"]
     keys = [f"{scale}.pretrain.common.seed",
             *(f"{scale}.finetune.{data}.seed" for data, block in tuned.items() if "seed" in block)]
     try:

@@ -3,25 +3,30 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import files, gates, origins, params, pool, sharding, tracking, work, yields
-from pipeline.origins import DownloadParams
-from pipeline.sharding import ShardParams
-from pipeline.stage import entry
+from pipeline.config import params
+from pipeline.data.download.params import params_class, readable
+from pipeline.data.sharding import count_checks, build, coverage
+from pipeline.orchestration import parallel_map
+from pipeline.tracking import client as tracking
+from pipeline.utils import files, workdir
+from pipeline.data.download.params import DownloadParams
+from pipeline.data.sharding.build import ShardParams
+from pipeline.utils.entry_point import entry
 
 
 def main(source: str) -> None:
     """Write `data/<scale>/shards/<source>`."""
-    settings = params.load(sharding.params_class(source), f"shard.{source}")
+    settings = params.load(build.params_class(source), f"shard.{source}")
     data = Path("data", params.scale())
-    origin = params.load(origins.params_class(source), f"download.{source}")
-    root, folder = origins.readable(data / "raw" / source, origin), data / "shards" / source
-    work.clean()
+    origin = params.load(params_class(source), f"download.{source}")
+    root, folder = readable(data / "raw" / source, origin), data / "shards" / source
+    workdir.clean()
     with tracking.run(f"shard {source}", stage="shard", params=asdict(settings)) as run:
         if origin.origin == "none":
-            run.metrics(sharding.write_none(source, folder))
+            run.metrics(build.write_none(source, folder))
         else:
             run.metrics(_shard(source, root, folder, settings, data / "held_out.json", _gated(origin)))
-        run.metrics(yields.metrics(source, folder))
+        run.metrics(coverage.metrics(source, folder))
         run.dataset(folder, source, "shards")
 
 
@@ -30,24 +35,24 @@ def _shard(source: str, root: Path, folder: Path, settings: ShardParams, held_ou
     """Work in the work folder, where an interrupted run goes on, and link the whole into `folder`."""
     filtered = getattr(settings, "filter_leaks", False)
     names = frozenset(files.read_json(held_out) if filtered else ())
-    workers = params.load(pool.PoolParams, "pool").workers
-    place = work.folder(f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered)
-    with work.locked(place):
-        counts = sharding.shard(source, root, place / "finished", settings, workers=workers, held_out=names)
+    workers = params.load(parallel_map.PoolParams, "pool").workers
+    place = workdir.folder(f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered)
+    with workdir.locked(place):
+        counts = build.shard(source, root, place / "finished", settings, workers=workers, held_out=names)
         (place / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
         if gated:
             counts |= _count(source, root, place / "finished")
         _report_yield(source, place / "finished")
-        work.publish_folder(place, folder)
+        workdir.publish_folder(place, folder)
     return counts
 
 
 def _report_yield(source: str, finished: Path) -> None:
     """Say how much of the paper's data is there. Too little stops the stage, whose work is kept."""
-    if source in yields.PAPER:
-        print(yields.sentence(source, finished))
-        least = getattr(params.load(yields.YieldParams, "least_yield"), source)
-        yields.check(source, finished, least, f"{params.scale()}.least_yield.{source}")
+    if source in coverage.PAPER:
+        print(coverage.sentence(source, finished))
+        least = getattr(params.load(coverage.YieldParams, "least_yield"), source)
+        coverage.check(source, finished, least, f"{params.scale()}.least_yield.{source}")
 
 
 def _gated(origin: DownloadParams) -> bool:
@@ -57,11 +62,11 @@ def _gated(origin: DownloadParams) -> bool:
 
 def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
     """Leave `counts.json` beside the shards. A wrong one that must be exact stops the stage, whose work stays."""
-    found = gates.check(source, root, finished)
+    found = count_checks.check(source, root, finished)
     files.write_json(finished / "counts.json", [asdict(gate) for gate in found])
-    print(gates.table(source, found))
-    gates.insist(source, found, f"{params.scale()}.download.{source}")
-    return gates.metrics(found)
+    print(count_checks.table(source, found))
+    count_checks.insist(source, found, f"{params.scale()}.download.{source}")
+    return count_checks.metrics(found)
 
 
 def _versions(root: Path) -> dict[str, list[int]]:

@@ -4,8 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import curves, files, params, report, tables, tracking, typeset, yields
-from pipeline.stage import entry
+from pipeline.config import params
+from pipeline.data.sharding import coverage
+from pipeline.reporting import html_report, tables, render
+from pipeline.tracking import client as tracking
+from pipeline.training import curves
+from pipeline.utils import files
+from pipeline.utils.entry_point import entry
 
 
 def main() -> None:
@@ -19,25 +24,25 @@ def main() -> None:
         layout = params.load_shared(tables.TableLayout, f"tables.{name}")
         made[name] = tables.against_paper(name, layout, results, settings)
     made["retrieval"] = tables.retrieval_recalls(results, settings)
-    made["yield"] = yields.table(Path("data", scale, "shards"), settings.section, settings.note)
+    made["yield"] = coverage.table(Path("data", scale, "shards"), settings.section, settings.note)
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
-            typeset.write(table, folder / name)
+            render.write(table, folder / name)
             run.artifact(folder / f"{name}.png")
         path = _report(scale, settings, list(made.values()), results)
         run.artifact(path)
-        run.note("\n\n".join(typeset.markdown(table) for table in made.values()))
+        run.note("\n\n".join(render.markdown(table) for table in made.values()))
 
 
 def _report(scale: str, settings: tables.TableParams, made: list[tables.Table], results: dict[str, Any]) -> Path:
     root = Path("results", scale)
-    chapters = [report.evaluation(item, result, root / "predictions" / item) for item, result in results.items()]
+    chapters = [html_report.evaluation(item, result, root / "predictions" / item) for item, result in results.items()]
     variants = sorted(path.parent for path in Path("runs", scale, "pretrain").glob("*/heldout.json"))
     with files.replacing(root / "curves.png") as temporary:
         curves.compare({place.name: curves.read(place / "curve.jsonl") for place in variants}, temporary)
-    chapters.append(report.Chapter("Pretraining: all variants", report.figures([root / "curves.png"]), {}))
-    chapters += map(report.pretraining, variants)
-    html = report.page(f"VL-BEiT, {scale}", settings.note, settings.section, made, chapters)
+    chapters.append(html_report.Chapter("Pretraining: all variants", html_report.figures([root / "curves.png"]), {}))
+    chapters += map(html_report.pretraining, variants)
+    html = html_report.page(f"VL-BEiT, {scale}", settings.note, settings.section, made, chapters)
     with files.replacing(root / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
     return root / "report.html"

@@ -3,9 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import files, params, tracking
-from pipeline.stage import entry
-from pipeline.text_training import TextTokenizerParams, train_tokenizer
+from pipeline.config import params
+from pipeline.tracking import client as tracking
+from pipeline.utils import files
+from pipeline.utils.entry_point import entry
+from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 
 
 def main() -> None:

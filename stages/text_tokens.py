@@ -3,9 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import packing, params, tracking
-from pipeline.stage import entry
-from pipeline.text import TextTokenizer
+from pipeline.config import params
+from pipeline.tokenizers import packing
+from pipeline.tracking import client as tracking
+from pipeline.utils.entry_point import entry
+from pipeline.tokenizers.text import TextTokenizer
 
 
 def main(source: str) -> None:

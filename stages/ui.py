@@ -5,9 +5,10 @@ import os
 import sys
 from urllib.parse import urlencode
 
-from pipeline import params, tracking
+from pipeline.config import params
+from pipeline.tracking import client as tracking
 from pipeline.errors import UserError
-from pipeline.stage import entry
+from pipeline.utils.entry_point import entry
 
 PORT = 5000
 VIEW = {

@@ -3,9 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import params, tracking, visual_tokens, work
-from pipeline.pool import PoolParams
-from pipeline.stage import entry
+from pipeline.config import params
+from pipeline.tokenizers import visual_tokens
+from pipeline.tracking import client as tracking
+from pipeline.utils import workdir
+from pipeline.orchestration.parallel_map import PoolParams
+from pipeline.utils.entry_point import entry
 
 
 def main(source: str) -> None:
@@ -14,15 +17,15 @@ def main(source: str) -> None:
     data = Path("data", params.scale())
     pictures = data / "shards" / source
     tokenizer = data / "visual_tokenizer" / "model"
-    work.clean()
-    place = work.folder(f"visual_tokens/{source}", {"tokens": settings},
+    workdir.clean()
+    place = workdir.folder(f"visual_tokens/{source}", {"tokens": settings},
                         [pictures / "index.json", tokenizer / "model.safetensors"])
-    with work.locked(place), tracking.run(f"visual tokens {source}", stage="visual_tokens",
+    with workdir.locked(place), tracking.run(f"visual tokens {source}", stage="visual_tokens",
                                           params=asdict(settings)) as run:
         run.dataset(pictures, source, "tokenised")
         run.metrics(visual_tokens.tokenize(pictures, tokenizer, place / "finished", source, settings,
                                            workers=params.load(PoolParams, "pool").workers))
-        work.publish_folder(place, data / "visual_tokens" / source)
+        workdir.publish_folder(place, data / "visual_tokens" / source)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A task module `pipeline.tasks.<name>.task` has
     FineTuneParams, EvaluateParams      dataclasses of its blocks in params.yaml; the first is an `OptimParams` with
                                         `seed`, `inputs`, `loop`, `num_workers` and `threads`; all that
                                         evaluation needs of it is in `inputs`
-    Task(params, backbone, folders)     what `pipeline.training` trains; `model.backbone` takes over pretrained weights
+    Task(params, backbone, folders)     what `pipeline.training.loop` trains; `model.backbone` takes over pretrained weights
     evaluate(model, folders, tuned, params, out) -> dict   test metrics; predictions and pictures go into `out`
     headline(result) -> dict            the few numbers of a result that stand for it
     class_names(folders, tuned, params) -> list   of tasks with classes: their names, none where nobody knows them

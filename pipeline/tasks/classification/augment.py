@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.compat import import_timm
-from pipeline import images, seeds
+from model.timm_import import import_timm
+from pipeline.data.transforms import images
+from pipeline.utils import seeds
 from pipeline.errors import UserError
 
 

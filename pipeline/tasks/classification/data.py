@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.mome import DROP_PATH_DRAWS
-from pipeline import images, seeds, shards, views
+from model.backbone.mome import DROP_PATH_DRAWS
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images, views
+from pipeline.utils import seeds
 from pipeline.errors import UserError
-from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, OrderParams, Part, Unit
+from pipeline.data.loading.row_reader import Rows
+from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
 from pipeline.tasks.classification.augment import (
     ErasingParams,
     MixingParams,
@@ -56,7 +58,7 @@ class LabelledBatches:
     def __init__(self, folder: Path, params: InputParams, classes: int, depth: int, seed: int):
         self.folder, self.params, self.classes, self.depth, self.seed = folder, params, classes, depth, seed
         cache = 2 * params.order.lanes * params.order.window
-        self.rows = Rows(shards.row_groups(folder, "train"), cache, COLUMNS)
+        self.rows = Rows(parquet.row_groups(folder, "train"), cache, COLUMNS)
         self.order = LaneOrder(self.rows.units, params.order, seed, "pictures")
         self.share = params.order.batch // params.order.lanes  # rows of a lane in a batch
         if self.share % 2:
@@ -113,7 +115,7 @@ def evaluation_batches(folder: Path, split: str, params: InputParams, classes: i
     Raises:
         UserError: a picture is of a class beyond `classes`.
     """
-    rows = shards.read_rows(folder, split, COLUMNS)
+    rows = parquet.read_rows(folder, split, COLUMNS)
     while chunk := list(islice(rows, batch)):
         pixels = [centre(images.decode(row["image"]), params.resize, params.image_size) for row in chunk]
         labels = [checked_label(row, classes, folder) for row in chunk]

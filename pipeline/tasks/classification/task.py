@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model.classification import Classification, ClassificationConfig
-from model.config import BackboneConfig
-from pipeline import step, training
+from model.heads.classification import Classification, ClassificationConfig
+from model.backbone.config import BackboneConfig
+from pipeline.training import step, loop
 from pipeline.tasks import Folders
-from pipeline.tasks.classification import grid, scores
+from pipeline.tasks.classification import visualize, metrics
 from pipeline.tasks.classification.data import InputParams, LabelledBatches
 
 
 @dataclass(frozen=True)
-class FineTuneParams(training.FineTuneParams):
+class FineTuneParams(loop.FineTuneParams):
     """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
     classes: int  # of the head
@@ -60,29 +60,29 @@ class Task(step.Task):
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation split. It is the test split too, so none of this is a `score` to select by."""
         params = self.params
-        found = scores.predict(self.model, self.folders.shards, "val", params.inputs, params.evaluation_batch)
-        return {**scores.accuracy(found.place), "ce_loss": found.loss.mean().item()}
+        found = metrics.predict(self.model, self.folders.shards, "val", params.inputs, params.evaluation_batch)
+        return {**metrics.accuracy(found.place), "ce_loss": found.loss.mean().item()}
 
 
 def evaluate(model: Classification, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,
              out: Path) -> dict[str, Any]:
     """Accuracy on a split; `predictions.csv` and `pictures.png` in `out`."""
-    found = scores.predict(model, folders.shards, params.split, tuned.inputs, params.batch)
-    counts, names = scores.training_classes(folders.shards, model.config.classes)
-    scores.write_csv(found, out / "predictions.csv")
-    grid.draw(folders.shards, params.split, found, names, out / "pictures.png")
+    found = metrics.predict(model, folders.shards, params.split, tuned.inputs, params.batch)
+    counts, names = metrics.training_classes(folders.shards, model.config.classes)
+    metrics.write_csv(found, out / "predictions.csv")
+    visualize.draw(folders.shards, params.split, found, names, out / "pictures.png")
     return {
         "pictures": len(found.keys),
         "classes": model.config.classes,
-        **scores.accuracy(found.place),
-        "chance": scores.chance(model.config.classes),
-        "majority": scores.majority(found.truth, counts),
+        **metrics.accuracy(found.place),
+        "chance": metrics.chance(model.config.classes),
+        "majority": metrics.majority(found.truth, counts),
     }
 
 
 def class_names(folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> list[str]:
     """Synset ids, in the order of the classifier's outputs; numbers for classes without a training picture."""
-    _, names = scores.training_classes(folders.shards, tuned.classes)
+    _, names = metrics.training_classes(folders.shards, tuned.classes)
     return [names.get(label, str(label)) for label in range(tuned.classes)]
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.mome import DROP_PATH_DRAWS
-from pipeline import images, seeds, shards
-from pipeline.pairs import PairParams, augmented, pad
-from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, Part, Unit
-from pipeline.text import TextTokenizer
+from model.backbone.mome import DROP_PATH_DRAWS
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.utils import seeds
+from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
+from pipeline.data.loading.row_reader import Rows
+from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.tokenizers.text import TextTokenizer
 
 SIDES = ("left", "right")
 
@@ -26,7 +28,7 @@ class StatementBatches:
     def __init__(self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.lanes * params.order.window
-        self.rows = Rows(shards.row_groups(folder, "train"), cache, (*SIDES, "statement", "label"))
+        self.rows = Rows(parquet.row_groups(folder, "train"), cache, (*SIDES, "statement", "label"))
         self.order = LaneOrder(self.rows.units, params.order, seed, "statements")
 
     def __getitem__(self, part: Part) -> dict[str, Tensor]:
@@ -61,7 +63,7 @@ class Examples:
 def evaluation_batches(folder: Path, split: str, tokenizer: TextTokenizer, params: PairParams,
                        batch: int) -> Iterator[Examples]:
     """A split in order, `batch` examples in memory at a time."""
-    rest = shards.read_rows(folder, split)
+    rest = parquet.read_rows(folder, split)
     while rows := list(islice(rest, batch)):
         ids, mask = pad([tokenizer.encode(row["statement"], params.text_length) for row in rows])
         pixels = np.stack([[images.square(images.decode(row[side]), params.image_size) for side in SIDES]
@@ -72,7 +74,7 @@ def evaluation_batches(folder: Path, split: str, tokenizer: TextTokenizer, param
 
 def share_true(folder: Path) -> float:
     """Share of true statements in the training split."""
-    labels = [row["label"] for row in shards.read_rows(folder, "train", ("label",))]
+    labels = [row["label"] for row in parquet.read_rows(folder, "train", ("label",))]
     return sum(labels) / len(labels)
 
 

@@ -8,23 +8,29 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model.config import BackboneConfig
-from model.nlvr2 import NLVR2, NLVR2Config
-from model.cross_entropy import cross_entropy
-from pipeline import step, training
-from pipeline.pairs import PairParams
+from model.backbone.config import BackboneConfig
+from model.heads.nlvr2 import NLVR2, NLVR2Config
+from model.backbone.chunked_cross_entropy import cross_entropy
+from pipeline.training import step, loop
+from pipeline.tasks.image_text_inputs import PairParams
 from pipeline.tasks import Folders
-from pipeline.tasks.nlvr2 import examples
-from pipeline.tasks.nlvr2.consistency import chance, scores
-from pipeline.tasks.nlvr2.data import Examples, StatementBatches, evaluation_batches, normalised, share_true
-from pipeline.tasks.nlvr2.predictions import Predictions, predict, write
-from pipeline.text import TextTokenizer
+from pipeline.tasks.nlvr2 import visualize
+from pipeline.tasks.nlvr2.metrics import chance, scores
+from pipeline.tasks.nlvr2.data import (
+    Examples,
+    StatementBatches,
+    evaluation_batches,
+    normalised,
+    share_true,
+)
+from pipeline.tasks.nlvr2.predict import Predictions, predict, write
+from pipeline.tokenizers.text import TextTokenizer
 
 SPLITS = {"dev": "val", "test_p": "test"}  # as people call them, and in the shards
 
 
 @dataclass(frozen=True)
-class FineTuneParams(training.FineTuneParams):
+class FineTuneParams(loop.FineTuneParams):
     """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
     inputs: PairParams
@@ -84,7 +90,7 @@ def evaluate(model: NLVR2, folders: Folders, tuned: FineTuneParams, params: Eval
     told = {name: predict(model, batches(name)) for name in SPLITS}
     shuffled = {name: predict(model, batches(name), shuffled=True) for name in SPLITS}
     write(told.values(), out / "predictions.csv")
-    examples.draw(next(batches("test_p")), told["test_p"].truth, out / "pairs.png")
+    visualize.draw(next(batches("test_p")), told["test_p"].truth, out / "pairs.png")
     return {
         **{name: _scores(one) for name, one in told.items()},
         "examples": {name: len(one.keys) for name, one in told.items()},

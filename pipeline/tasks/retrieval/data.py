@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.mome import DROP_PATH_DRAWS
-from pipeline import images, seeds, shards
-from pipeline.pairs import PairParams, augmented, pad
-from pipeline.rows import PictureRows
-from pipeline.sampling import LaneOrder, Part, Unit
-from pipeline.text import TextTokenizer
+from model.backbone.mome import DROP_PATH_DRAWS
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.utils import seeds
+from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
+from pipeline.data.loading.row_reader import PictureRows
+from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.tokenizers.text import TextTokenizer
 
 FUSION_PASSES = 3  # the true pair, a hard negative picture, a hard negative text
 
@@ -24,7 +26,7 @@ class PairBatches:
     def __init__(self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.lanes * params.order.window
-        self.rows = PictureRows([(group, None) for group in shards.row_groups(folder, "train")], cache, pairs=True)
+        self.rows = PictureRows([(group, None) for group in parquet.row_groups(folder, "train")], cache, pairs=True)
         self.order = LaneOrder(self.rows.units, params.order, seed, "pairs")
 
     def __getitem__(self, part: Part) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def evaluation_set(folder: Path, split: str, tokenizer: TextTokenizer, image_siz
                    text_length: int) -> EvaluationSet:
     """Read a split."""
     keys, captions, pixels, owner = [], [], [], []
-    for row in shards.read_rows(folder, split, ("key", "image", "captions")):
+    for row in parquet.read_rows(folder, split, ("key", "image", "captions")):
         owner += [len(keys)] * len(row["captions"])
         keys.append(row["key"])
         captions += row["captions"]

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.config import BackboneConfig
-from model.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
-from pipeline import images, step, training
-from pipeline.pairs import PairParams
+from model.backbone.config import BackboneConfig
+from model.heads.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
+from pipeline.data.transforms import images
+from pipeline.training import step, loop
+from pipeline.tasks.image_text_inputs import PairParams
 from pipeline.tasks import Folders
-from pipeline.tasks.retrieval import examples, rivals
+from pipeline.tasks.retrieval import visualize, global_negatives
 from pipeline.tasks.retrieval.data import FUSION_PASSES, EvaluationSet, PairBatches, evaluation_set
-from pipeline.tasks.retrieval.encoders import dual_scores, rerank
-from pipeline.tasks.retrieval.ranking import chance, mean_recall, recalls
-from pipeline.text import TextTokenizer
+from pipeline.tasks.retrieval.predict import dual_scores, rerank
+from pipeline.tasks.retrieval.metrics import chance, mean_recall, recalls
+from pipeline.tokenizers.text import TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class FineTuneParams(training.FineTuneParams):
+class FineTuneParams(loop.FineTuneParams):
     """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
     inputs: PairParams
@@ -71,12 +72,12 @@ class Task(step.Task):
 
     def prepare(self, module: nn.Module, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The parts with what each needs of all rows of the step."""
-        parts = rivals.of_equal_length(parts)
+        parts = global_negatives.of_equal_length(parts)
         if len(parts) == 1:
-            return [{**parts[0], "rivals": rivals.of_one_pass(parts[0])}]
+            return [{**parts[0], "rivals": global_negatives.of_one_pass(parts[0])}]
         with torch.no_grad():
             features = [module(*_inputs(part)) for part in parts]
-        found = rivals.of_several(parts, features)
+        found = global_negatives.of_several(parts, features)
         return [{**part, "rivals": one} for part, one in zip(parts, found, strict=True)]
 
     def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -109,7 +110,7 @@ def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: 
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
     scores = dual_scores(model, data, params.batch)
     reranked = rerank(model, data, scores, params.rerank_k, params.dual_weight, params.batch)
-    examples.draw(data, *reranked, out / "top5.png")
+    visualize.draw(data, *reranked, out / "top5.png")
     return {
         "images": len(data.keys),
         "captions": len(data.captions),

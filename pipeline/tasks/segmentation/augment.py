@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from model.segmentation import IGNORED
-from pipeline import images
+from model.heads.segmentation import IGNORED
+from pipeline.data.transforms import images
 
 RETRIES = 10
 _FULL_TURN = 256  # of hues in Pillow's HSV

@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.mome import DROP_PATH_DRAWS
-from model.segmentation import IGNORED, SegmentationConfig
-from model.statistics import STATISTICS
-from pipeline import images, seeds, shards
+from model.backbone.mome import DROP_PATH_DRAWS
+from model.heads.segmentation import IGNORED, SegmentationConfig
+from model.normalize import STATISTICS
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.utils import seeds
 from pipeline.errors import UserError
-from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, OrderParams, Part, Unit
+from pipeline.data.loading.row_reader import Rows
+from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
 from pipeline.tasks.segmentation.augment import AugmentParams, augmented
 
 COLUMNS = ("key", "image", "mask")
@@ -48,7 +50,7 @@ class CropBatches:
     def __init__(self, folder: Path, params: InputParams, config: SegmentationConfig, seed: int):
         self.params, self.config, self.seed = params, config, seed
         self.filling = tuple(round(255 * mean) for mean in STATISTICS[config.statistics][0])
-        groups = shards.row_groups(folder, "train")
+        groups = parquet.row_groups(folder, "train")
         self.rows = Rows(groups, 2 * params.order.lanes * params.order.window, COLUMNS)
         self.order = LaneOrder(self.rows.units, params.order, seed, "crops")
 
@@ -84,7 +86,7 @@ class Labelled:
 
 def labelled(folder: Path, split: str, classes: int, limit: int | None = None) -> Iterator[Labelled]:
     """The pictures of a split in order, the first `limit` of them."""
-    for row in islice(shards.read_rows(folder, split, COLUMNS), limit):
+    for row in islice(parquet.read_rows(folder, split, COLUMNS), limit):
         yield Labelled(row["key"], images.decode(row["image"]), decoded_mask(row["mask"], classes, row["key"]))
 
 

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from model.config import BackboneConfig
-from model.segmentation import IGNORED, HeadConfig, Segmentation, SegmentationConfig
-from pipeline import images, step, training
+from model.backbone.config import BackboneConfig
+from model.heads.segmentation import IGNORED, HeadConfig, Segmentation, SegmentationConfig
+from pipeline.data.transforms import images
+from pipeline.training import step, loop
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.segmentation import iou, predictions
+from pipeline.tasks.segmentation import metrics, visualize
 from pipeline.tasks.segmentation.data import CropBatches, InputParams, Labelled, labelled
-from pipeline.tasks.segmentation.sliding import TestParams, segments
+from pipeline.tasks.segmentation.predict import TestParams, segments
 
 SHOWN = 6  # pictures in overlays.png
 
@@ -32,7 +33,7 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class FineTuneParams(training.FineTuneParams):
+class FineTuneParams(loop.FineTuneParams):
     """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
     inputs: InputParams
@@ -83,9 +84,9 @@ class Task(step.Task):
         params = self.params
         test = test_params(params.inputs, [1.0], False, params.evaluation_batch)
         pictures = labelled(self.folders.shards, "val", params.head.classes, params.evaluation_pictures)
-        each = [iou.areas(predicted, picture.truth, params.head.classes)
+        each = [metrics.areas(predicted, picture.truth, params.head.classes)
                 for picture, predicted in segments(self.model, pictures, test)]
-        return iou.scores(np.sum(each, axis=0))
+        return metrics.scores(np.sum(each, axis=0))
 
 
 def test_params(inputs: InputParams, ratios: list[float], flip: bool, batch: int) -> TestParams:
@@ -102,18 +103,18 @@ def evaluate(model: Segmentation, folders: Folders, tuned: FineTuneParams, param
     test = test_params(tuned.inputs, params.ratios, params.flip, params.batch)
     each: list[np.ndarray] = []
     shown: list[tuple[Labelled, np.ndarray]] = []
-    with predictions.MaskZip(out / "predictions.zip") as archive:
+    with visualize.MaskZip(out / "predictions.zip") as archive:
         for picture, predicted in segments(model, labelled(folders.shards, params.split, classes), test):
-            each.append(iou.areas(predicted, picture.truth, classes))
+            each.append(metrics.areas(predicted, picture.truth, classes))
             archive.add(picture.key, predicted)
             if len(shown) < SHOWN:
                 shown.append((picture, predicted))
     total = np.sum(each, axis=0)
-    predictions.write_classes(out / "classes.csv", total, params.names)
-    predictions.draw(out / "overlays.png", shown, params.names)
-    return {"pictures": len(each), "classes_seen": int((total[iou.TRUTH] > 0).sum()), **iou.scores(total),
-            "standard_error": iou.standard_error(np.stack(each)),
-            "majority": iou.majority(total), "chance": iou.chance(total)}
+    visualize.write_classes(out / "classes.csv", total, params.names)
+    visualize.draw(out / "overlays.png", shown, params.names)
+    return {"pictures": len(each), "classes_seen": int((total[metrics.TRUTH] > 0).sum()), **metrics.scores(total),
+            "standard_error": metrics.standard_error(np.stack(each)),
+            "majority": metrics.majority(total), "chance": metrics.chance(total)}
 
 
 def class_names(folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> list[str]:

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.mome import DROP_PATH_DRAWS
-from pipeline import images, seeds, shards
+from model.backbone.mome import DROP_PATH_DRAWS
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.utils import seeds
 from pipeline.errors import UserError
-from pipeline.pairs import PairParams, augmented, pad
-from pipeline.question_types import question_type
-from pipeline.rows import Rows
-from pipeline.sampling import LaneOrder, Part, Unit
-from pipeline.tasks.vqa.answers import soft_targets, vocabulary
-from pipeline.text import TextTokenizer
+from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
+from pipeline.data.datasets.vqa_question_types import question_type
+from pipeline.data.loading.row_reader import Rows
+from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.tasks.vqa.metrics import soft_targets, vocabulary
+from pipeline.tokenizers.text import TextTokenizer
 
 LABELLED = ("train", "val")  # together the official train2014 and val2014, from which the answers are counted (ViLT)
 
@@ -29,7 +31,7 @@ class QuestionBatches:
                  seed: int):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         self.classes = {answer: place for place, answer in enumerate(answers)}
-        self.rows = Rows(shards.row_groups(folder, "train"), 2 * params.order.lanes * params.order.window,
+        self.rows = Rows(parquet.row_groups(folder, "train"), 2 * params.order.lanes * params.order.window,
                          ("image", "questions", "answers"), unit="questions")
         self.order = LaneOrder(self.rows.units, params.order, seed, "questions")
 
@@ -85,7 +87,7 @@ def best_by_type(folder: Path) -> dict[str, str]:
 def labelled(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """All questions that may be learnt from, each with its answers, the best one first."""
     for split in LABELLED:
-        for row in shards.read_rows(folder, split, ("questions", "answers")):
+        for row in parquet.read_rows(folder, split, ("questions", "answers")):
             yield from zip(row["questions"], row["answers"], strict=True)
 
 
@@ -108,7 +110,7 @@ def questions(folder: Path, split: str, size: int, *, swapped: bool = False) -> 
     Rows are in the order of a hash, so the picture before is anybody's. The first row has the last row's.
     """
     before = _last_picture(folder, split, size) if swapped else None
-    for row in shards.read_rows(folder, split, ("key", "image", "ids", "questions", "answers")):
+    for row in parquet.read_rows(folder, split, ("key", "image", "ids", "questions", "answers")):
         own = images.square(images.decode(row["image"]), size)
         shown, before = before if swapped else own, own
         for number, text, answers in zip(row["ids"], row["questions"], row["answers"], strict=True):
@@ -116,5 +118,5 @@ def questions(folder: Path, split: str, size: int, *, swapped: bool = False) -> 
 
 
 def _last_picture(folder: Path, split: str, size: int) -> np.ndarray:
-    group = shards.row_groups(folder, split)[-1]
-    return images.square(images.decode(shards.read_group(group, ("image",))["image"][-1].as_py()), size)
+    group = parquet.row_groups(folder, split)[-1]
+    return images.square(images.decode(parquet.read_group(group, ("image",))["image"][-1].as_py()), size)

@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.config import BackboneConfig
-from model.vqa import VQA, VQAConfig, answer_loss, answerable
-from pipeline import files, images, step, training
+from model.backbone.config import BackboneConfig
+from model.heads.vqa import VQA, VQAConfig, answer_loss, answerable
+from pipeline.data.transforms import images
+from pipeline.training import step, loop
+from pipeline.utils import files
 from pipeline.errors import UserError
-from pipeline.pairs import PairParams
-from pipeline.question_types import question_type
+from pipeline.tasks.image_text_inputs import PairParams
+from pipeline.data.datasets.vqa_question_types import question_type
 from pipeline.tasks import Folders
-from pipeline.tasks.vqa import examples
-from pipeline.tasks.vqa.answers import soft_targets
+from pipeline.tasks.vqa import visualize
+from pipeline.tasks.vqa.metrics import soft_targets
 from pipeline.tasks.vqa.data import (
     Asked,
     QuestionBatches,
@@ -27,14 +29,14 @@ from pipeline.tasks.vqa.data import (
     frequent_answers,
     questions,
 )
-from pipeline.tasks.vqa.predictions import Prediction, by_kind, predict, shares, standard_error
-from pipeline.text import TextTokenizer
+from pipeline.tasks.vqa.predict import Prediction, by_kind, predict, shares, standard_error
+from pipeline.tokenizers.text import TextTokenizer
 
 HALVES = ("test_dev", "test_std")
 
 
 @dataclass(frozen=True)
-class FineTuneParams(training.FineTuneParams):
+class FineTuneParams(loop.FineTuneParams):
     """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
     inputs: PairParams
@@ -111,7 +113,7 @@ def evaluate(model: VQA, folders: Folders, tuned: FineTuneParams, params: Evalua
 
     predictions = answered(params.split)
     write_submission(predictions, out / "submission.json")
-    examples.draw(examples.choose(predictions), questions(folders.shards, params.split, size), out / "answers.png")
+    visualize.draw(visualize.choose(predictions), questions(folders.shards, params.split, size), out / "answers.png")
     scored = [prediction for prediction in predictions if prediction.accuracy is not None]
     result = {"questions": len(predictions), "scored": len(scored), "answers": len(model.config.answers),
               "accuracy": None, **dict.fromkeys(HALVES),

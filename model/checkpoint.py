@@ -1,0 +1,135 @@
+"""Models on disk: a folder with `model.safetensors` and `config.json`. Nothing in it can execute code."""
+
+import json
+from dataclasses import asdict, dataclass
+from errno import ENOENT
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+# The name in config.json, and where its class lives. Classes are imported when they are asked for.
+CLASSES = {
+    "Classification": "model.heads.classification",
+    "ImageEncoder": "model.timm_encoder",
+    "MaskedModeling": "model.pretraining.masked_modeling",
+    "NLVR2": "model.heads.nlvr2",
+    "Retrieval": "model.heads.retrieval",
+    "Segmentation": "model.heads.segmentation",
+    "VLBeit": "model.backbone.vl_beit",
+    "VQA": "model.heads.vqa",
+    "VisualTokenizer": "model.tokenizer.vqkd",
+}
+
+Folder = str | PathLike[str]
+
+
+def save(model: nn.Module, folder: Path) -> None:
+    """Write a model. Its `config` is a dataclass; one metadata key at most, since safetensors does not sort them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {"model": type(model).__name__, **asdict(model.config)}
+    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load(folder: Folder) -> nn.Module:
+    """Build the model that a folder describes, with its weights, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the folder has no model; `filename` says what is missing.
+        ValueError: config.json is not one of a model of this project, or the weights do not fit it. One line.
+    """
+    model = _described(Path(folder, "config.json"))
+    weights = Path(folder, "model.safetensors")
+    if not weights.is_file():
+        raise FileNotFoundError(ENOENT, "no weights", str(weights))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{weights}: not the weights of config.json's model: {_one_line(error)}") from None
+    return model.eval()
+
+
+def _described(path: Path) -> nn.Module:
+    """The model of a config.json, with initial weights."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        name = config.pop("model")
+        if name not in CLASSES:
+            raise ValueError(f"unknown model {name!r}")
+        cls = getattr(import_module(CLASSES[name]), name)
+        return cls(cls.Config.from_dict(config))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a model of this project: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+class Pretrained:
+    """The two methods by which every model comes from a folder and goes into one."""
+
+    @classmethod
+    def from_pretrained(cls, folder: Folder) -> Self:
+        """The model in a folder, in evaluation mode; a backbone comes out of the folder of any task, too.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`; or the folder holds a model of another class. One line.
+        """
+        model = load(folder)
+        for found in (model, getattr(model, "backbone", None)):
+            if isinstance(found, cls):
+                return found
+        raise ValueError(f"{folder}: holds a {type(model).__name__}, not a {cls.__name__}; use its own class")
+
+    def save_pretrained(self, folder: Folder) -> None:
+        """Write `model.safetensors` and `config.json` into a folder, which is made where there is none."""
+        save(self, Path(folder))
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of each tensor when a backbone took over weights."""
+
+    matched: list[str]
+    resized: list[str]
+    missing: list[str]
+    unexpected: list[str]
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} tensors matched"]
+        for what in ("resized", "missing", "unexpected"):
+            if names := getattr(self, what):
+                parts.append(f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})")
+        return "; ".join(parts)
+
+
+def load_backbone(backbone: nn.Module, folder: Path) -> LoadReport:
+    """Fill a backbone from the backbone of a saved model; picture positions are resized to the new grid.
+
+    Raises:
+        ValueError: a tensor of the backbone is missing or has another shape, so that part would stay untrained.
+    """
+    state = load_file(folder / "model.safetensors")
+    prefix = "backbone."
+    source = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    own: dict[str, Tensor] = backbone.state_dict()
+    resized = []
+    for name in [name for name in own if name in source and own[name].shape != source[name].shape]:
+        before, source[name] = source[name], backbone.fitted(name, source[name])
+        resized += [name] if source[name] is not before else []
+    if misshaped := [n for n in own if n in source and own[n].shape != source[n].shape]:
+        raise ValueError(f"{folder}: shapes differ in {', '.join(misshaped[:5])}; the sizes of the model must be equal")
+    missing = [name for name in own if name not in source]
+    if missing:
+        raise ValueError(f"{folder}: no weights for {len(missing)} of {len(own)} tensors, such as {missing[0]}")
+    backbone.load_state_dict({name: source[name] for name in own})
+    unexpected = [name for name in state if not name.startswith(prefix)]
+    unexpected += [name for name in source if name not in own]
+    return LoadReport([name for name in own if name not in resized], resized, missing, unexpected)

@@ -1,0 +1,57 @@
+"""Image classification (VL-BEiT §3.3): the mean of the patches' vectors, then a linear classifier."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from model.backbone.vl_beit import VLBeit
+from model.backbone.config import BackboneConfig
+from model.heads.common import init_heads
+from model.checkpoint import Pretrained
+from model.backbone.layers import layer_norm
+
+HEAD_SCALE = 1e-3  # of the classifier's initial weights (BEiT, BEiTv2)
+
+
+@dataclass(frozen=True)
+class ClassificationConfig:
+    """A backbone and the number of classes."""
+
+    backbone: BackboneConfig
+    classes: int
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "ClassificationConfig":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(backbone=BackboneConfig(**tree["backbone"]), classes=tree["classes"])
+
+
+class Classification(Pretrained, nn.Module):
+    """Backbone, a norm of its own after the mean (in place of the backbone's final norm), and the classifier."""
+
+    Config: ClassVar = ClassificationConfig
+
+    def __init__(self, config: ClassificationConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = VLBeit(config.backbone)
+        self.backbone.freeze_text()
+        self.norm = layer_norm(config.backbone.width)
+        self.head = nn.Linear(config.backbone.width, config.classes)
+        init_heads(config.backbone.init_sigma, self.head)
+        self.head.weight.data.mul_(HEAD_SCALE)
+
+    def forward(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Pictures to logits.
+
+        Args:
+            pixels: float [batch, 3, size, size] in -1..1.
+            uniforms: [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+
+        Returns:
+            [batch, classes], fp32.
+        """
+        last = len(self.backbone.blocks) - 1
+        (features,) = self.backbone.image_features(pixels, [last], uniforms)
+        return self.head(self.norm(features[:, 1:].mean(dim=1))).float()  # without [I_CLS]

@@ -1,0 +1,61 @@
+"""NLVR2 (VL-BEiT §3.2): is a statement true of two pictures? Two fused pairs with the same text, one decision."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from model.backbone.vl_beit import VLBeit
+from model.backbone.config import BackboneConfig
+from model.heads.common import Pooler, classifier, init_heads
+from model.checkpoint import Pretrained
+
+
+@dataclass(frozen=True)
+class NLVR2Config:
+    """A backbone is all there is to choose."""
+
+    backbone: BackboneConfig
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "NLVR2Config":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(backbone=BackboneConfig(**tree["backbone"]))
+
+
+class NLVR2(Pretrained, nn.Module):
+    """Backbone, pooler and a classifier of two concatenated vectors (VLMo)."""
+
+    Config: ClassVar = NLVR2Config
+
+    def __init__(self, config: NLVR2Config):
+        super().__init__()
+        self.config = config
+        self.backbone = VLBeit(config.backbone)
+        self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
+        self.backbone.freeze_unreached({"pair"})
+        width = config.backbone.width
+        self.pooler = Pooler(width)
+        self.classifier = classifier(2 * width, 2 * width, 2)
+        init_heads(config.backbone.init_sigma, self.pooler, self.classifier)
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Logits [n, 2], fp32; index 1 says that the statement is true.
+
+        Args:
+            pixels: float [n, 2, 3, size, size] in -1..1, the left picture first.
+            ids: int64 [n, length], the statements.
+            mask: bool [n, length], True for tokens.
+            uniforms: [n, 2, depth, 3] in [0, 1) for stochastic depth; None for evaluation.
+        """
+        cls = self.backbone.cls(pixels.flatten(0, 1), ids.repeat_interleave(2, dim=0),
+                                text_mask=mask.repeat_interleave(2, dim=0),
+                                uniforms=None if uniforms is None else uniforms.flatten(0, 1))
+        pooled = self.pooler(cls)  # left, right, left, right, ...
+        return self.classifier(pooled.view(len(ids), -1)).float()
+
+    @torch.inference_mode()
+    def truth(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Probabilities [n] that the statements are true."""
+        return self(pixels, ids, mask).softmax(dim=1)[:, 1]

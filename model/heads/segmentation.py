@@ -1,0 +1,203 @@
+"""Semantic segmentation (VL-BEiT §3.3): the image encoder, and UPerNet on the outputs of four of its blocks (BEiT).
+
+    neck          feature maps of one stride become a pyramid of four: 1/4, 1/2, 1 and 2 times that stride
+    decode head   pyramid pooling on the coarsest map, top-down additions, one map out of all four (UPerNet)
+    auxiliary     a small FCN head on the third map, for training only
+
+Maps are [batch, channels, height, width]. Convolutions have no bias where a batch norm follows.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone.vl_beit import VLBeit
+from model.backbone.config import BackboneConfig
+from model.checkpoint import Pretrained
+from model.normalize import Standardise
+
+IGNORED = 255  # label of pixels without a class
+AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads
+LEVELS = 4
+SIGMA = 0.01  # of the classifiers' initial weights (mmsegmentation)
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Sizes of the heads."""
+
+    classes: int
+    layers: list[int]  # blocks of the backbone, 0-based, whose outputs become the four maps; the last is the last block
+    channels: int  # of the decode head
+    auxiliary_channels: int
+    pool_scales: list[int]  # of the pyramid pooling: side of each pooled map
+    dropout: float  # of whole channels before the classifiers
+
+
+class Neck(nn.Module):
+    """Four maps of one stride to a pyramid."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.quarter_stride = nn.Sequential(_deconv(width), nn.BatchNorm2d(width), nn.GELU(), _deconv(width))
+        self.half_stride = _deconv(width)
+        self.double_stride = nn.MaxPool2d(2)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """The finest first."""
+        return [self.quarter_stride(maps[0]), self.half_stride(maps[1]), maps[2], self.double_stride(maps[3])]
+
+
+class UPerNet(nn.Module):
+    """A pyramid to logits at the stride of its finest map."""
+
+    def __init__(self, width: int, config: HeadConfig):
+        super().__init__()
+        channels = config.channels
+        self.dropout = config.dropout
+        self.pool_scales = config.pool_scales
+        self.pooled = nn.ModuleList(conv(width, channels, 1) for _ in config.pool_scales)
+        self.bottleneck = conv(width + len(config.pool_scales) * channels, channels, 3)
+        self.lateral = nn.ModuleList(conv(width, channels, 1) for _ in range(LEVELS - 1))
+        self.smooth = nn.ModuleList(conv(channels, channels, 3) for _ in range(LEVELS - 1))
+        self.fuse = conv(LEVELS * channels, channels, 3)
+        self.classify = nn.Conv2d(channels, config.classes, 1)
+        self.apply(init_head)
+
+    def forward(self, maps: list[Tensor], uniforms: Tensor | None) -> Tensor:
+        """uniforms: [batch, channels] numbers in [0, 1) for dropout; None for evaluation."""
+        levels = [conv(level) for conv, level in zip(self.lateral, maps[:-1], strict=True)]
+        levels.append(self._pool(maps[-1]))
+        for level in range(LEVELS - 1, 0, -1):
+            levels[level - 1] = levels[level - 1] + resize(levels[level], levels[level - 1].shape[2:])
+        smooth = [conv(level) for conv, level in zip(self.smooth, levels[:-1], strict=True)]
+        size = smooth[0].shape[2:]
+        fused = self.fuse(torch.cat([resize(level, size) for level in (*smooth, levels[-1])], dim=1))
+        return self.classify(drop_channels(fused, self.dropout, uniforms))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """The map together with its averages over ever smaller parts (PSPNet)."""
+        pooled = [resize(conv(F.adaptive_avg_pool2d(x, scale)), x.shape[2:])
+                  for scale, conv in zip(self.pool_scales, self.pooled, strict=True)]
+        return self.bottleneck(torch.cat([x, *pooled], dim=1))
+
+
+class AuxiliaryHead(nn.Module):
+    """One convolution and a classifier."""
+
+    def __init__(self, width: int, config: HeadConfig):
+        super().__init__()
+        self.dropout = config.dropout
+        self.conv = conv(width, config.auxiliary_channels, 3)
+        self.classify = nn.Conv2d(config.auxiliary_channels, config.classes, 1)
+        self.apply(init_head)
+
+    def forward(self, x: Tensor, uniforms: Tensor | None) -> Tensor:
+        """uniforms: [batch, auxiliary channels] numbers in [0, 1) for dropout; None for evaluation."""
+        return self.classify(drop_channels(self.conv(x), self.dropout, uniforms))
+
+
+def conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    """Convolution that keeps the size, batch norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+                         nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, `align_corners` off."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def drop_channels(x: Tensor, rate: float, uniforms: Tensor | None) -> Tensor:
+    """Dropout of whole channels of each sample. The draws [batch, channels] come from outside, as for stochastic depth:
+    what a sample loses must not depend on which worker has it."""
+    if uniforms is None or rate == 0.0:
+        return x
+    keep = (uniforms >= rate).to(x.dtype) / (1.0 - rate)
+    return x * keep[:, :, None, None]
+
+
+def init_head(module: nn.Module) -> None:
+    """For `nn.Module.apply` (mmsegmentation): He's normal where a batch norm follows, N(0, 0.01) in classifiers."""
+    if not isinstance(module, nn.Conv2d):
+        return
+    if module.bias is None:
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    else:
+        nn.init.normal_(module.weight, std=SIGMA)
+        nn.init.zeros_(module.bias)
+
+
+def _deconv(width: int) -> nn.ConvTranspose2d:
+    """Twice the size."""
+    return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """A backbone, the sizes of the heads, and by which statistics pixels are normalised."""
+
+    backbone: BackboneConfig
+    head: HeadConfig
+    statistics: Literal["half", "imagenet"] = "half"  # BEiT: imagenet
+
+    def __post_init__(self) -> None:
+        layers, depth = self.head.layers, self.backbone.depth
+        if len(layers) != LEVELS or layers != sorted(layers) or layers[0] < 0 or layers[-1] != depth - 1:
+            raise ValueError(f"layers: expected {LEVELS} blocks in order, the last {depth - 1}; found {layers}")
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "SegmentationConfig":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"]), "head": HeadConfig(**tree["head"])})
+
+
+class Segmentation(Pretrained, nn.Module):
+    """Backbone, neck and the two heads. Text experts and the final norm are not used."""
+
+    Config: ClassVar = SegmentationConfig
+
+    def __init__(self, config: SegmentationConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = VLBeit(config.backbone)
+        self.backbone.freeze_text()
+        self.standardise = Standardise(config.statistics)
+        width = config.backbone.width
+        self.neck = Neck(width)
+        self.decode_head = UPerNet(width, config.head)
+        self.auxiliary_head = AuxiliaryHead(width, config.head)
+
+    def pyramid(self, pixels: Tensor, uniforms: Tensor | None = None) -> list[Tensor]:
+        """Pictures [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left out."""
+        grid = self.config.backbone.grid
+        outputs = self.backbone.image_features(self.standardise(pixels), self.config.head.layers, uniforms)
+        return self.neck([x[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)) for x in outputs])
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Pictures [n, 3, size, size] in -1..1 to logits [n, classes, size, size], fp32."""
+        return resize(self.decode_head(self.pyramid(pixels), None).float(), pixels.shape[2:])
+
+    def forward(self, pixels: Tensor, labels: Tensor, uniforms: Tensor, dropout: Tensor) -> dict[str, Tensor]:
+        """Losses of both heads, summed over the pixels that have a class.
+
+        Args:
+            pixels: float [n, 3, size, size] in -1..1.
+            labels: int64 [n, size, size], classes from 0, and 255 for pixels without one.
+            uniforms: [n, depth, 3] numbers in [0, 1) for stochastic depth.
+            dropout: [n, channels + auxiliary channels] numbers in [0, 1) for the heads' dropout.
+        """
+        maps = self.pyramid(pixels, uniforms)
+        head = self.config.head
+        decode, auxiliary = dropout.split([head.channels, head.auxiliary_channels], dim=1)
+        return {"decode": pixel_loss(self.decode_head(maps, decode), labels),
+                "auxiliary": pixel_loss(self.auxiliary_head(maps[AUXILIARY_LEVEL], auxiliary), labels)}
+
+
+def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy in fp32 of logits [n, classes, h, w], enlarged to the labels [n, height, width], summed."""
+    logits = resize(logits.float(), labels.shape[1:])
+    return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")

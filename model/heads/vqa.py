@@ -1,0 +1,82 @@
+"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] chooses among the most frequent answers."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone.vl_beit import VLBeit
+from model.backbone.config import BackboneConfig
+from model.heads.common import Pooler, classifier, init_heads
+from model.checkpoint import Pretrained
+
+
+@dataclass(frozen=True)
+class VQAConfig:
+    """A backbone and the answers to choose from; `answers[i]` is what logit i stands for."""
+
+    backbone: BackboneConfig
+    answers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.answers or len(set(self.answers)) < len(self.answers):
+            raise ValueError("answers: expected at least one, and none twice")
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "VQAConfig":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(backbone=BackboneConfig(**tree["backbone"]), answers=tuple(tree["answers"]))
+
+
+class VQA(Pretrained, nn.Module):
+    """Backbone, pooler and a classifier of two layers (VLMo)."""
+
+    Config: ClassVar = VQAConfig
+
+    def __init__(self, config: VQAConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = VLBeit(config.backbone)
+        self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
+        self.backbone.freeze_unreached({"pair"})
+        width = config.backbone.width
+        self.pooler = Pooler(width)
+        self.classifier = classifier(width, 2 * width, len(config.answers))
+        init_heads(config.backbone.init_sigma, self.pooler, self.classifier)
+
+    @torch.no_grad()
+    def expect(self, shares: Tensor) -> None:
+        """Let a new classifier start from how often each answer is right, [answers] in 0..1 (exclusive).
+
+        Otherwise the first steps do little but learn these shares, and their gradients, equal for all questions, wash
+        out what the backbone's [T_CLS] has of each (choice).
+        """
+        self.classifier[-1].bias.copy_(torch.logit(shares))
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Logits of the answers [n, answers], fp32.
+
+        Args:
+            pixels: float [n, 3, size, size] in -1..1.
+            ids: int64 [n, length], the questions.
+            mask: bool [n, length], True for tokens.
+            uniforms: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+        """
+        cls = self.backbone.cls(pixels, ids, text_mask=mask, uniforms=uniforms)
+        return self.classifier(self.pooler(cls)).float()
+
+
+def answerable(targets: Tensor) -> Tensor:
+    """1.0 for the questions that have any answer among the classes, else 0.0: [n]. targets: [n, answers] in 0..1."""
+    return targets.any(dim=1).float()
+
+
+def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy, summed over the answers and over the questions that have any among the classes (VLMo).
+
+    logits, targets: [n, answers], targets in 0..1.
+    """
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(dim=1)
+    return (losses * answerable(targets)).sum()

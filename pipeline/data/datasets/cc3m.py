@@ -1,0 +1,44 @@
+"""Conceptual Captions 3M: two tab-separated lists of captions and URLs, without header or quoting."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.data.datasets.formats import json_stream, fetched_urls
+from pipeline.data.records import Split, UrlRow
+from pipeline.data.datasets.shard_counts import Sharded
+
+KIND = "image"
+SHARED = True
+# As a browser saves them, and as they are called on the server.
+_LISTS: dict[Split, tuple[str, str]] = {
+    "train": ("Train_GCC-training.tsv", "GCC-training.tsv"),
+    "val": ("Validation_GCC-1.1.0-Validation.tsv", "GCC-1.1.0-Validation.tsv"),
+}
+EXACT = {"train URLs": 3_318_333, "val URLs": 15_840}
+ABOUT = {"train pictures": 3_010_000}  # as earlier work reports
+entries, opened = fetched_urls.entries, fetched_urls.opened
+
+
+def files(root: Path) -> list[Path]:
+    """The two lists."""
+    return [json_stream.pick(root, *names) for names in _LISTS.values()]
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """URLs of both lists, and the pictures that they gave."""
+    listed = fetched_urls.rows(root)
+    return {"train URLs": listed["train"], "val URLs": listed["val"], "train pictures": sharded.rows("train")}
+
+
+def urls(root: Path) -> Iterator[UrlRow]:
+    """The rows of both lists; the key is `<split>_<row number>`."""
+    for (split, _), path in zip(_LISTS.items(), files(root), strict=True):
+        yield from rows(path, split)
+
+
+def rows(path: Path, split: Split) -> Iterator[UrlRow]:
+    """The rows of one list. A line without exactly one tab has no URL."""
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+        for number, line in enumerate(file):
+            caption, *rest = line.rstrip("\n").split("\t")
+            yield UrlRow(f"{split}_{number:07d}", split, rest[0].strip() if len(rest) == 1 else "", caption)

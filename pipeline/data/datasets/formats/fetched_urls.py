@@ -1,0 +1,57 @@
+"""Reading what was fetched for a list of URLs: `fetched/<split>-<number>.parquet` (see `pipeline.data.url_fetch.fetch`)."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.data.url_fetch import placeholders
+from pipeline.data.datasets.formats import flickr_ids
+from pipeline.data.records import ImageRecord, Rejected, captioned
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a file of fetched pictures."""
+
+    path: Path
+    number: int
+    size: int
+
+
+def entries(root: Path) -> Iterator[RowGroup]:
+    """In list order."""
+    for path in sorted((root / "fetched").glob("*.parquet")):
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                yield RowGroup(path, number, file.metadata.row_group(number).total_byte_size)
+
+
+def rows(root: Path) -> Counter[str]:
+    """Rows of the list by split, whether they gave a picture or not."""
+    counts: Counter[str] = Counter()
+    for path in (root / "fetched").glob("*.parquet"):
+        counts[path.name.partition("-")[0]] += pq.read_metadata(path).num_rows
+    return counts
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[RowGroup], Iterator[ImageRecord | Rejected]]]:
+    """Rows in list order. A URL that gave no picture is rejected with its status as the reason."""
+    yield partial(_read, placeholders.read(root / "fetched"))
+
+
+def _read(shared: frozenset[int], entry: RowGroup) -> Iterator[ImageRecord | Rejected]:
+    split = entry.path.name.partition("-")[0]
+    with pq.ParquetFile(entry.path) as file:
+        for row in file.read_row_group(entry.number).to_pylist():
+            if row["digest"] in shared:
+                yield Rejected(row["key"], placeholders.STATUS)
+            elif row["status"] == "ok":
+                yield from captioned(row["key"], split, row["image"], (row["caption"],), flickr_ids.names(row["url"]))
+            else:
+                yield Rejected(row["key"], row["status"])

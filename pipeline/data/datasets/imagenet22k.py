@@ -1,0 +1,40 @@
+"""ImageNet-22K: a tar of one tar per synset."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.data.datasets.formats import json_stream, imagenet_tars
+from pipeline.data.records import ImageRecord, Rejected
+from pipeline.data.datasets.shard_counts import Sharded
+
+KIND = "image"
+EXACT: dict[str, int] = {}
+ABOUT = {"pictures": 14_197_122, "synsets": 21_841}  # of the release of fall 2011
+_ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar.gz")
+
+
+def files(root: Path) -> list[Path]:
+    """The whole release."""
+    return [json_stream.pick(root, *_ARCHIVES)]
+
+
+def entries(root: Path) -> Iterator[imagenet_tars.Synset | imagenet_tars.Picture | Rejected]:
+    """In archive order; the label is the place of the wnid in sorted order.
+
+    A label depends on all names, and the tar may be in any order: hence a pass over the headers first.
+    """
+    path = json_stream.pick(root, *_ARCHIVES)
+    return imagenet_tars.entries(path, {wnid: label for label, wnid in enumerate(imagenet_tars.wnids(path))})
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """Pictures, usable or not, and synsets."""
+    return {"pictures": sharded.rows("train", "val") + sharded.rejected(),
+            "synsets": len(imagenet_tars.wnids(json_stream.pick(root, *_ARCHIVES)))}
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Callable[[imagenet_tars.Synset | imagenet_tars.Picture], Iterator[ImageRecord | Rejected]]]:
+    """Pictures; the key is `<wnid>_<number>`."""
+    yield imagenet_tars.read

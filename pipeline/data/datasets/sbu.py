@@ -1,0 +1,56 @@
+"""SBU Captions: one JSON object of parallel arrays inside a tar."""
+
+import tarfile
+from codecs import getreader
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.data.datasets.formats import archives, json_stream, fetched_urls
+from pipeline.data.records import UrlRow
+from pipeline.data.datasets.shard_counts import Sharded
+
+KIND = "image"
+SHARED = True
+_ARCHIVE = "sbu-captions-all.tar.gz"
+_MEMBER = "sbu-captions-all.json"
+EXACT = {"URLs": 1_000_000}
+ABOUT = {"pictures": 867_000}  # as earlier work reports
+entries, opened = fetched_urls.entries, fetched_urls.opened
+
+
+def files(root: Path) -> list[Path]:
+    """The list."""
+    return [json_stream.pick(root, _ARCHIVE)]
+
+
+def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+    """URLs of the list, and the pictures that they gave."""
+    return {"URLs": fetched_urls.rows(root)["train"], "pictures": sharded.rows("train", "val")}
+
+
+def urls(root: Path) -> Iterator[UrlRow]:
+    """The rows of the list; the key is the row number. The list has no official split.
+
+    The object is 144 MB. Its arrays stand one after the other, so it is read by two streams at a time.
+
+    Raises:
+        UserError: an array is missing or damaged, or they differ in length.
+    """
+    path = root / _ARCHIVE
+    try:
+        pairs = zip(_array(path, "image_urls"), _array(path, "captions"), strict=True)
+        for number, (url, caption) in enumerate(pairs):
+            yield UrlRow(f"{number:07d}", "train", url.strip(), caption)
+    except (ValueError, tarfile.TarError) as error:
+        raise UserError(f"{path}: expected {_MEMBER} with image_urls and captions of one length: {error}") from None
+
+
+def _array(path: Path, name: str) -> Iterator[str]:
+    """The strings of one array. A quote inside a string is escaped, so the key cannot be found in one."""
+    for member, stream in archives.in_stream(path):
+        if member.name.rpartition("/")[2] == _MEMBER:
+            yield from json_stream.json_items(getreader("utf-8")(stream, "replace"),
+                                           rf'(?<!\\)"{name}"\s*:\s*\[')
+            return
+    raise ValueError(f"no {_MEMBER}")

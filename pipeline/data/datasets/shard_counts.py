@@ -1,0 +1,42 @@
+"""What became of the records of a source, as its shards tell."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.utils import files
+
+_ROWS = 64  # that are in memory together
+
+
+class Sharded:
+    """Finished shards in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def rows(self, *splits: str) -> int:
+        """Rows of these splits."""
+        return sum(self._index["splits"].get(split, {"rows": 0})["rows"] for split in splits)
+
+    def rejected(self, *reasons: str) -> int:
+        """Records that were left out for these kinds of reasons, or for any."""
+        return sum(count for reason, count in self._index["rejected"].items() if reason in reasons or not reasons)
+
+    def rejected_keys(self) -> list[str]:
+        """Of all records, and `<key>#<number>` of their texts, that were left out."""
+        return pq.read_table(self.folder / "rejected.parquet", columns=["key"])["key"].to_pylist()
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of a column in all shards."""
+        for path in sorted(self.folder.glob("*-*.parquet")):
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(_ROWS, columns=[name]):
+                    yield from batch.column(0).to_pylist()
+
+    @cached_property
+    def _index(self) -> dict[str, Any]:
+        return files.read_json(self.folder / "index.json")

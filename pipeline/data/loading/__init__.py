@@ -1,0 +1,1 @@
+"""Which rows a step takes, and reading them."""

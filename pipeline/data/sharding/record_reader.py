@@ -1,0 +1,69 @@
+"""Official files as records, piece by piece: what a piece holds depends on the files alone, not on who reads it."""
+
+import gzip
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.data import datasets
+from pipeline.errors import UserError
+from pipeline.data.records import Entry, Record, Rejected
+
+PIECE = 256 << 20  # bytes; a piece's records are in memory together, so a worker needs two to three times as much
+
+Piece = list[Entry | Rejected]
+
+
+def pieces(source: str, root: Path) -> Iterator[Piece]:
+    """The entries of a source, some PIECE bytes at a time. One by one in memory, unless they are kept.
+
+    Raises:
+        UserError: an official file is missing or damaged.
+    """
+    with _explained(source, root):
+        yield from _cut(datasets.load(source).entries(root))
+
+
+def records(source: str, root: Path, piece: Piece) -> Iterator[Record | Rejected]:
+    """The records of a piece, in order. Raises as `pieces`."""
+    with _explained(source, root), datasets.load(source).opened(root) as read:
+        for entry in piece:
+            if isinstance(entry, Rejected):
+                yield entry
+            else:
+                yield from read(entry)
+
+
+def read(source: str, root: Path) -> Iterator[Record | Rejected]:
+    """All records of a source in this process, in the order of the official files."""
+    for piece in pieces(source, root):
+        yield from records(source, root, piece)
+
+
+def _cut(entries: Iterable[Entry | Rejected]) -> Iterator[Piece]:
+    piece: Piece = []
+    size = 0
+    for entry in entries:
+        piece.append(entry)
+        size += _ENTRY if isinstance(entry, Rejected) else _ENTRY + entry.size
+        if size >= PIECE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+_ENTRY = 512  # bytes that an entry takes by itself
+
+
+@contextmanager
+def _explained(source: str, root: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{error}; run the download stage") from None
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{root}: a damaged official file of {source}: {error}") from None

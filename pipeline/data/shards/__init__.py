@@ -1,0 +1,1 @@
+"""What a shard is: Parquet schemas, files and their index."""

@@ -1,0 +1,1 @@
+"""What is written about scenes: captions, questions, statements, articles and books."""

@@ -1,0 +1,29 @@
+"""From a scene to the class of each of its pixels: the shapes of things, and the background around them."""
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.synthetic.scenes import render
+from pipeline.data.synthetic.scenes.scene import BACKGROUNDS, SHAPES, Scene
+
+CLASSES = (*SHAPES, *BACKGROUNDS)  # the first has value 1 in a mask; 0 is no class
+# Coverage by a thing, 0..255: at its edge, where its colour and what is behind it mix, a pixel has no class.
+_TOUCHED, _COVERED = 52, 204
+
+
+def mask(scene: Scene) -> Image.Image:
+    """The classes as a picture of mode L, pixel by pixel those of `render.render`."""
+    values = np.full((scene.height, scene.width), value(scene.background), dtype=np.uint8)
+    for thing in scene.things:
+        coverage = Image.new("L", (scene.width, scene.height), 0)
+        _, sprite, corner = render.drawn(thing, scene)
+        coverage.paste(sprite, corner)
+        share = np.asarray(coverage)
+        values[share >= _TOUCHED] = 0
+        values[share >= _COVERED] = value(thing.shape)
+    return Image.fromarray(values)
+
+
+def value(name: str) -> int:
+    """What stands in a mask for a shape or a background, from 1."""
+    return CLASSES.index(name) + 1

@@ -1,0 +1,1 @@
+"""Images as the models see them: checked, decoded, cropped, augmented, masked."""

@@ -1,0 +1,140 @@
+"""Views: random crops, flips and colour changes that are drawn once, stored, and replayed exactly.
+
+Visual tokens belong to the pixels they were computed from, so pretraining's loader draws no view of its own: it replays
+the one stored beside the tokens. Drawing follows torchvision's RandomResizedCrop and ColorJitter (VL-BEiT §3.1: "as
+BEiT").
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.transforms import images
+from pipeline.utils import seeds
+
+ASPECT = (3 / 4, 4 / 3)  # width over height of a crop (BEiT)
+TRIES = 10  # attempts at a crop that fits into the picture (torchvision)
+LUMA = (0.299, 0.587, 0.114)  # grey value of an RGB pixel (ITU-R 601, as Pillow)
+
+
+@dataclass(frozen=True)
+class ViewParams:
+    """How views of a stream are drawn."""
+
+    crop_min: float  # smallest and
+    crop_max: float  # largest share of the picture's area that a crop covers
+    flip: float  # probability of a left-right flip
+    jitter: float  # brightness, contrast and saturation factors come from [1 - jitter, 1 + jitter]
+
+
+@dataclass(frozen=True)
+class View:
+    """What `apply` does to a decoded picture. Every number is exact in float32, the type that stores it."""
+
+    box: tuple[float, ...]  # left, top, right, bottom in pixels
+    flip: bool
+    matrix: tuple[float, ...]  # 3 x 4, row-major, on RGB in 0..255
+
+
+def draw(seed: int, key: str, index: int, width: int, height: int, mean_grey: float, params: ViewParams) -> View:
+    """View number `index` of the picture `key`: a pure function of the arguments.
+
+    Args:
+        width, height: of the decoded picture, pixels.
+        mean_grey: its mean luma in 0..255, about which contrast is stretched.
+    """
+    random = seeds.generator(seed, "view", key, index)
+    box = _crop(random, width, height, params)
+    flip = bool(random.random() < params.flip)
+    return View(box, flip, _jitter(random, mean_grey, params.jitter))
+
+
+def apply(image: Image.Image, view: View, size: int) -> np.ndarray:
+    """A view of a decoded RGB picture, uint8 [size, size, 3].
+
+    Colours change after the resize, which is much cheaper. Both are affine, so the order matters only where a value
+    would have been clipped before the resize. `resize(box=...)` lets the filter look across the edge of the crop,
+    which cropping first would not.
+    """
+    resized = images.crop_resize(image, view.box, size)
+    if view.flip:  # before it is an array: copying one that runs backwards takes six times as long
+        resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(resized.convert("RGB", view.matrix))
+
+
+def columns(drawn: Sequence[View]) -> dict[str, list[Any]]:
+    """The views of one picture as the columns of `schema.visual_tokens`."""
+    return {
+        "box": [number for view in drawn for number in view.box],
+        "flip": [view.flip for view in drawn],
+        "matrix": [number for view in drawn for number in view.matrix],
+    }
+
+
+class Stored(Sequence[View]):
+    """The views of a row of `schema.visual_tokens`, made when they are asked for."""
+
+    def __init__(self, row: Mapping[str, Sequence[Any]]):
+        self.row = row
+
+    def __len__(self) -> int:
+        return len(self.row["flip"])
+
+    def __getitem__(self, index: int) -> View:
+        index = range(len(self))[index]
+        box, matrix = self.row["box"][4 * index:4 * index + 4], self.row["matrix"][12 * index:12 * index + 12]
+        return View(tuple(map(float, box)), bool(self.row["flip"][index]), tuple(map(float, matrix)))
+
+
+def _crop(random: np.random.Generator, width: int, height: int, params: ViewParams) -> tuple[float, ...]:
+    """A rectangle of random area and aspect in whole pixels; after ten misfits the largest central one."""
+    for _ in range(TRIES):
+        area = width * height * random.uniform(params.crop_min, params.crop_max)
+        aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(random.integers(width - w + 1)), int(random.integers(height - h + 1))
+            return _float32(left, top, left + w, top + h)
+    w, h = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return _float32(left, top, left + w, top + h)
+
+
+def _jitter(random: np.random.Generator, mean_grey: float, amount: float) -> tuple[float, ...]:
+    """Brightness, contrast and saturation in random order, as one matrix.
+
+    One matrix clips once where three operations clip three times (choice: twice as fast). On grey values each of the
+    three is affine as well, which carries the mean that contrast needs through the operations before it.
+    """
+    factors = random.uniform(1 - amount, 1 + amount, size=3)
+    total, mean = np.eye(4), mean_grey
+    for operation in random.permutation(3):
+        factor = factors[operation]
+        step = (_brightness(factor), _contrast(factor, mean), _saturation(factor))[operation]
+        total = step @ total
+        mean = factor * mean if operation == 0 else mean  # contrast and saturation leave the mean grey where it is
+    return _float32(*total[:3].ravel())
+
+
+def _brightness(factor: float) -> np.ndarray:
+    return np.diag([factor, factor, factor, 1.0])
+
+
+def _contrast(factor: float, mean: float) -> np.ndarray:
+    matrix = _brightness(factor)
+    matrix[:3, 3] = (1 - factor) * mean
+    return matrix
+
+
+def _saturation(factor: float) -> np.ndarray:
+    matrix = _brightness(factor)
+    matrix[:3, :3] += (1 - factor) * np.array(LUMA)
+    return matrix
+
+
+def _float32(*numbers: float) -> tuple[float, ...]:
+    return tuple(np.asarray(numbers, np.float32).tolist())

@@ -1,0 +1,1 @@
+"""Lists of URLs to Parquet files of images, with a status for every URL."""

@@ -1,0 +1,24 @@
+"""What came from a URL, as it is kept: the picture as it is, or reduced, or the reason why it is none."""
+
+import re
+
+from pipeline.data.transforms import image_validation
+from pipeline.data.download.params import FetchParams
+
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|BM|II\*\x00|MM\x00\*|....ftyp|\x00\x00\x00\x0cjP  |\x00\x00\x01\x00",
+    re.DOTALL)
+
+
+def judge(body: bytes, params: FetchParams) -> tuple[str, bytes | None]:
+    """Status and picture. Without `max_side` only the header is looked at: sharding decodes what is kept."""
+    if not _PICTURE.match(body):
+        return "not an image", None
+    if min(image_validation.size(body) or [params.min_side]) < params.min_side:
+        return "too small", None
+    if not params.max_side:
+        return "ok", body
+    try:
+        return "ok", image_validation.check(body, params.max_side, params.quality)[0]
+    except image_validation.BadPicture as error:
+        return str(error).partition(":")[0], None

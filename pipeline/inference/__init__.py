@@ -1,0 +1,1 @@
+"""Saved models in use: predictor, MLflow, export. Imports `tasks`, `pretraining` and below."""

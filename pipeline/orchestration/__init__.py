@@ -1,0 +1,1 @@
+"""Where functions run: Ray Train workers, processes, Ray tasks; and digests of their code. Imports `utils`."""

@@ -1,0 +1,1 @@
+"""`make plan`: what a scale fetches, computes and takes. Imports all of `pipeline`."""

@@ -1,0 +1,42 @@
+"""Pictures with text as the fine-tunes on pairs see them: one augmentation, one way to pad (VLMo)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.data.transforms import views
+from pipeline.data.transforms.rand_augment import RandAugmentParams, rand_augment
+from pipeline.data.loading.sampler import OrderParams
+from pipeline.tokenizers.text import SPECIAL_IDS
+
+
+@dataclass(frozen=True)
+class PairParams:
+    """Block `inputs` of a fine-tune on pairs."""
+
+    image_size: int  # pixels
+    text_length: int  # longest text, special ids included
+    crop: views.ViewParams
+    rand_augment: RandAugmentParams
+    order: OrderParams
+
+
+def augmented(image: Image.Image, name: str, seed: int, position: int, params: PairParams,
+              rng: np.random.Generator) -> np.ndarray:
+    """A training view of an RGB picture, uint8 [size, size, 3]; `name` tells the pictures of one position apart."""
+    view = views.draw(seed, name, position, *image.size, 0.0, params.crop)
+    cropped = Image.fromarray(views.apply(image, view, params.image_size))
+    return np.asarray(rand_augment(cropped, params.rand_augment, rng))
+
+
+def pad(texts: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Ids int64 and mask bool [n, length of the longest]."""
+    length = max(len(text) for text in texts)
+    ids = np.full((len(texts), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
+    mask = np.zeros((len(texts), length), dtype=bool)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)], mask[row, : len(text)] = text, True
+    return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -1,0 +1,1 @@
+"""MLflow runs, written by a process of their own. Imports `utils` and `config`."""

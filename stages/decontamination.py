@@ -1,0 +1,23 @@
+"""List the pictures that no pretraining source may hold: `python -m stages.decontamination`."""
+
+from pathlib import Path
+
+from pipeline.config import params
+from pipeline.data.download.params import params_class, readable
+from pipeline.data.sharding import decontamination
+from pipeline.tracking import client as tracking
+from pipeline.utils.entry_point import entry
+
+
+def main() -> None:
+    """Write `data/<scale>/held_out.json`: what the downstream validation and test pictures are called elsewhere."""
+    data = Path("data", params.scale())
+    chosen = {source: params.load(params_class(source), f"download.{source}") for source in decontamination.SOURCES}
+    roots = {source: readable(data / "raw" / source, settings)
+             for source, settings in chosen.items() if settings.origin != "none"}
+    with tracking.run("held-out pictures", stage="held_out", params={}) as run:
+        run.metrics(decontamination.write(roots, data / "held_out.json"))
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,90 @@
+"""Slices of the real data sets through readers and shards: how many records go in, come out and are left out."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import datasets
+from pipeline.data.sharding import record_reader, build
+from pipeline.utils import files
+from pipeline.data.sharding.build import ImageShardParams, ShardParams
+from pipeline.data.records import Rejected
+
+REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
+
+# Source: records by split, and how many are left out for which reason.
+EXPECTED = {
+    "flickr30k": ({"train": 80, "val": 20, "test": 20}, {}),
+    "coco": ({"train": 60}, {}),
+    "vqav2": ({"train": 11, "val": 1}, {"missing picture": 1486}),
+    "ade20k": ({"val": 1}, {}),
+    "wikipedia": ({"train": 18}, {"redirect": 12}),
+    "bookcorpus": ({"train": 1}, {}),
+}
+
+
+def official(source: str, folder: Path) -> Path:
+    """The slice as the reader expects the whole, with nothing in the parts that the slice lacks."""
+    if source == "coco":
+        _as_2014(folder)
+    elif source == "vqav2":
+        _with_test_part(folder)
+    elif source == "nlvr2":
+        _without_pictures(folder)
+    else:
+        return REAL / {"ade20k": "ade20k", "bookcorpus": "books"}.get(source, source)
+    return folder
+
+
+def _as_2014(folder: Path) -> None:
+    """The slice is of the 2017 release, whose pictures are those of 2014 under shorter names."""
+    told = json.loads((REAL / "coco/annotations/captions_train2017.json").read_text())
+    captions: dict[int, list[str]] = {}
+    for item in told["annotations"]:
+        captions.setdefault(item["image_id"], []).append(item["caption"])
+    names = {image["id"]: f"COCO_train2014_{image['id']:012d}.jpg" for image in told["images"]}
+    with zipfile.ZipFile(folder / "train2014.zip", "w") as archive:
+        for image in told["images"]:
+            archive.write(REAL / "coco/train2017" / image["file_name"], f"train2014/{names[image['id']]}")
+    zipfile.ZipFile(folder / "val2014.zip", "w").close()
+    (folder / "dataset_coco.json").write_text(json.dumps({"images": [
+        {"filepath": "train2014", "filename": names[number], "split": "train", "cocoid": number,
+         "sentences": [{"raw": text} for text in texts]} for number, texts in captions.items()], "dataset": "coco"}))
+
+
+def _with_test_part(folder: Path) -> None:
+    for path in (REAL / "vqav2").iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "test2015").mkdir()
+    with zipfile.ZipFile(folder / "v2_Questions_Test_mscoco.zip", "w") as archive:
+        archive.writestr("v2_OpenEnded_mscoco_test2015_questions.json", '{"questions": []}')
+
+
+def _without_pictures(folder: Path) -> None:
+    for name in ("train", "dev", "test1"):
+        (folder / name).mkdir()
+        (folder / f"{name}.json").write_text("")
+    (folder / "dev.json").write_text((REAL / "nlvr2/data/dev.json").read_text())
+
+
+def params(source: str) -> ShardParams:
+    return ShardParams(16, 4, 0.0) if datasets.load(source).KIND == "text" else ImageShardParams(16, 4, 0.0, 0)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="no real slices here")
+class TestRealSlices:
+    @pytest.mark.parametrize("source", EXPECTED)
+    def test_records_in_and_out(self, tmp_path, source):
+        raw, out = tmp_path / "raw", tmp_path / "out"
+        raw.mkdir()
+        build.shard(source, official(source, raw), out, params(source))
+        index = files.read_json(out / "index.json")
+        rows = {split: facts["rows"] for split, facts in index["splits"].items()}
+        assert (rows, index["rejected"]) == EXPECTED[source]
+
+    def test_nlvr2_without_pictures(self, tmp_path):
+        found = list(record_reader.read("nlvr2", official("nlvr2", tmp_path)))
+        assert len(found) == 300
+        assert all(isinstance(record, Rejected) and record.reason.startswith("missing picture") for record in found)

@@ -1,0 +1,60 @@
+"""Training functions run in process and on Ray workers, and fail in one line."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.orchestration.ray_train import _readable, _scaling, launch
+from tests.helpers import ray_entries
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory; the variables that Ray and `launch` set are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)
+    yield tmp_path
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def test_in_process(folder: Path) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    launch(ray_entries.note, {"word": "here"}, num_workers=0, threads=1)
+    torch.set_num_threads(threads)
+    assert (folder / "rank0").read_text() == "1 1 here"
+
+
+def test_workers_share_a_process_group_and_the_drivers_folder_and_their_errors_arrive(folder: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UserError, match="^params.yaml: small.x: expected int$"):
+        launch(ray_entries.note_and_refuse, {"word": "there"}, num_workers=2, threads=1)
+    assert [(folder / f"rank{rank}").read_text() for rank in (0, 1)] == ["2 1 there"] * 2
+    assert list((folder / ".work").iterdir()) == []
+
+
+def test_a_killed_worker_ends_in_one_line(folder: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UserError, match="^training: a worker was killed; run the stage again") as caught:
+        launch(ray_entries.die, {}, num_workers=2, threads=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bug_is_named_with_its_rank() -> None:
+    error = RuntimeError()
+    error.worker_failures = {1: ValueError("one\ntwo")}
+    assert str(_readable(error)) == "training worker 1: ValueError: one two"
+
+
+def test_workers_take_gpus_where_there_are_any_and_never_wait_for_what_is_not_there() -> None:
+    pytest.importorskip("ray")
+    assert _scaling(8, {"CPU": 64.0, "GPU": 8.0}).resources_per_worker == {"CPU": 1, "GPU": 1}
+    assert _scaling(8, {"CPU": 64.0}).resources_per_worker == {"CPU": 1}
+    with pytest.raises(UserError, match="num_workers 16: the Ray cluster has 8 GPUs"):
+        _scaling(16, {"CPU": 64.0, "GPU": 8.0})

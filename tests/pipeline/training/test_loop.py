@@ -1,0 +1,165 @@
+"""The loop: resumes to the same bytes, survives bad steps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model import checkpoint
+from pipeline.training import curves, data_parallel
+from pipeline.errors import UserError
+from pipeline.training.optim import OptimParams, adamw
+from pipeline.data.loading.sampler import Part
+from pipeline.training.step import optimise
+from pipeline.tracking.client import Run
+from pipeline.training.loop import LoopParams, _steps, checkpoints, train
+from tests.helpers.toy import MaskedToy
+
+OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
+                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
+LOOP = LoopParams(precision="fp32", micro_batches=1, parallel="ddp", activation_checkpointing=False,
+                  loader_workers=0, log_every=3, evaluate_every=6, checkpoint_every=4, patience=2)
+
+
+class Killed(Exception):
+    pass
+
+
+class Mortal(MaskedToy):
+    """Dies when it is asked for a certain step."""
+
+    def __init__(self, death):
+        super().__init__()
+        self.death = death
+
+    def __getitem__(self, part):
+        if part.step == self.death:
+            raise Killed
+        return super().__getitem__(part)
+
+
+def run(task, folder, **changes):
+    train(task, OPTIM, replace(LOOP, **changes), folder, Run(None))
+
+
+@pytest.mark.parametrize("death", [3, 6, 11])
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, death, capsys):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, resumed_task = MaskedToy(), MaskedToy()
+    run(whole, tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(Mortal(death), tmp_path / "killed")
+    capsys.readouterr()
+    run(resumed_task, tmp_path / "killed")
+    resumed = death - death % 4
+    assert (f"resumed at step {resumed} of 12" in capsys.readouterr().err) == (resumed > 0)
+    checkpoint.save(whole.model, tmp_path / "whole")
+    checkpoint.save(resumed_task.model, tmp_path / "killed")
+    for file in ("model.safetensors", "curve.jsonl"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+
+
+def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():
+    def gradient(clip):
+        task = MaskedToy()
+        wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
+        values = optimise(task, wrapped, adamw(wrapped.model, OPTIM), [task[Part(0)]], clip, "fp32")
+        return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values["grad_norm"].item()
+
+    whole, norm = gradient(0.0)
+    assert whole.norm().item() == pytest.approx(norm)
+    for clip in (norm / 4, 4 * norm):
+        clipped, told = gradient(clip)
+        assert told == pytest.approx(norm), "what is told is the norm before"
+        torch.testing.assert_close(clipped, whole * min(1, clip / norm), rtol=1e-4, atol=1e-7)
+
+
+def test_loader_processes_do_not_change_the_result(tmp_path):
+    for workers in (0, 2):
+        (tmp_path / str(workers)).mkdir()
+        run(MaskedToy(), tmp_path / str(workers), loader_workers=workers)
+    assert (tmp_path / "0/curve.jsonl").read_text() == (tmp_path / "2/curve.jsonl").read_text()
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path):
+    run(MaskedToy(), tmp_path)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000008.pt", "checkpoint-00000012.pt"]
+
+
+def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
+    rows = {}
+    for every in (1, 3):
+        (tmp_path / str(every)).mkdir()
+        run(MaskedToy(), tmp_path / str(every), log_every=every)
+        rows[every] = [row["values"]["mlm"] for row in curves.read(tmp_path / str(every) / "curve.jsonl")
+                       if row["kind"] == "train"]
+    assert rows[3] == pytest.approx([sum(rows[1][start : start + 3]) / 3 for start in range(0, 12, 3)])
+
+
+def test_training_lowers_the_loss(tmp_path):
+    task = MaskedToy()
+    task.__class__ = type("Same", (MaskedToy,), {"__getitem__": lambda self, _: MaskedToy.__getitem__(self, Part(0))})
+    train(task, replace(OPTIM, steps=40, lr=1e-2), LOOP, tmp_path, Run(None))
+    losses = [row["values"]["loss"] for row in curves.read(tmp_path / "curve.jsonl") if row["kind"] == "train"]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_best_weights_by_score_are_kept(tmp_path):
+    class Scored(MaskedToy):
+        scores = iter([0.5, 0.9, 0.1])
+
+        def evaluate(self):
+            self.seen = [*getattr(self, "seen", []), {k: v.clone() for k, v in self.model.state_dict().items()}]
+            return {"score": next(self.scores)}
+
+    task = Scored()
+    run(task, tmp_path, evaluate_every=4)
+    assert all(torch.equal(value, task.seen[1][name]) for name, value in task.model.state_dict().items())
+
+
+class Overflowing(MaskedToy):
+    """From step 5 to `until` its loss is infinite."""
+
+    def __init__(self, until):
+        super().__init__()
+        self.until = until
+
+    def __getitem__(self, part):
+        batch = super().__getitem__(part)
+        if 5 <= part.step < self.until:
+            batch["images"]["uniforms"] = batch["images"]["uniforms"] * 0 + 1e38
+            batch["images"]["image"]["pixels"] = batch["images"]["image"]["pixels"].float() * 1e38
+        return batch
+
+
+def test_a_step_without_a_finite_gradient_is_skipped(tmp_path):
+    run(Overflowing(until=7), tmp_path, log_every=1)
+    finite = [row["values"]["finite"] for row in curves.read(tmp_path / "curve.jsonl") if row["kind"] == "train"]
+    assert finite == [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_too_many_of_them_stop_the_run_with_a_diagnosis(tmp_path):
+    with pytest.raises(UserError, match=r"stopped at step 8: 3 steps in a row without a finite gradient \(loss nan"):
+        run(Overflowing(until=12), tmp_path, log_every=1)
+
+
+def test_they_are_noticed_at_the_next_row_of_the_curve(tmp_path):
+    with pytest.raises(UserError, match="stopped at step 9: 3 steps in a row"):
+        run(Overflowing(until=8), tmp_path)
+
+
+def test_micro_batches_that_workers_cannot_share_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.training.collectives.world", lambda: 3)
+    with pytest.raises(UserError, match="loop.micro_batches: 4 cannot be shared by 3 workers"):
+        next(_steps(MaskedToy(), replace(LOOP, micro_batches=4), range(1)))
+
+
+def test_a_step_in_several_passes_trains_as_in_one(tmp_path):
+    weights = []
+    for count in (1, 4):
+        (tmp_path / str(count)).mkdir()
+        task = MaskedToy()
+        run(task, tmp_path / str(count), micro_batches=count)
+        weights.append(torch.cat([p.detach().flatten() for p in task.model.parameters()]))
+    assert (weights[1] - weights[0]).norm() < 1e-3 * weights[0].norm()

@@ -1,0 +1,94 @@
+"""Unfinished work: found again by params and data, guarded against other code, removed when DVC has the result."""
+
+import pytest
+from filelock import FileLock
+
+from pipeline.utils import workdir
+from pipeline.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("RESUME", raising=False)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/a.py").write_text("a = 1\n")
+    (tmp_path / "data").write_text("data")
+    return tmp_path
+
+
+def folder(seed=1):
+    from pathlib import Path
+
+    return workdir.folder("small/pretrain/main", {"params": {"seed": seed}}, [Path("data")])
+
+
+def test_the_same_params_and_data_find_the_same_folder(project):
+    first = folder()
+    assert folder() == first and folder(seed=2) != first
+    (project / "data").write_text("other")
+    assert folder() != first
+
+
+def test_an_input_that_is_not_there_is_named(project):
+    (project / "data").unlink()
+    with pytest.raises(UserError, match="^data: not found; run the stage that makes it"):
+        folder()
+
+
+def test_a_run_is_found_again_by_another_number_of_workers():
+    def name(workers):
+        params = {"variant": {"steps": 1, "num_workers": workers, "threads": workers}}
+        return workdir.fingerprint("paper/pretrain/main", params, [])
+
+    assert name(16) == name(8)
+
+
+def test_dvc_root_says_where_it_is(project, monkeypatch, tmp_path_factory):
+    original = tmp_path_factory.mktemp("original")
+    monkeypatch.setenv("DVC_ROOT", str(original))
+    assert folder().is_relative_to(original / ".work")
+
+
+def test_work_begun_by_other_code_is_resumed_only_when_told_to(project, monkeypatch):
+    (folder() / "checkpoint-1.pt").write_text("half")
+    (project / "model/a.py").write_text("a = 2\n")
+    with pytest.raises(UserError, match=r"model/a.py changed\); RESUME=changed-code"):
+        folder()
+    monkeypatch.setenv("RESUME", "changed-code")
+    assert (folder() / "checkpoint-1.pt").exists()
+
+
+def test_changed_code_does_not_matter_where_nothing_was_begun(project):
+    folder()
+    (project / "model/a.py").write_text("a = 2\n")
+    folder()
+
+
+def test_two_processes_do_not_write_the_same_work(project):
+    place = folder()
+    with FileLock(place / "lock"), pytest.raises(UserError, match="another process works here"):
+        with workdir.locked(place, patience=0.1):
+            pass
+
+
+def test_finished_work_is_published_by_links_and_removed_when_dvc_lock_has_it(project):
+    place = folder()
+    finished = workdir.finished(place)
+    (finished / "model").mkdir()
+    (finished / "model/weights").write_text("w")
+    (finished / "curve").write_text("c")
+    out = project / "runs/small/pretrain/main"
+    workdir.publish(place, out.relative_to(project))
+    assert (out / "model/weights").samefile(finished / "model/weights")
+    workdir.clean()
+    assert place.exists(), "DVC has not recorded it yet"
+    lock = project / "dvc.lock"
+    for hash_of_curve in ("0" * 32, "4a8a08f09d37b73795649038408b5f33"):  # another curve's, then that of "c"
+        assert place.exists()
+        lock.write_text("stages:\n  pretrain@main:\n    outs:\n"
+                        "    - {path: runs/small/pretrain/main/model, md5: x.dir, size: 1, nfiles: 1}\n"
+                        f"    - {{path: runs/small/pretrain/main/curve, md5: {hash_of_curve}, size: 1}}\n")
+        workdir.clean()
+    assert not place.exists() and (out / "model/weights").read_text() == "w"
