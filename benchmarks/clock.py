@@ -1,4 +1,5 @@
-"""Rates of several ways to do the same work, measured in turn, so that what else the machine does meets all alike."""
+"""Rates of several ways to do the same work, measured in turn, so that what else the machine does
+meets all alike."""
 
 import tempfile
 import time
@@ -8,8 +9,8 @@ from statistics import median
 
 
 def rates(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median units per second of each way, over `rounds` rounds after one that is not counted. A way returns how many
-    units it did."""
+    """Median units per second of each way, over `rounds` rounds after one that is not counted. A
+    way returns how many units it did."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, way in ways.items():

@@ -1,7 +1,9 @@
-"""How fast the pictures of URL lists are fetched, and in how much memory: `python -m benchmarks.fetching`.
+"""How fast the pictures of URL lists are fetched, and in how much memory: `python -m
+benchmarks.fetching`.
 
-A server on this machine, behind a proxy's address, stands for many hosts; its work is part of what is measured. Every
-run is a process of its own. Prints a line per case: the median rate of all runs, and the most memory of any.
+A server on this machine, behind a proxy's address, stands for many hosts; its work is part of what
+is measured. Every run is a process of its own. Prints a line per case: the median rate of all runs,
+and the most memory of any.
 """
 
 import multiprocessing
@@ -17,14 +19,22 @@ from pathlib import Path
 
 from benchmarks.photos import photograph
 from benchmarks.sharding import Case, peak
-from pipeline.data.url_fetch.fetch import fetch
 from pipeline.data.download.params import ClientParams, FetchParams
 from pipeline.data.records import UrlRow
 from pipeline.data.synthetic import url_server
+from pipeline.data.url_fetch.fetch import fetch
 
 HOSTS = 500
-PARAMS = FetchParams(rows_per_file=2000, min_side=8, max_side=0, quality=95, placeholder=1_000_000,
-                     client=ClientParams(concurrency=64, per_host=16, timeout=20.0, retries=2, contact="a benchmark"))
+PARAMS = FetchParams(
+    rows_per_file=2000,
+    min_side=8,
+    max_side=0,
+    quality=95,
+    placeholder=1_000_000,
+    client=ClientParams(
+        concurrency=64, per_host=16, timeout=20.0, retries=2, contact="a benchmark"
+    ),
+)
 REDUCED = replace(PARAMS, max_side=256)
 
 
@@ -54,7 +64,12 @@ def listed(load: Load) -> Iterator[UrlRow]:
     """The list."""
     hosts = 1 if "one host" in load.name else HOSTS
     for number in range(load.urls):
-        yield UrlRow(f"{number:07d}", "train", f"http://{number % hosts}.example/{number}.jpg", f"picture {number}")
+        yield UrlRow(
+            f"{number:07d}",
+            "train",
+            f"http://{number % hosts}.example/{number}.jpg",
+            f"picture {number}",
+        )
 
 
 def served(picture: bytes) -> Callable[[str], bytes | None]:
@@ -85,8 +100,10 @@ def line(load: Load) -> str:
         seconds.append(one)
         peaks.append(memory)
     rate = load.urls / statistics.median(seconds)
-    return (f"{load.name:36} {load.urls:7,} URLs of {len(picture) / 1e3:5.1f} kB {rate:7.0f} URLs/s "
-            f"{rate * 0.9 * len(picture) / 1e6:6.1f} MB/s {max(peaks):6.0f} MiB, {load.runs} run(s)")
+    return (
+        f"{load.name:36} {load.urls:7,} URLs of {len(picture) / 1e3:5.1f} kB {rate:7.0f} URLs/s "
+        f"{rate * 0.9 * len(picture) / 1e6:6.1f} MB/s {max(peaks):6.0f} MiB, {load.runs} run(s)"
+    )
 
 
 def main(words: list[str]) -> None:

@@ -1,8 +1,9 @@
 """How fast pretraining's pictures are loaded: `python -m benchmarks.loading`.
 
-Shards of generated 640 x 480 JPEGs (110 kB each), read as at paper scale: decoded, cropped to 224 pixels, flipped and
-coloured as the stored view says, with its tokens and a mask. Beside it the usual chain on the same bytes (torchvision's
-transforms on PIL pictures), and decoding and resizing alone, which is the least that any loader does. One thread.
+Shards of generated 640 x 480 JPEGs (110 kB each), read as at paper scale: decoded, cropped to 224
+pixels, flipped and coloured as the stored view says, with its tokens and a mask. Beside it the
+usual chain on the same bytes (torchvision's transforms on PIL pictures), and decoding and resizing
+alone, which is the least that any loader does. One thread.
 """
 
 import io
@@ -24,9 +25,9 @@ from benchmarks.clock import rates, report
 from benchmarks.photos import photograph
 from model.timm_import import import_timm
 from pipeline.config import params
-from pipeline.data.shards import schema, parquet
+from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part
+from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images, views
-from pipeline.pretraining.task import SizeParams
 from pipeline.pretraining.data import (
     DataFolders,
     MaskParams,
@@ -36,7 +37,7 @@ from pipeline.pretraining.data import (
     StreamParams,
     StreamsParams,
 )
-from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part
+from pipeline.pretraining.task import SizeParams
 from pipeline.tokenizers.visual_tokens import StreamViewsParams
 
 PICTURES, DISTINCT = 1000, 125
@@ -53,20 +54,46 @@ def write(root: Path, pictures: list[bytes]) -> DataFolders:
     """Image shards, and visual tokens with views as they are drawn at paper scale."""
     folders = DataFolders(root / "shards", root / "tokens", root, root, root)
     stream = params.load_shared(StreamViewsParams, "paper.visual_tokens.images")
-    rows = [{"key": f"{number}", "image": data, "width": 640, "height": 480, "label": -1, "captions": []}
-            for number, data in enumerate(islice(cycle(pictures), PICTURES))]
+    rows = [
+        {
+            "key": f"{number}",
+            "image": data,
+            "width": 640,
+            "height": 480,
+            "label": -1,
+            "captions": [],
+        }
+        for number, data in enumerate(islice(cycle(pictures), PICTURES))
+    ]
     place, tokens = folders.shards / "photos", folders.visual_tokens / "photos"
     for folder in (place, tokens):
         folder.mkdir(parents=True)
-    parquet.write_index(place, {"train": parquet.write(place, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS,
-                                                     groups_per_file=PICTURES)})
-    table = pa.Table.from_pylist([_tokens(row["key"], stream) for row in rows], schema.visual_tokens(stream.views, 196))
-    pq.write_table(table, tokens / parquet.file_name("train", 0), row_group_size=ROWS, compression="zstd")
+    parquet.write_index(
+        place,
+        {
+            "train": parquet.write(
+                place,
+                "train",
+                rows,
+                schema.IMAGE_SHARD,
+                rows_per_group=ROWS,
+                groups_per_file=PICTURES,
+            )
+        },
+    )
+    table = pa.Table.from_pylist(
+        [_tokens(row["key"], stream) for row in rows], schema.visual_tokens(stream.views, 196)
+    )
+    pq.write_table(
+        table, tokens / parquet.file_name("train", 0), row_group_size=ROWS, compression="zstd"
+    )
     return folders
 
 
 def _tokens(key: str, stream: StreamViewsParams) -> dict[str, Any]:
-    drawn = [views.draw(1, key, index, 640, 480, 120.0, stream.draw) for index in range(stream.views)]
+    drawn = [
+        views.draw(1, key, index, 640, 480, 120.0, stream.draw) for index in range(stream.views)
+    ]
     ids = np.random.default_rng(int(key)).integers(8192, size=196 * stream.views, dtype=np.uint16)
     return {"key": key, **views.columns(drawn), "tokens": ids}
 
@@ -75,21 +102,34 @@ def loader(folders: DataFolders) -> PretrainingBatches:
     """The stream of pictures, in small batches."""
     size = params.load_shared(SizeParams, f"{COMMON}.size")
     masks = params.load_shared(MaskParams, f"{COMMON}.masks")
-    sample = SampleParams(1, size.image_size, size.patch_size, size.depth, size.caption_length, masks)
+    sample = SampleParams(
+        1, size.image_size, size.patch_size, size.depth, size.caption_length, masks
+    )
     stream = StreamParams({"photos": 1}, OrderParams(lanes=4, window=2, batch=BATCH))
-    return PretrainingBatches(folders, StreamsParams(stream, stream, stream), Sampler(sample, None), ["images"])
+    return PretrainingBatches(
+        folders, StreamsParams(stream, stream, stream), Sampler(sample, None), ["images"]
+    )
 
 
 def usual(pictures: list[bytes], *, floats: bool) -> Callable[[], float]:
-    """torchvision's chain with BEiT's jitter; `floats`: to a normalised float tensor, as the chain usually ends."""
+    """torchvision's chain with BEiT's jitter; `floats`: to a normalised float tensor, as the chain
+    usually ends."""
     import_timm()
     from torchvision import transforms
 
     draw = params.load_shared(StreamViewsParams, "paper.visual_tokens.images").draw
-    chain = [transforms.RandomResizedCrop(224, (draw.crop_min, draw.crop_max),
-                                          interpolation=transforms.InterpolationMode.BICUBIC),
-             transforms.RandomHorizontalFlip(draw.flip), transforms.ColorJitter(*[draw.jitter] * 3)]
-    chain += [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)] if floats else [np.asarray]
+    chain = [
+        transforms.RandomResizedCrop(
+            224, (draw.crop_min, draw.crop_max), interpolation=transforms.InterpolationMode.BICUBIC
+        ),
+        transforms.RandomHorizontalFlip(draw.flip),
+        transforms.ColorJitter(*[draw.jitter] * 3),
+    ]
+    chain += (
+        [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
+        if floats
+        else [np.asarray]
+    )
     transform = transforms.Compose(chain)
 
     def way() -> float:
@@ -102,7 +142,8 @@ def usual(pictures: list[bytes], *, floats: bool) -> Callable[[], float]:
 
 
 class Least:
-    """Data set of as many pictures as a part of a step has, that are decoded, and resized as a view says."""
+    """Data set of as many pictures as a part of a step has, that are decoded, and resized as a view
+    says."""
 
     def __init__(self, batches: PretrainingBatches, pictures: list[bytes]):
         self.boxes = [batches.rows["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
@@ -110,7 +151,9 @@ class Least:
 
     def __getitem__(self, part: Part) -> int:
         for number in range(BATCH // part.count):
-            image = Image.open(io.BytesIO(self.pictures[(part.step * BATCH + number) % len(self.pictures)]))
+            image = Image.open(
+                io.BytesIO(self.pictures[(part.step * BATCH + number) % len(self.pictures)])
+            )
             image.load()
             image.resize((224, 224), images.INTERPOLATION, box=self.boxes[number])
         return part.step
@@ -145,7 +188,8 @@ def resident() -> float:
 
 
 def skipping() -> tuple[float, float]:
-    """Seconds until a data set of ImageNet's size at paper scale is in order, and until step 400,000 is found."""
+    """Seconds until a data set of ImageNet's size at paper scale is in order, and until step
+    400,000 is found."""
     order = params.load_shared(OrderParams, f"{COMMON}.streams.images.order")
     rows = params.subtree("paper.shard.imagenet22k.rows_per_group")
     start = time.perf_counter()
@@ -163,8 +207,15 @@ def lines(root: Path) -> Iterator[str]:
     yield f"{sum(map(len, pictures)) / DISTINCT / 1000:.0f} kB per picture"
     batches = loader(write(root, pictures))
     bound = Least(batches, pictures)
-    found = rates({"ours": epochs(batches), "usual": usual(pictures, floats=False),
-                   "usual, to floats": usual(pictures, floats=True), "bound": epochs(bound)}, ROUNDS)
+    found = rates(
+        {
+            "ours": epochs(batches),
+            "usual": usual(pictures, floats=False),
+            "usual, to floats": usual(pictures, floats=True),
+            "bound": epochs(bound),
+        },
+        ROUNDS,
+    )
     for name, rate in found.items():
         yield f"{name:20} {rate:7.1f} images/s   ours is {found['ours'] / rate:5.2f} times this"
     for name, data in (("ours", batches), ("bound", bound)):

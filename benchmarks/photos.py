@@ -7,7 +7,8 @@ from PIL import Image
 
 
 def photograph(seed: int, width: int = 640, height: int = 480, quality: int = 90) -> bytes:
-    """A JPEG of noise with as much detail at every scale, like a photograph's; the usual one has 110 kB."""
+    """A JPEG of noise with as much detail at every scale, like a photograph's; the usual one has
+    110 kB."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
     for scale in (64, 32, 16, 8, 4, 2, 1):

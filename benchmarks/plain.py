@@ -1,5 +1,6 @@
-"""The pretraining step as one writes it first: a pass for each stream, dense masks, logits of all places, every expert
-on its own slice. What `benchmarks.training_step` is to be faster than; same sizes, same losses."""
+"""The pretraining step as one writes it first: a pass for each stream, dense masks, logits of all
+places, every expert on its own slice. What `benchmarks.training_step` is to be faster than; same
+sizes, same losses."""
 
 import torch
 import torch.nn.functional as F
@@ -15,18 +16,39 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.norm1, self.qkv, self.proj = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.experts = nn.ModuleDict({name: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.ffn_width),
-                                                          nn.GELU(), nn.Linear(config.ffn_width, width))
-                                      for name in ("text", "image")})
+        self.norm1, self.qkv, self.proj = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+        )
+        self.experts = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.LayerNorm(width),
+                    nn.Linear(width, config.ffn_width),
+                    nn.GELU(),
+                    nn.Linear(config.ffn_width, width),
+                )
+                for name in ("text", "image")
+            }
+        )
 
     def forward(self, x: Tensor, text: int, mask: Tensor, kept: Tensor) -> Tensor:
-        """x [batch, length, width], the first `text` of which are tokens; mask bool [batch, 1, length, length]; kept
-        [3, batch, 1, 1], what the residual branches are multiplied by for stochastic depth."""
+        """x [batch, length, width], the first `text` of which are tokens; mask bool [batch, 1,
+        length, length]; kept [3, batch, 1, 1], what the residual branches are multiplied by for
+        stochastic depth."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + drop(self.proj(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)), kept[0])
-        return torch.cat([x[:, :text] + drop(self.experts["text"](x[:, :text]), kept[1]),
-                          x[:, text:] + drop(self.experts["image"](x[:, text:]), kept[2])], dim=1)
+        x = x + drop(
+            self.proj(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)),
+            kept[0],
+        )
+        return torch.cat(
+            [
+                x[:, :text] + drop(self.experts["text"](x[:, :text]), kept[1]),
+                x[:, text:] + drop(self.experts["image"](x[:, text:]), kept[2]),
+            ],
+            dim=1,
+        )
 
 
 class Plain(nn.Module):
@@ -35,35 +57,60 @@ class Plain(nn.Module):
     def __init__(self, config: BackboneConfig, codes: int):
         super().__init__()
         width = config.width
-        self.words, self.mask_token = nn.Embedding(config.vocab_size, width), nn.Parameter(torch.zeros(width))
+        self.words, self.mask_token = (
+            nn.Embedding(config.vocab_size, width),
+            nn.Parameter(torch.zeros(width)),
+        )
         self.text_positions = nn.Parameter(torch.zeros(config.text_length, width))
         self.patches = nn.Conv2d(3, width, config.patch_size, config.patch_size)
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.image_positions = nn.Parameter(torch.zeros(1 + config.patches, width))
-        self.blocks, self.norm = nn.ModuleList(Block(config) for _ in range(config.depth)), nn.LayerNorm(width)
+        self.blocks, self.norm = (
+            nn.ModuleList(Block(config) for _ in range(config.depth)),
+            nn.LayerNorm(width),
+        )
         self.rates = torch.linspace(0, config.drop_path, config.depth).tolist()
-        self.text_head, self.image_head = nn.Linear(width, config.vocab_size), nn.Linear(width, codes)
+        self.text_head, self.image_head = (
+            nn.Linear(width, config.vocab_size),
+            nn.Linear(width, codes),
+        )
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
-        """Sums of the losses of `texts`, `images` and `pairs`; a batch as `MaskedModeling` takes it."""
+        """Sums of the losses of `texts`, `images` and `pairs`; a batch as `MaskedModeling` takes
+        it."""
         texts, images, pairs = batch["texts"], batch["images"], batch["pairs"]
         mlm, _ = self.encode(texts["text"], None, texts["uniforms"])
         _, mim = self.encode(None, images["image"], images["uniforms"])
         read, seen = self.encode(pairs["text"], pairs["image"], pairs["uniforms"])
-        return {"mlm": loss(self.text_head(mlm), texts["text"]), "mim": loss(self.image_head(mim), images["image"]),
-                "mvlm_text": loss(self.text_head(read), pairs["text"]),
-                "mvlm_image": loss(self.image_head(seen), pairs["image"])}
+        return {
+            "mlm": loss(self.text_head(mlm), texts["text"]),
+            "mim": loss(self.image_head(mim), images["image"]),
+            "mvlm_text": loss(self.text_head(read), pairs["text"]),
+            "mvlm_image": loss(self.image_head(seen), pairs["image"]),
+        }
 
-    def encode(self, text: dict | None, image: dict | None, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors of tokens and of patches, without [I_CLS]; uniforms [batch, depth, 3] in [0, 1)."""
+    def encode(
+        self, text: dict | None, image: dict | None, uniforms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of tokens and of patches, without [I_CLS]; uniforms [batch, depth, 3] in [0,
+        1)."""
         parts, keys = [], []
         if text is not None:
             parts.append(self.words(text["ids"]) + self.text_positions[: text["ids"].shape[1]])
-            keys.append(torch.ones_like(text["ids"], dtype=torch.bool) if text["mask"] is None else text["mask"])
+            keys.append(
+                torch.ones_like(text["ids"], dtype=torch.bool)
+                if text["mask"] is None
+                else text["mask"]
+            )
         if image is not None:
             patches = self.patches(image["pixels"]).flatten(2).transpose(1, 2)
-            patches = torch.where(image["masked"][..., None], self.mask_token.to(patches.dtype), patches)
-            parts.append(torch.cat([self.cls.expand(len(patches), -1, -1), patches], dim=1) + self.image_positions)
+            patches = torch.where(
+                image["masked"][..., None], self.mask_token.to(patches.dtype), patches
+            )
+            parts.append(
+                torch.cat([self.cls.expand(len(patches), -1, -1), patches], dim=1)
+                + self.image_positions
+            )
             keys.append(torch.ones(parts[-1].shape[:2], dtype=torch.bool, device=patches.device))
         x, key = torch.cat(parts, dim=1), torch.cat(keys, dim=1)
         length = 0 if text is None else text["ids"].shape[1]
@@ -75,7 +122,8 @@ class Plain(nn.Module):
 
 
 def drop(branch: Tensor, kept: Tensor) -> Tensor:
-    """Stochastic depth: a residual branch [batch, length, width] times factors [batch, 1, 1], in its own precision."""
+    """Stochastic depth: a residual branch [batch, length, width] times factors [batch, 1, 1], in
+    its own precision."""
     return branch * kept.to(branch.dtype)
 
 
@@ -83,4 +131,6 @@ def loss(logits: Tensor, half: dict[str, Tensor]) -> Tensor:
     """Cross-entropy of logits [batch, places, classes] at the hidden places."""
     targets = torch.full((logits.shape[0] * logits.shape[1],), -100, device=logits.device)
     targets[half["places"]] = half["targets"]
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=-100, reduction="sum")
+    return F.cross_entropy(
+        logits.flatten(0, 1).float(), targets, ignore_index=-100, reduction="sum"
+    )

@@ -1,8 +1,9 @@
 """How fast retrieval is scored: `python -m benchmarks.reranking`.
 
 The base size at 224 pixels, random weights, random pictures and captions, all threads. The fusion
-encoder's pairs per second as evaluation runs them (texts of one length in a batch, nothing padded) beside batches as
-they come, padded and masked; and what COCO's 5,000 pictures and 25,000 captions then take, here and on an H100.
+encoder's pairs per second as evaluation runs them (texts of one length in a batch, nothing padded)
+beside batches as they come, padded and masked; and what COCO's 5,000 pictures and 25,000 captions
+then take, here and on an H100.
 """
 
 from collections.abc import Callable
@@ -16,14 +17,17 @@ from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from pipeline.config import params
 from pipeline.data.transforms import images
-from pipeline.utils import flops
-from pipeline.tasks.image_text_inputs import pad
 from pipeline.pretraining.task import SizeParams
+from pipeline.tasks.image_text_inputs import pad
 from pipeline.tasks.retrieval.data import EvaluationSet
 from pipeline.tasks.retrieval.predict import dual_scores, match_logits
+from pipeline.utils import flops
 
 PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
-LENGTHS = (11, 14)  # ids of captions, on average as many as COCO's; two lengths, so that batches are full as there
+LENGTHS = (
+    11,
+    14,
+)  # ids of captions, on average as many as COCO's; two lengths, so that batches are full as there
 COCO = {"images": 5_000, "texts": 25_000, "pairs": (5_000 + 25_000) * 32}
 H100, USED = 989e12, 0.4  # dense bf16 FLOP/s, and the share of it that is assumed
 
@@ -32,10 +36,23 @@ def base() -> Retrieval:
     """A model of the base size."""
     size = params.load_shared(SizeParams, "paper.pretrain.common.size")
     torch.manual_seed(0)
-    return Retrieval(RetrievalConfig(BackboneConfig(
-        image_size=size.image_size, patch_size=size.patch_size, depth=size.depth, width=size.width, heads=size.heads,
-        ffn_width=size.ffn_width, vocab_size=64_000, text_length=size.text_length, experts="mome", drop_path=0.0,
-        init_sigma=size.init_sigma))).eval()
+    return Retrieval(
+        RetrievalConfig(
+            BackboneConfig(
+                image_size=size.image_size,
+                patch_size=size.patch_size,
+                depth=size.depth,
+                width=size.width,
+                heads=size.heads,
+                ffn_width=size.ffn_width,
+                vocab_size=64_000,
+                text_length=size.text_length,
+                experts="mome",
+                drop_path=0.0,
+                init_sigma=size.init_sigma,
+            )
+        )
+    ).eval()
 
 
 def split() -> EvaluationSet:
@@ -47,7 +64,9 @@ def split() -> EvaluationSet:
 
 
 @torch.inference_mode()
-def as_they_come(model: Retrieval, data: EvaluationSet, picture: torch.Tensor, caption: torch.Tensor) -> None:
+def as_they_come(
+    model: Retrieval, data: EvaluationSet, picture: torch.Tensor, caption: torch.Tensor
+) -> None:
     """Batches in the order of the pairs, padded to the longest caption that there may be."""
     for rows in torch.arange(len(picture)).split(BATCH):
         ids, mask = pad([data.ids[text] for text in caption[rows]] + [np.zeros(40, int)])
@@ -67,7 +86,11 @@ def ways(model: Retrieval, data: EvaluationSet) -> dict[str, Callable[[], float]
 def sample_flops(config: BackboneConfig) -> dict[str, float]:
     """Of what `COCO` counts, each."""
     pictures, texts = zip(*(flops.dual(config, length) for length in LENGTHS), strict=True)
-    return {"images": pictures[0], "texts": mean(texts), "pairs": mean(flops.match(config, one) for one in LENGTHS)}
+    return {
+        "images": pictures[0],
+        "texts": mean(texts),
+        "pairs": mean(flops.match(config, one) for one in LENGTHS),
+    }
 
 
 def main() -> None:
@@ -77,10 +100,14 @@ def main() -> None:
         print(f"{name:28} {rate:7.2f} a second")
     each = sample_flops(model.config.backbone)
     total = sum(count * each[name] for name, count in COCO.items())
-    print(f"one pair: {each['pairs'] / 1e9:.1f} GFLOP, here {found['pairs'] * each['pairs'] / 1e9:.0f} GFLOP/s")
-    print(f"COCO 5K, {COCO['pairs']:,} pairs at most: {total / 1e15:.1f} PFLOP; here "
-          f"{COCO['pairs'] / found['pairs'] / 3600:.0f} h; projected for one H100 at {USED:.0%} of bf16: "
-          f"{total / H100 / USED / 60:.1f} min")
+    print(
+        f"one pair: {each['pairs'] / 1e9:.1f} GFLOP, here {found['pairs'] * each['pairs'] / 1e9:.0f} GFLOP/s"
+    )
+    print(
+        f"COCO 5K, {COCO['pairs']:,} pairs at most: {total / 1e15:.1f} PFLOP; here "
+        f"{COCO['pairs'] / found['pairs'] / 3600:.0f} h; projected for one H100 at {USED:.0%} of bf16: "
+        f"{total / H100 / USED / 60:.1f} min"
+    )
 
 
 if __name__ == "__main__":

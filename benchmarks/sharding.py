@@ -1,8 +1,9 @@
-"""How fast shards are made, and in how much memory: `python -m benchmarks.sharding`, or with a source and a folder of
-its official files, such as `wikipedia /data/wikipedia`.
+"""How fast shards are made, and in how much memory: `python -m benchmarks.sharding`, or with a
+source and a folder of its official files, such as `wikipedia /data/wikipedia`.
 
-One process, all that a stage does: reading, checking, sorting, writing. Pictures are generated noise of the sizes and
-byte counts of photographs, articles are the generated world's. Prints a line per case.
+One process, all that a stage does: reading, checking, sorting, writing. Pictures are generated
+noise of the sizes and byte counts of photographs, articles are the generated world's. Prints a line
+per case.
 """
 
 import bz2
@@ -21,10 +22,10 @@ from pathlib import Path
 from benchmarks.photos import photograph
 from pipeline.data import datasets
 from pipeline.data.sharding import build
-from pipeline.utils import files
 from pipeline.data.sharding.build import ImageShardParams, ShardParams
-from pipeline.data.synthetic.params import WorldParams
 from pipeline.data.synthetic.generate import write
+from pipeline.data.synthetic.params import WorldParams
+from pipeline.utils import files
 
 PICTURES = 3000  # of a case, in three classes
 DISTINCT = 40  # of these
@@ -60,7 +61,9 @@ def write_pictures(folder: Path, case: Case) -> None:
             with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w") as inner:
                 for number in range(PICTURES // 3):
                     name = f"{wnid}_{number}.JPEG"
-                    _add(inner, name, pictures[number % DISTINCT] + name.encode())  # no two are equal to Parquet
+                    _add(
+                        inner, name, pictures[number % DISTINCT] + name.encode()
+                    )  # no two are equal to Parquet
             _add(outer, f"{wnid}.tar", buffer.getvalue())
 
 
@@ -71,7 +74,8 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def measured(source: str, root: Path, params: ShardParams) -> tuple[int, float, float, float]:
-    """Rows, seconds, MB written, and MiB of memory at the highest, less what an idle process has."""
+    """Rows, seconds, MB written, and MiB of memory at the highest, less what an idle process
+    has."""
     idle = peak()
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
@@ -104,8 +108,10 @@ def line(name: str, root: Path, source: str, params: ShardParams) -> str:
     """One case, with its rates."""
     size = sum(map(_decoded, datasets.load(source).files(root))) / 1e6
     rows, seconds, written, peak = in_fresh_process(source, root, params)
-    return (f"{name:44} {rows:6} rows {size:7.1f} MB in {written:7.1f} MB out {seconds:6.1f} s "
-            f"{rows / seconds:7.1f} rows/s {size / seconds:6.1f} MB/s {peak:6.0f} MiB")
+    return (
+        f"{name:44} {rows:6} rows {size:7.1f} MB in {written:7.1f} MB out {seconds:6.1f} s "
+        f"{rows / seconds:7.1f} rows/s {size / seconds:6.1f} MB/s {peak:6.0f} MiB"
+    )
 
 
 def generated(folder: Path) -> Iterator[str]:
@@ -124,7 +130,14 @@ def main(words: list[str]) -> None:
         if words:
             source, root = words
             text = datasets.load(source).KIND == "text"
-            print(line(source, Path(root), source, TEXTS if text else ImageShardParams(**asdict(TEXTS), max_side=512)))
+            print(
+                line(
+                    source,
+                    Path(root),
+                    source,
+                    TEXTS if text else ImageShardParams(**asdict(TEXTS), max_side=512),
+                )
+            )
         else:
             for text in generated(Path(name)):
                 print(text, flush=True)

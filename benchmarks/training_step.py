@@ -1,17 +1,19 @@
-"""How fast a pretraining step is: `python -m benchmarks.training_step`, with `--help` for what can be chosen.
+"""How fast a pretraining step is: `python -m benchmarks.training_step`, with `--help` for what can
+be chosen.
 
-Base size, all three streams, forward, backward and optimiser: texts of 196 tokens, pictures of 197, pairs of 40 and
-197, whose captions are padded. In turn with it, and on random data like it, run
+Base size, all three streams, forward, backward and optimiser: texts of 196 tokens, pictures of 197,
+pairs of 40 and 197, whose captions are padded. In turn with it, and on random data like it, run
 
     timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
     plain    `benchmarks.plain`, the same step as one writes it first
     online   our step with BEiTv2's tokenizer before it, as where visual tokens are not precomputed (fp32, as always)
 
-and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of a step (the median
-micro-batch times their number, and the update), FLOPs per second, and the median of the rounds' ratios. FLOPs are those
-of `pipeline.utils.flops`, three times a forward pass, heads on hidden places. On CPUs also the most memory that the process
-held (`--against` with nothing behind it: without references); on CUDA the share of an H100's 989 TFLOP/s and memory,
-for several micro-batches. Needs torch and timm alone.
+and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of
+a step (the median micro-batch times their number, and the update), FLOPs per second, and the median
+of the rounds' ratios. FLOPs are those of `pipeline.utils.flops`, three times a forward pass, heads
+on hidden places. On CPUs also the most memory that the process held (`--against` with nothing
+behind it: without references); on CUDA the share of an H100's 989 TFLOP/s and memory, for several
+micro-batches. Needs torch and timm alone.
 """
 
 import argparse
@@ -26,22 +28,35 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.plain import Plain
-from model.timm_import import import_timm
 from model.backbone.config import BackboneConfig
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from model.timm_import import import_timm
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
-from pipeline.utils import malloc, flops
-from pipeline.training.optim import OptimParams, adamw
 from pipeline.training.data_parallel import Replicas
+from pipeline.training.optim import OptimParams, adamw
 from pipeline.training.step import Task, backward, to_device, update
+from pipeline.utils import flops, malloc
 
 CODES, TEXT, CAPTION = 8192, 196, 40
 HIDDEN_PATCHES = 75 / 196
 GPU_MICRO_BATCHES = (16, 32, 64, 96, 128, 192, 256)
-WARM_UP = 3  # rounds that do not count: blocks are compiled on CUDA, on CPUs the process gets its memory
+WARM_UP = (
+    3  # rounds that do not count: blocks are compiled on CUDA, on CPUs the process gets its memory
+)
 H100 = 989e12  # FLOP/s, dense bf16
-OPTIM = OptimParams(steps=1, lr=1e-4, floor_lr=0.0, warmup_steps=0, schedule="cosine", weight_decay=0.05,
-                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
+OPTIM = OptimParams(
+    steps=1,
+    lr=1e-4,
+    floor_lr=0.0,
+    warmup_steps=0,
+    schedule="cosine",
+    weight_decay=0.05,
+    betas=[0.9, 0.999],
+    eps=1e-8,
+    clip=3.0,
+    head_lr=1.0,
+    layer_decay=1.0,
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +70,27 @@ class Candidate:
 
 def base(depth: int) -> MaskedModelingConfig:
     """VL-BEiT base."""
-    return MaskedModelingConfig(BackboneConfig(
-        image_size=224, patch_size=16, depth=depth, width=768, heads=12, ffn_width=3072, vocab_size=64_000,
-        text_length=TEXT, experts="mome", drop_path=0.1, init_sigma=0.02), CODES)
+    return MaskedModelingConfig(
+        BackboneConfig(
+            image_size=224,
+            patch_size=16,
+            depth=depth,
+            width=768,
+            heads=12,
+            ffn_width=3072,
+            vocab_size=64_000,
+            text_length=TEXT,
+            experts="mome",
+            drop_path=0.1,
+            init_sigma=0.02,
+        ),
+        CODES,
+    )
 
 
-def random_batch(config: BackboneConfig, size: int, codes: int, device: torch.device) -> dict[str, Any]:
+def random_batch(
+    config: BackboneConfig, size: int, codes: int, device: torch.device
+) -> dict[str, Any]:
     """`size` texts, pictures and pairs with hidden places."""
     hidden_patches = round(HIDDEN_PATCHES * config.patches)
 
@@ -69,21 +99,39 @@ def random_batch(config: BackboneConfig, size: int, codes: int, device: torch.de
         lengths[-1] = length
         mask = torch.arange(length) < lengths[:, None]
         places = (mask & (torch.rand(size, length) < share)).flatten().nonzero().flatten()
-        return {"ids": torch.randint(5, config.vocab_size, (size, length)), "places": places,
-                "mask": None if mask.all() else mask, "targets": torch.randint(5, config.vocab_size, places.shape)}
+        return {
+            "ids": torch.randint(5, config.vocab_size, (size, length)),
+            "places": places,
+            "mask": None if mask.all() else mask,
+            "targets": torch.randint(5, config.vocab_size, places.shape),
+        }
 
     def image() -> dict[str, Tensor]:
         masked = torch.rand(size, config.patches).argsort(dim=1) < hidden_patches
-        return {"pixels": torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1, "masked": masked,
-                "places": masked.flatten().nonzero().flatten(),
-                "targets": torch.randint(codes, (size * hidden_patches,))}
+        return {
+            "pixels": torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1,
+            "masked": masked,
+            "places": masked.flatten().nonzero().flatten(),
+            "targets": torch.randint(codes, (size * hidden_patches,)),
+        }
 
     uniforms = [torch.rand(size, config.depth, 3) for _ in range(3)]
     caption = min(CAPTION, config.text_length)
-    return to_device({
-        "texts": {"text": text(config.text_length, 0.15, config.text_length), "uniforms": uniforms[0]},
-        "images": {"image": image(), "uniforms": uniforms[1]},
-        "pairs": {"text": text(caption, 0.5, caption // 3), "image": image(), "uniforms": uniforms[2]}}, device)
+    return to_device(
+        {
+            "texts": {
+                "text": text(config.text_length, 0.15, config.text_length),
+                "uniforms": uniforms[0],
+            },
+            "images": {"image": image(), "uniforms": uniforms[1]},
+            "pairs": {
+                "text": text(caption, 0.5, caption // 3),
+                "image": image(),
+                "uniforms": uniforms[2],
+            },
+        },
+        device,
+    )
 
 
 def step_flops(config: MaskedModelingConfig, batch: Mapping[str, Any]) -> float:
@@ -91,9 +139,15 @@ def step_flops(config: MaskedModelingConfig, batch: Mapping[str, Any]) -> float:
     size = len(batch["images"]["image"]["pixels"])
     terms = {name: count / size for name, count in Pretraining().terms(batch).items()}
     caption = batch["pairs"]["text"]["ids"].shape[1]
-    return flops.TRAINING * size * (
-        flops.mlm(config, config.backbone.text_length, terms["mlm"]) + flops.mim(config, terms["mim"])
-        + flops.mvlm(config, caption, terms["mvlm_text"], terms["mvlm_image"]))
+    return (
+        flops.TRAINING
+        * size
+        * (
+            flops.mlm(config, config.backbone.text_length, terms["mlm"])
+            + flops.mim(config, terms["mim"])
+            + flops.mvlm(config, caption, terms["mvlm_text"], terms["mvlm_image"])
+        )
+    )
 
 
 class Pretraining(Task):
@@ -105,12 +159,17 @@ class Pretraining(Task):
         return module(batch)
 
     def terms(self, batch: Any) -> dict[str, float]:
-        return {"mlm": len(batch["texts"]["text"]["places"]), "mim": len(batch["images"]["image"]["places"]),
-                "mvlm_text": len(batch["pairs"]["text"]["places"]),
-                "mvlm_image": len(batch["pairs"]["image"]["places"])}
+        return {
+            "mlm": len(batch["texts"]["text"]["places"]),
+            "mim": len(batch["images"]["image"]["places"]),
+            "mvlm_text": len(batch["pairs"]["text"]["places"]),
+            "mvlm_image": len(batch["pairs"]["image"]["places"]),
+        }
 
 
-def ours(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
+def ours(
+    config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device
+) -> Candidate:
     """The step of `pipeline.training.loop`."""
     model = MaskedModeling(config)
     if device.type == "cuda":
@@ -122,11 +181,19 @@ def ours(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str,
         update(wrapped, optimizer, OPTIM.clip)
         optimizer.zero_grad(set_to_none=True)
 
-    return Candidate(lambda: backward(task, wrapped, [batch], precision), last, step_flops(config, batch))
+    return Candidate(
+        lambda: backward(task, wrapped, [batch], precision), last, step_flops(config, batch)
+    )
 
 
-def reference(model: nn.Module, loss: Callable[[], Tensor], flop: float, precision: str, device: torch.device,
-              **adam: Any) -> Candidate:
+def reference(
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    flop: float,
+    precision: str,
+    device: torch.device,
+    **adam: Any,
+) -> Candidate:
     """A model with torch's usual loop."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=OPTIM.lr, **adam)
 
@@ -143,28 +210,63 @@ def reference(model: nn.Module, loss: Callable[[], Tensor], flop: float, precisi
     return Candidate(micro, last, flop)
 
 
-def timm_vit(config: MaskedModelingConfig, size: int, precision: str, device: torch.device) -> Candidate:
+def timm_vit(
+    config: MaskedModelingConfig, size: int, precision: str, device: torch.device
+) -> Candidate:
     """As many tokens as `size` of each stream have, in pictures."""
-    count = round(size * (TEXT + CAPTION + 2 * (1 + config.backbone.patches)) / (1 + config.backbone.patches))
-    model = import_timm().create_model("vit_base_patch16_224", depth=config.backbone.depth).to(device)
-    pixels, labels = torch.randn(count, 3, 224, 224, device=device), torch.randint(1000, (count,), device=device)
+    count = round(
+        size * (TEXT + CAPTION + 2 * (1 + config.backbone.patches)) / (1 + config.backbone.patches)
+    )
+    model = (
+        import_timm().create_model("vit_base_patch16_224", depth=config.backbone.depth).to(device)
+    )
+    pixels, labels = (
+        torch.randn(count, 3, 224, 224, device=device),
+        torch.randint(1000, (count,), device=device),
+    )
     flop = flops.TRAINING * count * flops.classification(config.backbone, 1000)
-    return reference(model, lambda: nn.functional.cross_entropy(model(pixels), labels), flop, precision, device,
-                     fused=True)
+    return reference(
+        model,
+        lambda: nn.functional.cross_entropy(model(pixels), labels),
+        flop,
+        precision,
+        device,
+        fused=True,
+    )
 
 
-def plain(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
+def plain(
+    config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device
+) -> Candidate:
     """The step as one writes it first."""
     model, terms = Plain(config.backbone, CODES).to(device), Pretraining().terms(batch)
-    return reference(model, lambda: sum(loss / terms[name] for name, loss in model(batch).items()),
-                     step_flops(config, batch), precision, device)
+    return reference(
+        model,
+        lambda: sum(loss / terms[name] for name, loss in model(batch).items()),
+        step_flops(config, batch),
+        precision,
+        device,
+    )
 
 
-def online(config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device) -> Candidate:
+def online(
+    config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device
+) -> Candidate:
     """Our step with visual tokens made in it: of the picture and of the pair's."""
     mine, size = ours(config, batch, precision, device), config.backbone
-    sizes = VQKDConfig(size.image_size, size.patch_size, size.depth, 1, size.width, size.heads, CODES, code_dim=32,
-                       teacher_dim=size.width, decay=0.99, delay=0)
+    sizes = VQKDConfig(
+        size.image_size,
+        size.patch_size,
+        size.depth,
+        1,
+        size.width,
+        size.heads,
+        CODES,
+        code_dim=32,
+        teacher_dim=size.width,
+        decay=0.99,
+        delay=0,
+    )
     tokenizer = VisualTokenizer(sizes).to(device).eval()
 
     def micro() -> None:
@@ -184,7 +286,9 @@ def timed(call: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int, device: torch.device) -> None:
+def compare(
+    candidates: Mapping[str, Candidate], rounds: int, micro_batches: int, device: torch.device
+) -> None:
     """Print a line per candidate, ratios against the first."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(WARM_UP + rounds):
@@ -192,17 +296,26 @@ def compare(candidates: Mapping[str, Candidate], rounds: int, micro_batches: int
             times[name].append(timed(candidate.micro, device))
             if number == 0:
                 candidate.update()  # as at the end of a step: what follows lays out memory anew
-        print("  " + ", ".join(f"{name} {times[name][-1]:.2f} s" for name in candidates)
-              + (", not counted" if number < WARM_UP else ""), flush=True)
+        print(
+            "  "
+            + ", ".join(f"{name} {times[name][-1]:.2f} s" for name in candidates)
+            + (", not counted" if number < WARM_UP else ""),
+            flush=True,
+        )
     times = {name: seconds[WARM_UP:] for name, seconds in times.items()}
     rates, first = {}, next(iter(candidates))
     for name, candidate in candidates.items():
         last = timed(candidate.update, device)
         step = micro_batches * median(times[name]) + last
-        rates[name] = [candidate.flops * micro_batches / (micro_batches * one + last) for one in times[name]]
+        rates[name] = [
+            candidate.flops * micro_batches / (micro_batches * one + last) for one in times[name]
+        ]
         ratio = median(mine / other for mine, other in zip(rates[first], rates[name], strict=True))
-        print(f"  {name:6} {step:8.2f} s a step, update {last:5.2f} s; "
-              f"{median(rates[name]) / 1e9:8.1f} GFLOP/s; {first} does {ratio:.3f} times as much", flush=True)
+        print(
+            f"  {name:6} {step:8.2f} s a step, update {last:5.2f} s; "
+            f"{median(rates[name]) / 1e9:8.1f} GFLOP/s; {first} does {ratio:.3f} times as much",
+            flush=True,
+        )
 
 
 def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: torch.device) -> None:
@@ -215,14 +328,19 @@ def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: tor
             candidate.micro()
             fixed = torch.cuda.memory_allocated()  # gradients included
             torch.cuda.reset_peak_memory_stats()
-            seconds = median([timed(candidate.micro, device) for _ in range(WARM_UP + rounds)][WARM_UP:])
+            seconds = median(
+                [timed(candidate.micro, device) for _ in range(WARM_UP + rounds)][WARM_UP:]
+            )
         except torch.OutOfMemoryError:
             print(f"  {size:4} of each stream: no room")
             return
         grown = torch.cuda.max_memory_allocated() - fixed
-        print(f"  {size:4} of each stream: {candidate.flops / seconds / 1e12:6.1f} TFLOP/s, "
-              f"{candidate.flops / seconds / H100:.1%} of an H100; {grown / size / 2**20:.0f} MB for a text, a picture "
-              f"and a pair, {fixed / 2**30:.1f} GB besides", flush=True)
+        print(
+            f"  {size:4} of each stream: {candidate.flops / seconds / 1e12:6.1f} TFLOP/s, "
+            f"{candidate.flops / seconds / H100:.1%} of an H100; {grown / size / 2**20:.0f} MB for a text, a picture "
+            f"and a pair, {fixed / 2**30:.1f} GB besides",
+            flush=True,
+        )
 
 
 def profile(candidate: Candidate, device: torch.device) -> None:
@@ -240,15 +358,21 @@ def profile(candidate: Candidate, device: torch.device) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
-    parser.add_argument("--against", nargs="*", choices=["timm", "plain", "online"], default=["timm", "plain"])
+    parser.add_argument(
+        "--against", nargs="*", choices=["timm", "plain", "online"], default=["timm", "plain"]
+    )
     parser.add_argument("--micro-batch", type=int, default=8, help="of each stream")
     parser.add_argument("--micro-batches", type=int, default=4, help="of a step")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--depth", type=int, default=12, help="fewer blocks for a quick look")
-    parser.add_argument("--profile", action="store_true", help="shares of operations, instead of times")
+    parser.add_argument(
+        "--profile", action="store_true", help="shares of operations, instead of times"
+    )
     options = parser.parse_args(words)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -267,10 +391,14 @@ def main(words: Sequence[str] | None = None) -> None:
         for candidate in candidates.values():
             profile(candidate, device)
     else:
-        print(f"{options.precision}, {options.micro_batches} micro-batches of {size} texts, pictures and pairs:")
+        print(
+            f"{options.precision}, {options.micro_batches} micro-batches of {size} texts, pictures and pairs:"
+        )
         compare(candidates, options.rounds, options.micro_batches, device)
         if device.type == "cpu":
-            print(f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB held at most")
+            print(
+                f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB held at most"
+            )
         else:
             del candidates
             sweep(config, options.precision, options.rounds, device)

@@ -1,3 +1,3 @@
-"""VL-BEiT and its downstream networks in pure PyTorch. Imports torch and timm; no pipeline, and no files but in
-`checkpoint`.
+"""VL-BEiT and its downstream networks in pure PyTorch. Imports torch and timm; no pipeline, and no
+files but in `checkpoint`.
 """

@@ -1,4 +1,5 @@
-"""Models on disk: a folder with `model.safetensors` and `config.json`. Nothing in it can execute code."""
+"""Models on disk: a folder with `model.safetensors` and `config.json`. Nothing in it can execute
+code."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -29,20 +30,25 @@ Folder = str | PathLike[str]
 
 
 def save(model: nn.Module, folder: Path) -> None:
-    """Write a model. Its `config` is a dataclass; one metadata key at most, since safetensors does not sort them."""
+    """Write a model. Its `config` is a dataclass; one metadata key at most, since safetensors does
+    not sort them."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     config = {"model": type(model).__name__, **asdict(model.config)}
-    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
 
 
 def load(folder: Folder) -> nn.Module:
     """Build the model that a folder describes, with its weights, in evaluation mode.
 
     Raises:
-        FileNotFoundError: the folder has no model; `filename` says what is missing.
-        ValueError: config.json is not one of a model of this project, or the weights do not fit it. One line.
+        FileNotFoundError: the folder has no model; `filename` says what is missing. ValueError:
+        config.json is not one of a model of this project, or the weights do not fit it. One line.
     """
     model = _described(Path(folder, "config.json"))
     weights = Path(folder, "model.safetensors")
@@ -51,7 +57,9 @@ def load(folder: Folder) -> nn.Module:
     try:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{weights}: not the weights of config.json's model: {_one_line(error)}") from None
+        raise ValueError(
+            f"{weights}: not the weights of config.json's model: {_one_line(error)}"
+        ) from None
     return model.eval()
 
 
@@ -77,19 +85,24 @@ class Pretrained:
 
     @classmethod
     def from_pretrained(cls, folder: Folder) -> Self:
-        """The model in a folder, in evaluation mode; a backbone comes out of the folder of any task, too.
+        """The model in a folder, in evaluation mode; a backbone comes out of the folder of any
+        task, too.
 
         Raises:
-            FileNotFoundError, ValueError: as `load`; or the folder holds a model of another class. One line.
+            FileNotFoundError, ValueError: as `load`; or the folder holds a model of another class.
+            One line.
         """
         model = load(folder)
         for found in (model, getattr(model, "backbone", None)):
             if isinstance(found, cls):
                 return found
-        raise ValueError(f"{folder}: holds a {type(model).__name__}, not a {cls.__name__}; use its own class")
+        raise ValueError(
+            f"{folder}: holds a {type(model).__name__}, not a {cls.__name__}; use its own class"
+        )
 
     def save_pretrained(self, folder: Folder) -> None:
-        """Write `model.safetensors` and `config.json` into a folder, which is made where there is none."""
+        """Write `model.safetensors` and `config.json` into a folder, which is made where there is
+        none."""
         save(self, Path(folder))
 
 
@@ -106,29 +119,41 @@ class LoadReport:
         parts = [f"{len(self.matched)} tensors matched"]
         for what in ("resized", "missing", "unexpected"):
             if names := getattr(self, what):
-                parts.append(f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})")
+                parts.append(
+                    f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
+                )
         return "; ".join(parts)
 
 
 def load_backbone(backbone: nn.Module, folder: Path) -> LoadReport:
-    """Fill a backbone from the backbone of a saved model; picture positions are resized to the new grid.
+    """Fill a backbone from the backbone of a saved model; picture positions are resized to the new
+    grid.
 
     Raises:
-        ValueError: a tensor of the backbone is missing or has another shape, so that part would stay untrained.
+        ValueError: a tensor of the backbone is missing or has another shape, so that part would
+        stay untrained.
     """
     state = load_file(folder / "model.safetensors")
     prefix = "backbone."
-    source = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    source = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
     own: dict[str, Tensor] = backbone.state_dict()
     resized = []
     for name in [name for name in own if name in source and own[name].shape != source[name].shape]:
         before, source[name] = source[name], backbone.fitted(name, source[name])
         resized += [name] if source[name] is not before else []
     if misshaped := [n for n in own if n in source and own[n].shape != source[n].shape]:
-        raise ValueError(f"{folder}: shapes differ in {', '.join(misshaped[:5])}; the sizes of the model must be equal")
+        raise ValueError(
+            f"{folder}: shapes differ in {', '.join(misshaped[:5])}; the sizes of the model must be equal"
+        )
     missing = [name for name in own if name not in source]
     if missing:
-        raise ValueError(f"{folder}: no weights for {len(missing)} of {len(own)} tensors, such as {missing[0]}")
+        raise ValueError(
+            f"{folder}: no weights for {len(missing)} of {len(own)} tensors, such as {missing[0]}"
+        )
     backbone.load_state_dict({name: source[name] for name in own})
     unexpected = [name for name in state if not name.startswith(prefix)]
     unexpected += [name for name in source if name not in own]

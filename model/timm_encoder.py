@@ -1,10 +1,12 @@
 """VL-BEiT's image encoder alone, as a timm model: `timm.create_model("vlbeit_base_patch16_224")`.
 
-It is `VLBeit` without what only texts and masks use, and a head (VL-BEiT §3.3): the mean of the patches, a norm in
-place of the backbone's final one, a linear classifier. Its tensors are named as those of `Classification`, so the weights of
-any VL-BEiT go in as they are: what belongs to texts, or to another head, is left out.
+It is `VLBeit` without what only texts and masks use, and a head (VL-BEiT §3.3): the mean of the
+patches, a norm in place of the backbone's final one, a linear classifier. Its tensors are named as
+those of `Classification`, so the weights of any VL-BEiT go in as they are: what belongs to texts,
+or to another head, is left out.
 
-Notable: stochastic depth draws its numbers from torch's generator here, since timm's training loops hand none in.
+Notable: stochastic depth draws its numbers from torch's generator here, since timm's training loops
+hand none in.
 """
 
 from collections.abc import Mapping
@@ -14,18 +16,29 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from model.backbone.vl_beit import VLBeit
-from model.heads.classification import HEAD_SCALE, Classification
-from model.timm_import import import_timm
 from model.backbone.config import BackboneConfig
-from model.heads.common import init_heads
 from model.backbone.init import init_module
-from model.checkpoint import Folder, Pretrained, load
 from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.vl_beit import VLBeit
+from model.checkpoint import Folder, Pretrained, load
+from model.heads.classification import HEAD_SCALE, Classification
+from model.heads.common import init_heads
+from model.timm_import import import_timm
 
 timm = import_timm()
-BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=12, ffn_width=3072, vocab_size=1,
-                      text_length=1, experts="mome", init_sigma=0.02, drop_path=0.0)  # VL-BEiT §3.1, without texts
+BASE = BackboneConfig(
+    image_size=224,
+    patch_size=16,
+    depth=12,
+    width=768,
+    heads=12,
+    ffn_width=3072,
+    vocab_size=1,
+    text_length=1,
+    experts="mome",
+    init_sigma=0.02,
+    drop_path=0.0,
+)  # VL-BEiT §3.1, without texts
 POOLS = ("avg", "token", "")  # mean of the patches, [I_CLS], or all vectors as they are
 
 
@@ -63,31 +76,46 @@ class ImageEncoder(Pretrained, nn.Module):
             self.backbone.patch_embed = _patch_embed(config)
         self.in_chans = config.in_chans
         width = self.embed_dim = self.num_features = self.head_hidden_size = config.backbone.width
-        self.feature_info = [{"module": f"backbone.blocks.{layer}", "num_chs": width,
-                              "reduction": config.backbone.patch_size} for layer in range(config.backbone.depth)]
+        self.feature_info = [
+            {
+                "module": f"backbone.blocks.{layer}",
+                "num_chs": width,
+                "reduction": config.backbone.patch_size,
+            }
+            for layer in range(config.backbone.depth)
+        ]
         self.norm = nn.Identity()
         self.head_drop = nn.Dropout(config.drop_rate)
         self.reset_classifier(config.num_classes, config.global_pool)
 
     @classmethod
     def from_pretrained(cls, folder: Folder, image_size: int | None = None) -> Self:
-        """The image encoder of any VL-BEiT's folder, in evaluation mode: of a classifier with its head, of others the
-        final norm's vectors.
+        """The image encoder of any VL-BEiT's folder, in evaluation mode: of a classifier with its
+        head, of others the final norm's vectors.
 
-        image_size: pixels, where pictures have another size than in training. A segmentation model that was trained by
+        image_size: pixels, where pictures have another size than in training. A segmentation model
+        that was trained by
             ImageNet's statistics wants pictures by these here, too.
 
         Raises:
-            FileNotFoundError, ValueError: as `load`; or the folder's model has no image encoder. One line.
+            FileNotFoundError, ValueError: as `load`; or the folder's model has no image encoder.
+            One line.
         """
         found = load(folder)
         backbone = found if isinstance(found, VLBeit) else getattr(found, "backbone", None)
         if backbone is None:
-            raise ValueError(f"{folder}: holds a {type(found).__name__}, which has no image encoder")
-        config = found.config if isinstance(found, cls) else ImageEncoderConfig(backbone.config, 0, "")
+            raise ValueError(
+                f"{folder}: holds a {type(found).__name__}, which has no image encoder"
+            )
+        config = (
+            found.config if isinstance(found, cls) else ImageEncoderConfig(backbone.config, 0, "")
+        )
         if isinstance(found, Classification):
             config = replace(config, num_classes=found.config.classes, global_pool="avg")
-        config = replace(config, backbone=replace(config.backbone, image_size=image_size or backbone.config.image_size))
+        config = replace(
+            config,
+            backbone=replace(config.backbone, image_size=image_size or backbone.config.image_size),
+        )
         encoder = cls(config)
         encoder.load_state_dict(found.state_dict())
         return encoder.eval()
@@ -103,19 +131,19 @@ class ImageEncoder(Pretrained, nn.Module):
         return self.config.global_pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures [batch, 3, size, size] in -1..1 to logits [batch, classes]; without a classifier to what
-        `forward_head` hands to one."""
+        """Pictures [batch, 3, size, size] in -1..1 to logits [batch, classes]; without a classifier
+        to what `forward_head` hands to one."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Pictures to [batch, 1 + patches, width], [I_CLS] first: the final norm's vectors, but before that norm where
-        the head has it."""
+        """Pictures to [batch, 1 + patches, width], [I_CLS] first: the final norm's vectors, but
+        before that norm where the head has it."""
         (x,) = self.backbone.image_features(x, [len(self.backbone.blocks) - 1], self._draws(x))
         return self.backbone.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """What `forward_features` gives to logits or, with `pre_logits`, to [batch, width]; vectors that are not
-        pooled keep their dimension."""
+        """What `forward_features` gives to logits or, with `pre_logits`, to [batch, width]; vectors
+        that are not pooled keep their dimension."""
         if self.global_pool:
             x = x[:, 1:].mean(dim=1) if self.global_pool == "avg" else x[:, 0]
         x = self.head_drop(self.norm(x))
@@ -130,21 +158,26 @@ class ImageEncoder(Pretrained, nn.Module):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
-    ) -> list[Tensor] | list[tuple[Tensor, Tensor]] | tuple[Tensor, list[Tensor] | list[tuple[Tensor, Tensor]]]:
+    ) -> (
+        list[Tensor]
+        | list[tuple[Tensor, Tensor]]
+        | tuple[Tensor, list[Tensor] | list[tuple[Tensor, Tensor]]]
+    ):
         """Maps out of some blocks, and what `forward_features` gives.
 
         Args:
-            x: pictures [batch, 3, size, size] in -1..1.
-            indices: of the blocks, from 0; a number n: the last n; None: all.
-            return_prefix_tokens: give [I_CLS] [batch, 1, width] with each map.
-            norm: apply the final norm, where it is not the head's, to the maps.
-            stop_early: run no block after the last that is wanted.
-            output_fmt: of the maps, "NCHW": [batch, width, grid, grid]; "NLC": [batch, patches, width].
-            intermediates_only: give the maps alone.
+            x: pictures [batch, 3, size, size] in -1..1. indices: of the blocks, from 0; a number n:
+            the last n; None: all. return_prefix_tokens: give [I_CLS] [batch, 1, width] with each
+            map. norm: apply the final norm, where it is not the head's, to the maps. stop_early:
+            run no block after the last that is wanted. output_fmt: of the maps, "NCHW": [batch,
+            width, grid, grid]; "NLC": [batch, patches, width]. intermediates_only: give the maps
+            alone.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt: expected 'NCHW' or 'NLC', found {output_fmt!r}")
-        wanted, last = timm.models._features.feature_take_indices(len(self.backbone.blocks), indices)
+        wanted, last = timm.models._features.feature_take_indices(
+            len(self.backbone.blocks), indices
+        )
         if not (stop_early or intermediates_only):
             last = len(self.backbone.blocks) - 1
         *found, x = self.backbone.image_features(x, [*wanted, last], self._draws(x))
@@ -157,10 +190,13 @@ class ImageEncoder(Pretrained, nn.Module):
             maps = list(zip(maps, (one[:, :1] for one in found), strict=True))
         return maps if intermediates_only else (self.backbone.norm(x), maps)
 
-    def prune_intermediate_layers(self, indices: int | list[int] = 1, prune_norm: bool = False,
-                                  prune_head: bool = True) -> list[int]:
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
         """Remove what the maps of these blocks do not need; returns the blocks' indices."""
-        wanted, last = timm.models._features.feature_take_indices(len(self.backbone.blocks), indices)
+        wanted, last = timm.models._features.feature_take_indices(
+            len(self.backbone.blocks), indices
+        )
         self.backbone.blocks = self.backbone.blocks[: last + 1]
         if prune_head:
             self.reset_classifier(0, "")
@@ -173,7 +209,8 @@ class ImageEncoder(Pretrained, nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier (0: none), and another pooling where one is named: the norm moves with it."""
+        """A new classifier (0: none), and another pooling where one is named: the norm moves with
+        it."""
         pool = self.global_pool if global_pool is None else global_pool
         self.config = replace(self.config, num_classes=num_classes, global_pool=pool)
         if isinstance(self.norm, nn.LayerNorm) != (pool == "avg"):
@@ -193,19 +230,25 @@ class ImageEncoder(Pretrained, nn.Module):
         return {"backbone.image_cls", "backbone.image_positions"}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Layers for layer-wise learning rates (BEiT): embeddings, each block, and head and norms together.
+        """Layers for layer-wise learning rates (BEiT): embeddings, each block, and head and norms
+        together.
 
         coarse: all blocks as one layer.
         """
-        return {"stem": r"^backbone\.(?!blocks|norm)",
-                "blocks": r"^backbone\.blocks" if coarse else [(r"^backbone\.blocks\.(\d+)", None)]}
+        return {
+            "stem": r"^backbone\.(?!blocks|norm)",
+            "blocks": r"^backbone\.blocks" if coarse else [(r"^backbone\.blocks\.(\d+)", None)],
+        }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """As in `VLBeit`."""
         self.backbone.set_grad_checkpointing(enable)
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False) -> Any:
-        """Also the whole weights of any VL-BEiT: timm's `checkpoint_path` comes here with all that is in a file."""
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Also the whole weights of any VL-BEiT: timm's `checkpoint_path` comes here with all that
+        is in a file."""
         return super().load_state_dict(checkpoint_filter_fn(state_dict, self), strict, assign)
 
     def _draws(self, x: Tensor) -> Tensor | None:
@@ -223,30 +266,56 @@ def _patch_embed(config: ImageEncoderConfig) -> nn.Conv2d:
     return convolution
 
 
-def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: ImageEncoder) -> dict[str, Tensor]:
-    """Of a VL-BEiT's weights those that its image encoder has, with positions for this encoder's pictures.
+def checkpoint_filter_fn(
+    state_dict: Mapping[str, Tensor], model: ImageEncoder
+) -> dict[str, Tensor]:
+    """Of a VL-BEiT's weights those that its image encoder has, with positions for this encoder's
+    pictures.
 
-    The norm after the mean is new in a fine-tune: where the weights have none, as after pretraining, the model's stays.
+    The norm after the mean is new in a fine-tune: where the weights have none, as after
+    pretraining, the model's stays.
     """
     own = model.state_dict()
-    prefix = "" if any(name.startswith("backbone.") for name in state_dict) else "backbone."  # a `VLBeit` by itself
+    prefix = (
+        "" if any(name.startswith("backbone.") for name in state_dict) else "backbone."
+    )  # a `VLBeit` by itself
     named = {prefix + name: tensor for name, tensor in state_dict.items()}
-    kept = {name: model.backbone.fitted(name.removeprefix("backbone."), tensor)
-            for name, tensor in named.items() if name in own}
+    kept = {
+        name: model.backbone.fitted(name.removeprefix("backbone."), tensor)
+        for name, tensor in named.items()
+        if name in own
+    }
     return {name: tensor for name, tensor in own.items() if name.startswith("norm.")} | kept
 
 
-default_cfgs = timm.models.generate_default_cfgs({
-    "vlbeit_base_patch16_224": {
-        "url": "", "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": None, "fixed_input_size": True,
-        "crop_pct": 0.875, "interpolation": "bicubic", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
-        "first_conv": "backbone.patch_embed", "classifier": "head", "license": "apache-2.0",
-    },
-})
+default_cfgs = timm.models.generate_default_cfgs(
+    {
+        "vlbeit_base_patch16_224": {
+            "url": "",
+            "num_classes": 1000,
+            "input_size": (3, 224, 224),
+            "pool_size": None,
+            "fixed_input_size": True,
+            "crop_pct": 0.875,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "first_conv": "backbone.patch_embed",
+            "classifier": "head",
+            "license": "apache-2.0",
+        },
+    }
+)
 
 
-def _base(img_size: int | tuple[int, int] = 224, num_classes: int = 1000, global_pool: str = "avg",
-          drop_rate: float = 0.0, drop_path_rate: float = 0.0, in_chans: int = 3) -> ImageEncoder:
+def _base(
+    img_size: int | tuple[int, int] = 224,
+    num_classes: int = 1000,
+    global_pool: str = "avg",
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    in_chans: int = 3,
+) -> ImageEncoder:
     """The base size, with the keywords of timm's models."""
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     if height != width:
@@ -257,8 +326,15 @@ def _base(img_size: int | tuple[int, int] = 224, num_classes: int = 1000, global
 
 @timm.models.register_model
 def vlbeit_base_patch16_224(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """VL-BEiT base. Arguments: `img_size`, `num_classes`, `global_pool`, `drop_rate`, `drop_path_rate`, `in_chans`, and
-    those of all timm models, such as `features_only` and `out_indices`."""
+    """VL-BEiT base. Arguments: `img_size`, `num_classes`, `global_pool`, `drop_rate`,
+    `drop_path_rate`, `in_chans`, and those of all timm models, such as `features_only` and
+    `out_indices`."""
     features = {"out_indices": 3, "feature_cls": "getter"}
-    return timm.models.build_model_with_cfg(_base, "vlbeit_base_patch16_224", pretrained, feature_cfg=features,
-                                            pretrained_filter_fn=checkpoint_filter_fn, **kwargs)
+    return timm.models.build_model_with_cfg(
+        _base,
+        "vlbeit_base_patch16_224",
+        pretrained,
+        feature_cfg=features,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        **kwargs,
+    )

@@ -1,8 +1,8 @@
 """Importing timm where torchvision's compiled operators do not match the installed torch.
 
-timm imports torchvision, and a CUDA build of torchvision beside a CPU build of torch stops with "operator
-torchvision::nms does not exist": its Python code describes two operators that its library could not register. They
-are declared here, without an implementation, only in that case.
+timm imports torchvision, and a CUDA build of torchvision beside a CPU build of torch stops with
+"operator torchvision::nms does not exist": its Python code describes two operators that its library
+could not register. They are declared here, without an implementation, only in that case.
 """
 
 from types import ModuleType

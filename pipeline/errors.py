@@ -2,4 +2,5 @@
 
 
 class UserError(Exception):
-    """Wrong params, files or data. The message is one line: what is wrong, where, and what to do."""
+    """Wrong params, files or data. The message is one line: what is wrong, where, and what to
+    do."""

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline.config import params
-from pipeline.utils import files
 from pipeline.orchestration.code_digests import Code
+from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
 

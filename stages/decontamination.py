@@ -10,11 +10,18 @@ from pipeline.utils.entry_point import entry
 
 
 def main() -> None:
-    """Write `data/<scale>/held_out.json`: what the downstream validation and test pictures are called elsewhere."""
+    """Write `data/<scale>/held_out.json`: what the downstream validation and test pictures are
+    called elsewhere."""
     data = Path("data", params.scale())
-    chosen = {source: params.load(params_class(source), f"download.{source}") for source in decontamination.SOURCES}
-    roots = {source: readable(data / "raw" / source, settings)
-             for source, settings in chosen.items() if settings.origin != "none"}
+    chosen = {
+        source: params.load(params_class(source), f"download.{source}")
+        for source in decontamination.SOURCES
+    }
+    roots = {
+        source: readable(data / "raw" / source, settings)
+        for source, settings in chosen.items()
+        if settings.origin != "none"
+    }
     with tracking.run("held-out pictures", stage="held_out", params={}) as run:
         run.metrics(decontamination.write(roots, data / "held_out.json"))
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pipeline.config import params
 from pipeline.data.download import raw_files
+from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.params import params_class
+from pipeline.data.synthetic.params import WorldParams
 from pipeline.tracking import client as tracking
 from pipeline.utils import workdir
-from pipeline.data.download.http_client import HttpParams
 from pipeline.utils.entry_point import entry
-from pipeline.data.synthetic.params import WorldParams
 
 
 def main(source: str) -> None:

@@ -12,7 +12,8 @@ from pipeline.utils.entry_point import entry
 
 
 def main(name: str) -> None:
-    """Evaluate; write `results/<scale>/evaluate/<item>.json` and `results/<scale>/predictions/<item>/`."""
+    """Evaluate; write `results/<scale>/evaluate/<item>.json` and
+    `results/<scale>/predictions/<item>/`."""
     scale = params.scale()
     item = params.load_shared(tasks.Item, f"items.{name}")
     module = tasks.load(item)
@@ -20,11 +21,23 @@ def main(name: str) -> None:
     chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
     out = Path("results", scale, "evaluate", f"{name}.json")
     predictions = files.fresh_directory(Path("results", scale, "predictions", name))
-    with tracking.run(f"evaluate {item.title}", stage="evaluate", task=item.task, variant=item.variant,
-                      table=item.table, params=asdict(chosen)) as run:
+    with tracking.run(
+        f"evaluate {item.title}",
+        stage="evaluate",
+        task=item.task,
+        variant=item.variant,
+        table=item.table,
+        params=asdict(chosen),
+    ) as run:
         folders = tasks.Folders.of(scale, item)
-        result = runner.evaluate(item, Path("runs", scale, "finetune", name, "model"), folders, tuned, chosen,
-                                     predictions)
+        result = runner.evaluate(
+            item,
+            Path("runs", scale, "finetune", name, "model"),
+            folders,
+            tuned,
+            chosen,
+            predictions,
+        )
         files.write_json(out, {"item": name, **result})
         run.metrics(module.headline(result))
         run.dataset(folders.shards, item.data, "evaluation")

@@ -4,21 +4,24 @@ from pathlib import Path
 
 from pipeline import tasks
 from pipeline.config import params
+from pipeline.orchestration.ray_train import launch
 from pipeline.tasks import runner
 from pipeline.utils import workdir
-from pipeline.orchestration.ray_train import launch
 from pipeline.utils.entry_point import entry
 
 
 def main(name: str) -> None:
-    """Read the item's parameters, train on the workers they name, publish into `runs/<scale>/finetune/<item>`."""
+    """Read the item's parameters, train on the workers they name, publish into
+    `runs/<scale>/finetune/<item>`."""
     scale = params.scale()
     item = params.load_shared(tasks.Item, f"items.{name}")
     chosen = params.load(tasks.load(item).FineTuneParams, f"finetune.{item.block}")
     folders = tasks.Folders.of(scale, item)
     init = Path("runs", scale, item.init, "model")
     workdir.clean()
-    place = workdir.folder(f"{scale}/finetune/{name}", {"item": item, "params": chosen}, runner.inputs(init, folders))
+    place = workdir.folder(
+        f"{scale}/finetune/{name}", {"item": item, "params": chosen}, runner.inputs(init, folders)
+    )
     job = runner.Job(name, item, place, init, folders, chosen)
     launch(runner.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
     workdir.publish(place, Path("runs", scale, "finetune", name))

@@ -1,8 +1,9 @@
-"""python -m stages.plan [SCALE]: what the reproduction at a scale fetches, makes and takes, before anything starts."""
+"""python -m stages.plan [SCALE]: what the reproduction at a scale fetches, makes and takes, before
+anything starts."""
 
 from pipeline.config import params
-from pipeline.planning import plan
 from pipeline.errors import UserError
+from pipeline.planning import plan
 from pipeline.utils.entry_point import entry
 
 

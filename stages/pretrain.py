@@ -3,26 +3,33 @@
 from pathlib import Path
 
 from pipeline.config import params
-from pipeline.pretraining import task
-from pipeline.utils import workdir
-from pipeline.orchestration.ray_train import launch
-from pipeline.pretraining.data import DataFolders
-from pipeline.utils.entry_point import entry
 from pipeline.data.transforms.views import ViewParams
+from pipeline.orchestration.ray_train import launch
+from pipeline.pretraining import task
+from pipeline.pretraining.data import DataFolders
+from pipeline.utils import workdir
+from pipeline.utils.entry_point import entry
 
 
 def main(variant: str) -> None:
-    """Read the variant's parameters, train on the workers they name, publish into `runs/<scale>/pretrain/<variant>`."""
+    """Read the variant's parameters, train on the workers they name, publish into
+    `runs/<scale>/pretrain/<variant>`."""
     scale = params.scale()
     common = params.load(task.CommonParams, "pretrain.common")
     chosen = params.load(task.VariantParams, f"pretrain.variants.{variant}")
     folders = DataFolders.of(scale)
     draws = None
     if common.open.visual_tokens == "online":
-        draws = {name: params.load(ViewParams, f"visual_tokens.{name}.draw") for name in ("images", "pairs")}
+        draws = {
+            name: params.load(ViewParams, f"visual_tokens.{name}.draw")
+            for name in ("images", "pairs")
+        }
     workdir.clean()
-    place = workdir.folder(f"{scale}/pretrain/{variant}", {"common": common, "variant": chosen, "draws": draws},
-                        task.inputs(folders, common))
+    place = workdir.folder(
+        f"{scale}/pretrain/{variant}",
+        {"common": common, "variant": chosen, "draws": draws},
+        task.inputs(folders, common),
+    )
     job = task.Job(variant, place, folders, common, chosen, draws)
     launch(task.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
     workdir.publish(place, Path("runs", scale, "pretrain", variant))

@@ -1,13 +1,14 @@
-"""Get the released weights that the visual tokenizer asks for, if any: `python -m stages.released_weights`."""
+"""Get the released weights that the visual tokenizer asks for, if any: `python -m
+stages.released_weights`."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
 from pipeline.data.download import released_weights
-from pipeline.tracking import client as tracking
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.params import DownloadParams
+from pipeline.tracking import client as tracking
 from pipeline.utils.entry_point import entry
 
 
@@ -17,11 +18,16 @@ def main() -> None:
     settings = params.load(DownloadParams, "weights")
     web = params.load(HttpParams, "http")
     with tracking.run("weights", stage="weights", params=asdict(settings)) as run:
-        run.metrics(released_weights.gather(Path("data", scale, "weights"), _named(scale), settings, f"{scale}.weights", web))
+        run.metrics(
+            released_weights.gather(
+                Path("data", scale, "weights"), _named(scale), settings, f"{scale}.weights", web
+            )
+        )
 
 
 def _named(scale: str) -> list[str]:
-    """What the visual tokenizer reads. Its parameters are not loaded as such: that would import its network."""
+    """What the visual tokenizer reads. Its parameters are not loaded as such: that would import its
+    network."""
     tokenizer = params.subtree(f"{scale}.visual_tokenizer")
     official, taught = tokenizer["origin"] == "official", tokenizer["teacher"] != "hog"
     name = tokenizer["official_file"] if official else tokenizer["teacher_file"] if taught else None

@@ -1,7 +1,9 @@
-"""python -m stages.seeds SEED SEED ...: the pipeline with each seed, and the tables with mean and spread.
+"""python -m stages.seeds SEED SEED ...: the pipeline with each seed, and the tables with mean and
+spread.
 
-No DVC stage but what runs it: the seeds of pretraining and of all fine-tunes are set together, the data stay. At the
-end params.yaml is as it was, and `dvc repro` brings its results back from the run cache.
+No DVC stage but what runs it: the seeds of pretraining and of all fine-tunes are set together, the
+data stay. At the end params.yaml is as it was, and `dvc repro` brings its results back from the run
+cache.
 """
 
 import subprocess
@@ -9,52 +11,76 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import params, yaml_reader
-from pipeline.reporting import seed_statistics, html_report, tables, render
-from pipeline.utils import files
 from pipeline.errors import UserError
+from pipeline.reporting import html_report, render, seed_statistics, tables
+from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
 
 def main(*words: str) -> None:
-    """Write `results/<scale>/seeds/`: the results of each seed, their mean and spread, the tables, and a report."""
+    """Write `results/<scale>/seeds/`: the results of each seed, their mean and spread, the tables,
+    and a report."""
     seeds = _numbers(words)
     scale = params.scale()
     folder = Path("results", scale, "seeds")
     for seed in seeds:
         _run(seed, scale, folder / str(seed))
     results = [tables.load_results(folder / str(seed)) for seed in seeds]
-    summary = {"seeds": seeds, "mean": seed_statistics.mean(results), "deviation": seed_statistics.deviation(results)}
+    summary = {
+        "seeds": seeds,
+        "mean": seed_statistics.mean(results),
+        "deviation": seed_statistics.deviation(results),
+    }
     files.write_json(folder / "summary.json", summary)
     settings = params.load(tables.TableParams, "table")
-    made = {name: seed_statistics.against_paper(name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings)
-            for name in params.subtree("tables")}
+    made = {
+        name: seed_statistics.against_paper(
+            name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings
+        )
+        for name in params.subtree("tables")
+    }
     for name, table in made.items():
         render.write(table, folder / name)
         print(render.markdown(table))
     with files.replacing(folder / "report.html") as temporary:
-        temporary.write_text(_report(scale, settings.note, summary, list(made.values())), encoding="utf-8")
+        temporary.write_text(
+            _report(scale, settings.note, summary, list(made.values())), encoding="utf-8"
+        )
 
 
 def _numbers(words: tuple[str, ...]) -> list[int]:
     if len(set(words)) < 2 or not all(word.isdecimal() for word in words):
-        raise UserError(f"seeds: expected at least two different numbers, found {' '.join(words) or 'none'}")
+        raise UserError(
+            f"seeds: expected at least two different numbers, found {' '.join(words) or 'none'}"
+        )
     return [int(word) for word in words]
 
 
 def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Table]) -> str:
     """The tables, and of every result the mean and the deviation over the seeds."""
-    chapters = [html_report.numbers(f"{title} over the seeds: {item}", summary[key][item])
-                for item in summary["mean"] for key, title in (("mean", "Mean"), ("deviation", "Standard deviation"))]
+    chapters = [
+        html_report.numbers(f"{title} over the seeds: {item}", summary[key][item])
+        for item in summary["mean"]
+        for key, title in (("mean", "Mean"), ("deviation", "Standard deviation"))
+    ]
     ours = made[0].sections[-2].title
-    return html_report.page(f"VL-BEiT, {scale}, seeds {', '.join(map(str, summary['seeds']))}", note, ours, made, chapters)
+    return html_report.page(
+        f"VL-BEiT, {scale}, seeds {', '.join(map(str, summary['seeds']))}",
+        note,
+        ours,
+        made,
+        chapters,
+    )
 
 
 def _run(seed: int, scale: str, folder: Path) -> None:
     """Run the pipeline with a seed and keep copies of what it measured."""
     before = params.FILE.read_bytes()
     tuned = yaml_reader.parse(before)[scale]["finetune"]
-    keys = [f"{scale}.pretrain.common.seed",
-            *(f"{scale}.finetune.{data}.seed" for data, block in tuned.items() if "seed" in block)]
+    keys = [
+        f"{scale}.pretrain.common.seed",
+        *(f"{scale}.finetune.{data}.seed" for data, block in tuned.items() if "seed" in block),
+    ]
     try:
         subprocess.run(["dvc", "exp", "run", *(f"-S{key}={seed}" for key in keys)], check=True)
         files.fresh_directory(folder)
@@ -63,8 +89,10 @@ def _run(seed: int, scale: str, folder: Path) -> None:
         for path in sorted(Path("runs", scale, "pretrain").glob("*/heldout.json")):
             files.write_json(folder / f"pretrain-{path.parent.name}.json", files.read_json(path))
     except subprocess.CalledProcessError:
-        raise UserError(f"seed {seed}: the pipeline failed, see above; run this again, finished stages are not "
-                        "redone") from None
+        raise UserError(
+            f"seed {seed}: the pipeline failed, see above; run this again, finished stages are not "
+            "redone"
+        ) from None
     finally:
         params.FILE.write_bytes(before)
 

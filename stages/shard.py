@@ -4,13 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
-from pipeline.data.download.params import params_class, readable
-from pipeline.data.sharding import count_checks, build, coverage
+from pipeline.data.download.params import DownloadParams, params_class, readable
+from pipeline.data.sharding import build, count_checks, coverage
+from pipeline.data.sharding.build import ShardParams
 from pipeline.orchestration import parallel_map
 from pipeline.tracking import client as tracking
 from pipeline.utils import files, workdir
-from pipeline.data.download.params import DownloadParams
-from pipeline.data.sharding.build import ShardParams
 from pipeline.utils.entry_point import entry
 
 
@@ -25,20 +24,28 @@ def main(source: str) -> None:
         if origin.origin == "none":
             run.metrics(build.write_none(source, folder))
         else:
-            run.metrics(_shard(source, root, folder, settings, data / "held_out.json", _gated(origin)))
+            run.metrics(
+                _shard(source, root, folder, settings, data / "held_out.json", _gated(origin))
+            )
         run.metrics(coverage.metrics(source, folder))
         run.dataset(folder, source, "shards")
 
 
-def _shard(source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path,
-           gated: bool) -> dict[str, int]:
-    """Work in the work folder, where an interrupted run goes on, and link the whole into `folder`."""
+def _shard(
+    source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path, gated: bool
+) -> dict[str, int]:
+    """Work in the work folder, where an interrupted run goes on, and link the whole into
+    `folder`."""
     filtered = getattr(settings, "filter_leaks", False)
     names = frozenset(files.read_json(held_out) if filtered else ())
     workers = params.load(parallel_map.PoolParams, "pool").workers
-    place = workdir.folder(f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered)
+    place = workdir.folder(
+        f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered
+    )
     with workdir.locked(place):
-        counts = build.shard(source, root, place / "finished", settings, workers=workers, held_out=names)
+        counts = build.shard(
+            source, root, place / "finished", settings, workers=workers, held_out=names
+        )
         (place / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
         if gated:
             counts |= _count(source, root, place / "finished")
@@ -56,12 +63,14 @@ def _report_yield(source: str, finished: Path) -> None:
 
 
 def _gated(origin: DownloadParams) -> bool:
-    """Whether the files are to be the official ones, with as many records in them as is published."""
+    """Whether the files are to be the official ones, with as many records in them as is
+    published."""
     return origin.origin != "world" and origin.official
 
 
 def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
-    """Leave `counts.json` beside the shards. A wrong one that must be exact stops the stage, whose work stays."""
+    """Leave `counts.json` beside the shards. A wrong one that must be exact stops the stage, whose
+    work stays."""
     found = count_checks.check(source, root, finished)
     files.write_json(finished / "counts.json", [asdict(gate) for gate in found])
     print(count_checks.table(source, found))
@@ -71,7 +80,11 @@ def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
 
 def _versions(root: Path) -> dict[str, list[int]]:
     """Size and time of every file: a checksum of a terabyte takes an hour."""
-    facts = {path.relative_to(root).as_posix(): path.stat() for path in sorted(root.rglob("*")) if path.is_file()}
+    facts = {
+        path.relative_to(root).as_posix(): path.stat()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
     return {name: [fact.st_size, fact.st_mtime_ns] for name, fact in facts.items()}
 
 

@@ -1,4 +1,5 @@
-"""python -m stages.table: the paper's tables with our rows, and a report of all that was measured."""
+"""python -m stages.table: the paper's tables with our rows, and a report of all that was
+measured."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Any
 
 from pipeline.config import params
 from pipeline.data.sharding import coverage
-from pipeline.reporting import html_report, tables, render
+from pipeline.reporting import html_report, render, tables
 from pipeline.tracking import client as tracking
 from pipeline.training import curves
 from pipeline.utils import files
@@ -34,13 +35,26 @@ def main() -> None:
         run.note("\n\n".join(render.markdown(table) for table in made.values()))
 
 
-def _report(scale: str, settings: tables.TableParams, made: list[tables.Table], results: dict[str, Any]) -> Path:
+def _report(
+    scale: str, settings: tables.TableParams, made: list[tables.Table], results: dict[str, Any]
+) -> Path:
     root = Path("results", scale)
-    chapters = [html_report.evaluation(item, result, root / "predictions" / item) for item, result in results.items()]
-    variants = sorted(path.parent for path in Path("runs", scale, "pretrain").glob("*/heldout.json"))
+    chapters = [
+        html_report.evaluation(item, result, root / "predictions" / item)
+        for item, result in results.items()
+    ]
+    variants = sorted(
+        path.parent for path in Path("runs", scale, "pretrain").glob("*/heldout.json")
+    )
     with files.replacing(root / "curves.png") as temporary:
-        curves.compare({place.name: curves.read(place / "curve.jsonl") for place in variants}, temporary)
-    chapters.append(html_report.Chapter("Pretraining: all variants", html_report.figures([root / "curves.png"]), {}))
+        curves.compare(
+            {place.name: curves.read(place / "curve.jsonl") for place in variants}, temporary
+        )
+    chapters.append(
+        html_report.Chapter(
+            "Pretraining: all variants", html_report.figures([root / "curves.png"]), {}
+        )
+    )
     chapters += map(html_report.pretraining, variants)
     html = html_report.page(f"VL-BEiT, {scale}", settings.note, settings.section, made, chapters)
     with files.replacing(root / "report.html") as temporary:

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
+from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
-from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 
 
 def main() -> None:
@@ -16,7 +16,9 @@ def main() -> None:
     out = data / "text_tokenizer"
     shards = [data / "shards" / source for source in settings.sources]
     with tracking.run("text tokenizer", stage="text_tokenizer", params=asdict(settings)) as run:
-        facts = train_tokenizer(shards, out / "spm.model", settings, f"{params.scale()}.text_tokenizer")
+        facts = train_tokenizer(
+            shards, out / "spm.model", settings, f"{params.scale()}.text_tokenizer"
+        )
         files.write_json(out / "metrics.json", facts)
         run.metrics(facts)
         for folder in shards:

@@ -1,13 +1,14 @@
-"""Pack the documents of a text source into token sequences: `python -m stages.text_tokens SOURCE`."""
+"""Pack the documents of a text source into token sequences: `python -m stages.text_tokens
+SOURCE`."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
 from pipeline.tokenizers import packing
+from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
 from pipeline.utils.entry_point import entry
-from pipeline.tokenizers.text import TextTokenizer
 
 
 def main(source: str) -> None:

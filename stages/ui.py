@@ -1,4 +1,5 @@
-"""python -m stages.ui: MLflow on this machine, with the link to the runs as the paper's tables group them."""
+"""python -m stages.ui: MLflow on this machine, with the link to the runs as the paper's tables
+group them."""
 
 import json
 import os
@@ -6,15 +7,26 @@ import sys
 from urllib.parse import urlencode
 
 from pipeline.config import params
-from pipeline.tracking import client as tracking
 from pipeline.errors import UserError
+from pipeline.tracking import client as tracking
 from pipeline.utils.entry_point import entry
 
 PORT = 5000
 VIEW = {
-    "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "table"}]},
-    "selectedColumns": ["attributes.`Models`", "attributes.`Dataset`", "tags.`stage`", "tags.`task`", "tags.`variant`",
-                        "metrics.`score`", "metrics.`tr_r1`", "metrics.`ir_r1`"],
+    "groupBy": {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "tag", "groupByData": "table"}],
+    },
+    "selectedColumns": [
+        "attributes.`Models`",
+        "attributes.`Dataset`",
+        "tags.`stage`",
+        "tags.`task`",
+        "tags.`variant`",
+        "metrics.`score`",
+        "metrics.`tr_r1`",
+        "metrics.`ir_r1`",
+    ],
 }
 
 
@@ -25,20 +37,37 @@ def main() -> None:
     if store.startswith("http"):
         raise UserError(f"MLFLOW_TRACKING_URI: {store} is a server already; open it in a browser")
     print(f"runs by table: {link(store, f'vl-beit-{params.scale()}')}", flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store,
-                              "--default-artifact-root", str(root / "mlruns"), "--host", "127.0.0.1",
-                              "--port", str(PORT)])
+    os.execv(
+        sys.executable,
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            store,
+            "--default-artifact-root",
+            str(root / "mlruns"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(PORT),
+        ],
+    )
 
 
 def link(store: str, experiment: str) -> str:
-    """The runs page of an experiment in a view that is kept with it, as MLflow's "Share" button does."""
+    """The runs page of an experiment in a view that is kept with it, as MLflow's "Share" button
+    does."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(store)
     found = client.get_experiment_by_name(experiment)
     if found is None:
         raise UserError(f"{store}: no experiment {experiment}; run `dvc repro` first")
-    client.set_experiment_tag(found.experiment_id, "mlflow.sharedViewState.tables", json.dumps(VIEW))
+    client.set_experiment_tag(
+        found.experiment_id, "mlflow.sharedViewState.tables", json.dumps(VIEW)
+    )
     query = urlencode({"workflowType": "machine_learning", "viewStateShareKey": "tables"})
     return f"http://127.0.0.1:{PORT}/#/experiments/{found.experiment_id}/runs?{query}"
 

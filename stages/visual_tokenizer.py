@@ -1,11 +1,12 @@
-"""Train the visual tokenizer on image shards, or import a released one: `python -m stages.visual_tokenizer`."""
+"""Train the visual tokenizer on image shards, or import a released one: `python -m
+stages.visual_tokenizer`."""
 
 from pathlib import Path
 
 from pipeline.config import params
+from pipeline.orchestration.ray_train import launch
 from pipeline.tokenizers import vqkd_training
 from pipeline.utils import workdir
-from pipeline.orchestration.ray_train import launch
 from pipeline.utils.entry_point import entry
 
 
@@ -15,8 +16,11 @@ def main() -> None:
     settings = params.load(vqkd_training.VisualTokenizerParams, "visual_tokenizer")
     data = Path("data", scale)
     workdir.clean()
-    place = workdir.folder(f"{scale}/visual_tokenizer", {"params": settings},
-                        vqkd_training.inputs(data / "shards", settings))
+    place = workdir.folder(
+        f"{scale}/visual_tokenizer",
+        {"params": settings},
+        vqkd_training.inputs(data / "shards", settings),
+    )
     job = vqkd_training.Job(place, data / "shards", settings)
     workers = settings.num_workers if settings.origin == "train" else 0
     launch(vqkd_training.run, job, num_workers=workers, threads=settings.threads)

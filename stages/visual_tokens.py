@@ -1,30 +1,47 @@
-"""Draw views of the pictures of a source and compute their visual tokens: `python -m stages.visual_tokens SOURCE`."""
+"""Draw views of the pictures of a source and compute their visual tokens: `python -m
+stages.visual_tokens SOURCE`."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
+from pipeline.orchestration.parallel_map import PoolParams
 from pipeline.tokenizers import visual_tokens
 from pipeline.tracking import client as tracking
 from pipeline.utils import workdir
-from pipeline.orchestration.parallel_map import PoolParams
 from pipeline.utils.entry_point import entry
 
 
 def main(source: str) -> None:
-    """Write `data/<scale>/visual_tokens/<source>`, file by file as the source's shards; a killed run goes on."""
+    """Write `data/<scale>/visual_tokens/<source>`, file by file as the source's shards; a killed
+    run goes on."""
     settings = params.load(visual_tokens.VisualTokensParams, "visual_tokens")
     data = Path("data", params.scale())
     pictures = data / "shards" / source
     tokenizer = data / "visual_tokenizer" / "model"
     workdir.clean()
-    place = workdir.folder(f"visual_tokens/{source}", {"tokens": settings},
-                        [pictures / "index.json", tokenizer / "model.safetensors"])
-    with workdir.locked(place), tracking.run(f"visual tokens {source}", stage="visual_tokens",
-                                          params=asdict(settings)) as run:
+    place = workdir.folder(
+        f"visual_tokens/{source}",
+        {"tokens": settings},
+        [pictures / "index.json", tokenizer / "model.safetensors"],
+    )
+    with (
+        workdir.locked(place),
+        tracking.run(
+            f"visual tokens {source}", stage="visual_tokens", params=asdict(settings)
+        ) as run,
+    ):
         run.dataset(pictures, source, "tokenised")
-        run.metrics(visual_tokens.tokenize(pictures, tokenizer, place / "finished", source, settings,
-                                           workers=params.load(PoolParams, "pool").workers))
+        run.metrics(
+            visual_tokens.tokenize(
+                pictures,
+                tokenizer,
+                place / "finished",
+                source,
+                settings,
+                workers=params.load(PoolParams, "pool").workers,
+            )
+        )
         workdir.publish_folder(place, data / "visual_tokens" / source)
 
 

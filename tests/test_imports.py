@@ -10,8 +10,12 @@ import pytest
 from pipeline.orchestration.code_digests import imported
 from tests.helpers.tiny import ROOT
 
-FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("model", "pipeline", "stages")}
-NETWORKS = [path for path in FILES["model"] if path.name != "checkpoint.py"]  # the one that reads and writes folders
+FILES = {
+    package: sorted((ROOT / package).rglob("*.py")) for package in ("model", "pipeline", "stages")
+}
+NETWORKS = [
+    path for path in FILES["model"] if path.name != "checkpoint.py"
+]  # the one that reads and writes folders
 DATA_STAGES = ("download", "shard", "text_tokenizer", "text_tokens")
 
 
@@ -22,10 +26,15 @@ def tops(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
 def test_networks_know_nothing_of_the_machinery(path: Path) -> None:
-    allowed = {"torch", "torchvision", "timm", "model", "numpy", "scipy"} | set(sys.stdlib_module_names)
+    allowed = {"torch", "torchvision", "timm", "model", "numpy", "scipy"} | set(
+        sys.stdlib_module_names
+    )
     assert tops(path) <= allowed - {"pathlib", "os", "json", "shutil"}
-    calls = {node.func.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
     assert not calls & {"print", "open"}
 
 
@@ -42,9 +51,14 @@ def test_yaml_is_read_as_yaml_1_2() -> None:
 
 
 def test_data_stages_start_without_the_heavy_packages() -> None:
-    sources = [f"pipeline.data.datasets.{path.stem}" for path in FILES["pipeline"]
-               if path.parent.name == "datasets" and path.stem != "__init__"]
+    sources = [
+        f"pipeline.data.datasets.{path.stem}"
+        for path in FILES["pipeline"]
+        if path.parent.name == "datasets" and path.stem != "__init__"
+    ]
     modules = [f"stages.{stage}" for stage in DATA_STAGES] + sources
     code = f"import sys, {', '.join(modules)}; print({{'torch', 'mlflow', 'ray', 'timm', 'pandas'}} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "set()\n"

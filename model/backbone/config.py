@@ -18,24 +18,32 @@ class BackboneConfig:
     ffn_width: int
     vocab_size: int  # text ids, special ids included
     text_length: int  # rows of the text position table; shorter inputs use the first rows
-    experts: str  # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5)
+    # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5)
+    experts: str
     init_sigma: float  # of the truncated normal that weights start from (BEiT: 0.02, at width 768)
     drop_path: float  # stochastic depth of the last block, growing linearly from 0 at the first
-    # What VL-BEiT does not mention and a relative has. Off: the paper's formulas are complete without (choice).
+    # What VL-BEiT does not mention and a relative has. Off: the paper's formulas are complete
+    # without (choice).
     layer_scale: float = 0.0  # initial factor on the residual branches (BEiT: 0.1); 0: none
     relative_bias: bool = False  # of attention (BEiT, VLMo)
     token_types: bool = False  # a vector added to all of a modality (VLMo)
-    vl_ffn_start_layer: int | None = None  # first block, from 0, with an expert of its own for pairs (VLMo: 10 of 12)
+    vl_ffn_start_layer: int | None = (
+        None  # first block, from 0, with an expert of its own for pairs (VLMo: 10 of 12)
+    )
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.experts not in ("mome", "standard"):
             raise ValueError(f"experts: expected 'mome' or 'standard', found {self.experts!r}")
         if self.experts == "standard" and self.vl_ffn_start_layer is not None:
-            raise ValueError("vl_ffn_start_layer: a standard Transformer has one expert for all tokens")
+            raise ValueError(
+                "vl_ffn_start_layer: a standard Transformer has one expert for all tokens"
+            )
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "BackboneConfig":

@@ -1,5 +1,6 @@
-"""x W^T + b. In fp32 on AMD's AVX-512 processors by oneDNN, which is twice as fast there as torch's own choice: MKL
-keeps its AVX-512 kernels for Intel's. Everywhere else it is `torch.nn.functional.linear`."""
+"""x W^T + b. In fp32 on AMD's AVX-512 processors by oneDNN, which is twice as fast there as torch's
+own choice: MKL keeps its AVX-512 kernels for Intel's. Everywhere else it is
+`torch.nn.functional.linear`."""
 
 from functools import cache
 from typing import Any
@@ -21,8 +22,15 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., in] times weight [out, in] transposed, plus bias [out]: [..., out]."""
-    plain = (x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32 or x.numel() == 0
-             or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or not _slow_mkl())
+    plain = (
+        x.device.type != "cpu"
+        or x.dtype != torch.float32
+        or weight.dtype != torch.float32
+        or x.numel() == 0
+        or torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+        or not _slow_mkl()
+    )
     return F.linear(x, weight, bias) if plain else OneDNNLinear.apply(x, weight, bias)
 
 
@@ -40,17 +48,24 @@ class OneDNNLinear(Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         slopes = slope.flatten(0, -2)
-        return (_product(slope, weight.T) if of_x else None,
-                _product(slopes.T, x.flatten(0, -2).T) if of_weight else None,
-                slopes.sum(0) if of_bias else None)
+        return (
+            _product(slope, weight.T) if of_x else None,
+            _product(slopes.T, x.flatten(0, -2).T) if of_weight else None,
+            slopes.sum(0) if of_bias else None,
+        )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # what torch's compiler calls
+    return torch.ops.mkldnn._linear_pointwise(
+        x, weight, bias, "none", [], ""
+    )  # what torch's compiler calls
 
 
 @cache
 def _slow_mkl() -> bool:
     processor = torch.cpu.get_capabilities()
-    return bool(processor.get("avx512_f") and "AMD" in processor.get("cpu_name", "")
-                and torch.backends.mkldnn.is_available())
+    return bool(
+        processor.get("avx512_f")
+        and "AMD" in processor.get("cpu_name", "")
+        and torch.backends.mkldnn.is_available()
+    )

@@ -1,4 +1,5 @@
-"""Initialisation "as BEiT" (VL-BEiT §3.1): truncated normals cut at one sigma, and a depth rescale."""
+"""Initialisation "as BEiT" (VL-BEiT §3.1): truncated normals cut at one sigma, and a depth
+rescale."""
 
 import math
 
@@ -8,13 +9,14 @@ SIGMA = 0.02  # BEiT's, for a width of 768
 
 
 def truncated_normal_(tensor: Tensor, sigma: float = SIGMA) -> Tensor:
-    """Fill in place with N(0, sigma) cut at +-sigma, as BEiT's pretraining code does; the effective sigma is 0.54 of it
-    (0.0108 for 0.02)."""
+    """Fill in place with N(0, sigma) cut at +-sigma, as BEiT's pretraining code does; the effective
+    sigma is 0.54 of it (0.0108 for 0.02)."""
     return nn.init.trunc_normal_(tensor, std=sigma, a=-sigma, b=sigma)
 
 
 def init_module(module: nn.Module, sigma: float = SIGMA) -> None:
-    """For `nn.Module.apply`: weights of Linear, Conv and Embedding truncated normal, biases 0, LayerNorm 1 and 0."""
+    """For `nn.Module.apply`: weights of Linear, Conv and Embedding truncated normal, biases 0,
+    LayerNorm 1 and 0."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
         truncated_normal_(module.weight, sigma)
     if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:

@@ -1,4 +1,5 @@
-"""The small parts of a Transformer block: self-attention without a key bias, the feed-forward network, drop path.
+"""The small parts of a Transformer block: self-attention without a key bias, the feed-forward
+network, drop path.
 
 Rows are vectors of tokens in any order, [rows, width]; what treats each token alone works on rows.
 """
@@ -21,7 +22,8 @@ def layer_norm(width: int) -> nn.LayerNorm:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention. Queries and values have a bias, keys have none (as BEiT and VLMo)."""
+    """Multi-head self-attention. Queries and values have a bias, keys have none (as BEiT and
+    VLMo)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -32,7 +34,8 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x [batch, length, width]; mask bool [batch, 1, 1, length], True where a key may be attended to."""
+        """x [batch, length, width]; mask bool [batch, 1, 1, length], True where a key may be
+        attended to."""
         (attended,) = self.attend([self.projected(x)], mask)
         return self.proj(attended)
 
@@ -42,10 +45,12 @@ class Attention(nn.Module):
         return linear(x, self.qkv.weight, bias)
 
     def attend(self, parts: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
-        """Sequences in consecutive parts, each [batch, length of the part, 3 * width], to the heads' outputs in the
-        same parts, each [batch, length of the part, width], before `proj`."""
+        """Sequences in consecutive parts, each [batch, length of the part, 3 * width], to the
+        heads' outputs in the same parts, each [batch, length of the part, width], before `proj`."""
         heads = [part.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
-        q, k, v = heads[0] if len(heads) == 1 else torch.cat(heads, dim=3)  # each [batch, heads, length, head width]
+        q, k, v = (
+            heads[0] if len(heads) == 1 else torch.cat(heads, dim=3)
+        )  # each [batch, heads, length, head width]
         attended = attention(q, k, v, mask).split([part.shape[1] for part in parts], dim=2)
         return [part.transpose(1, 2).flatten(2) for part in attended]
 
@@ -53,14 +58,17 @@ class Attention(nn.Module):
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax of the scaled products; each [batch, heads, length, head width].
 
-    CPUs have no fused kernel for bf16 worth the name: its backward pass takes twice as long as plain products, and so
-    does that for fp32 where sequences are short.
+    CPUs have no fused kernel for bf16 worth the name: its backward pass takes twice as long as
+    plain products, and so does that for fp32 where sequences are short.
     """
     if q.device.type == "cpu" and (q.dtype == torch.bfloat16 or q.shape[-2] <= SHORT):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         if mask is not None:
-            scores = scores + (torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))
-                               if mask.dtype == torch.bool else mask)
+            scores = scores + (
+                torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))
+                if mask.dtype == torch.bool
+                else mask
+            )
         return torch.softmax(scores, dim=-1).to(v.dtype) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
@@ -82,7 +90,8 @@ def drop_path_factors(uniforms: Tensor, rates: Tensor) -> Tensor:
     """Stochastic depth, per sample: what residual branches are multiplied by.
 
     Args:
-        uniforms: [batch, depth, branches] numbers in [0, 1) drawn by the caller. They come from outside so that a
+        uniforms: [batch, depth, branches] numbers in [0, 1) drawn by the caller. They come from
+        outside so that a
             sample's draw does not depend on which worker has the sample.
         rates: [depth] probabilities of dropping, in [0, 1).
 

@@ -1,8 +1,10 @@
-"""Biases of attention by relative position: an option that VL-BEiT does not mention and its relatives have.
+"""Biases of attention by relative position: an option that VL-BEiT does not mention and its
+relatives have.
 
-One table for all blocks (BEiT). Patches have an entry for each offset in rows and columns, and three for [I_CLS]: as
-query, as key, and with itself. Tokens have one for each offset, [T_CLS] counting as the first token, and one entry
-stands for each direction between the modalities (VLMo). All start at zero.
+One table for all blocks (BEiT). Patches have an entry for each offset in rows and columns, and
+three for [I_CLS]: as query, as key, and with itself. Tokens have one for each offset, [T_CLS]
+counting as the first token, and one entry stands for each direction between the modalities (VLMo).
+All start at zero.
 """
 
 import numpy as np
@@ -19,17 +21,24 @@ class RelativeBias(nn.Module):
         super().__init__()
         self.image_table = nn.Parameter(torch.zeros((2 * grid - 1) ** 2 + CLS_ENTRIES, heads))
         self.text_table = nn.Parameter(torch.zeros(2 * text_length - 1, heads))
-        self.cross_table = nn.Parameter(torch.zeros(2, heads))  # text looks at picture, picture looks at text
+        self.cross_table = nn.Parameter(
+            torch.zeros(2, heads)
+        )  # text looks at picture, picture looks at text
         self.register_buffer("image_index", image_index(grid), persistent=False)
 
     def forward(self, text: int, image: int) -> Tensor:
-        """Biases [heads, text + image, text + image] of `text` tokens before `image` patches with [I_CLS]; either may
-        be 0."""
+        """Biases [heads, text + image, text + image] of `text` tokens before `image` patches with
+        [I_CLS]; either may be 0."""
         rows = []
         if text:
             place = torch.arange(text, device=self.text_table.device)
             offset = place[:, None] - place[None, :] + len(self.text_table) // 2
-            rows.append([self.text_table[offset], *([self.cross_table[0].expand(text, image, -1)] if image else [])])
+            rows.append(
+                [
+                    self.text_table[offset],
+                    *([self.cross_table[0].expand(text, image, -1)] if image else []),
+                ]
+            )
         if image:
             crossing = [self.cross_table[1].expand(image, text, -1)] if text else []
             rows.append([*crossing, self.image_table[self.image_index]])
@@ -41,10 +50,15 @@ class RelativeBias(nn.Module):
 
 
 def image_index(grid: int) -> Tensor:
-    """The entry for each pair of [I_CLS] and patches, int64 [1 + grid * grid, 1 + grid * grid], as BEiT orders them."""
+    """The entry for each pair of [I_CLS] and patches, int64 [1 + grid * grid, 1 + grid * grid], as
+    BEiT orders them."""
     side = 2 * grid - 1
-    place = torch.stack(torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")).flatten(1)
-    offset = place[:, :, None] - place[:, None, :] + grid - 1  # [2, patches, patches], each 0 ... side - 1
+    place = torch.stack(
+        torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+    ).flatten(1)
+    offset = (
+        place[:, :, None] - place[:, None, :] + grid - 1
+    )  # [2, patches, patches], each 0 ... side - 1
     index = torch.empty(1 + grid**2, 1 + grid**2, dtype=torch.int64)
     index[1:, 1:] = offset[0] * side + offset[1]
     index[0, :], index[:, 0], index[0, 0] = side**2, side**2 + 1, side**2 + 2
@@ -52,11 +66,12 @@ def image_index(grid: int) -> Tensor:
 
 
 def resize_image_table(table: Tensor, grid: int) -> Tensor:
-    """The table [entries, heads] of another grid for `grid` x `grid` patches (BEiT). Plain resizing hurts segmentation.
+    """The table [entries, heads] of another grid for `grid` x `grid` patches (BEiT). Plain resizing
+    hurts segmentation.
 
-    Entries are taken to stand at distances that grow geometrically up to the new largest offset, and a cubic spline
-    through them is read at whole distances. timm's function of this name needs a part of SciPy that is gone, and falls
-    back to lines.
+    Entries are taken to stand at distances that grow geometrically up to the new largest offset,
+    and a cubic spline through them is read at whole distances. timm's function of this name needs a
+    part of SciPy that is gone, and falls back to lines.
     """
     from scipy.interpolate import make_interp_spline
 
@@ -73,8 +88,8 @@ def resize_image_table(table: Tensor, grid: int) -> Tensor:
 
 
 def geometric_places(steps: int, reach: int) -> np.ndarray:
-    """-reach ... 0 ... reach in 2 * steps + 1 places: 0, 1, 1 + q, 1 + q + q^2, ... The ratio q, from 1.01 to 1.5, is
-    found by bisection (BEiT)."""
+    """-reach ... 0 ... reach in 2 * steps + 1 places: 0, 1, 1 + q, 1 + q + q^2, ... The ratio q,
+    from 1.01 to 1.5, is found by bisection (BEiT)."""
     low, high = 1.01, 1.5
     while high - low > 1e-6:
         ratio = (low + high) / 2

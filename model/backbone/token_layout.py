@@ -1,10 +1,12 @@
-"""Several streams in one pass: the tokens of all texts and captions in one matrix, all patches in another.
+"""Several streams in one pass: the tokens of all texts and captions in one matrix, all patches in
+another.
 
     text     texts' tokens | pairs' tokens
     image    pairs' patches | pictures' patches
 
-So a matrix meets all the tokens of a modality in one product, routing to experts is a matter of which matrix a token is
-in, and the expert for pairs has to split these at one index. Only attention looks at the streams one by one.
+So a matrix meets all the tokens of a modality in one product, routing to experts is a matter of
+which matrix a token is in, and the expert for pairs has to split these at one index. Only attention
+looks at the streams one by one.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,8 +56,8 @@ class Shape:
 class Layout:
     """Where each stream's tokens are.
 
-    shapes: texts first, then pairs, then pictures.
-    masks: of each stream, for its attention: bool [batch, 1, 1, length], True for keys that may be attended to, or what
+    shapes: texts first, then pairs, then pictures. masks: of each stream, for its attention: bool
+    [batch, 1, 1, length], True for keys that may be attended to, or what
         is added to the scores, float [batch or 1, heads, length, length]; None for neither.
     """
 
@@ -80,26 +82,42 @@ class Layout:
     def halves(self, rows: Rows) -> list[Rows]:
         """Rows to each stream's text [batch, text, ...] and image [batch, image, ...]."""
         texts, images = (x.split(sizes) for x, sizes in zip(rows, self._sizes, strict=True))
-        return [Rows(text.unflatten(0, (s.batch, s.text)), image.unflatten(0, (s.batch, s.image)))
-                for s, text, image in zip(self.shapes, texts, images, strict=True)]
+        return [
+            Rows(text.unflatten(0, (s.batch, s.text)), image.unflatten(0, (s.batch, s.image)))
+            for s, text, image in zip(self.shapes, texts, images, strict=True)
+        ]
 
     def rows(self, halves: Sequence[tuple[Tensor, Tensor]]) -> Rows:
         """The inverse of `halves`."""
-        return Rows(*(_joined([half.flatten(0, 1) for half in modality]) for modality in zip(*halves, strict=True)))
+        return Rows(
+            *(
+                _joined([half.flatten(0, 1) for half in modality])
+                for modality in zip(*halves, strict=True)
+            )
+        )
 
     def choose(self, places: Sequence[Rows]) -> Chosen:
         """Rows by their indices in each stream's flattened text and image."""
         starts = zip(*(accumulate(sizes[:-1], initial=0) for sizes in self._sizes), strict=True)
-        moved = [(one.text + text, one.image + image) for one, (text, image) in zip(places, starts, strict=True)]
+        moved = [
+            (one.text + text, one.image + image)
+            for one, (text, image) in zip(places, starts, strict=True)
+        ]
         return Chosen(
             Rows(*map(torch.cat, zip(*moved, strict=True))),
-            of_texts=sum(len(one.text) for one, s in zip(places, self.shapes, strict=True) if not s.image),
-            of_pairs=sum(len(one.image) for one, s in zip(places, self.shapes, strict=True) if s.text),
+            of_texts=sum(
+                len(one.text) for one, s in zip(places, self.shapes, strict=True) if not s.image
+            ),
+            of_pairs=sum(
+                len(one.image) for one, s in zip(places, self.shapes, strict=True) if s.text
+            ),
         )
 
-    def per_stream(self, attend: Callable[[Sequence[Tensor], Tensor | None], Sequence[Tensor]], rows: Rows) -> Rows:
-        """Apply `attend` to each stream's sequences, in one part or, for pairs, in two, [batch, text, ...] and
-        [batch, image, ...], and its mask."""
+    def per_stream(
+        self, attend: Callable[[Sequence[Tensor], Tensor | None], Sequence[Tensor]], rows: Rows
+    ) -> Rows:
+        """Apply `attend` to each stream's sequences, in one part or, for pairs, in two, [batch,
+        text, ...] and [batch, image, ...], and its mask."""
         done = []
         for shape, halves, mask in zip(self.shapes, self.halves(rows), self.masks, strict=True):
             if shape.is_pair:

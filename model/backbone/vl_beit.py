@@ -6,9 +6,10 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
     text             [T_CLS] w1 ... wM [T_SEP]                L-FFN
     pair             text, then image, attending to each other
 
-Notable: positions are learned and absolute; a masked patch is replaced before its position is added, and [I_CLS] is
-never masked. Several streams go through in one pass (`model.backbone.token_layout`). Token types, relative biases, layer scale and an
-expert for pairs are options of the configuration, off by default.
+Notable: positions are learned and absolute; a masked patch is replaced before its position is
+added, and [I_CLS] is never masked. Several streams go through in one pass
+(`model.backbone.token_layout`). Token types, relative biases, layer scale and an expert for pairs
+are options of the configuration, off by default.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,14 +23,15 @@ from torch.utils.checkpoint import checkpoint
 
 from model.backbone.config import PAD_ID, BackboneConfig
 from model.backbone.init import init_module, rescale_by_depth, truncated_normal_
-from model.checkpoint import Pretrained
 from model.backbone.layers import drop_path_factors, layer_norm
-from model.backbone.token_layout import Chosen, Layout, Rows, Shape
 from model.backbone.mome import MoMEBlock
 from model.backbone.pos_embed import resize_image_positions
 from model.backbone.rel_pos_bias import RelativeBias, resize_image_table
+from model.backbone.token_layout import Chosen, Layout, Rows, Shape
+from model.checkpoint import Pretrained
 
-KINDS = 64  # of inputs: texts, pictures, pairs, of one length or any, all or little read, to train on or not
+# of inputs: texts, pictures, pairs, of one length or any, all or little read, to train on or not
+KINDS = 64
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,15 @@ class Stream:
 
     image: Tensor | None = None  # float [batch, 3, size, size] in -1..1
     text: Tensor | None = None  # int64 [batch, length], padded
-    text_mask: Tensor | None = None  # bool [batch, length], True for tokens; None where nothing is padded
-    image_masked: Tensor | None = None  # bool [batch, patches], True for patches to replace by the mask token
-    uniforms: Tensor | None = None  # [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation
+    text_mask: Tensor | None = (
+        None  # bool [batch, length], True for tokens; None where nothing is padded
+    )
+    image_masked: Tensor | None = (
+        None  # bool [batch, patches], True for patches to replace by the mask token
+    )
+    uniforms: Tensor | None = (
+        None  # [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation
+    )
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,8 @@ class Encoded:
 
 
 class VLBeit(Pretrained, nn.Module):
-    """The multimodal Transformer; without `text`, its image encoder alone, which has nothing that only texts, pairs and
-    masks use."""
+    """The multimodal Transformer; without `text`, its image encoder alone, which has nothing that
+    only texts, pairs and masks use."""
 
     Config: ClassVar = BackboneConfig
 
@@ -68,15 +76,26 @@ class VLBeit(Pretrained, nn.Module):
         self.word_embed = nn.Embedding(config.vocab_size, width)
         self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, width))
         self.blocks = nn.ModuleList(
-            MoMEBlock(width, config.heads, config.ffn_width, experts=config.experts,
-                      layer_scale=config.layer_scale,
-                      pair_expert=config.vl_ffn_start_layer is not None and layer >= config.vl_ffn_start_layer)
+            MoMEBlock(
+                width,
+                config.heads,
+                config.ffn_width,
+                experts=config.experts,
+                layer_scale=config.layer_scale,
+                pair_expert=config.vl_ffn_start_layer is not None
+                and layer >= config.vl_ffn_start_layer,
+            )
             for layer in range(config.depth)
         )
         self.norm = layer_norm(width)
-        self.token_types = nn.Parameter(torch.zeros(2, width)) if config.token_types else None  # text, picture
-        self.relative_bias = (RelativeBias(config.heads, config.grid, config.text_length)
-                              if config.relative_bias else None)
+        self.token_types = (
+            nn.Parameter(torch.zeros(2, width)) if config.token_types else None
+        )  # text, picture
+        self.relative_bias = (
+            RelativeBias(config.heads, config.grid, config.text_length)
+            if config.relative_bias
+            else None
+        )
         self.grad_checkpointing = False
         if not text:
             self._drop_text()
@@ -86,11 +105,19 @@ class VLBeit(Pretrained, nn.Module):
         """VL-BEiT §3.1, "as BEiT"."""
         sigma = self.config.init_sigma
         self.apply(partial(init_module, sigma=sigma))
-        for parameter in (self.image_cls, self.mask_token, self.image_positions, self.text_positions, self.token_types):
+        for parameter in (
+            self.image_cls,
+            self.mask_token,
+            self.image_positions,
+            self.text_positions,
+            self.token_types,
+        ):
             if parameter is not None:
                 truncated_normal_(parameter, sigma)
         if self.word_embed is not None:
-            nn.init.zeros_(self.word_embed.weight.data[PAD_ID])  # (BEiT-3); nothing ever attends to it
+            nn.init.zeros_(
+                self.word_embed.weight.data[PAD_ID]
+            )  # (BEiT-3); nothing ever attends to it
         for layer, block in enumerate(self.blocks, 1):
             for weight in block.residual_projections():
                 rescale_by_depth(weight, layer)
@@ -98,12 +125,16 @@ class VLBeit(Pretrained, nn.Module):
     def embed_image(self, image: Tensor, masked: Tensor | None) -> Tensor:
         """Pictures [batch, 3, size, size] in -1..1 to [batch, 1 + patches, width].
 
-        masked: bool [batch, patches], row-major over the grid; True patches are replaced by the mask token.
+        masked: bool [batch, patches], row-major over the grid; True patches are replaced by the
+        mask token.
         """
         patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, width]
         if masked is not None:
             patches = torch.where(masked[..., None], self.mask_token.to(patches.dtype), patches)
-        x = torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1) + self.image_positions
+        x = (
+            torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1)
+            + self.image_positions
+        )
         return x if self.token_types is None else x + self.token_types[1]
 
     def embed_text(self, text: Tensor) -> Tensor:
@@ -124,27 +155,40 @@ class VLBeit(Pretrained, nn.Module):
         (encoded,) = self.encode([Stream(image, text, text_mask, image_masked, uniforms)])
         return encoded
 
-    def cls(self, image: Tensor | None = None, text: Tensor | None = None, *, text_mask: Tensor | None = None,
-            uniforms: Tensor | None = None) -> Tensor:
-        """[T_CLS] of texts and pairs, [I_CLS] of pictures alone, [batch, width]; arguments as in `Stream`.
+    def cls(
+        self,
+        image: Tensor | None = None,
+        text: Tensor | None = None,
+        *,
+        text_mask: Tensor | None = None,
+        uniforms: Tensor | None = None,
+    ) -> Tensor:
+        """[T_CLS] of texts and pairs, [I_CLS] of pictures alone, [batch, width]; arguments as in
+        `Stream`.
 
         What `forward` gives as `text[:, 0]` or `image[:, 0]`, with less to compute.
         """
         order = torch.arange(len(image if text is None else text), device=self.norm.weight.device)
-        # A pair's [I_CLS] is read, too: so its expert in the last block has a gradient, zero, for which workers wait.
-        places = Rows(order[:0] if text is None else order * text.shape[1],
-                      order[:0] if image is None else order * (1 + self.config.patches))
+        # A pair's [I_CLS] is read, too: so its expert in the last block has a gradient, zero, for
+        # which workers wait.
+        places = Rows(
+            order[:0] if text is None else order * text.shape[1],
+            order[:0] if image is None else order * (1 + self.config.patches),
+        )
         (rows,) = self.encode_at([Stream(image, text, text_mask, uniforms=uniforms)], [places])
         return rows.image if text is None else rows.text
 
     def encode(self, streams: Sequence[Stream]) -> list[Encoded]:
         """Encode several streams in one pass: texts first, then pairs, then pictures."""
         normed, layout = self._run(streams)
-        return [Encoded(text=text if shape.text else None, image=image if shape.image else None)
-                for shape, (text, image) in zip(layout.shapes, layout.halves(normed), strict=True)]
+        return [
+            Encoded(text=text if shape.text else None, image=image if shape.image else None)
+            for shape, (text, image) in zip(layout.shapes, layout.halves(normed), strict=True)
+        ]
 
     def encode_at(self, streams: Sequence[Stream], places: Sequence[Rows]) -> list[Rows]:
-        """The same for those who read little of it: the last block attends to everything and computes what is read.
+        """The same for those who read little of it: the last block attends to everything and
+        computes what is read.
 
         places: for each stream indices, int64 [n], in its flattened text [batch * length] and image
             [batch * (1 + patches)]; empty for what it has not or nobody reads.
@@ -155,18 +199,28 @@ class VLBeit(Pretrained, nn.Module):
         images = normed.image.split([len(one.image) for one in places])
         return [Rows(*both) for both in zip(texts, images, strict=True)]
 
-    def _run(self, streams: Sequence[Stream], places: Sequence[Rows] | None = None) -> tuple[Rows, Layout]:
-        """Final-norm vectors of all streams, or of some places, and where each stream's tokens are."""
+    def _run(
+        self, streams: Sequence[Stream], places: Sequence[Rows] | None = None
+    ) -> tuple[Rows, Layout]:
+        """Final-norm vectors of all streams, or of some places, and where each stream's tokens
+        are."""
         rows, layout = self._embedded(streams)
         *before, last = zip(self.blocks, self._kept(streams, layout), strict=True)
         for block, kept in before:
             rows = self._through(block, rows, layout, kept)
-        rows = self._through(last[0], rows, layout, last[1], None if places is None else layout.choose(places))
-        x = self.norm(torch.cat(rows))  # as one, so that experts whose output nobody reads have a gradient too: zero
+        rows = self._through(
+            last[0], rows, layout, last[1], None if places is None else layout.choose(places)
+        )
+        x = self.norm(
+            torch.cat(rows)
+        )  # as one, so that experts whose output nobody reads have a gradient too: zero
         return Rows(*x.split([len(rows.text), len(rows.image)])), layout
 
-    def image_features(self, image: Tensor, layers: Sequence[int], uniforms: Tensor | None = None) -> list[Tensor]:
-        """What the blocks with these indices (0-based) put out for pictures alone, before the final norm.
+    def image_features(
+        self, image: Tensor, layers: Sequence[int], uniforms: Tensor | None = None
+    ) -> list[Tensor]:
+        """What the blocks with these indices (0-based) put out for pictures alone, before the final
+        norm.
 
         Each is [batch, 1 + patches, width]; arguments as in `Stream`.
         """
@@ -182,40 +236,55 @@ class VLBeit(Pretrained, nn.Module):
         """Rows [rows, width], and where each stream's are."""
         halves = [self._halves(stream) for stream in streams]
         shapes = [Shape(len(text), text.shape[1], image.shape[1]) for text, image in halves]
-        masks = [self._attention_mask(stream.text_mask, shape.text, shape.image)
-                 for stream, shape in zip(streams, shapes, strict=True)]
+        masks = [
+            self._attention_mask(stream.text_mask, shape.text, shape.image)
+            for stream, shape in zip(streams, shapes, strict=True)
+        ]
         layout = Layout(shapes, masks)
         return layout.rows(halves), layout
 
     def _halves(self, stream: Stream) -> Rows:
-        """Embedded text [batch, length, width] and picture [batch, 1 + patches, width]; of length 0 where not given."""
+        """Embedded text [batch, length, width] and picture [batch, 1 + patches, width]; of length 0
+        where not given."""
         given = stream.image if stream.text is None else stream.text
         nothing = self.image_cls.new_empty(len(given), 0, self.config.width)
-        return Rows(nothing if stream.text is None else self.embed_text(stream.text),
-                    nothing if stream.image is None else self.embed_image(stream.image, stream.image_masked))
+        return Rows(
+            nothing if stream.text is None else self.embed_text(stream.text),
+            nothing
+            if stream.image is None
+            else self.embed_image(stream.image, stream.image_masked),
+        )
 
     def _kept(self, streams: Sequence[Stream], layout: Layout) -> Sequence[Rows | None]:
-        """For each block, factors [rows, 3] of its residual branches for stochastic depth, or None for none."""
+        """For each block, factors [rows, 3] of its residual branches for stochastic depth, or None
+        for none."""
         if self.config.drop_path == 0.0 or any(s.uniforms is None for s in streams):
             return [None] * len(self.blocks)
         rates = self.drop_rates(streams[0].uniforms.device)
         halves = []
         for stream, shape in zip(streams, layout.shapes, strict=True):
             factors = drop_path_factors(stream.uniforms, rates)[:, None]
-            halves.append(Rows(factors.expand(-1, shape.text, -1, -1), factors.expand(-1, shape.image, -1, -1)))
+            halves.append(
+                Rows(
+                    factors.expand(-1, shape.text, -1, -1), factors.expand(-1, shape.image, -1, -1)
+                )
+            )
         text, image = layout.rows(halves)
         return [Rows(*of_block) for of_block in zip(text.unbind(1), image.unbind(1), strict=True)]
 
     def drop_rates(self, device: torch.device) -> Tensor:
-        """How often each block's residual branches are dropped, [depth]: linear from 0 (stochastic depth)."""
+        """How often each block's residual branches are dropped, [depth]: linear from 0 (stochastic
+        depth)."""
         return torch.linspace(0, self.config.drop_path, len(self.blocks), device=device)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep no activations within a block for the backward pass, but compute them again: less memory, more time."""
+        """Keep no activations within a block for the backward pass, but compute them again: less
+        memory, more time."""
         self.grad_checkpointing = enable
 
     def compile_blocks(self, **options: Any) -> None:
-        """Let torch compile the blocks, each time their inputs are of a new kind; where it cannot, they run as they are.
+        """Let torch compile the blocks, each time their inputs are of a new kind; where it cannot,
+        they run as they are.
 
         options: those of `torch.compile`.
         """
@@ -223,17 +292,26 @@ class VLBeit(Pretrained, nn.Module):
         for block in self.blocks:
             block.compile(recompile_limit=KINDS, **options)
 
-    def _through(self, block: MoMEBlock, rows: Rows, layout: Layout, kept: Rows | None,
-                 chosen: Chosen | None = None) -> Rows:
+    def _through(
+        self,
+        block: MoMEBlock,
+        rows: Rows,
+        layout: Layout,
+        kept: Rows | None,
+        chosen: Chosen | None = None,
+    ) -> Rows:
         def again(text: Tensor, image: Tensor) -> Rows:
             return block(Rows(text, image), layout, kept, chosen)
 
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(again, *rows, use_reentrant=False, preserve_rng_state=False)  # draws come from outside
+            return checkpoint(
+                again, *rows, use_reentrant=False, preserve_rng_state=False
+            )  # draws come from outside
         return again(*rows)
 
     def _attention_mask(self, text_mask: Tensor | None, text: int, image: int) -> Tensor | None:
-        """Which keys may be attended to and, where positions have biases, how much; as blocks take it."""
+        """Which keys may be attended to and, where positions have biases, how much; as blocks take
+        it."""
         mask = None if text_mask is None else _key_mask(text_mask, image)
         if self.relative_bias is None:
             return mask
@@ -241,23 +319,34 @@ class VLBeit(Pretrained, nn.Module):
         return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
 
     def fitted(self, name: str, tensor: Tensor) -> Tensor:
-        """A tensor of the same name out of a backbone for pictures of another size; what no picture's size changes
-        comes back as it is."""
+        """A tensor of the same name out of a backbone for pictures of another size; what no
+        picture's size changes comes back as it is."""
         if name == "image_positions":
             return resize_image_positions(tensor, self.config.grid)
-        return resize_image_table(tensor, self.config.grid) if name == "relative_bias.image_table" else tensor
+        return (
+            resize_image_table(tensor, self.config.grid)
+            if name == "relative_bias.image_table"
+            else tensor
+        )
 
     def freeze_unreached(self, uses: Collection[str]) -> None:
-        """Take out of training what inputs of these kinds (`text`, `image`, `pair`) never reach in the blocks."""
+        """Take out of training what inputs of these kinds (`text`, `image`, `pair`) never reach in
+        the blocks."""
         for block in self.blocks:
             block.freeze_experts(uses)
         if self.relative_bias is not None and "pair" not in uses:
             self.relative_bias.cross_table.requires_grad_(False)
 
     def freeze_text(self) -> None:
-        """For models of pictures alone: take out of training what only texts, masks or the final norm use."""
+        """For models of pictures alone: take out of training what only texts, masks or the final
+        norm use."""
         self.freeze_unreached({"image"})
-        unused = [self.mask_token, self.word_embed.weight, self.text_positions, *self.norm.parameters()]
+        unused = [
+            self.mask_token,
+            self.word_embed.weight,
+            self.text_positions,
+            *self.norm.parameters(),
+        ]
         unused += [] if self.relative_bias is None else [self.relative_bias.text_table]
         for parameter in unused:
             parameter.requires_grad_(False)

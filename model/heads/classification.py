@@ -1,15 +1,16 @@
-"""Image classification (VL-BEiT §3.3): the mean of the patches' vectors, then a linear classifier."""
+"""Image classification (VL-BEiT §3.3): the mean of the patches' vectors, then a linear
+classifier."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from model.backbone.vl_beit import VLBeit
 from model.backbone.config import BackboneConfig
-from model.heads.common import init_heads
-from model.checkpoint import Pretrained
 from model.backbone.layers import layer_norm
+from model.backbone.vl_beit import VLBeit
+from model.checkpoint import Pretrained
+from model.heads.common import init_heads
 
 HEAD_SCALE = 1e-3  # of the classifier's initial weights (BEiT, BEiTv2)
 
@@ -28,7 +29,8 @@ class ClassificationConfig:
 
 
 class Classification(Pretrained, nn.Module):
-    """Backbone, a norm of its own after the mean (in place of the backbone's final norm), and the classifier."""
+    """Backbone, a norm of its own after the mean (in place of the backbone's final norm), and the
+    classifier."""
 
     Config: ClassVar = ClassificationConfig
 

@@ -7,10 +7,13 @@ from torch import Tensor, nn
 def init_heads(sigma: float, *heads: nn.Module) -> None:
     """Weights of the linear layers of new heads from N(0, sigma), biases 0.
 
-    sigma: the backbone's `init_sigma`, 0.02 at base size (VLMo). Narrower heads need more: with 0.02 at width 128 the
-    vectors of all pairs differ so little that NLVR2 does not leave chance in 160 steps.
+    sigma: the backbone's `init_sigma`, 0.02 at base size (VLMo). Narrower heads need more: with
+    0.02 at width 128 the vectors of all pairs differ so little that NLVR2 does not leave chance in
+    160 steps.
     """
-    for module in (module for head in heads for module in head.modules() if isinstance(module, nn.Linear)):
+    for module in (
+        module for head in heads for module in head.modules() if isinstance(module, nn.Linear)
+    ):
         nn.init.normal_(module.weight, std=sigma)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -18,7 +21,9 @@ def init_heads(sigma: float, *heads: nn.Module) -> None:
 
 def classifier(inputs: int, hidden: int, classes: int) -> nn.Sequential:
     """Two layers with a norm and GELU between (VLMo, whose heads have PyTorch's epsilon, 1e-5)."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes))
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes)
+    )
 
 
 class Pooler(nn.Module):

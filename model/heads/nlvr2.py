@@ -1,4 +1,5 @@
-"""NLVR2 (VL-BEiT §3.2): is a statement true of two pictures? Two fused pairs with the same text, one decision."""
+"""NLVR2 (VL-BEiT §3.2): is a statement true of two pictures? Two fused pairs with the same text,
+one decision."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from model.backbone.vl_beit import VLBeit
 from model.backbone.config import BackboneConfig
-from model.heads.common import Pooler, classifier, init_heads
+from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Pretrained
+from model.heads.common import Pooler, classifier, init_heads
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class NLVR2(Pretrained, nn.Module):
         self.classifier = classifier(2 * width, 2 * width, 2)
         init_heads(config.backbone.init_sigma, self.pooler, self.classifier)
 
-    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    def forward(
+        self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None
+    ) -> Tensor:
         """Logits [n, 2], fp32; index 1 says that the statement is true.
 
         Args:
@@ -49,9 +52,12 @@ class NLVR2(Pretrained, nn.Module):
             mask: bool [n, length], True for tokens.
             uniforms: [n, 2, depth, 3] in [0, 1) for stochastic depth; None for evaluation.
         """
-        cls = self.backbone.cls(pixels.flatten(0, 1), ids.repeat_interleave(2, dim=0),
-                                text_mask=mask.repeat_interleave(2, dim=0),
-                                uniforms=None if uniforms is None else uniforms.flatten(0, 1))
+        cls = self.backbone.cls(
+            pixels.flatten(0, 1),
+            ids.repeat_interleave(2, dim=0),
+            text_mask=mask.repeat_interleave(2, dim=0),
+            uniforms=None if uniforms is None else uniforms.flatten(0, 1),
+        )
         pooled = self.pooler(cls)  # left, right, left, right, ...
         return self.classifier(pooled.view(len(ids), -1)).float()
 

@@ -1,8 +1,9 @@
 """Image-text retrieval (VL-BEiT §3.2): contrast the two encoders, match with the fusion encoder.
 
-ITC contrasts [I_CLS] of every picture with [T_CLS] of every text of the global batch. ITM tells true pairs from hard
-negatives, drawn by the contrastive similarity: one picture for each text and one text for each picture. At test time
-the dual encoder ranks everything and the fusion encoder re-ranks the top.
+ITC contrasts [I_CLS] of every picture with [T_CLS] of every text of the global batch. ITM tells
+true pairs from hard negatives, drawn by the contrastive similarity: one picture for each text and
+one text for each picture. At test time the dual encoder ranks everything and the fusion encoder
+re-ranks the top.
 """
 
 import math
@@ -14,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.vl_beit import VLBeit
-from model.backbone.config import BackboneConfig
 from model.backbone.chunked_cross_entropy import cross_entropy
-from model.heads.common import Pooler, init_heads
+from model.backbone.config import BackboneConfig
+from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Pretrained
+from model.heads.common import Pooler, init_heads
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 
@@ -59,8 +60,8 @@ class Wrong(NamedTuple):
     mask: Tensor  # bool [n, length]
 
 
-# What the rows of one pass learn of the whole batch: features of pictures and texts [n, width] and the log of the scale
-# to the sum of ITC over the rows, and their hard negatives.
+# What the rows of one pass learn of the whole batch: features of pictures and texts [n, width] and
+# the log of the scale to the sum of ITC over the rows, and their hard negatives.
 Rivals = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Wrong]]
 
 
@@ -77,29 +78,44 @@ class Retrieval(Pretrained, nn.Module):
         width = config.backbone.width
         self.image_projection = nn.Linear(width, width, bias=False)
         self.text_projection = nn.Linear(width, width, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor([math.log(1 / INITIAL_TEMPERATURE)]))  # FSDP2 shards no scalars
+        self.log_scale = nn.Parameter(
+            torch.tensor([math.log(1 / INITIAL_TEMPERATURE)])
+        )  # FSDP2 shards no scalars
         self.pooler = Pooler(width)
         self.match = nn.Linear(width, 2)  # index 1: the pair matches
-        init_heads(config.backbone.init_sigma, self.image_projection, self.text_projection, self.pooler, self.match)
+        init_heads(
+            config.backbone.init_sigma,
+            self.image_projection,
+            self.text_projection,
+            self.pooler,
+            self.match,
+        )
 
     def encode_image(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
         """Pictures [n, 3, size, size] to unit vectors [n, width], fp32."""
         cls = self.backbone.cls(pixels, uniforms=uniforms)
         return F.normalize(self.image_projection(cls).float(), dim=-1)
 
-    def encode_text(self, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None) -> Tensor:
-        """Texts [n, length] to unit vectors [n, width], fp32; `mask` may be None where nothing is padded."""
+    def encode_text(
+        self, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None
+    ) -> Tensor:
+        """Texts [n, length] to unit vectors [n, width], fp32; `mask` may be None where nothing is
+        padded."""
         cls = self.backbone.cls(text=ids, text_mask=mask, uniforms=uniforms)
         return F.normalize(self.text_projection(cls).float(), dim=-1)
 
-    def match_logits(self, pixels: Tensor, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None) -> Tensor:
+    def match_logits(
+        self, pixels: Tensor, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None
+    ) -> Tensor:
         """Pairs, row by row, to logits [n, 2]; index 1 says that they belong together."""
         cls = self.backbone.cls(pixels, ids, text_mask=mask, uniforms=uniforms)
         return self.match(self.pooler(cls)).float()
 
-    def forward(self, pairs: Pairs, draws: Draws, rivals: Rivals | None = None) -> dict[str, Tensor]:
-        """Sums of both losses over these rows, `itc` and `itm`; without `rivals` what they start from: the features
-        `images` and `texts` [n, width], and `log_scale`."""
+    def forward(
+        self, pairs: Pairs, draws: Draws, rivals: Rivals | None = None
+    ) -> dict[str, Tensor]:
+        """Sums of both losses over these rows, `itc` and `itm`; without `rivals` what they start
+        from: the features `images` and `texts` [n, width], and `log_scale`."""
         images = self.encode_image(pairs.pixels, draws.image)
         texts = self.encode_text(pairs.ids, pairs.mask, draws.text)
         if rivals is None:
@@ -108,7 +124,8 @@ class Retrieval(Pretrained, nn.Module):
         return {"itc": itc, "itm": self.matching_loss(pairs, wrong, draws.fusion)}
 
     def matching_loss(self, pairs: Pairs, wrong: Wrong, uniforms: Tensor) -> Tensor:
-        """Two-way cross-entropy over the true pair, a hard negative picture and a hard negative text, summed."""
+        """Two-way cross-entropy over the true pair, a hard negative picture and a hard negative
+        text, summed."""
         logits = self.match_logits(
             torch.cat([pairs.pixels, wrong.pixels, pairs.pixels]),
             torch.cat([pairs.ids, pairs.ids, wrong.ids]),
@@ -128,8 +145,9 @@ class Contrasted(NamedTuple):
     text_logits: Tensor  # [n, global], of the rows' texts to all pictures
 
 
-def contrast(images: Tensor, texts: Tensor, log_scale: Tensor, gather: Callable[[Tensor], Tensor],
-             first: int) -> Contrasted:
+def contrast(
+    images: Tensor, texts: Tensor, log_scale: Tensor, gather: Callable[[Tensor], Tensor], first: int
+) -> Contrasted:
     """ITC in fp32: the mean of both directions' cross-entropies.
 
     Args:
@@ -157,7 +175,11 @@ def hard_negatives(logits: Tensor, rival: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         int64 [n] column indices. A row without any rival draws its last column.
     """
-    weights = logits.float().softmax(dim=1) + 1e-9  # the epsilon: a row may be all zero beside its own column
+    weights = (
+        logits.float().softmax(dim=1) + 1e-9
+    )  # the epsilon: a row may be all zero beside its own column
     cumulative = (weights * rival).double().cumsum(dim=1)
-    places = torch.searchsorted(cumulative, uniform[:, None].double() * cumulative[:, -1:], right=True)
+    places = torch.searchsorted(
+        cumulative, uniform[:, None].double() * cumulative[:, -1:], right=True
+    )
     return places[:, 0].clamp(max=logits.shape[1] - 1)

@@ -1,4 +1,5 @@
-"""Semantic segmentation (VL-BEiT §3.3): the image encoder, and UPerNet on the outputs of four of its blocks (BEiT).
+"""Semantic segmentation (VL-BEiT §3.3): the image encoder, and UPerNet on the outputs of four of
+its blocks (BEiT).
 
     neck          feature maps of one stride become a pyramid of four: 1/4, 1/2, 1 and 2 times that stride
     decode head   pyramid pooling on the coarsest map, top-down additions, one map out of all four (UPerNet)
@@ -14,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.vl_beit import VLBeit
 from model.backbone.config import BackboneConfig
+from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Pretrained
 from model.normalize import Standardise
 
@@ -30,7 +31,9 @@ class HeadConfig:
     """Sizes of the heads."""
 
     classes: int
-    layers: list[int]  # blocks of the backbone, 0-based, whose outputs become the four maps; the last is the last block
+    layers: list[
+        int
+    ]  # blocks of the backbone, 0-based, whose outputs become the four maps; the last is the last block
     channels: int  # of the decode head
     auxiliary_channels: int
     pool_scales: list[int]  # of the pyramid pooling: side of each pooled map
@@ -42,13 +45,20 @@ class Neck(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.quarter_stride = nn.Sequential(_deconv(width), nn.BatchNorm2d(width), nn.GELU(), _deconv(width))
+        self.quarter_stride = nn.Sequential(
+            _deconv(width), nn.BatchNorm2d(width), nn.GELU(), _deconv(width)
+        )
         self.half_stride = _deconv(width)
         self.double_stride = nn.MaxPool2d(2)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """The finest first."""
-        return [self.quarter_stride(maps[0]), self.half_stride(maps[1]), maps[2], self.double_stride(maps[3])]
+        return [
+            self.quarter_stride(maps[0]),
+            self.half_stride(maps[1]),
+            maps[2],
+            self.double_stride(maps[3]),
+        ]
 
 
 class UPerNet(nn.Module):
@@ -72,16 +82,22 @@ class UPerNet(nn.Module):
         levels = [conv(level) for conv, level in zip(self.lateral, maps[:-1], strict=True)]
         levels.append(self._pool(maps[-1]))
         for level in range(LEVELS - 1, 0, -1):
-            levels[level - 1] = levels[level - 1] + resize(levels[level], levels[level - 1].shape[2:])
+            levels[level - 1] = levels[level - 1] + resize(
+                levels[level], levels[level - 1].shape[2:]
+            )
         smooth = [conv(level) for conv, level in zip(self.smooth, levels[:-1], strict=True)]
         size = smooth[0].shape[2:]
-        fused = self.fuse(torch.cat([resize(level, size) for level in (*smooth, levels[-1])], dim=1))
+        fused = self.fuse(
+            torch.cat([resize(level, size) for level in (*smooth, levels[-1])], dim=1)
+        )
         return self.classify(drop_channels(fused, self.dropout, uniforms))
 
     def _pool(self, x: Tensor) -> Tensor:
         """The map together with its averages over ever smaller parts (PSPNet)."""
-        pooled = [resize(conv(F.adaptive_avg_pool2d(x, scale)), x.shape[2:])
-                  for scale, conv in zip(self.pool_scales, self.pooled, strict=True)]
+        pooled = [
+            resize(conv(F.adaptive_avg_pool2d(x, scale)), x.shape[2:])
+            for scale, conv in zip(self.pool_scales, self.pooled, strict=True)
+        ]
         return self.bottleneck(torch.cat([x, *pooled], dim=1))
 
 
@@ -96,14 +112,18 @@ class AuxiliaryHead(nn.Module):
         self.apply(init_head)
 
     def forward(self, x: Tensor, uniforms: Tensor | None) -> Tensor:
-        """uniforms: [batch, auxiliary channels] numbers in [0, 1) for dropout; None for evaluation."""
+        """uniforms: [batch, auxiliary channels] numbers in [0, 1) for dropout; None for
+        evaluation."""
         return self.classify(drop_channels(self.conv(x), self.dropout, uniforms))
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Convolution that keeps the size, batch norm, ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-                         nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -112,8 +132,8 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def drop_channels(x: Tensor, rate: float, uniforms: Tensor | None) -> Tensor:
-    """Dropout of whole channels of each sample. The draws [batch, channels] come from outside, as for stochastic depth:
-    what a sample loses must not depend on which worker has it."""
+    """Dropout of whole channels of each sample. The draws [batch, channels] come from outside, as
+    for stochastic depth: what a sample loses must not depend on which worker has it."""
     if uniforms is None or rate == 0.0:
         return x
     keep = (uniforms >= rate).to(x.dtype) / (1.0 - rate)
@@ -121,7 +141,8 @@ def drop_channels(x: Tensor, rate: float, uniforms: Tensor | None) -> Tensor:
 
 
 def init_head(module: nn.Module) -> None:
-    """For `nn.Module.apply` (mmsegmentation): He's normal where a batch norm follows, N(0, 0.01) in classifiers."""
+    """For `nn.Module.apply` (mmsegmentation): He's normal where a batch norm follows, N(0, 0.01) in
+    classifiers."""
     if not isinstance(module, nn.Conv2d):
         return
     if module.bias is None:
@@ -146,13 +167,26 @@ class SegmentationConfig:
 
     def __post_init__(self) -> None:
         layers, depth = self.head.layers, self.backbone.depth
-        if len(layers) != LEVELS or layers != sorted(layers) or layers[0] < 0 or layers[-1] != depth - 1:
-            raise ValueError(f"layers: expected {LEVELS} blocks in order, the last {depth - 1}; found {layers}")
+        if (
+            len(layers) != LEVELS
+            or layers != sorted(layers)
+            or layers[0] < 0
+            or layers[-1] != depth - 1
+        ):
+            raise ValueError(
+                f"layers: expected {LEVELS} blocks in order, the last {depth - 1}; found {layers}"
+            )
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "SegmentationConfig":
         """The inverse of `dataclasses.asdict`."""
-        return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"]), "head": HeadConfig(**tree["head"])})
+        return cls(
+            **{
+                **tree,
+                "backbone": BackboneConfig(**tree["backbone"]),
+                "head": HeadConfig(**tree["head"]),
+            }
+        )
 
 
 class Segmentation(Pretrained, nn.Module):
@@ -172,16 +206,21 @@ class Segmentation(Pretrained, nn.Module):
         self.auxiliary_head = AuxiliaryHead(width, config.head)
 
     def pyramid(self, pixels: Tensor, uniforms: Tensor | None = None) -> list[Tensor]:
-        """Pictures [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left out."""
+        """Pictures [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left
+        out."""
         grid = self.config.backbone.grid
-        outputs = self.backbone.image_features(self.standardise(pixels), self.config.head.layers, uniforms)
+        outputs = self.backbone.image_features(
+            self.standardise(pixels), self.config.head.layers, uniforms
+        )
         return self.neck([x[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)) for x in outputs])
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Pictures [n, 3, size, size] in -1..1 to logits [n, classes, size, size], fp32."""
         return resize(self.decode_head(self.pyramid(pixels), None).float(), pixels.shape[2:])
 
-    def forward(self, pixels: Tensor, labels: Tensor, uniforms: Tensor, dropout: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, pixels: Tensor, labels: Tensor, uniforms: Tensor, dropout: Tensor
+    ) -> dict[str, Tensor]:
         """Losses of both heads, summed over the pixels that have a class.
 
         Args:
@@ -193,11 +232,14 @@ class Segmentation(Pretrained, nn.Module):
         maps = self.pyramid(pixels, uniforms)
         head = self.config.head
         decode, auxiliary = dropout.split([head.channels, head.auxiliary_channels], dim=1)
-        return {"decode": pixel_loss(self.decode_head(maps, decode), labels),
-                "auxiliary": pixel_loss(self.auxiliary_head(maps[AUXILIARY_LEVEL], auxiliary), labels)}
+        return {
+            "decode": pixel_loss(self.decode_head(maps, decode), labels),
+            "auxiliary": pixel_loss(self.auxiliary_head(maps[AUXILIARY_LEVEL], auxiliary), labels),
+        }
 
 
 def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in fp32 of logits [n, classes, h, w], enlarged to the labels [n, height, width], summed."""
+    """Cross-entropy in fp32 of logits [n, classes, h, w], enlarged to the labels [n, height,
+    width], summed."""
     logits = resize(logits.float(), labels.shape[1:])
     return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")

@@ -1,4 +1,5 @@
-"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] chooses among the most frequent answers."""
+"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] chooses among the most
+frequent answers."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.vl_beit import VLBeit
 from model.backbone.config import BackboneConfig
-from model.heads.common import Pooler, classifier, init_heads
+from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Pretrained
+from model.heads.common import Pooler, classifier, init_heads
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,17 @@ class VQA(Pretrained, nn.Module):
 
     @torch.no_grad()
     def expect(self, shares: Tensor) -> None:
-        """Let a new classifier start from how often each answer is right, [answers] in 0..1 (exclusive).
+        """Let a new classifier start from how often each answer is right, [answers] in 0..1
+        (exclusive).
 
-        Otherwise the first steps do little but learn these shares, and their gradients, equal for all questions, wash
-        out what the backbone's [T_CLS] has of each (choice).
+        Otherwise the first steps do little but learn these shares, and their gradients, equal for
+        all questions, wash out what the backbone's [T_CLS] has of each (choice).
         """
         self.classifier[-1].bias.copy_(torch.logit(shares))
 
-    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    def forward(
+        self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None
+    ) -> Tensor:
         """Logits of the answers [n, answers], fp32.
 
         Args:
@@ -69,14 +73,18 @@ class VQA(Pretrained, nn.Module):
 
 
 def answerable(targets: Tensor) -> Tensor:
-    """1.0 for the questions that have any answer among the classes, else 0.0: [n]. targets: [n, answers] in 0..1."""
+    """1.0 for the questions that have any answer among the classes, else 0.0: [n]. targets: [n,
+    answers] in 0..1."""
     return targets.any(dim=1).float()
 
 
 def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, summed over the answers and over the questions that have any among the classes (VLMo).
+    """Binary cross-entropy, summed over the answers and over the questions that have any among the
+    classes (VLMo).
 
     logits, targets: [n, answers], targets in 0..1.
     """
-    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(dim=1)
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(
+        dim=1
+    )
     return (losses * answerable(targets)).sum()

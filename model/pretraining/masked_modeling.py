@@ -1,12 +1,15 @@
-"""Mask-then-predict (VL-BEiT §2.3): masked language, image and vision-language modelling with one model.
+"""Mask-then-predict (VL-BEiT §2.3): masked language, image and vision-language modelling with one
+model.
 
     MLM    text alone     15% of the tokens hidden, predict their ids
     MIM    picture alone  blocks of patches hidden, predict their visual tokens
     MVLM   pair           half of the tokens and blocks of patches hidden at once, predict both from one pass;
-                          or, in mode `separate`, each half hidden in a pass of its own beside the whole other half
+                          or, in mode `separate`, each half hidden in a pass of its own beside the
+                          whole other half
 
-MLM and the text half of MVLM share a head, MIM and the image half of MVLM share the other. Only hidden places reach
-the heads. Each loss is a sum over hidden places, which the caller divides by their number in the global batch.
+MLM and the text half of MVLM share a head, MIM and the image half of MVLM share the other. Only
+hidden places reach the heads. Each loss is a sum over hidden places, which the caller divides by
+their number in the global batch.
 """
 
 from collections.abc import Sequence
@@ -17,18 +20,19 @@ from typing import Any, ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.vl_beit import Stream, VLBeit
-from model.backbone.config import BackboneConfig
 from model.backbone.chunked_cross_entropy import linear_cross_entropy
+from model.backbone.config import BackboneConfig
 from model.backbone.init import init_module
-from model.checkpoint import Pretrained
 from model.backbone.token_layout import Rows
+from model.backbone.vl_beit import Stream, VLBeit
+from model.checkpoint import Pretrained
 from model.pretraining.mlm_head import Form, last_layer, mlm_head
 
 
 @dataclass(frozen=True)
 class MaskedModelingConfig:
-    """The pretraining model: a backbone, the size of the visual vocabulary, and what the paper leaves open."""
+    """The pretraining model: a backbone, the size of the visual vocabulary, and what the paper
+    leaves open."""
 
     backbone: BackboneConfig
     codes: int
@@ -48,10 +52,10 @@ class MaskedModelingConfig:
 class MaskedModeling(Pretrained, nn.Module):
     """The backbone with its two prediction heads.
 
-    A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length] (True for tokens) or
-    None where nothing is padded. Image: `pixels` float [batch, 3, size, size] in -1..1, `masked` bool [batch, patches].
-    Both: `places` int64 [n], the hidden places in the flattened [batch * length] or [batch * patches], and `targets`
-    int64 [n].
+    A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length]
+    (True for tokens) or None where nothing is padded. Image: `pixels` float [batch, 3, size, size]
+    in -1..1, `masked` bool [batch, patches]. Both: `places` int64 [n], the hidden places in the
+    flattened [batch * length] or [batch * patches], and `targets` int64 [n].
     """
 
     Config: ClassVar = MaskedModelingConfig
@@ -81,12 +85,20 @@ class MaskedModeling(Pretrained, nn.Module):
         return F.linear(*self._text_head(hidden.text)), self.mim_head(hidden.image)
 
     def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
-        """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any may be absent). All
-        streams go through the backbone in one pass."""
+        """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any
+        may be absent). All streams go through the backbone in one pass."""
         texts, pairs, images = (batch.get(name) for name in ("texts", "pairs", "images"))
         passes = [] if texts is None else [self._pass(texts["text"], uniforms=texts["uniforms"])]
-        passes += [] if pairs is None else self._pair_passes(pairs["text"], pairs["image"], pairs["uniforms"])
-        passes += [] if images is None else [self._pass(image=images["image"], uniforms=images["uniforms"])]
+        passes += (
+            []
+            if pairs is None
+            else self._pair_passes(pairs["text"], pairs["image"], pairs["uniforms"])
+        )
+        passes += (
+            []
+            if images is None
+            else [self._pass(image=images["image"], uniforms=images["uniforms"])]
+        )
         hidden = self._hidden(passes)
         losses = {}
         if texts is not None:
@@ -99,34 +111,52 @@ class MaskedModeling(Pretrained, nn.Module):
             losses["mvlm_image"] = self._image_loss(seen[0] if seen else read, pairs["image"])
         return losses
 
-    def _pair_passes(self, text: dict[str, Tensor], image: dict[str, Tensor],
-                     uniforms: Tensor | None) -> list[tuple[Stream, Rows]]:
-        """Both halves hidden at once; or hidden tokens beside the whole picture, and then, with stochastic depth of its
-        own, hidden patches beside the whole text (VL-BEiT Figure 1)."""
+    def _pair_passes(
+        self, text: dict[str, Tensor], image: dict[str, Tensor], uniforms: Tensor | None
+    ) -> list[tuple[Stream, Rows]]:
+        """Both halves hidden at once; or hidden tokens beside the whole picture, and then, with
+        stochastic depth of its own, hidden patches beside the whole text (VL-BEiT Figure 1)."""
         if self.config.mvlm_mode == "joint":
             return [self._pass(text, image, uniforms)]
         stream = _stream(text, image, uniforms)
-        whole = text["ids"].flatten().index_copy(0, text["places"], text["targets"]).view_as(text["ids"])
-        return [(replace(stream, image_masked=None), self._places(text)),
-                (replace(stream, text=whole, uniforms=None if uniforms is None else 1 - uniforms),
-                 self._places(image=image))]
+        whole = (
+            text["ids"]
+            .flatten()
+            .index_copy(0, text["places"], text["targets"])
+            .view_as(text["ids"])
+        )
+        return [
+            (replace(stream, image_masked=None), self._places(text)),
+            (
+                replace(stream, text=whole, uniforms=None if uniforms is None else 1 - uniforms),
+                self._places(image=image),
+            ),
+        ]
 
     def _hidden(self, passes: Sequence[tuple[Stream, Rows]]) -> list[Rows]:
         """Vectors at each stream's hidden places."""
         return self.backbone.encode_at(*zip(*passes, strict=True))
 
-    def _pass(self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None,
-              uniforms: Tensor | None = None) -> tuple[Stream, Rows]:
+    def _pass(
+        self,
+        text: dict[str, Tensor] | None = None,
+        image: dict[str, Tensor] | None = None,
+        uniforms: Tensor | None = None,
+    ) -> tuple[Stream, Rows]:
         """A stream and its hidden places."""
         return _stream(text, image, uniforms), self._places(text, image)
 
-    def _places(self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None) -> Rows:
-        """The hidden places of a stream's halves, as the backbone counts them: [I_CLS] comes before a picture's
-        patches. Nothing of a half that is not given."""
+    def _places(
+        self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None
+    ) -> Rows:
+        """The hidden places of a stream's halves, as the backbone counts them: [I_CLS] comes before
+        a picture's patches. Nothing of a half that is not given."""
         patches = self.config.backbone.patches
         nothing = (text or image)["places"][:0]
-        return Rows(nothing if text is None else text["places"],
-                    nothing if image is None else image["places"] + image["places"] // patches + 1)
+        return Rows(
+            nothing if text is None else text["places"],
+            nothing if image is None else image["places"] + image["places"] // patches + 1,
+        )
 
     def _text_head(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return last_layer(self.mlm_head, hidden, self.backbone.word_embed.weight)
@@ -135,11 +165,21 @@ class MaskedModeling(Pretrained, nn.Module):
         return linear_cross_entropy(*self._text_head(hidden.text), text["targets"])
 
     def _image_loss(self, hidden: Rows, image: dict[str, Tensor]) -> Tensor:
-        return linear_cross_entropy(hidden.image, self.mim_head.weight, self.mim_head.bias, image["targets"])
+        return linear_cross_entropy(
+            hidden.image, self.mim_head.weight, self.mim_head.bias, image["targets"]
+        )
 
 
-def _stream(text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None,
-            uniforms: Tensor | None = None) -> Stream:
+def _stream(
+    text: dict[str, Tensor] | None = None,
+    image: dict[str, Tensor] | None = None,
+    uniforms: Tensor | None = None,
+) -> Stream:
     text, image = text or {}, image or {}
-    return Stream(image=image.get("pixels"), text=text.get("ids"), text_mask=text.get("mask"),
-                  image_masked=image.get("masked"), uniforms=uniforms)
+    return Stream(
+        image=image.get("pixels"),
+        text=text.get("ids"),
+        text_mask=text.get("mask"),
+        image_masked=image.get("masked"),
+        uniforms=uniforms,
+    )

@@ -1,6 +1,8 @@
-"""From final-norm vectors to logits of text ids: three forms among which the paper leaves the choice.
+"""From final-norm vectors to logits of text ids: three forms among which the paper leaves the
+choice.
 
-Each ends in one matrix as large as the vocabulary. `last_layer` tells it apart, for a loss that never holds all logits.
+Each ends in one matrix as large as the vocabulary. `last_layer` tells it apart, for a loss that
+never holds all logits.
 """
 
 from typing import Literal, get_args
@@ -27,7 +29,9 @@ def mlm_head(form: Form, width: int, vocab_size: int) -> nn.Module:
     last = nn.Linear(width, vocab_size)
     if form == "linear":
         return last
-    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=BERT_EPS), last)
+    return nn.Sequential(
+        nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=BERT_EPS), last
+    )
 
 
 class WordTable(nn.Module):

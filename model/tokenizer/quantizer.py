@@ -1,7 +1,9 @@
-"""The codebook of VQ-KD: unit vectors that follow the inputs assigned to them (BEiTv2 §2.1, `norm_ema_quantizer`).
+"""The codebook of VQ-KD: unit vectors that follow the inputs assigned to them (BEiTv2 §2.1,
+`norm_ema_quantizer`).
 
-Notable: no gradient reaches the codebook; it starts from k-means over the first batch of all workers, computed on one
-worker and broadcast, so that every worker has the same codes; a code that no input chose keeps its value.
+Notable: no gradient reaches the codebook; it starts from k-means over the first batch of all
+workers, computed on one worker and broadcast, so that every worker has the same codes; a code that
+no input chose keeps its value.
 """
 
 from typing import NamedTuple
@@ -35,11 +37,13 @@ class Codebook(nn.Module):
 
 
 class Quantizer(nn.Module):
-    """Nearest code by cosine, straight-through gradient, moving-average update of the codes while training.
+    """Nearest code by cosine, straight-through gradient, moving-average update of the codes while
+    training.
 
-    For the first `delay` training batches inputs pass unquantised. BEiTv2 starts the codebook at the first batch
-    (delay 0) and trains long enough; in a short training the encoder moves away from codes that were set before it
-    had learned anything, and most of them are never used again (choice).
+    For the first `delay` training batches inputs pass unquantised. BEiTv2 starts the codebook at
+    the first batch (delay 0) and trains long enough; in a short training the encoder moves away
+    from codes that were set before it had learned anything, and most of them are never used again
+    (choice).
     """
 
     def __init__(self, codes: int, dim: int, decay: float, delay: int):
@@ -48,11 +52,13 @@ class Quantizer(nn.Module):
         self.embedding = Codebook(codes, dim)
 
     def ids(self, inputs: Tensor) -> Tensor:
-        """float32 [n, dim], of any length, to the nearest codes' numbers, int64 [n]. Ties go to the lower number."""
+        """float32 [n, dim], of any length, to the nearest codes' numbers, int64 [n]. Ties go to the
+        lower number."""
         return (F.normalize(inputs, dim=-1) @ self.embedding.weight.T).argmax(dim=-1)
 
     def forward(self, inputs: Tensor) -> Quantized:
-        """Quantise float32 [n, dim]; in training mode the codebook then moves towards these inputs."""
+        """Quantise float32 [n, dim]; in training mode the codebook then moves towards these
+        inputs."""
         inputs = F.normalize(inputs, dim=-1)
         if self.training and not self.embedding.initted:
             if self.embedding.waited < self.delay:
@@ -67,7 +73,8 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def start(self, inputs: Tensor) -> None:
-        """Set the codes by k-means over the unit vectors [n, dim] of all workers; n must be the same on each."""
+        """Set the codes by k-means over the unit vectors [n, dim] of all workers; n must be the
+        same on each."""
         inputs = _gather(inputs)
         if not _distributed() or dist.get_rank() == 0:
             self.embedding.weight.copy_(kmeans(inputs, len(self.embedding.weight)))
@@ -77,7 +84,8 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def update(self, inputs: Tensor, ids: Tensor) -> None:
-        """code := normalise(decay * code + (1 - decay) * normalise(mean of the inputs that chose it)), over workers."""
+        """code := normalise(decay * code + (1 - decay) * normalise(mean of the inputs that chose
+        it)), over workers."""
         weight = self.embedding.weight
         sums, counts = _sums(inputs, ids, len(weight))
         if _distributed():
@@ -91,8 +99,8 @@ class Quantizer(nn.Module):
 def kmeans(inputs: Tensor, codes: int) -> Tensor:
     """Spherical k-means: unit vectors [n, dim] to unit centres [codes, dim].
 
-    Centres start at distinct inputs, chosen by a fixed seed. Where there are fewer inputs than codes, some start twice
-    and are parted by a little noise; an empty cluster keeps its centre.
+    Centres start at distinct inputs, chosen by a fixed seed. Where there are fewer inputs than
+    codes, some start twice and are parted by a little noise; an empty cluster keeps its centre.
     """
     random = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(inputs), generator=random).repeat(-(-codes // len(inputs)))[:codes]

@@ -1,7 +1,7 @@
 """What VQ-KD's decoder learns to predict: frozen features of every patch.
 
-A teacher is a module with `dim` that takes pictures [batch, 3, size, size] in -1..1 (the tokenizer's own input) and
-gives float32 [batch, patches, dim], row-major, without gradient.
+A teacher is a module with `dim` that takes pictures [batch, 3, size, size] in -1..1 (the
+tokenizer's own input) and gives float32 [batch, patches, dim], row-major, without gradient.
 """
 
 import math
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.timm_import import import_timm
 from model.normalize import Standardise
+from model.timm_import import import_timm
 
 LUMA = (0.299, 0.587, 0.114)
 CELLS = 2  # per side of a patch
@@ -23,7 +23,8 @@ SOFT_EDGE = 0.5  # gradient (of a range of 2) at which a histogram reaches half 
 
 
 class Network(nn.Module):
-    """A frozen ViT-B/16 of timm's: patch tokens after the final norm, through its head where it has one."""
+    """A frozen ViT-B/16 of timm's: patch tokens after the final norm, through its head where it has
+    one."""
 
     name: str  # timm's
     statistics: str  # by which its pictures are normalised
@@ -31,7 +32,9 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.model = import_timm().create_model(self.name, pretrained=False).eval().requires_grad_(False)
+        self.model = (
+            import_timm().create_model(self.name, pretrained=False).eval().requires_grad_(False)
+        )
         self.standardise = Standardise(self.statistics)
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -63,10 +66,12 @@ class Dino(Network):
 
 
 class Hog(nn.Module):
-    """Training-free features: mean colours and histograms of oriented gradients of the cells of each patch (choice).
+    """Training-free features: mean colours and histograms of oriented gradients of the cells of
+    each patch (choice).
 
-    2 x 2 cells a patch, each with three mean colours and eight orientations of half a turn; after Dalal and Triggs,
-    "Histograms of Oriented Gradients for Human Detection" (2005), with a soft limit instead of block norms.
+    2 x 2 cells a patch, each with three mean colours and eight orientations of half a turn; after
+    Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (2005), with a soft
+    limit instead of block norms.
     """
 
     dim = CELLS * CELLS * (3 + BINS) + 1
@@ -86,16 +91,19 @@ class Hog(nn.Module):
         colours = F.avg_pool2d(images, cell) * COLOUR_WEIGHT
         edges = F.avg_pool2d(oriented_gradients((images * self.luma).sum(1)), cell)
         edges = edges / (edges.sum(1, keepdim=True) + SOFT_EDGE) * HOG_WEIGHT
-        cells = torch.cat([colours, edges], dim=1)  # [batch, 3 + bins, cells per column, cells per row]
+        cells = torch.cat(
+            [colours, edges], dim=1
+        )  # [batch, 3 + bins, cells per column, cells per row]
         patches = F.pixel_unshuffle(cells, CELLS).flatten(2).transpose(1, 2)
         return F.pad(patches, (0, 1), value=BIAS)
 
 
 def oriented_gradients(grey: Tensor) -> Tensor:
-    """Grey pictures [batch, height, width] to gradient magnitudes by orientation, [batch, bins, height, width].
+    """Grey pictures [batch, height, width] to gradient magnitudes by orientation, [batch, bins,
+    height, width].
 
-    Central differences, mirrored at the border. A magnitude is shared between the two nearest of the `BINS`
-    orientations, which lie at 0, 1/8, 2/8, ... of half a turn.
+    Central differences, mirrored at the border. A magnitude is shared between the two nearest of
+    the `BINS` orientations, which lie at 0, 1/8, 2/8, ... of half a turn.
     """
     padded = F.pad(grey[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
     dx = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2

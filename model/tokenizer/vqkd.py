@@ -3,8 +3,9 @@
     picture -> ViT encoder -> task layer -> unit vector -> nearest code          what tokenising needs
     code -> small ViT decoder -> task layer -> features of a frozen teacher      what training adds
 
-Tensor names are those of BEiTv2's released tokenizers. Blocks have no layer scale and no relative positions; the CLS
-token only takes part in attention and is dropped at the end, where each patch gets a LayerNorm.
+Tensor names are those of BEiTv2's released tokenizers. Blocks have no layer scale and no relative
+positions; the CLS token only takes part in attention and is dropped at the end, where each patch
+gets a LayerNorm.
 """
 
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
-from model.checkpoint import Pretrained
 from model.backbone.layers import Attention, FeedForward, layer_norm
 from model.backbone.pos_embed import resize_image_positions
+from model.checkpoint import Pretrained
 from model.tokenizer.quantizer import Quantizer
 
 FFN_RATIO = 4
@@ -79,9 +80,12 @@ class PatchEmbed(nn.Module):
 
 
 class PatchTransformer(nn.Module):
-    """A ViT that gives one normed vector per patch: the encoder on pixels, the decoder on codes (patch size 1)."""
+    """A ViT that gives one normed vector per patch: the encoder on pixels, the decoder on codes
+    (patch size 1)."""
 
-    def __init__(self, channels: int, patch_size: int, grid: int, depth: int, width: int, heads: int):
+    def __init__(
+        self, channels: int, patch_size: int, grid: int, depth: int, width: int, heads: int
+    ):
         super().__init__()
         self.patch_embed = PatchEmbed(channels, patch_size, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -90,7 +94,8 @@ class PatchTransformer(nn.Module):
         self.fc_norm = layer_norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, side, side] to [batch, patches, width]; positions follow the size of the picture."""
+        """[batch, channels, side, side] to [batch, patches, width]; positions follow the size of
+        the picture."""
         x = self.patch_embed(x)
         positions = resize_image_positions(self.pos_embed, round(x.shape[1] ** 0.5))
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + positions
@@ -107,24 +112,32 @@ class VisualTokenizer(Pretrained, nn.Module):
     def __init__(self, config: VQKDConfig):
         super().__init__()
         self.config = config
-        self.encoder = PatchTransformer(3, config.patch_size, config.grid, config.depth, config.width, config.heads)
+        self.encoder = PatchTransformer(
+            3, config.patch_size, config.grid, config.depth, config.width, config.heads
+        )
         self.encode_task_layer = _task_layer(config.width, config.code_dim)
         self.quantize = Quantizer(config.codes, config.code_dim, config.decay, config.delay)
         self.apply(_init)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures [batch, 3, size, size] in -1..1 to float32 [batch, patches, code_dim], not yet normalised."""
+        """Pictures [batch, 3, size, size] in -1..1 to float32 [batch, patches, code_dim], not yet
+        normalised."""
         features = self.encoder(images)
         with torch.autocast(features.device.type, enabled=False):
             return self.encode_task_layer(features.float())
 
     @torch.no_grad()
     def ids(self, images: Tensor) -> Tensor:
-        """Pictures float32 [batch, 3, size, size] in -1..1 to codes int64 [batch, patches], row-major over the grid.
+        """Pictures float32 [batch, 3, size, size] in -1..1 to codes int64 [batch, patches],
+        row-major over the grid.
 
-        Always computed in fp32: under bf16 a third of the ids of an untrained tokenizer would change.
+        Always computed in fp32: under bf16 a third of the ids of an untrained tokenizer would
+        change.
         """
-        with torch.autocast(images.device.type, enabled=False), cudnn.flags(enabled=True, allow_tf32=False):
+        with (
+            torch.autocast(images.device.type, enabled=False),
+            cudnn.flags(enabled=True, allow_tf32=False),
+        ):
             codes = self.quantize.ids(self.encode(images).flatten(0, 1))
         return codes.view(len(images), -1)
 
@@ -143,8 +156,9 @@ class VQKD(VisualTokenizer):
 
     def __init__(self, config: VQKDConfig):
         super().__init__(config)
-        self.decoder = PatchTransformer(config.code_dim, 1, config.grid, config.decoder_depth, config.width,
-                                        config.heads)
+        self.decoder = PatchTransformer(
+            config.code_dim, 1, config.grid, config.decoder_depth, config.width, config.heads
+        )
         self.decode_task_layer = _task_layer(config.width, config.teacher_dim)
         self.decoder.apply(_init)
         self.decode_task_layer.apply(_init)
@@ -165,7 +179,8 @@ def _task_layer(width: int, out: int) -> nn.Sequential:
 
 
 def _init(module: nn.Module) -> None:
-    """For `nn.Module.apply`: weights, CLS and positions from a normal of deviation 0.02, biases 0."""
+    """For `nn.Module.apply`: weights, CLS and positions from a normal of deviation 0.02, biases
+    0."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=SIGMA)
         if module.bias is not None:

@@ -1,4 +1,5 @@
-"""params.yaml as frozen dataclasses: every key known, typed and present, or a one-line error that names it."""
+"""params.yaml as frozen dataclasses: every key known, typed and present, or a one-line error that
+names it."""
 
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
@@ -32,8 +33,9 @@ def read() -> dict[str, Any]:
 
 
 def inherited(tree: dict[str, Any], key: str = "") -> dict[str, Any]:
-    """A tree in which every block `{like: other, ...}` has all that the block `other` beside it has, but for what it
-    says itself. YAML's own merge keys would share what is nested: `dvc exp run -S` then changes neither block.
+    """A tree in which every block `{like: other, ...}` has all that the block `other` beside it
+    has, but for what it says itself. YAML's own merge keys would share what is nested: `dvc exp run
+    -S` then changes neither block.
 
     Raises:
         UserError: there is no such block beside it, or it comes later.
@@ -98,13 +100,17 @@ def convert(cls: type[T], tree: Any, key: str) -> T:
     try:
         return dacite.from_dict(cls, _floats(cls, tree), dacite.Config(strict=True))
     except dacite.UnexpectedDataError as error:
-        raise UserError(f"{FILE}: {key}: unknown key {', '.join(sorted(error.keys))}"
-                        f" (known: {', '.join(f.name for f in fields(cls))})") from None
+        raise UserError(
+            f"{FILE}: {key}: unknown key {', '.join(sorted(error.keys))}"
+            f" (known: {', '.join(f.name for f in fields(cls))})"
+        ) from None
     except dacite.MissingValueError as error:
         raise UserError(f"{FILE}: {key}.{error.field_path}: missing key") from None
     except dacite.WrongTypeError as error:
         expected = getattr(error.field_type, "__name__", str(error.field_type))
-        raise UserError(f"{FILE}: {key}.{error.field_path}: expected {expected}, found {error.value!r}") from None
+        raise UserError(
+            f"{FILE}: {key}.{error.field_path}: expected {expected}, found {error.value!r}"
+        ) from None
 
 
 @lru_cache(maxsize=1)

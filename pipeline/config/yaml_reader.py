@@ -9,8 +9,8 @@ from ruamel.yaml.error import YAMLError
 def parse(text: bytes) -> Any:
     """The one document in `text`, as plain dicts, lists and scalars.
 
-    libyaml is seven times as fast as ruamel's own parser, but stops at some of what YAML 1.2 added, such as addresses
-    in a list in brackets.
+    libyaml is seven times as fast as ruamel's own parser, but stops at some of what YAML 1.2 added,
+    such as addresses in a list in brackets.
 
     Raises:
         YAMLError: it is none.

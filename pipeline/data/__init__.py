@@ -1,1 +1,2 @@
-"""From official files to the samples of a training step. Imports `tracking`, `reporting`, `orchestration` and below."""
+"""From official files to the samples of a training step. Imports `tracking`, `reporting`,
+`orchestration` and below."""

@@ -1,4 +1,5 @@
-"""A trained model as a folder that needs nothing else: weights, sizes, words, names of classes, and a model card."""
+"""A trained model as a folder that needs nothing else: weights, sizes, words, names of classes, and
+a model card."""
 
 import math
 import shutil
@@ -12,20 +13,24 @@ from safetensors import safe_open
 from pipeline import tasks
 from pipeline.config import params
 from pipeline.data.datasets import licenses
+from pipeline.errors import UserError
 from pipeline.pretraining import task
+from pipeline.pretraining.task import CommonParams, VariantParams
 from pipeline.reporting import html_report
+from pipeline.tasks import Folders, Item
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
-from pipeline.errors import UserError
-from pipeline.pretraining.task import CommonParams, VariantParams
-from pipeline.tasks import Folders, Item
 
 TEMPLATE = "model_card.md.j2"
 WITHOUT_TEXT = ("Classification", "Segmentation")
-GENERATED = ("It has seen nothing but drawings of a generated world and sentences about them: it is of no use on "
-             "photographs, and its scores compare with nobody else's.")
-COLLECTED = ("It has learnt from pictures and English texts of the web, with their errors, gaps and prejudices; "
-             "nothing was filtered for what people may find harmful.")
+GENERATED = (
+    "It has seen nothing but drawings of a generated world and sentences about them: it is of no use on "
+    "photographs, and its scores compare with nobody else's."
+)
+COLLECTED = (
+    "It has learnt from pictures and English texts of the web, with their errors, gaps and prejudices; "
+    "nothing was filtered for what people may find harmful."
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,14 @@ class Export:
 def of_variant(scale: str, name: str) -> Export:
     """A pretrained model."""
     place = Path("runs", scale, "pretrain", name)
-    return Export(name, f"pretrained ({name})", place / "model", [], place / "heldout.json", _chain(f"pretrain/{name}"))
+    return Export(
+        name,
+        f"pretrained ({name})",
+        place / "model",
+        [],
+        place / "heldout.json",
+        _chain(f"pretrain/{name}"),
+    )
 
 
 def of_item(scale: str, name: str) -> Export:
@@ -76,8 +88,14 @@ def of_item(scale: str, name: str) -> Export:
         tuned = params.load(module.FineTuneParams, f"finetune.{item.block}")
         chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
         classes = module.class_names(Folders.of(scale, item), tuned, chosen)
-    return Export(name, item.title, Path("runs", scale, "finetune", name, "model"), classes,
-                  Path("results", scale, "evaluate", f"{name}.json"), _chain(f"finetune/{name}"))
+    return Export(
+        name,
+        item.title,
+        Path("runs", scale, "finetune", name, "model"),
+        classes,
+        Path("results", scale, "evaluate", f"{name}.json"),
+        _chain(f"finetune/{name}"),
+    )
 
 
 def write(export: Export, scale: str, folder: Path) -> None:
@@ -101,15 +119,29 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
     """The model card, as Markdown."""
     data = [row for made in export.made for row in _data(made, scale)]
     backbone = config["backbone"]
-    scores = {key: value for key, value in files.read_json(export.scores).items() if not isinstance(value, str)}
+    scores = {
+        key: value
+        for key, value in files.read_json(export.scores).items()
+        if not isinstance(value, str)
+    }
     with_text = config["model"] not in WITHOUT_TEXT
     return html_report.template(TEMPLATE, autoescape=False).render(
-        name=export.name, title=export.title, scale=scale, model=config["model"],
-        weights=_weights(export.model / "model.safetensors"), image_size=backbone["image_size"],
-        text_length=backbone["text_length"] if with_text else 0, answers=len(config.get("answers", ())),
-        classes=len(export.classes), data=data, rejected=sum({row.source: row.rejected for row in data}.values()),
-        scores=html_report.facts(scores), steps=[made.step for made in export.made],
-        settings=tracking.flatten(export.made[-1].settings), limits=_limits(data, backbone, with_text))
+        name=export.name,
+        title=export.title,
+        scale=scale,
+        model=config["model"],
+        weights=_weights(export.model / "model.safetensors"),
+        image_size=backbone["image_size"],
+        text_length=backbone["text_length"] if with_text else 0,
+        answers=len(config.get("answers", ())),
+        classes=len(export.classes),
+        data=data,
+        rejected=sum({row.source: row.rejected for row in data}.values()),
+        scores=html_report.facts(scores),
+        steps=[made.step for made in export.made],
+        settings=tracking.flatten(export.made[-1].settings),
+        limits=_limits(data, backbone, with_text),
+    )
 
 
 def _chain(place: str) -> list[Made]:
@@ -118,13 +150,18 @@ def _chain(place: str) -> list[Made]:
     if kind == "pretrain":
         return [_pretrained(name)]
     item = params.load_shared(Item, f"items.{name}")
-    return [*_chain(item.init), Made(place, [item.data], params.subtree(f"{params.scale()}.finetune.{item.block}"))]
+    return [
+        *_chain(item.init),
+        Made(place, [item.data], params.subtree(f"{params.scale()}.finetune.{item.block}")),
+    ]
 
 
 def _pretrained(variant: str) -> Made:
     common = params.load(CommonParams, "pretrain.common")
     chosen = params.load(VariantParams, f"pretrain.variants.{variant}")
-    streams = [getattr(common.streams, task.STREAM_OF[objective]) for objective in chosen.objectives]
+    streams = [
+        getattr(common.streams, task.STREAM_OF[objective]) for objective in chosen.objectives
+    ]
     sources = [source for stream in streams for source in stream.sources]
     settings = asdict(common) | {"variant": asdict(chosen)}
     for name in ("steps", "warmup_steps"):
@@ -137,13 +174,22 @@ def _data(made: Made, scale: str) -> Iterator[DataRow]:
         index = files.read_json(Path("data", scale, "shards", source, "index.json"))
         origin = params.subtree(f"{scale}.download.{source}")["origin"]
         train = index["splits"]["train"]
-        yield DataRow(made.step, source, train["rows"], train["units"], sum(index["rejected"].values()), origin,
-                      licenses.GENERATED if origin == "world" else licenses.OF[source])
+        yield DataRow(
+            made.step,
+            source,
+            train["rows"],
+            train["units"],
+            sum(index["rejected"].values()),
+            origin,
+            licenses.GENERATED if origin == "world" else licenses.OF[source],
+        )
 
 
 def _limits(data: list[DataRow], backbone: dict[str, Any], with_text: bool) -> list[str]:
-    limits = [GENERATED if all(row.origin == "world" for row in data) else COLLECTED,
-              f"Pictures are squeezed into a square of {backbone['image_size']} pixels, whatever their shape."]
+    limits = [
+        GENERATED if all(row.origin == "world" for row in data) else COLLECTED,
+        f"Pictures are squeezed into a square of {backbone['image_size']} pixels, whatever their shape.",
+    ]
     return limits + [f"Texts longer than {backbone['text_length']} tokens are cut off."] * with_text
 
 

@@ -1,6 +1,8 @@
-"""Saved models behind MLflow's `pyfunc`, logged as this code and a checkpoint folder: no pickle anywhere.
+"""Saved models behind MLflow's `pyfunc`, logged as this code and a checkpoint folder: no pickle
+anywhere.
 
-A row holds encoded picture bytes (`image`), a `text`, or both, and gets what its model can say of it (see `use`):
+A row holds encoded picture bytes (`image`), a `text`, or both, and gets what its model can say of
+it (see `use`):
 
     VisualTokenizer   visual_tokens
     MaskedModeling    image_embedding, text_embedding: the final [I_CLS] and [T_CLS]
@@ -32,8 +34,12 @@ class Served(PythonModel):
         words = context.artifacts.get("text_tokenizer")
         self._answers = Answers(Path(context.artifacts["model"]), Path(words) if words else None)
 
-    def predict(self, context: PythonModelContext, model_input: pd.DataFrame,
-                params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
         """One row of answers per row of input; what a row does not have stays empty."""
         return pd.DataFrame([self._answers.of(row) for row in model_input.to_dict("records")])
 
@@ -42,19 +48,28 @@ def signature() -> ModelSignature:
     """Columns in and out; all are optional, see above."""
     numbers = Array(DataType.double)
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image", required=False),
-                       ColSpec(DataType.binary, "image2", required=False),
-                       ColSpec(DataType.string, "text", required=False)]),
-        outputs=Schema([ColSpec(Array(DataType.long), "visual_tokens", required=False),
-                        ColSpec(numbers, "image_embedding", required=False),
-                        ColSpec(numbers, "text_embedding", required=False),
-                        ColSpec(DataType.double, "similarity", required=False),
-                        ColSpec(DataType.double, "match", required=False),
-                        ColSpec(Array(DataType.string), "answers", required=False),
-                        ColSpec(Array(DataType.string), "classes", required=False),
-                        ColSpec(numbers, "probabilities", required=False),
-                        ColSpec(DataType.double, "truth", required=False),
-                        ColSpec(Array(Array(DataType.long)), "mask", required=False)]))
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, "image", required=False),
+                ColSpec(DataType.binary, "image2", required=False),
+                ColSpec(DataType.string, "text", required=False),
+            ]
+        ),
+        outputs=Schema(
+            [
+                ColSpec(Array(DataType.long), "visual_tokens", required=False),
+                ColSpec(numbers, "image_embedding", required=False),
+                ColSpec(numbers, "text_embedding", required=False),
+                ColSpec(DataType.double, "similarity", required=False),
+                ColSpec(DataType.double, "match", required=False),
+                ColSpec(Array(DataType.string), "answers", required=False),
+                ColSpec(Array(DataType.string), "classes", required=False),
+                ColSpec(numbers, "probabilities", required=False),
+                ColSpec(DataType.double, "truth", required=False),
+                ColSpec(Array(Array(DataType.long)), "mask", required=False),
+            ]
+        ),
+    )
 
 
 def example() -> pd.DataFrame:

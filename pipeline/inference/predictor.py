@@ -3,8 +3,8 @@
     model = use.load("exports/small/vqa")
     model.answers(Image.open("picture.jpg"), "What is above the star?")
 
-Needs torch, timm, safetensors, sentencepiece and a PIL, and none of the pipeline's other packages. Each call is one
-batch: hand in as many pictures as fit into memory.
+Needs torch, timm, safetensors, sentencepiece and a PIL, and none of the pipeline's other packages.
+Each call is one batch: hand in as many pictures as fit into memory.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.heads.classification import Classification
 from model.heads.nlvr2 import NLVR2
-from model.pretraining.masked_modeling import MaskedModeling
 from model.heads.retrieval import Retrieval
 from model.heads.segmentation import Segmentation
 from model.heads.vqa import VQA
+from model.pretraining.masked_modeling import MaskedModeling
 from model.tokenizer.vqkd import VisualTokenizer
 from pipeline.data.transforms import images
-from pipeline.utils import files
 from pipeline.errors import UserError
 from pipeline.tasks.image_text_inputs import pad
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.utils import files
 
 Model = TypeVar("Model", bound=nn.Module)
 Ranked = list[tuple[str, float]]  # the best first, each with its probability in 0..1
@@ -45,10 +45,15 @@ class Loaded:
 
     @torch.no_grad()
     def image_features(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """[pictures, width] fp32: unit vectors of a retrieval model, [I_CLS] of a pretrained one."""
+        """[pictures, width] fp32: unit vectors of a retrieval model, [I_CLS] of a pretrained
+        one."""
         model = self._be("image_features", MaskedModeling, Retrieval)
         pixels = self._pixels(pictures)
-        return model.encode_image(pixels) if isinstance(model, Retrieval) else model.backbone.cls(pixels)
+        return (
+            model.encode_image(pixels)
+            if isinstance(model, Retrieval)
+            else model.backbone.cls(pixels)
+        )
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -66,8 +71,8 @@ class Loaded:
 
     @torch.no_grad()
     def match(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
-        """How probable it is that each picture and the caption beside it belong together, [pairs] in 0..1. The fusion
-        encoder reads both at once: slower than `similarity`, and more exact."""
+        """How probable it is that each picture and the caption beside it belong together, [pairs]
+        in 0..1. The fusion encoder reads both at once: slower than `similarity`, and more exact."""
         model = self._be("match", Retrieval)
         return model.match_logits(self._pixels(pictures), *self._ids(captions)).softmax(dim=1)[:, 1]
 
@@ -75,7 +80,11 @@ class Loaded:
     def answers(self, picture: Image.Image, question: str, best: int = 3) -> Ranked:
         """The best answers to a question about a picture."""
         model = self._be("answers", VQA)
-        return _ranked(model(self._pixels([picture]), *self._ids([question])).sigmoid()[0], model.config.answers, best)
+        return _ranked(
+            model(self._pixels([picture]), *self._ids([question])).sigmoid()[0],
+            model.config.answers,
+            best,
+        )
 
     @torch.no_grad()
     def truth(self, left: Image.Image, right: Image.Image, statement: str) -> float:
@@ -92,8 +101,11 @@ class Loaded:
 
     @torch.no_grad()
     def segment(self, picture: Image.Image) -> Tensor:
-        """The class of each pixel, from 1, int64 [size, size], of the picture as the model sees it: a square."""
-        return self._be("segment", Segmentation).logits(self._pixels([picture]))[0].argmax(dim=0) + 1
+        """The class of each pixel, from 1, int64 [size, size], of the picture as the model sees it:
+        a square."""
+        return (
+            self._be("segment", Segmentation).logits(self._pixels([picture]))[0].argmax(dim=0) + 1
+        )
 
     def visual_tokens(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Codes of the patches, int64 [pictures, patches], row by row."""
@@ -113,8 +125,12 @@ class Loaded:
 
     def _ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         if self.tokenizer is None:
-            raise UserError("this model was loaded without the SentencePiece model that its texts are read with")
-        ids, mask = pad([self.tokenizer.encode(text, self.model.config.backbone.text_length) for text in texts])
+            raise UserError(
+                "this model was loaded without the SentencePiece model that its texts are read with"
+            )
+        ids, mask = pad(
+            [self.tokenizer.encode(text, self.model.config.backbone.text_length) for text in texts]
+        )
         return ids.to(self._device), mask.to(self._device)
 
     @property
@@ -136,10 +152,16 @@ def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "
     except ValueError as error:
         raise UserError(str(error)) from None
     words, names = text_tokenizer or folder / "spm.model", folder / "classes.json"
-    return Loaded(model.to(device), TextTokenizer.load(words) if text_tokenizer or words.exists() else None,
-                  tuple(files.read_json(names)) if names.exists() else ())
+    return Loaded(
+        model.to(device),
+        TextTokenizer.load(words) if text_tokenizer or words.exists() else None,
+        tuple(files.read_json(names)) if names.exists() else (),
+    )
 
 
 def _ranked(probabilities: Tensor, names: Sequence[str], best: int) -> Ranked:
     top = probabilities.topk(min(best, len(names)))
-    return [(names[place], value) for place, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
+    return [
+        (names[place], value)
+        for place, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    ]

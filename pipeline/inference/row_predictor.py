@@ -63,12 +63,18 @@ def segmentation(loaded: Loaded, pictures: Pictures, text: str | None) -> dict[s
 
 def question_answers(loaded: Loaded, pictures: Pictures, text: str | None) -> dict[str, Any]:
     """The three best answers to a question about a picture, with their probabilities."""
-    return _columns("answers", loaded.answers(pictures[0], text)) if pictures and text is not None else {}
+    return (
+        _columns("answers", loaded.answers(pictures[0], text))
+        if pictures and text is not None
+        else {}
+    )
 
 
 def nlvr2(loaded: Loaded, pictures: Pictures, text: str | None) -> dict[str, Any]:
     """How probable it is that the text is true of the two pictures."""
-    return {"truth": loaded.truth(*pictures, text)} if len(pictures) == 2 and text is not None else {}
+    return (
+        {"truth": loaded.truth(*pictures, text)} if len(pictures) == 2 and text is not None else {}
+    )
 
 
 BY_MODEL: dict[str, Callable[[Loaded, Pictures, str | None], dict[str, Any]]] = {

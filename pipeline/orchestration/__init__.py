@@ -1,1 +1,2 @@
-"""Where functions run: Ray Train workers, processes, Ray tasks; and digests of their code. Imports `utils`."""
+"""Where functions run: Ray Train workers, processes, Ray tasks; and digests of their code. Imports
+`utils`."""

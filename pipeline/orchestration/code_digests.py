@@ -1,7 +1,8 @@
 """What code a stage depends on: digests of the modules that it imports, directly or not.
 
-DVC compares a stage's `stages.NAME`, and the `sources.NAME`, `tasks.NAME` or `world` that it loads by name, with those
-of its last run, so an edit re-runs what it can change and no more. Modules are read, not run.
+DVC compares a stage's `stages.NAME`, and the `sources.NAME`, `tasks.NAME` or `world` that it loads
+by name, with those of its last run, so an edit re-runs what it can change and no more. Modules are
+read, not run.
 """
 
 import ast
@@ -13,19 +14,21 @@ from pathlib import Path
 PACKAGES = ("model", "pipeline", "stages")
 
 # Modules that a stage imports but whose code cannot change what it writes.
-HARMLESS = frozenset({
-    "pipeline/utils/announce.py",  # words for people
-    "pipeline/errors.py",  # likewise
-    "pipeline/data/download/http_client.py",  # how files come: checksums tell what they are
-    "pipeline/orchestration/ray_train.py",  # where the same function runs
-    "pipeline/orchestration/parallel_map.py",  # likewise
-    "pipeline/config/params.py",  # the values themselves are dependencies
-    "pipeline/utils/progress.py",  # words for people
-    "pipeline/utils/entry_point.py",  # command line
-    "pipeline/tracking/client.py",  # what is told to MLflow
-    "pipeline/data/url_fetch/progress.py",  # words for people
-    "pipeline/utils/workdir.py",  # where unfinished work is kept
-})
+HARMLESS = frozenset(
+    {
+        "pipeline/utils/announce.py",  # words for people
+        "pipeline/errors.py",  # likewise
+        "pipeline/data/download/http_client.py",  # how files come: checksums tell what they are
+        "pipeline/orchestration/ray_train.py",  # where the same function runs
+        "pipeline/orchestration/parallel_map.py",  # likewise
+        "pipeline/config/params.py",  # the values themselves are dependencies
+        "pipeline/utils/progress.py",  # words for people
+        "pipeline/utils/entry_point.py",  # command line
+        "pipeline/tracking/client.py",  # what is told to MLflow
+        "pipeline/data/url_fetch/progress.py",  # words for people
+        "pipeline/utils/workdir.py",  # where unfinished work is kept
+    }
+)
 
 
 class Code:
@@ -38,19 +41,25 @@ class Code:
     def digests(self) -> dict[str, dict[str, str] | str]:
         """Digest by kind and name of whatever `dvc.yaml` can depend on."""
         kinds = {"stages": "stages", "sources": "pipeline.data.datasets", "tasks": "pipeline.tasks"}
-        return {kind: {name: self.digest(f"{package}.{name}") for name in self.names(package)}
-                for kind, package in kinds.items()} | {"world": self.digest(*self.below("pipeline.data.synthetic"))}
+        return {
+            kind: {name: self.digest(f"{package}.{name}") for name in self.names(package)}
+            for kind, package in kinds.items()
+        } | {"world": self.digest(*self.below("pipeline.data.synthetic"))}
 
     def digest(self, *modules: str) -> str:
-        """64 bits of SHA-256, in hexadecimal, of the names and contents of all files behind these modules."""
+        """64 bits of SHA-256, in hexadecimal, of the names and contents of all files behind these
+        modules."""
         total = hashlib.sha256()
         for path in self.dependencies(modules):
             content = (self.root / path).read_bytes()
             total.update(f"{path} {len(content)}\n".encode() + content)
-        return total.hexdigest()[:16]  # short: it is written to dvc.lock several times for each stage
+        return total.hexdigest()[
+            :16
+        ]  # short: it is written to dvc.lock several times for each stage
 
     def dependencies(self, modules: Iterable[str]) -> list[str]:
-        """Files, relative to the root, behind these modules and all that they import; not harmless nor empty ones."""
+        """Files, relative to the root, behind these modules and all that they import; not harmless
+        nor empty ones."""
         seen: set[str] = set()
         waiting = [name for module in modules for name in (module, *self._plug_in(module))]
         while waiting:
@@ -59,13 +68,19 @@ class Code:
                 seen.add(name)
                 waiting += [*self.imports(name), name.rpartition(".")[0]]
         paths = {self.file_of(name) for name in seen}
-        return sorted({str(path.relative_to(self.root)) for path in paths if path.read_bytes().strip()} - HARMLESS)
+        return sorted(
+            {str(path.relative_to(self.root)) for path in paths if path.read_bytes().strip()}
+            - HARMLESS
+        )
 
     def names(self, package: str) -> list[str]:
         """Modules and packages right in a package."""
         folder = self.root.joinpath(*package.split("."))
-        return sorted(path.stem for path in folder.iterdir()
-                      if path.stem != "__init__" and (path.suffix == ".py" or (path / "__init__.py").exists()))
+        return sorted(
+            path.stem
+            for path in folder.iterdir()
+            if path.stem != "__init__" and (path.suffix == ".py" or (path / "__init__.py").exists())
+        )
 
     def below(self, package: str) -> list[str]:
         """All modules in a package, however deep."""
@@ -95,7 +110,8 @@ def module_of(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Dotted names that a file imports anywhere, in functions too; `from a import b` gives `a` and `a.b`."""
+    """Dotted names that a file imports anywhere, in functions too; `from a import b` gives `a` and
+    `a.b`."""
     for node in _executed(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -107,6 +123,10 @@ def imported(path: Path) -> Iterator[str]:
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those under `if TYPE_CHECKING:`."""
     for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+        if not (
+            isinstance(child, ast.If)
+            and isinstance(child.test, ast.Name)
+            and child.test.id == "TYPE_CHECKING"
+        ):
             yield child
             yield from _executed(child)

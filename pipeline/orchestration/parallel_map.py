@@ -1,4 +1,5 @@
-"""The same function on many arguments: in this process, in a pool of processes, or as tasks of a Ray cluster."""
+"""The same function on many arguments: in this process, in a pool of processes, or as tasks of a
+Ray cluster."""
 
 import multiprocessing
 import os
@@ -9,25 +10,28 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.orchestration import ray_train
 from pipeline.errors import UserError
+from pipeline.orchestration import ray_train
 
 
 @dataclass(frozen=True)
 class PoolParams:
-    """Block `<scale>.pool`. workers: processes of this machine, or tasks of the cluster, at a time; for visual tokens,
-    threads of each. It changes no output, so no stage depends on it."""
+    """Block `<scale>.pool`. workers: processes of this machine, or tasks of the cluster, at a time;
+    for visual tokens, threads of each. It changes no output, so no stage depends on it."""
 
     workers: int
 
 
-def run(function: Callable[..., None], calls: Iterable[tuple], workers: int, *, gpu: bool = False) -> None:
+def run(
+    function: Callable[..., None], calls: Iterable[tuple], workers: int, *, gpu: bool = False
+) -> None:
     """`function(*call)` for every call, in any sequence, `workers` at a time.
 
-    The function is of module level and leaves its result in files, which a cluster's nodes must share. `calls` is
-    taken from bit by bit, so that no more than a few calls are in memory. With one worker and no cluster all happens
-    in this process; with RAY_ADDRESS set, on the cluster. `gpu`: on a cluster with GPUs every call has one to itself,
-    and as many go on at a time as there are.
+    The function is of module level and leaves its result in files, which a cluster's nodes must
+    share. `calls` is taken from bit by bit, so that no more than a few calls are in memory. With
+    one worker and no cluster all happens in this process; with RAY_ADDRESS set, on the cluster.
+    `gpu`: on a cluster with GPUs every call has one to itself, and as many go on at a time as there
+    are.
 
     Raises:
         UserError: as raised by the function; or a worker was killed.
@@ -42,7 +46,9 @@ def run(function: Callable[..., None], calls: Iterable[tuple], workers: int, *, 
 
 
 def _in_processes(function: Callable[..., None], calls: Iterable[tuple], workers: int) -> None:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the driver's threads
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a fork would copy the locks of the driver's threads
     with ProcessPoolExecutor(workers, context, initializer=_die_with_the_driver) as pool:
         waiting: set[Future] = set()
         try:
@@ -53,8 +59,10 @@ def _in_processes(function: Callable[..., None], calls: Iterable[tuple], workers
             while waiting:
                 waiting = _taken(waiting)
         except BrokenProcessPool:
-            raise UserError("a worker process was killed, perhaps for want of memory; run the stage again with fewer "
-                            "workers, it goes on where it stopped") from None
+            raise UserError(
+                "a worker process was killed, perhaps for want of memory; run the stage again with fewer "
+                "workers, it goes on where it stopped"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -68,7 +76,8 @@ def _taken(waiting: set[Future]) -> set[Future]:
 
 
 def _die_with_the_driver() -> None:
-    """Workers of a killed driver would wait for ever, and write beside the workers of the next one."""
+    """Workers of a killed driver would wait for ever, and write beside the workers of the next
+    one."""
     driver = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -90,7 +99,9 @@ def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int,
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
     except RayError as error:
-        raise UserError(f"a task on the Ray cluster failed: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(
+            f"a task on the Ray cluster failed: {' '.join(str(error).split())[:300]}"
+        ) from None
     finally:
         ray.shutdown()
 

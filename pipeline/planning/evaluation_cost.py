@@ -8,12 +8,12 @@ from model.backbone.config import BackboneConfig
 from model.heads.segmentation import HeadConfig
 from pipeline import tasks
 from pipeline.config import params
-from pipeline.utils import flops
 from pipeline.planning.data_cost import PlannedSource, views
 from pipeline.planning.training_cost import ANSWERS, TrainingRun, tokenizer_config
 from pipeline.tasks import Item
-from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
 from pipeline.tokenizers.visual_tokens import VisualTokensParams
+from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
+from pipeline.utils import flops
 
 CAPTIONS = 5  # of a picture
 WINDOWS = 2  # of a picture of 4:3, as ADE20K's usually are
@@ -33,51 +33,82 @@ class Computed:
 def visual_tokens(scale: str, sources: list[PlannedSource]) -> Computed:
     """The ids of all views, always in fp32."""
     tokens = params.load_shared(VisualTokensParams, f"{scale}.visual_tokens")
-    config = tokenizer_config(params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer"))
+    config = tokenizer_config(
+        params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+    )
     count = views(tokens, sources)
-    return Computed("visual_tokens", f"{count:,.0f} views", count * flops.visual_tokens(config), "fp32")
+    return Computed(
+        "visual_tokens", f"{count:,.0f} views", count * flops.visual_tokens(config), "fp32"
+    )
 
 
-def evaluations(runs: Sequence[TrainingRun], scale: str, sources: Sequence[PlannedSource]) -> Iterator[Computed]:
+def evaluations(
+    runs: Sequence[TrainingRun], scale: str, sources: Sequence[PlannedSource]
+) -> Iterator[Computed]:
     """The evaluation of every fine-tune, which has no autocast."""
     tested = {source.name: source.tested for source in sources}
     for run in runs:
         kind, _, name = run.stage.partition(" ")
         if kind == "finetune":
             item = params.load_shared(Item, f"items.{name}")
-            chosen = params.load_shared(tasks.load(item).EvaluateParams, f"{scale}.evaluate.{item.data}")
+            chosen = params.load_shared(
+                tasks.load(item).EvaluateParams, f"{scale}.evaluate.{item.data}"
+            )
             inputs = params.subtree(f"{scale}.finetune.{item.block}")
             what, cost = _TASKS[item.task](run.backbone, tested[item.data], chosen, inputs)
             yield Computed(f"evaluate {name}", what, cost, "fp32")
 
 
-def _retrieval(backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]) -> tuple[str, float]:
+def _retrieval(
+    backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]
+) -> tuple[str, float]:
     text, captions = tuned["inputs"]["text_length"], tested * CAPTIONS
     picture, caption = flops.dual(backbone, text)
     matches = chosen.rerank_k * (tested + captions)
-    return (f"{tested:,.0f} pictures, {captions:,.0f} captions, {matches:,.0f} matches",
-            tested * picture + captions * caption + matches * flops.match(backbone, text))
+    return (
+        f"{tested:,.0f} pictures, {captions:,.0f} captions, {matches:,.0f} matches",
+        tested * picture + captions * caption + matches * flops.match(backbone, text),
+    )
 
 
-def _vqa(backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]) -> tuple[str, float]:
-    return f"{tested:,.0f} questions", tested * flops.vqa(backbone, tuned["inputs"]["text_length"], ANSWERS)
+def _vqa(
+    backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]
+) -> tuple[str, float]:
+    return f"{tested:,.0f} questions", tested * flops.vqa(
+        backbone, tuned["inputs"]["text_length"], ANSWERS
+    )
 
 
-def _nlvr2(backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]) -> tuple[str, float]:
-    return (f"{tested:,.0f} examples, twice",
-            LOOKS * tested * flops.nlvr2(backbone, tuned["inputs"]["text_length"]))
+def _nlvr2(
+    backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]
+) -> tuple[str, float]:
+    return (
+        f"{tested:,.0f} examples, twice",
+        LOOKS * tested * flops.nlvr2(backbone, tuned["inputs"]["text_length"]),
+    )
 
 
-def _classification(backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]) -> tuple[str, float]:
+def _classification(
+    backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]
+) -> tuple[str, float]:
     return f"{tested:,.0f} pictures", tested * flops.classification(backbone, tuned["classes"])
 
 
-def _segmentation(backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]) -> tuple[str, float]:
+def _segmentation(
+    backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]
+) -> tuple[str, float]:
     looks = sum(ratio**2 for ratio in chosen.ratios) * (2 if chosen.flip else 1)
     head = params.convert(HeadConfig, tuned["head"], "head")
     windows = WINDOWS * looks * tested
-    return f"{tested:,.0f} pictures, about {windows:,.0f} windows", windows * flops.decoded(backbone, head)
+    return f"{tested:,.0f} pictures, about {windows:,.0f} windows", windows * flops.decoded(
+        backbone, head
+    )
 
 
-_TASKS = {"retrieval": _retrieval, "vqa": _vqa, "nlvr2": _nlvr2, "classification": _classification,
-          "segmentation": _segmentation}
+_TASKS = {
+    "retrieval": _retrieval,
+    "vqa": _vqa,
+    "nlvr2": _nlvr2,
+    "classification": _classification,
+    "segmentation": _segmentation,
+}

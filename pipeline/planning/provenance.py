@@ -11,14 +11,43 @@ from pipeline.config.params import FILE
 
 PAPER, RELATIVE, CHOICE, RUN, UNSAID = "VL-BEiT", "a relative", "choice", "how it runs", "not said"
 # Numbers of no method: where and in what portions work is done, how often one looks, and seeds.
-HOW = {"seed", "lanes", "window", "num_workers", "workers", "threads", "loader_workers", "micro_batches", "log_every",
-       "evaluate_every", "checkpoint_every", "patience", "evaluation_batch", "evaluation_pictures", "units",
-       "rows_per_group", "groups_per_file", "rows_per_file", "concurrency", "timeout", "retries", "pause", "files"}
-ALL_CHOICES = "the choices"  # in a block's comment: of all its values, whatever their own lines say of others
+HOW = {
+    "seed",
+    "lanes",
+    "window",
+    "num_workers",
+    "workers",
+    "threads",
+    "loader_workers",
+    "micro_batches",
+    "log_every",
+    "evaluate_every",
+    "checkpoint_every",
+    "patience",
+    "evaluation_batch",
+    "evaluation_pictures",
+    "units",
+    "rows_per_group",
+    "groups_per_file",
+    "rows_per_file",
+    "concurrency",
+    "timeout",
+    "retries",
+    "pause",
+    "files",
+}
+ALL_CHOICES = (
+    "the choices"  # in a block's comment: of all its values, whatever their own lines say of others
+)
 # What a comment begins with decides: "choice; VL-BEiT §3.1: 480,000" is a choice.
-_NAMES = {PAPER: r"VL-BEiT §", CHOICE: r"\bchoices?\b",
-          RELATIVE: r"(?<!VL-)BEiT(?:v2|-3)?\b|DINO|VLMo|mmsegmentation|UNITER|CLIP|SentencePiece|BERT"}
-_SOURCE = re.compile("|".join(f"(?P<k{place}>{pattern})" for place, pattern in enumerate(_NAMES.values())))
+_NAMES = {
+    PAPER: r"VL-BEiT §",
+    CHOICE: r"\bchoices?\b",
+    RELATIVE: r"(?<!VL-)BEiT(?:v2|-3)?\b|DINO|VLMo|mmsegmentation|UNITER|CLIP|SentencePiece|BERT",
+}
+_SOURCE = re.compile(
+    "|".join(f"(?P<k{place}>{pattern})" for place, pattern in enumerate(_NAMES.values()))
+)
 _COMMENT = re.compile(r"""^(?:[^"'#]|"[^"]*"|'[^']*'|(?<!\s)#)*\s\#\s*(.*)$""")
 
 
@@ -32,8 +61,8 @@ class Number:
 
 
 def numbers(scale: str) -> Iterator[Number]:
-    """All numbers of a scale's block, in order. Where a line says nothing, the comment of the nearest block above does,
-    unless that block is a whole stage."""
+    """All numbers of a scale's block, in order. Where a line says nothing, the comment of the
+    nearest block above does, unless that block is a whole stage."""
     text = FILE.read_text(encoding="utf-8")
     comments = [found[1] if (found := _COMMENT.match(line)) else "" for line in text.splitlines()]
     root = YAML(typ="safe", pure=True).compose(text)
@@ -58,7 +87,11 @@ def _below(node: Node, key: str, comments: list[str], above: str) -> Iterator[Nu
 def _is_how(key: str) -> bool:
     """A batch is of the method in training alone."""
     parts = key.split(".")
-    return parts[0] in ("plan", "world") or parts[-1] in HOW or (parts[-1] == "batch" and "order" not in parts)
+    return (
+        parts[0] in ("plan", "world")
+        or parts[-1] in HOW
+        or (parts[-1] == "batch" and "order" not in parts)
+    )
 
 
 def source_of(comment: str) -> str:

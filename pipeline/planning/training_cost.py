@@ -1,4 +1,5 @@
-"""Every training run of a scale as params.yaml has it: what its samples go through, and what that costs."""
+"""Every training run of a scale as params.yaml has it: what its samples go through, and what that
+costs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,27 +10,27 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from model.heads.classification import Classification, ClassificationConfig
 from model.backbone.config import BackboneConfig
+from model.heads.classification import Classification, ClassificationConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.pretraining.masked_modeling import MaskedModelingConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.segmentation import Segmentation, SegmentationConfig
-from model.tokenizer.teachers import Hog
 from model.heads.vqa import VQA, VQAConfig
+from model.pretraining.masked_modeling import MaskedModelingConfig
+from model.tokenizer.teachers import Hog
 from model.tokenizer.vqkd import VQKD, VQKDConfig
 from pipeline import tasks
 from pipeline.config import params
 from pipeline.pretraining import task
+from pipeline.pretraining.task import STREAM_OF, CommonParams, VariantParams
+from pipeline.tasks import Item
 from pipeline.tokenizers import vqkd_training
+from pipeline.tokenizers.teacher_loading import NETWORKS
+from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
+from pipeline.training.loop import LoopParams
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Pass
 from pipeline.utils.memory import Precision, Weights
-from pipeline.pretraining.task import STREAM_OF, CommonParams, VariantParams
-from pipeline.tasks import Item
-from pipeline.tokenizers.teacher_loading import NETWORKS
-from pipeline.training.loop import LoopParams
-from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
 
 ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the generated world has fewer
 ENDS = 2  # special ids of a text, which are never hidden
@@ -72,10 +73,17 @@ class TrainingRun:
 
     @property
     def extra_flops(self) -> float:
-        """Of a step, besides: teachers, ids of online views, cached features, and blocks computed again."""
-        again = (sum(stream.batch * flops.blocks(self.backbone, one)
-                     for stream in self.streams for one in stream.passes)
-                 if self.loop.activation_checkpointing else 0.0)
+        """Of a step, besides: teachers, ids of online views, cached features, and blocks computed
+        again."""
+        again = (
+            sum(
+                stream.batch * flops.blocks(self.backbone, one)
+                for stream in self.streams
+                for one in stream.passes
+            )
+            if self.loop.activation_checkpointing
+            else 0.0
+        )
         return again + sum(stream.batch * stream.besides for stream in self.streams)
 
     @property
@@ -89,21 +97,38 @@ class TrainingRun:
 
     def activation_bytes(self, *, again: bool) -> float:
         """On each worker, when a micro-batch takes most; `again`: with activation checkpointing."""
-        return (sum(stream.batch / self.loop.micro_batches * self._kept(stream, again) + stream.shared
-                    for stream in self.streams)
-                + max(stream.spike for stream in self.streams)
-                + (self._recomputed() if again else 0.0))
+        return (
+            sum(
+                stream.batch / self.loop.micro_batches * self._kept(stream, again) + stream.shared
+                for stream in self.streams
+            )
+            + max(stream.spike for stream in self.streams)
+            + (self._recomputed() if again else 0.0)
+        )
 
     def _kept(self, stream: Stream, again: bool) -> float:
-        passes = (memory.encoder(self.backbone, one, self.precision, again=again, joined=self._joined)
-                  for one in stream.passes)
+        passes = (
+            memory.encoder(self.backbone, one, self.precision, again=again, joined=self._joined)
+            for one in stream.passes
+        )
         return sum(passes) + stream.heads
 
     def _recomputed(self) -> float:
         """Streams go through a block together, the passes of one stream one after the other."""
-        return sum(max((stream.batch / self.loop.micro_batches
-                        * memory.recomputed(self.backbone, one._replace(read=None), self.precision, joined=self._joined)
-                        for one in stream.passes), default=0.0) for stream in self.streams)
+        return sum(
+            max(
+                (
+                    stream.batch
+                    / self.loop.micro_batches
+                    * memory.recomputed(
+                        self.backbone, one._replace(read=None), self.precision, joined=self._joined
+                    )
+                    for one in stream.passes
+                ),
+                default=0.0,
+            )
+            for stream in self.streams
+        )
 
     @property
     def _joined(self) -> bool:
@@ -119,19 +144,39 @@ def runs(scale: str) -> Iterator[TrainingRun]:
     built: dict[str, MaskedModelingConfig] = {}
     for name in params.subtree(f"{scale}.pretrain.variants"):
         variant = params.load_shared(VariantParams, f"{scale}.pretrain.variants.{name}")
-        model = _on_meta(partial(task.build, common, variant, _vocabulary(scale), tokenizer.size.codes))
+        model = _on_meta(
+            partial(task.build, common, variant, _vocabulary(scale), tokenizer.size.codes)
+        )
         built[name] = model.config
         if variant.objectives:
-            streams = tuple(_masked(objective, common, model.config, scale) for objective in variant.objectives)
-            yield TrainingRun(f"pretrain {name}", variant.steps, variant.num_workers, common.loop, Weights.of(model),
-                              model.config.backbone, streams)
+            streams = tuple(
+                _masked(objective, common, model.config, scale) for objective in variant.objectives
+            )
+            yield TrainingRun(
+                f"pretrain {name}",
+                variant.steps,
+                variant.num_workers,
+                common.loop,
+                Weights.of(model),
+                model.config.backbone,
+                streams,
+            )
     for name in params.subtree("items"):
         item = params.load_shared(Item, f"items.{name}")
-        chosen = params.load_shared(tasks.load(item).FineTuneParams, f"{scale}.finetune.{item.block}")
+        chosen = params.load_shared(
+            tasks.load(item).FineTuneParams, f"{scale}.finetune.{item.block}"
+        )
         backbone = replace(built[item.variant].backbone, image_size=chosen.inputs.image_size)
         model, stream = _TASKS[item.task](chosen, backbone)
-        yield TrainingRun(f"finetune {name}", chosen.steps, chosen.num_workers, chosen.loop, Weights.of(model),
-                          backbone, (stream,))
+        yield TrainingRun(
+            f"finetune {name}",
+            chosen.steps,
+            chosen.num_workers,
+            chosen.loop,
+            Weights.of(model),
+            backbone,
+            (stream,),
+        )
 
 
 def tokenizer_config(chosen: VisualTokenizerParams) -> VQKDConfig:
@@ -143,15 +188,30 @@ def tokenizer_config(chosen: VisualTokenizerParams) -> VQKDConfig:
 def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
     """VQ-KD's training."""
     config, precision = tokenizer_config(chosen), Precision(chosen.loop.precision == "bf16")
-    teacher = flops.visual_tokens(replace(config, codes=0)) if chosen.teacher in NETWORKS else 0.0  # a ViT of its size
-    stream = Stream(chosen.order.batch, flops.visual_tokenizer(config), besides=teacher,
-                    heads=memory.visual_tokenizer(config, precision))
+    teacher = (
+        flops.visual_tokens(replace(config, codes=0)) if chosen.teacher in NETWORKS else 0.0
+    )  # a ViT of its size
+    stream = Stream(
+        chosen.order.batch,
+        flops.visual_tokenizer(config),
+        besides=teacher,
+        heads=memory.visual_tokenizer(config, precision),
+    )
     weights = Weights.of(_on_meta(partial(VQKD, config)))
-    return TrainingRun("visual_tokenizer", chosen.optim.steps, chosen.num_workers, chosen.loop, weights, None,
-                       (stream,))
+    return TrainingRun(
+        "visual_tokenizer",
+        chosen.optim.steps,
+        chosen.num_workers,
+        chosen.loop,
+        weights,
+        None,
+        (stream,),
+    )
 
 
-def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, scale: str) -> Stream:
+def _masked(
+    objective: str, common: CommonParams, config: MaskedModelingConfig, scale: str
+) -> Stream:
     """The stream of one objective; its texts are of the greatest length."""
     masks, size, precision = common.masks, common.size, Precision(common.loop.precision == "bf16")
     batch, width = getattr(common.streams, STREAM_OF[objective]).order.batch, size.width
@@ -163,68 +223,112 @@ def _masked(objective: str, common: CommonParams, config: MaskedModelingConfig, 
     patches = 0 if objective == "mlm" else masks.patches
     own = batch / common.loop.micro_batches
     if objective == "mim":
-        return Stream(batch, flops.mim(config, patches), (Pass(image=True, read=patches),),
-                      memory.hidden(patches, config, precision, text=False),
-                      memory.chunk(own * patches, codes, precision), online, memory.head_gradient(width, codes))
+        return Stream(
+            batch,
+            flops.mim(config, patches),
+            (Pass(image=True, read=patches),),
+            memory.hidden(patches, config, precision, text=False),
+            memory.chunk(own * patches, codes, precision),
+            online,
+            memory.head_gradient(width, codes),
+        )
     if objective == "mlm":
         text = params.subtree(f"{scale}.text_tokens.max_length")
         hidden = round(masks.mlm * (text - ENDS))
-        return Stream(batch, flops.mlm(config, text, hidden), (Pass(text, read=hidden),),
-                      memory.hidden(hidden, config, precision, text=True),
-                      memory.chunk(own * hidden, words, precision), shared=memory.head_gradient(width, words))
+        return Stream(
+            batch,
+            flops.mlm(config, text, hidden),
+            (Pass(text, read=hidden),),
+            memory.hidden(hidden, config, precision, text=True),
+            memory.chunk(own * hidden, words, precision),
+            shared=memory.head_gradient(width, words),
+        )
     hidden = round(masks.mvlm * (size.caption_length - ENDS))
     passes = tuple(flops.mvlm_passes(config, size.caption_length, hidden, patches))
-    heads = (memory.hidden(hidden, config, precision, text=True)
-             + memory.hidden(patches, config, precision, text=False))
-    return Stream(batch, flops.mvlm(config, size.caption_length, hidden, patches), passes, heads,
-                  memory.chunk(own * hidden, words, precision), online,
-                  memory.head_gradient(width, words) + memory.head_gradient(width, codes))
+    heads = memory.hidden(hidden, config, precision, text=True) + memory.hidden(
+        patches, config, precision, text=False
+    )
+    return Stream(
+        batch,
+        flops.mvlm(config, size.caption_length, hidden, patches),
+        passes,
+        heads,
+        memory.chunk(own * hidden, words, precision),
+        online,
+        memory.head_gradient(width, words) + memory.head_gradient(width, codes),
+    )
 
 
 def _vqa(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
     model = _on_meta(partial(VQA, VQAConfig(backbone, tuple(map(str, range(ANSWERS))))))
-    return model, Stream(chosen.inputs.order.batch, flops.vqa(backbone, text, ANSWERS), (flops.fused(text),))
+    return model, Stream(
+        chosen.inputs.order.batch, flops.vqa(backbone, text, ANSWERS), (flops.fused(text),)
+    )
 
 
 def _nlvr2(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
     model = _on_meta(partial(NLVR2, NLVR2Config(backbone)))
-    return model, Stream(chosen.inputs.order.batch, flops.nlvr2(backbone, text), (flops.fused(text),) * 2)
+    return model, Stream(
+        chosen.inputs.order.batch, flops.nlvr2(backbone, text), (flops.fused(text),) * 2
+    )
 
 
 def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
-    """Where a worker has several passes, both encoders run once more for the features (see `tasks.retrieval.rivals`);
-    every worker holds the pixels of the whole batch, of which its hard negatives are chosen."""
+    """Where a worker has several passes, both encoders run once more for the features (see
+    `tasks.retrieval.rivals`); every worker holds the pixels of the whole batch, of which its hard
+    negatives are chosen."""
     text, batch = chosen.inputs.text_length, chosen.inputs.order.batch
     passes = (*flops.apart(text), *(flops.fused(text),) * flops.FUSION_PASSES)
-    cached = sum(flops.dual(backbone, text)) if chosen.loop.micro_batches > max(chosen.num_workers, 1) else 0.0
+    cached = (
+        sum(flops.dual(backbone, text))
+        if chosen.loop.micro_batches > max(chosen.num_workers, 1)
+        else 0.0
+    )
     pixels = batch * 3.0 * backbone.image_size**2
     model = _on_meta(partial(Retrieval, RetrievalConfig(backbone)))
-    return model, Stream(batch, flops.retrieval(backbone, text, batch), passes, besides=cached, shared=pixels)
+    return model, Stream(
+        batch, flops.retrieval(backbone, text, batch), passes, besides=cached, shared=pixels
+    )
 
 
 def _classification(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     model = _on_meta(partial(Classification, ClassificationConfig(backbone, chosen.classes)))
-    return model, Stream(chosen.inputs.order.batch, flops.classification(backbone, chosen.classes), (Pass(image=True),))
+    return model, Stream(
+        chosen.inputs.order.batch,
+        flops.classification(backbone, chosen.classes),
+        (Pass(image=True),),
+    )
 
 
 def _segmentation(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     precision = Precision(chosen.loop.precision == "bf16")
     model = _on_meta(partial(Segmentation, SegmentationConfig(backbone, chosen.head)))
-    return model, Stream(chosen.inputs.order.batch, flops.segmentation(backbone, chosen.head), (Pass(image=True),),
-                         memory.segmentation(backbone, chosen.head, precision))
+    return model, Stream(
+        chosen.inputs.order.batch,
+        flops.segmentation(backbone, chosen.head),
+        (Pass(image=True),),
+        memory.segmentation(backbone, chosen.head, precision),
+    )
 
 
-_TASKS = {"vqa": _vqa, "nlvr2": _nlvr2, "retrieval": _retrieval, "classification": _classification,
-          "segmentation": _segmentation}
+_TASKS = {
+    "vqa": _vqa,
+    "nlvr2": _nlvr2,
+    "retrieval": _retrieval,
+    "classification": _classification,
+    "segmentation": _segmentation,
+}
 
 
 class _Unfilled(TorchFunctionMode):
-    """Draws no initial numbers. There are none on the meta device, and to draw them there torch imports its compiler,
-    for seconds."""
+    """Draws no initial numbers. There are none on the meta device, and to draw them there torch
+    imports its compiler, for seconds."""
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
             return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
         return func(*args, **(kwargs or {}))

@@ -1,8 +1,8 @@
 """Masked-token accuracy on held-out data, and whether one half of a pair helps to read the other.
 
-For pairs the same hidden places are predicted three times: with the right other half, with the other half of another
-pair, and with none. `*_chance` is one over the vocabulary, `*_frequent` what always naming the most frequent hidden
-id would score.
+For pairs the same hidden places are predicted three times: with the right other half, with the
+other half of another pair, and with none. `*_chance` is one over the vocabulary, `*_frequent` what
+always naming the most frequent hidden id would score.
 """
 
 from collections.abc import Iterator
@@ -37,31 +37,49 @@ class HeldOutParams:
     batch: int
 
 
-def measure(model: MaskedModeling, folders: DataFolders, streams: StreamsParams, sampler: Sampler,
-            params: HeldOutParams) -> dict[str, float]:
+def measure(
+    model: MaskedModeling,
+    folders: DataFolders,
+    streams: StreamsParams,
+    sampler: Sampler,
+    params: HeldOutParams,
+) -> dict[str, float]:
     """Losses (nats) and accuracies (0..1) of every objective; the model is in evaluation mode."""
     device = next(model.parameters()).device
     scores: dict[str, _Score] = {}
     for name in ("texts", "images", "pairs"):
-        stream = StreamParams(sources=dict.fromkeys(getattr(params, name), 1), order=getattr(streams, name).order)
+        stream = StreamParams(
+            sources=dict.fromkeys(getattr(params, name), 1), order=getattr(streams, name).order
+        )
         for batch, other in _batches(folders, name, stream, sampler, params):
             _score(model, name, to_device(batch, device), to_device(other, device), scores)
-    return {key: value for name, score in scores.items() for key, value in score.metrics(name).items()}
+    return {
+        key: value for name, score in scores.items() for key, value in score.metrics(name).items()
+    }
 
 
-def _batches(folders: DataFolders, name: str, stream: StreamParams, sampler: Sampler,
-             params: HeldOutParams) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Batches, and beside each the same samples moved on by one, so that the halves of pairs do not fit."""
+def _batches(
+    folders: DataFolders, name: str, stream: StreamParams, sampler: Sampler, params: HeldOutParams
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Batches, and beside each the same samples moved on by one, so that the halves of pairs do not
+    fit."""
     rows = open_rows(folders, name, stream, "val")
     units = held_out(rows, params.units)
     for start in range(0, len(units), params.batch):
         chunk = units[start : start + params.batch]
         moved = chunk[1:] + chunk[:1] if name == "pairs" else chunk[:1]
-        yield tuple(prepared(sampler.batch(name, rows, part, "held-out")) for part in (chunk, moved))
+        yield tuple(
+            prepared(sampler.batch(name, rows, part, "held-out")) for part in (chunk, moved)
+        )
 
 
-def _score(model: MaskedModeling, name: str, batch: dict[str, Any], other: dict[str, Any],
-           scores: dict[str, "_Score"]) -> None:
+def _score(
+    model: MaskedModeling,
+    name: str,
+    batch: dict[str, Any],
+    other: dict[str, Any],
+    scores: dict[str, "_Score"],
+) -> None:
     def add(key: str, logits: Tensor, part: dict[str, Tensor]) -> None:
         scores.setdefault(key, _Score(logits.shape[1])).add(logits, part["targets"])
 
@@ -94,8 +112,14 @@ class _Score:
 
     def metrics(self, name: str) -> dict[str, float]:
         targets = torch.cat(self.targets)
-        metrics = {f"{name}_loss": self.loss / len(targets), f"{name}_accuracy": self.hits / len(targets)}
+        metrics = {
+            f"{name}_loss": self.loss / len(targets),
+            f"{name}_accuracy": self.hits / len(targets),
+        }
         if name in ("mlm", "mim", "mvlm_text", "mvlm_image"):
-            metrics |= {f"{name}_chance": 1 / self.classes, f"{name}_count": float(len(targets)),
-                        f"{name}_frequent": targets.bincount().max().item() / len(targets)}
+            metrics |= {
+                f"{name}_chance": 1 / self.classes,
+                f"{name}_count": float(len(targets)),
+                f"{name}_frequent": targets.bincount().max().item() / len(targets),
+            }
         return metrics

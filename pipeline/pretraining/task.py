@@ -1,4 +1,5 @@
-"""Pretraining: masked modelling on texts, pictures and pairs in one optimiser step (VL-BEiT §2.3, §3.1)."""
+"""Pretraining: masked modelling on texts, pictures and pairs in one optimiser step (VL-BEiT §2.3,
+§3.1)."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,17 +13,12 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.backbone.config import BackboneConfig
-from model.pretraining.mlm_head import Form
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from model.pretraining.mlm_head import Form
 from pipeline.data.transforms import images
-from pipeline.pretraining import visualize
-from pipeline.tracking import client as tracking
-from pipeline.training import curves, collectives
-from pipeline.utils import files, workdir
+from pipeline.data.transforms.views import ViewParams
 from pipeline.errors import UserError
-from pipeline.training.artifacts import finish
-from pipeline.pretraining.evaluate import HeldOutParams, measure
-from pipeline.training.optim import OptimParams
+from pipeline.pretraining import visualize
 from pipeline.pretraining.data import (
     DataFolders,
     MaskParams,
@@ -32,10 +28,15 @@ from pipeline.pretraining.data import (
     StreamsParams,
     prepared,
 )
+from pipeline.pretraining.evaluate import HeldOutParams, measure
 from pipeline.tokenizers.text import TextTokenizer
-from pipeline.training.step import Task
+from pipeline.tracking import client as tracking
+from pipeline.training import collectives, curves
+from pipeline.training.artifacts import finish
 from pipeline.training.loop import LoopParams, evaluate, train
-from pipeline.data.transforms.views import ViewParams
+from pipeline.training.optim import OptimParams
+from pipeline.training.step import Task
+from pipeline.utils import files, workdir
 
 STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}
 INPUT_OF = {"mlm": "text", "mim": "image", "mvlm": "pair"}
@@ -61,13 +62,19 @@ class SizeParams:
 class OpenParams:
     """What the paper leaves open, by name."""
 
-    mvlm_mode: Literal["joint", "separate"]  # both halves of a pair hidden in one pass, or each in a pass of its own
+    mvlm_mode: Literal[
+        "joint", "separate"
+    ]  # both halves of a pair hidden in one pass, or each in a pass of its own
     mlm_head: Form
-    visual_tokens: Literal["precomputed", "online"]  # stored views with their ids, or new views in every step
+    visual_tokens: Literal[
+        "precomputed", "online"
+    ]  # stored views with their ids, or new views in every step
     layer_scale: float  # initial factor on the residual branches; 0: none
     relative_bias: bool  # of attention
     token_types: bool  # a vector added to all of a modality
-    vl_ffn_start_layer: int | None  # first block, from 0, with an expert of its own for pairs; null: none
+    vl_ffn_start_layer: (
+        int | None
+    )  # first block, from 0, with an expert of its own for pairs; null: none
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,8 @@ class CommonParams:
 
 @dataclass(frozen=True)
 class VariantParams:
-    """Block `<scale>.pretrain.variants.<variant>`: what an ablation changes (Tables 4 and 5), and on what it runs,
-    which together with the precision fixes the bytes of the result."""
+    """Block `<scale>.pretrain.variants.<variant>`: what an ablation changes (Tables 4 and 5), and
+    on what it runs, which together with the precision fixes the bytes of the result."""
 
     objectives: list[Literal["mlm", "mim", "mvlm"]]  # empty: the initial weights
     experts: Literal["mome", "standard"]
@@ -114,15 +121,24 @@ class PretrainingTask(Task):
     draws: how views are drawn for online tokens, by stream; None where tokens are precomputed.
     """
 
-    def __init__(self, folders: DataFolders, common: CommonParams, variant: VariantParams,
-                 draws: Mapping[str, ViewParams] | None):
+    def __init__(
+        self,
+        folders: DataFolders,
+        common: CommonParams,
+        variant: VariantParams,
+        draws: Mapping[str, ViewParams] | None,
+    ):
         self.draws = draws
         self.folders, self.common, self.variant = folders, common, variant
         self.weights: Mapping[str, float] = asdict(common.weights)
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
         self.sampler = Sampler(_sample_params(common), self.tokenizer)
         self.model = build(common, variant, self.tokenizer.vocab_size, _codes(folders, common))
-        self.visual_tokenizer = None if draws is None else checkpoint.load(folders.visual_tokenizer).requires_grad_(False)
+        self.visual_tokenizer = (
+            None
+            if draws is None
+            else checkpoint.load(folders.visual_tokenizer).requires_grad_(False)
+        )
 
     @cached_property
     def batches(self) -> PretrainingBatches:
@@ -133,10 +149,14 @@ class PretrainingTask(Task):
 
     def prepare(self, module: nn.Module, parts: list[Any]) -> list[Any]:
         """With online tokens, the ids of the pictures as the model is about to see them."""
-        for image in [stream["image"] for part in parts for stream in part.values() if "image" in stream]:
+        for image in [
+            stream["image"] for part in parts for stream in part.values() if "image" in stream
+        ]:
             if "targets" not in image:
                 pixels = images.normalise(image["pixels"])
-                image["targets"] = self.visual_tokenizer.to(pixels.device).ids(pixels).flatten()[image["places"]]
+                image["targets"] = (
+                    self.visual_tokenizer.to(pixels.device).ids(pixels).flatten()[image["places"]]
+                )
         return parts
 
     def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -145,24 +165,45 @@ class PretrainingTask(Task):
 
     def terms(self, batch: dict[str, Any]) -> dict[str, float]:
         """Hidden tokens and patches."""
-        halves = {"mlm": ("texts", "text"), "mim": ("images", "image"), "mvlm_text": ("pairs", "text"),
-                  "mvlm_image": ("pairs", "image")}
-        return {loss: float(len(batch[stream][half]["places"])) for loss, (stream, half) in halves.items()
-                if stream in batch}
+        halves = {
+            "mlm": ("texts", "text"),
+            "mim": ("images", "image"),
+            "mvlm_text": ("pairs", "text"),
+            "mvlm_image": ("pairs", "image"),
+        }
+        return {
+            loss: float(len(batch[stream][half]["places"]))
+            for loss, (stream, half) in halves.items()
+            if stream in batch
+        }
 
     def evaluate(self) -> dict[str, float]:
         """Held-out losses and accuracies."""
-        return measure(self.model, self.folders, self.common.streams, self.sampler, self.common.held_out)
+        return measure(
+            self.model, self.folders, self.common.streams, self.sampler, self.common.held_out
+        )
 
 
-def build(common: CommonParams, variant: VariantParams, vocab_size: int, codes: int) -> MaskedModeling:
+def build(
+    common: CommonParams, variant: VariantParams, vocab_size: int, codes: int
+) -> MaskedModeling:
     """The initial model, a function of the seed."""
     size, choice = common.size, common.open
     backbone = BackboneConfig(
-        image_size=size.image_size, patch_size=size.patch_size, depth=size.depth, width=size.width, heads=size.heads,
-        ffn_width=size.ffn_width, vocab_size=vocab_size, text_length=size.text_length, experts=variant.experts,
-        init_sigma=size.init_sigma, drop_path=size.drop_path, layer_scale=choice.layer_scale,
-        relative_bias=choice.relative_bias, token_types=choice.token_types,
+        image_size=size.image_size,
+        patch_size=size.patch_size,
+        depth=size.depth,
+        width=size.width,
+        heads=size.heads,
+        ffn_width=size.ffn_width,
+        vocab_size=vocab_size,
+        text_length=size.text_length,
+        experts=variant.experts,
+        init_sigma=size.init_sigma,
+        drop_path=size.drop_path,
+        layer_scale=choice.layer_scale,
+        relative_bias=choice.relative_bias,
+        token_types=choice.token_types,
         vl_ffn_start_layer=None if variant.experts == "standard" else choice.vl_ffn_start_layer,
     )
     torch.manual_seed(common.seed)  # the only draws from torch's generator in the whole stage
@@ -184,30 +225,48 @@ class Job:
 
 
 def run(job: Job) -> None:
-    """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work folder."""
+    """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work
+    folder."""
     first = collectives.rank() == 0
     task = PretrainingTask(job.folders, job.common, job.variant, job.draws)
-    optim = replace(job.common.optim, steps=job.variant.steps, warmup_steps=job.variant.warmup_steps)
+    optim = replace(
+        job.common.optim, steps=job.variant.steps, warmup_steps=job.variant.warmup_steps
+    )
     with workdir.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.variant.objectives:
             train(task, optim, job.common.loop, job.place, tracked)
         else:
-            curves.write(job.place / "curve.jsonl", [{"step": 0, "kind": "held-out", "values": evaluate(task)}])
+            curves.write(
+                job.place / "curve.jsonl",
+                [{"step": 0, "kind": "held-out", "values": evaluate(task)}],
+            )
         if first:
             finished = _finish(task, job)
-            tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}", job.folders.text_tokenizer)
+            tracked.model(
+                finished / "model", f"vl-beit-pretrained-{job.name}", job.folders.text_tokenizer
+            )
             tracked.artifact(finished / "curves.png")
             tracked.artifact(finished / "masked.png")
 
 
 def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
-    """The files that stand for all data of a run: indices with checksums, and the text tokenizer."""
+    """The files that stand for all data of a run: indices with checksums, and the text
+    tokenizer."""
     pictures = {**common.streams.images.sources, **common.streams.pairs.sources}
     online = common.open.visual_tokens == "online"
-    return [folders.text_tokenizer, *([folders.visual_tokenizer / "model.safetensors"] if online else []),
-            *(folders.text_tokens / source / "index.json" for source in sorted(common.streams.texts.sources)),
-            *(folder / source / "index.json" for source in sorted(pictures)
-              for folder in (folders.shards, folders.visual_tokens))]
+    return [
+        folders.text_tokenizer,
+        *([folders.visual_tokenizer / "model.safetensors"] if online else []),
+        *(
+            folders.text_tokens / source / "index.json"
+            for source in sorted(common.streams.texts.sources)
+        ),
+        *(
+            folder / source / "index.json"
+            for source in sorted(pictures)
+            for folder in (folders.shards, folders.visual_tokens)
+        ),
+    ]
 
 
 def _finish(task: PretrainingTask, job: Job) -> Path:
@@ -217,7 +276,9 @@ def _finish(task: PretrainingTask, job: Job) -> Path:
     files.write_json(folder / "heldout.json", held_out[-1])
     task.model.eval()
     sources = {"images": job.common.held_out.images, "pairs": job.common.held_out.pairs}
-    visualize.draw(task.model, job.folders, job.common.streams, task.sampler, sources, folder / "masked.png")
+    visualize.draw(
+        task.model, job.folders, job.common.streams, task.sampler, sources, folder / "masked.png"
+    )
     return folder
 
 
@@ -225,14 +286,25 @@ def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
     block = {"common": asdict(job.common), "variant": asdict(job.variant)}
-    return tracking.run("pretrain" if job.name == "main" else f"pretrain {job.name}", stage="pretrain",
-                        variant=job.name, params=block, work=job.place)
+    return tracking.run(
+        "pretrain" if job.name == "main" else f"pretrain {job.name}",
+        stage="pretrain",
+        variant=job.name,
+        params=block,
+        work=job.place,
+    )
 
 
 def _sample_params(common: CommonParams) -> SampleParams:
     size = common.size
-    return SampleParams(seed=common.seed, image_size=size.image_size, patch_size=size.patch_size, depth=size.depth,
-                        text_length=size.caption_length, masks=common.masks)
+    return SampleParams(
+        seed=common.seed,
+        image_size=size.image_size,
+        patch_size=size.patch_size,
+        depth=size.depth,
+        text_length=size.caption_length,
+        masks=common.masks,
+    )
 
 
 def _codes(folders: DataFolders, common: CommonParams) -> int:
@@ -241,10 +313,17 @@ def _codes(folders: DataFolders, common: CommonParams) -> int:
     for source in sorted({**common.streams.images.sources, **common.streams.pairs.sources}):
         index = files.read_json(folders.visual_tokens / source / "index.json")
         sizes[source] = index["codes"]
-        if index["image_size"] != common.size.image_size or index["patch_size"] != common.size.patch_size:
-            raise UserError(f"pretrain.common.size: pictures of {common.size.image_size} px in patches of "
-                            f"{common.size.patch_size}, but the visual tokens of {source} belong to "
-                            f"{index['image_size']} px and {index['patch_size']}")
+        if (
+            index["image_size"] != common.size.image_size
+            or index["patch_size"] != common.size.patch_size
+        ):
+            raise UserError(
+                f"pretrain.common.size: pictures of {common.size.image_size} px in patches of "
+                f"{common.size.patch_size}, but the visual tokens of {source} belong to "
+                f"{index['image_size']} px and {index['patch_size']}"
+            )
     if len(set(sizes.values())) != 1:
-        raise UserError(f"visual tokens of different vocabularies: {sizes}; run the visual_tokens stage again")
+        raise UserError(
+            f"visual tokens of different vocabularies: {sizes}; run the visual_tokens stage again"
+        )
     return next(iter(sizes.values()))

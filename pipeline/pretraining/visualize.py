@@ -1,6 +1,7 @@
 """What a pretrained model puts into hidden places, as a picture (VL-BEiT §2.3).
 
-A visual token has no pixels of its own: each is drawn as the mean of the training patches that it stands for.
+A visual token has no pixels of its own: each is drawn as the mean of the training patches that it
+stands for.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,8 @@ from pipeline.pretraining.data import (
     open_rows,
     prepared,
 )
-from pipeline.training.step import to_device
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.training.step import to_device
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +36,16 @@ _LINE = 60  # characters of a caption's line
 _HEADINGS = ("hidden", "predicted", "true tokens", "original")
 
 
-def draw(model: MaskedModeling, folders: DataFolders, streams: StreamsParams, sampler: Sampler,
-         sources: dict[str, Sequence[str]], path: Path) -> None:
-    """Pictures alone (MIM), then pairs (MVLM), all held out; `sources` are those of "images" and of "pairs"."""
+def draw(
+    model: MaskedModeling,
+    folders: DataFolders,
+    streams: StreamsParams,
+    sampler: Sampler,
+    sources: dict[str, Sequence[str]],
+    path: Path,
+) -> None:
+    """Pictures alone (MIM), then pairs (MVLM), all held out; `sources` are those of "images" and of
+    "pairs"."""
     from matplotlib.figure import Figure
 
     means = patch_means(folders, streams.images, sampler, model.config.codes)
@@ -52,15 +60,20 @@ def draw(model: MaskedModeling, folders: DataFolders, streams: StreamsParams, sa
         codes, words = _predict(model, name, batch)
         alone = ["picture alone"] * EXAMPLES
         captions = alone if words is None else _captions(batch["text"], words, sampler.tokenizer)
-        for axes, cells, caption in zip(part, _cells(batch["image"], codes, means), captions, strict=False):
+        for axes, cells, caption in zip(
+            part, _cells(batch["image"], codes, means), captions, strict=False
+        ):
             _line(axes, cells, caption)
     for axes, heading in zip(lines[0], _HEADINGS, strict=True):
         axes.set_title(f"{heading}\n{axes.get_title()}", size=9)
     figure.savefig(path, metadata={"Software": None})
 
 
-def patch_means(folders: DataFolders, stream: StreamParams, sampler: Sampler, codes: int) -> np.ndarray:
-    """The mean training patch of every code: uint8 [codes, patch, patch, 3], grey where a code was not met."""
+def patch_means(
+    folders: DataFolders, stream: StreamParams, sampler: Sampler, codes: int
+) -> np.ndarray:
+    """The mean training patch of every code: uint8 [codes, patch, patch, 3], grey where a code was
+    not met."""
     rows = open_rows(folders, "images", stream, "train")
     units = held_out(rows, TRAINING)
     patch = sampler.params.patch_size
@@ -93,8 +106,11 @@ def pictures(parts: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _predict(model: MaskedModeling, name: str, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """The likeliest codes of the hidden patches and, of pairs, the likeliest ids of the hidden tokens."""
+def _predict(
+    model: MaskedModeling, name: str, batch: dict[str, Any]
+) -> tuple[Tensor, Tensor | None]:
+    """The likeliest codes of the hidden patches and, of pairs, the likeliest ids of the hidden
+    tokens."""
     device = next(model.parameters()).device
     part = to_device(prepared(batch), device)
     if name == "images":
@@ -113,21 +129,36 @@ def _cells(image: dict[str, Tensor], codes: Tensor, means: np.ndarray) -> np.nda
         copy.reshape(-1, *parts.shape[2:])[places] = with_
         return pictures(copy)
 
-    return np.stack([filled(_GREY), filled(means[codes.numpy()]), filled(means[image["targets"].numpy()]), original],
-                    axis=1)
+    return np.stack(
+        [
+            filled(_GREY),
+            filled(means[codes.numpy()]),
+            filled(means[image["targets"].numpy()]),
+            original,
+        ],
+        axis=1,
+    )
 
 
 def _captions(text: dict[str, Tensor], words: Tensor, tokenizer: TextTokenizer) -> list[str]:
-    """Captions with what was predicted for hidden tokens in brackets, and the truth behind it where it differs."""
+    """Captions with what was predicted for hidden tokens in brackets, and the truth behind it where
+    it differs."""
     ids, length = text["ids"].flatten(), text["ids"].shape[1]
     said: dict[int, tuple[int, int]] = {
-        place: (word, target) for place, word, target in
-        zip(text["places"].tolist(), words.tolist(), text["targets"].tolist(), strict=True)}
-    lengths = [length] * len(text["ids"]) if text["mask"] is None else text["mask"].sum(dim=1).tolist()
+        place: (word, target)
+        for place, word, target in zip(
+            text["places"].tolist(), words.tolist(), text["targets"].tolist(), strict=True
+        )
+    }
+    lengths = (
+        [length] * len(text["ids"]) if text["mask"] is None else text["mask"].sum(dim=1).tolist()
+    )
     captions = []
     for start, own in zip(range(0, len(ids), length), lengths, strict=True):
         kept = range(start + 1, start + own - 1)  # without [T_CLS], [T_SEP]
-        captions.append("".join(_piece(tokenizer, int(ids[place]), said.get(place)) for place in kept).strip())
+        captions.append(
+            "".join(_piece(tokenizer, int(ids[place]), said.get(place)) for place in kept).strip()
+        )
     return captions
 
 
@@ -136,7 +167,11 @@ def _piece(tokenizer: TextTokenizer, token: int, said: tuple[int, int] | None) -
         return tokenizer.piece(token)
     word, target = (tokenizer.piece(number) for number in said)
     space = " " if target.startswith(" ") else ""
-    return f"{space}[{word.strip()}]" if word == target else f"{space}[{word.strip()}, not {target.strip()}]"
+    return (
+        f"{space}[{word.strip()}]"
+        if word == target
+        else f"{space}[{word.strip()}, not {target.strip()}]"
+    )
 
 
 def _line(axes: Sequence["Axes"], cells: np.ndarray, caption: str) -> None:

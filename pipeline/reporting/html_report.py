@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.utils import files
-from pipeline.reporting.tables import Table
 from pipeline.reporting.render import texts
+from pipeline.reporting.tables import Table
+from pipeline.utils import files
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -36,7 +36,9 @@ class Chapter:
 def pretraining(folder: Path) -> Chapter:
     """Curves and held-out metrics of a variant's folder."""
     metrics = files.read_json(folder / "heldout.json")
-    return Chapter(f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), facts(metrics))
+    return Chapter(
+        f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), facts(metrics)
+    )
 
 
 def numbers(title: str, result: dict[str, Any]) -> Chapter:
@@ -56,16 +58,23 @@ def figures(pictures: Iterable[Path]) -> list[Figure]:
 
 def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[Chapter]) -> str:
     """The HTML; `ours` is the heading of our rows in the tables."""
-    return template(TEMPLATE, autoescape=True).render(title=title, note=note, ours=ours, tables=tables,
-                                                      chapters=chapters, texts=texts)
+    return template(TEMPLATE, autoescape=True).render(
+        title=title, note=note, ours=ours, tables=tables, chapters=chapters, texts=texts
+    )
 
 
 def template(name: str, *, autoescape: bool) -> "Template":
-    """A template of this folder, with the filter `thousands`; a name that it is not given is an error."""
+    """A template of this folder, with the filter `thousands`; a name that it is not given is an
+    error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(loader=PackageLoader("pipeline", ""), autoescape=autoescape, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("pipeline", ""),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["thousands"] = "{:,}".format
     return environment.get_template(name)
 

@@ -7,14 +7,18 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from pipeline.utils import files
 from pipeline.reporting.tables import Column, Row, Table
+from pipeline.utils import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DASH = "–"
-_LABEL, _CELL, _LINE = 4.2, 0.85, 0.26  # inches: width of the label column and of a cell, height of a line
+_LABEL, _CELL, _LINE = (
+    4.2,
+    0.85,
+    0.26,
+)  # inches: width of the label column and of a cell, height of a line
 _NOTE = 14  # characters per inch of the note
 
 
@@ -28,7 +32,8 @@ def write(table: Table, stem: Path) -> None:
 
 
 def markdown(table: Table) -> str:
-    """Aligned for the terminal, and with the group in each heading, since Markdown has no second heading line."""
+    """Aligned for the terminal, and with the group in each heading, since Markdown has no second
+    heading line."""
     rows = [[table.head, *(f"{column.group} {column.name}" for column in table.columns)]]
     for section in table.sections:
         rows.append([f"*{section.title}*", *("" for _ in table.columns)])
@@ -37,7 +42,8 @@ def markdown(table: Table) -> str:
 
 
 def aligned(rows: list[list[str]]) -> str:
-    """Rows of cells, the first of which are headings, as a Markdown table that is aligned in the terminal too."""
+    """Rows of cells, the first of which are headings, as a Markdown table that is aligned in the
+    terminal too."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(_pipes(row, widths) for row in (rows[0], rule, *rows[1:]))
@@ -49,8 +55,14 @@ def comma_separated(table: Table) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["section", table.head.lower(), *(column.key for column in table.columns)])
     for section in table.sections:
-        writer.writerows([section.title, row.label, *("" if cell is None else round(cell, 4) for cell in row.cells)]
-                         for row in section.rows)
+        writer.writerows(
+            [
+                section.title,
+                row.label,
+                *("" if cell is None else round(cell, 4) for cell in row.cells),
+            ]
+            for row in section.rows
+        )
     return buffer.getvalue()
 
 
@@ -107,8 +119,10 @@ def _right_edges(table: Table) -> list[float]:
 
 def texts(row: Row, columns: list[Column]) -> list[str]:
     """The cells as they are shown."""
-    return [DASH if cell is None else f"{cell:,.{column.digits}f}"
-            for cell, column in zip(row.cells, columns, strict=True)]
+    return [
+        DASH if cell is None else f"{cell:,.{column.digits}f}"
+        for cell, column in zip(row.cells, columns, strict=True)
+    ]
 
 
 def _pipes(cells: list[str], widths: list[int]) -> str:

@@ -17,7 +17,8 @@ def mean(results: Sequence[Tree]) -> Tree:
 
 
 def deviation(results: Sequence[Tree]) -> Tree:
-    """The sample's standard deviation of every number with a fraction; all else as in the first result."""
+    """The sample's standard deviation of every number with a fraction; all else as in the first
+    result."""
     return _merge(results, statistics.stdev)
 
 
@@ -27,9 +28,14 @@ def _merge(trees: Sequence[Any], number: Callable[[Sequence[float]], float]) -> 
     return number(trees) if isinstance(trees[0], float) else trees[0]
 
 
-def against_paper(name: str, layout: TableLayout, results: Sequence[Tree], params: TableParams) -> Table:
-    """The paper's table `name` with the means of our results below, and below them their standard deviations."""
+def against_paper(
+    name: str, layout: TableLayout, results: Sequence[Tree], params: TableParams
+) -> Table:
+    """The paper's table `name` with the means of our results below, and below them their standard
+    deviations."""
     told = replace(params, section=f"{params.section}, mean of {len(results)} seeds")
     table = tables.against_paper(name, layout, mean(results), told)
     spread = tables.against_paper(name, layout, deviation(results), params).sections[-1]
-    return replace(table, sections=[*table.sections, Section("standard deviation over the seeds", spread.rows)])
+    return replace(
+        table, sections=[*table.sections, Section("standard deviation over the seeds", spread.rows)]
+    )

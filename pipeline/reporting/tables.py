@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import yaml_reader
-from pipeline.utils import files
 from pipeline.errors import UserError
+from pipeline.utils import files
 
 PAPER = Path(__file__).with_name("paper_results.yaml")
 
@@ -76,39 +76,61 @@ def load_results(folder: Path) -> dict[str, Any]:
     return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
-def against_paper(name: str, layout: TableLayout, results: dict[str, Any], params: TableParams) -> Table:
+def against_paper(
+    name: str, layout: TableLayout, results: dict[str, Any], params: TableParams
+) -> Table:
     """The paper's table `name` with our rows below.
 
     Raises:
-        UserError: the layout names a table or column that the paper does not have, or a key that a result lacks.
+        UserError: the layout names a table or column that the paper does not have, or a key that a
+        result lacks.
     """
     printed = yaml_reader.parse(PAPER.read_bytes())
     if name not in printed:
-        raise UserError(f"params.yaml: tables.{name}: the paper has no such table (has: {', '.join(printed)})")
+        raise UserError(
+            f"params.yaml: tables.{name}: the paper has no such table (has: {', '.join(printed)})"
+        )
     columns = [Column(*column) for column in printed[name]["columns"]]
-    theirs = [Section(title, [Row(label, cells) for label, cells in rows.items()])
-              for title, rows in printed[name]["sections"].items()]
+    theirs = [
+        Section(title, [Row(label, cells) for label, cells in rows.items()])
+        for title, rows in printed[name]["sections"].items()
+    ]
     ours = Section(params.section, [_our_row(name, row, columns, results) for row in layout.rows])
     return Table(printed[name]["title"], columns, [*theirs, ours], params.note)
 
 
 def retrieval_recalls(results: dict[str, Any], params: TableParams) -> Table:
     """All recalls of our retrieval results, before and after reranking."""
-    columns = [Column(f"{way}_r{cut}", group, f"R@{cut}", 1)
-               for way, group in (("tr", "Text retrieval"), ("ir", "Image retrieval")) for cut in (1, 5, 10)]
-    kinds = (("dual", "dual encoder"), ("reranked", "reranked by the fusion encoder"), ("chance", "chance"))
+    columns = [
+        Column(f"{way}_r{cut}", group, f"R@{cut}", 1)
+        for way, group in (("tr", "Text retrieval"), ("ir", "Image retrieval"))
+        for cut in (1, 5, 10)
+    ]
+    kinds = (
+        ("dual", "dual encoder"),
+        ("reranked", "reranked by the fusion encoder"),
+        ("chance", "chance"),
+    )
     sections = [
-        Section(f"{item} ({result['images']:,} pictures, {result['captions']:,} captions; pretraining: "
-                f"{result['variant']})",
-                [Row(label, [100 * result[kind][column.key] for column in columns]) for kind, label in kinds])
-        for item, result in results.items() if result["task"] == "retrieval"
+        Section(
+            f"{item} ({result['images']:,} pictures, {result['captions']:,} captions; pretraining: "
+            f"{result['variant']})",
+            [
+                Row(label, [100 * result[kind][column.key] for column in columns])
+                for kind, label in kinds
+            ],
+        )
+        for item, result in results.items()
+        if result["task"] == "retrieval"
     ]
     return Table("Retrieval in detail", columns, sections, params.note)
 
 
 def _our_row(table: str, layout: RowLayout, columns: list[Column], results: dict[str, Any]) -> Row:
     if unknown := set(layout.cells) - {column.key for column in columns}:
-        raise UserError(f"params.yaml: tables.{table}: {layout.label}: the table has no column {min(unknown)!r}")
+        raise UserError(
+            f"params.yaml: tables.{table}: {layout.label}: the table has no column {min(unknown)!r}"
+        )
     return Row(layout.label, [_cell(layout.cells.get(column.key), results) for column in columns])
 
 

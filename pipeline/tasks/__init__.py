@@ -3,8 +3,8 @@
 A task module `pipeline.tasks.<name>.task` has
 
     FineTuneParams, EvaluateParams      dataclasses of its blocks in params.yaml; the first is an `OptimParams` with
-                                        `seed`, `inputs`, `loop`, `num_workers` and `threads`; all that
-                                        evaluation needs of it is in `inputs`
+                                        `seed`, `inputs`, `loop`, `num_workers` and `threads`; all
+                                        that evaluation needs of it is in `inputs`
     Task(params, backbone, folders)     what `pipeline.training.loop` trains; `model.backbone` takes over pretrained weights
     evaluate(model, folders, tuned, params, out) -> dict   test metrics; predictions and pictures go into `out`
     headline(result) -> dict            the few numbers of a result that stand for it
@@ -51,5 +51,7 @@ def load(item: Item) -> ModuleType:
     """The task module of an item."""
     name = f"pipeline.tasks.{item.task}"
     if find_spec(name) is None:
-        raise UserError(f"params.yaml: items: unknown task {item.task!r}; tasks are the folders in pipeline/tasks")
+        raise UserError(
+            f"params.yaml: items: unknown task {item.task!r}; tasks are the folders in pipeline/tasks"
+        )
     return import_module(f"{name}.task")

@@ -1,4 +1,5 @@
-"""Pictures with text as the fine-tunes on pairs see them: one augmentation, one way to pad (VLMo)."""
+"""Pictures with text as the fine-tunes on pairs see them: one augmentation, one way to pad
+(VLMo)."""
 
 from dataclasses import dataclass
 
@@ -7,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.data.loading.sampler import OrderParams
 from pipeline.data.transforms import views
 from pipeline.data.transforms.rand_augment import RandAugmentParams, rand_augment
-from pipeline.data.loading.sampler import OrderParams
 from pipeline.tokenizers.text import SPECIAL_IDS
 
 
@@ -24,9 +25,16 @@ class PairParams:
     order: OrderParams
 
 
-def augmented(image: Image.Image, name: str, seed: int, position: int, params: PairParams,
-              rng: np.random.Generator) -> np.ndarray:
-    """A training view of an RGB picture, uint8 [size, size, 3]; `name` tells the pictures of one position apart."""
+def augmented(
+    image: Image.Image,
+    name: str,
+    seed: int,
+    position: int,
+    params: PairParams,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A training view of an RGB picture, uint8 [size, size, 3]; `name` tells the pictures of one
+    position apart."""
     view = views.draw(seed, name, position, *image.size, 0.0, params.crop)
     cropped = Image.fromarray(views.apply(image, view, params.image_size))
     return np.asarray(rand_augment(cropped, params.rand_augment, rng))

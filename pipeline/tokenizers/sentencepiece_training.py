@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.shards import parquet
-from pipeline.utils import files, seeds
 from pipeline.errors import UserError
 from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
+from pipeline.utils import files, seeds
 
 _ROLES = {"bos": "[T_CLS]", "pad": "[PAD]", "eos": "[T_SEP]", "unk": "[UNK]"}
 _MOST = 1 << 16  # ids are stored as uint16
@@ -17,9 +17,9 @@ _MOST = 1 << 16  # ids are stored as uint16
 
 @dataclass(frozen=True)
 class TextTokenizerParams:
-    """sources: whose training texts are read; vocab_size: ids, special ones included, reached exactly, at most 65,536;
-    character_coverage: share of the characters that get a piece of their own; max_sentences: a random sample of this
-    size is trained on; seed: of that sample."""
+    """sources: whose training texts are read; vocab_size: ids, special ones included, reached
+    exactly, at most 65,536; character_coverage: share of the characters that get a piece of their
+    own; max_sentences: a random sample of this size is trained on; seed: of that sample."""
 
     sources: list[str]
     vocab_size: int
@@ -28,26 +28,39 @@ class TextTokenizerParams:
     seed: int
 
 
-def train_tokenizer(folders: Sequence[Path], path: Path, params: TextTokenizerParams, key: str) -> dict[str, float]:
-    """Train on the split `train` of shard folders, write the model to `path` and return what describes it.
+def train_tokenizer(
+    folders: Sequence[Path], path: Path, params: TextTokenizerParams, key: str
+) -> dict[str, float]:
+    """Train on the split `train` of shard folders, write the model to `path` and return what
+    describes it.
 
-    `key` is where the params stand, for messages. The bytes depend on params and shards alone: one thread, and
-    sentences and model pass through memory, since SentencePiece writes the paths it is given into the model.
+    `key` is where the params stand, for messages. The bytes depend on params and shards alone: one
+    thread, and sentences and model pass through memory, since SentencePiece writes the paths it is
+    given into the model.
 
     Raises:
         UserError: the texts do not support so many pieces, or need more.
     """
     if params.vocab_size > _MOST:
-        raise UserError(f"params.yaml: {key}.vocab_size: at most {_MOST}, found {params.vocab_size}")
-    texts = sample((text for folder in folders for text in training_texts(folder)), params.max_sentences, params.seed)
+        raise UserError(
+            f"params.yaml: {key}.vocab_size: at most {_MOST}, found {params.vocab_size}"
+        )
+    texts = sample(
+        (text for folder in folders for text in training_texts(folder)),
+        params.max_sentences,
+        params.seed,
+    )
     model = _train(texts, params, key)
     with files.replacing(path) as temporary:
         temporary.write_bytes(model)
     ids = TextTokenizer.load(path).words(texts)
     tokens = sum(map(len, ids))
-    return {"vocab_size": params.vocab_size, "texts": len(texts),
-            "tokens_per_word": tokens / max(1, sum(len(text.split()) for text in texts)),
-            "unknown_share": sum(row.count(SPECIAL_IDS["[UNK]"]) for row in ids) / max(1, tokens)}
+    return {
+        "vocab_size": params.vocab_size,
+        "texts": len(texts),
+        "tokens_per_word": tokens / max(1, sum(len(text.split()) for text in texts)),
+        "unknown_share": sum(row.count(SPECIAL_IDS["[UNK]"]) for row in ids) / max(1, tokens),
+    }
 
 
 def training_texts(folder: Path) -> Iterator[str]:
@@ -58,7 +71,8 @@ def training_texts(folder: Path) -> Iterator[str]:
 
 
 def sample(texts: Iterable[str], size: int, seed: int) -> list[str]:
-    """A uniform sample (reservoir sampling), or all texts in order where there are no more than `size`."""
+    """A uniform sample (reservoir sampling), or all texts in order where there are no more than
+    `size`."""
     rng = seeds.generator(seed, "tokenizer sample")
     kept: list[str] = []
     for number, text in enumerate(texts):
@@ -77,11 +91,22 @@ def _train(texts: Sequence[str], params: TextTokenizerParams, key: str) -> bytes
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=model, model_type="unigram", vocab_size=params.vocab_size,
-            character_coverage=params.character_coverage, normalization_rule_name="nmt_nfkc", num_threads=1,
-            control_symbols=["[MASK]"], minloglevel=2, **pieces, **numbers)
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=params.vocab_size,
+            character_coverage=params.character_coverage,
+            normalization_rule_name="nmt_nfkc",
+            num_threads=1,
+            control_symbols=["[MASK]"],
+            minloglevel=2,
+            **pieces,
+            **numbers,
+        )
     except RuntimeError as error:
-        raise UserError(f"params.yaml: {key}.vocab_size: {_explain(str(error), params, len(texts))}") from None
+        raise UserError(
+            f"params.yaml: {key}.vocab_size: {_explain(str(error), params, len(texts))}"
+        ) from None
     return model.getvalue()
 
 

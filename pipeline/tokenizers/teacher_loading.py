@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from model.tokenizer.teachers import Clip, Dino, Hog
-from pipeline.utils import safe_checkpoint
 from pipeline.errors import UserError
+from pipeline.utils import safe_checkpoint
 
 BLOCK = "params.yaml: visual_tokenizer"
 NETWORKS = {"clip": Clip, "dino": Dino}
@@ -16,23 +16,31 @@ Kind = Literal["hog", "clip", "dino"]
 def teacher(kind: Kind, file: str | None, image_size: int, patch_size: int) -> Clip | Dino | Hog:
     """The teacher for pictures of `image_size` pixels in patches of `patch_size`.
 
-    `file` holds a network's weights as timm or their publishers name them (see `weights.read`); the HOG has none.
+    `file` holds a network's weights as timm or their publishers name them (see `weights.read`); the
+    HOG has none.
 
     Raises:
-        UserError: the weights are missing or another network's, or it cannot see pictures of this size.
+        UserError: the weights are missing or another network's, or it cannot see pictures of this
+        size.
     """
     if kind == "hog":
         return Hog(patch_size)
     network = NETWORKS[kind]
     if (image_size, patch_size) != (network.image_size, network.patch_size):
-        raise UserError(f"{BLOCK}.teacher: {kind} needs pictures of {network.image_size} px in patches of "
-                        f"{network.patch_size} px; choose hog, or these sizes")
+        raise UserError(
+            f"{BLOCK}.teacher: {kind} needs pictures of {network.image_size} px in patches of "
+            f"{network.patch_size} px; choose hog, or these sizes"
+        )
     if file is None or not Path(file).is_file():
-        raise UserError(f"{BLOCK}.teacher_file: {file}: no such file; give the weights of {network.name} "
-                        "(.safetensors, .pth or .pt), or choose the teacher hog")
+        raise UserError(
+            f"{BLOCK}.teacher_file: {file}: no such file; give the weights of {network.name} "
+            "(.safetensors, .pth or .pt), or choose the teacher hog"
+        )
     built = network()
     try:
         built.load(safe_checkpoint.read(Path(file)))
     except (RuntimeError, KeyError, AttributeError) as error:
-        raise UserError(f"{file}: not the weights of {network.name}: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(
+            f"{file}: not the weights of {network.name}: {' '.join(str(error).split())[:200]}"
+        ) from None
     return built

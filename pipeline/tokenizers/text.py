@@ -26,7 +26,8 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, path: Path) -> TextTokenizer:
-        """Read a model file. Raises UserError where it is missing, damaged or has other special ids."""
+        """Read a model file. Raises UserError where it is missing, damaged or has other special
+        ids."""
         from sentencepiece import SentencePieceProcessor
 
         if not path.exists():
@@ -45,13 +46,14 @@ class TextTokenizer:
         return self.processor.get_piece_size()
 
     def words(self, texts: Sequence[str]) -> list[list[int]]:
-        """The bare ids of each text. One by one: for a list SentencePiece starts threads, which takes six times as
-        long for the sentences of a document."""
+        """The bare ids of each text. One by one: for a list SentencePiece starts threads, which
+        takes six times as long for the sentences of a document."""
         return [self.processor.encode(text) for text in texts]
 
     def encode(self, text: str, max_length: int) -> np.ndarray:
-        """[T_CLS] ... [T_SEP], uint16 [length], length <= max_length: words are cut off, [T_SEP] never."""
-        return wrap(self.processor.encode(text)[:max_length - 2])
+        """[T_CLS] ... [T_SEP], uint16 [length], length <= max_length: words are cut off, [T_SEP]
+        never."""
+        return wrap(self.processor.encode(text)[: max_length - 2])
 
     def piece(self, number: int) -> str:
         """The text of one id; a leading space where it begins a word."""

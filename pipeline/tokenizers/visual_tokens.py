@@ -1,7 +1,7 @@
 """Visual tokens: for every picture of a source some fixed views, and the tokenizer's ids of each.
 
-One Parquet file per shard file, with the same name, rows and row groups. The loader replays the stored views, so the
-ids always belong to the pixels that the model sees.
+One Parquet file per shard file, with the same name, rows and row groups. The loader replays the
+stored views, so the ids always belong to the pixels that the model sees.
 """
 
 import shutil
@@ -20,12 +20,12 @@ import torch
 
 from model import checkpoint
 from model.tokenizer.vqkd import VisualTokenizer
-from pipeline.data.shards import schema, parquet
+from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images, views
+from pipeline.data.transforms.views import View, ViewParams
+from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.utils import files
-from pipeline.errors import UserError
-from pipeline.data.transforms.views import View, ViewParams
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,17 @@ class VisualTokensParams:
         for stream in (self.images, self.pairs):
             if source in stream.sources:
                 return stream
-        raise UserError(f"params.yaml: visual_tokens: {source} is neither in images.sources nor in pairs.sources")
+        raise UserError(
+            f"params.yaml: visual_tokens: {source} is neither in images.sources nor in pairs.sources"
+        )
 
 
 class Tokens:
     """Draws views and computes ids for the rows of one source."""
 
-    def __init__(self, tokenizer: VisualTokenizer, seed: int, params: StreamViewsParams, batch: int):
+    def __init__(
+        self, tokenizer: VisualTokenizer, seed: int, params: StreamViewsParams, batch: int
+    ):
         self.tokenizer, self.seed, self.params, self.batch = tokenizer, seed, params, batch
         self.device = next(tokenizer.parameters()).device
         self.schema = schema.visual_tokens(params.views, tokenizer.config.grid**2)
@@ -71,28 +75,38 @@ class Tokens:
         """A picture's row of the table, still without ids, and the pixels of its views."""
         image = images.decode(data)
         drawn = self.draw(key, image.size, images.mean_grey(image))
-        return ({"key": key, **views.columns(drawn)},
-                [views.apply(image, view, self.tokenizer.config.image_size) for view in drawn])
+        return (
+            {"key": key, **views.columns(drawn)},
+            [views.apply(image, view, self.tokenizer.config.image_size) for view in drawn],
+        )
 
     def table(self, prepared: Sequence[tuple[dict[str, Any], list[np.ndarray]]]) -> pa.Table:
         """The rows of one row group, in `schema.visual_tokens`."""
-        ids = self.ids([pixels for _, each in prepared for pixels in each]).reshape(len(prepared), -1)
+        ids = self.ids([pixels for _, each in prepared for pixels in each]).reshape(
+            len(prepared), -1
+        )
         rows = [{**row, "tokens": tokens} for (row, _), tokens in zip(prepared, ids, strict=True)]
         return pa.Table.from_pylist(rows, self.schema)
 
     def draw(self, key: str, size: tuple[int, int], mean_grey: float) -> list[View]:
         """The views of a picture of `size` (width, height) pixels."""
-        return [views.draw(self.seed, key, index, *size, mean_grey, self.params.draw)
-                for index in range(self.params.views)]
+        return [
+            views.draw(self.seed, key, index, *size, mean_grey, self.params.draw)
+            for index in range(self.params.views)
+        ]
 
     def ids(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Ids uint16 [n, patches] of n views, uint8 [size, size, 3] each."""
-        parts = [self._ids(np.stack(pixels[start:start + self.batch])) for start in range(0, len(pixels), self.batch)]
+        parts = [
+            self._ids(np.stack(pixels[start : start + self.batch]))
+            for start in range(0, len(pixels), self.batch)
+        ]
         return np.concatenate(parts)
 
     def _ids(self, pixels: np.ndarray) -> np.ndarray:
-        """Of one batch, filled up to its full size: the shape of a matrix product can change its last bits, and with
-        them the nearest code, so every picture is computed in a batch of the same shape."""
+        """Of one batch, filled up to its full size: the shape of a matrix product can change its
+        last bits, and with them the nearest code, so every picture is computed in a batch of the
+        same shape."""
         filled = np.concatenate([pixels, np.repeat(pixels[:1], self.batch - len(pixels), axis=0)])
         ids = self.tokenizer.ids(images.normalise(torch.from_numpy(filled).to(self.device)))
         return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
@@ -115,14 +129,22 @@ class Job:
         return self.out / ".unfinished" / f"{name}.json"
 
 
-def tokenize(pictures: Path, tokenizer: Path, out: Path, source: str, params: VisualTokensParams, *,
-             workers: int = 1) -> dict[str, float]:
-    """Tokenise every split of a folder of image shards, shard by shard; on a Ray cluster, a shard on each of its GPUs.
+def tokenize(
+    pictures: Path,
+    tokenizer: Path,
+    out: Path,
+    source: str,
+    params: VisualTokensParams,
+    *,
+    workers: int = 1,
+) -> dict[str, float]:
+    """Tokenise every split of a folder of image shards, shard by shard; on a Ray cluster, a shard
+    on each of its GPUs.
 
     Args:
-        pictures: image shards. tokenizer: model folder.
-        out: what is there already must come from an interrupted call with the same arguments; it is gone on with.
-        workers: threads that decode the pictures of a row group while the tokenizer is at the one before.
+        pictures: image shards. tokenizer: model folder. out: what is there already must come from
+        an interrupted call with the same arguments; it is gone on with. workers: threads that
+        decode the pictures of a row group while the tokenizer is at the one before.
 
     Returns:
         Metrics: the number of pictures and views, and the share of the codes in use.
@@ -132,21 +154,31 @@ def tokenize(pictures: Path, tokenizer: Path, out: Path, source: str, params: Vi
     splits = files.read_json(pictures / "index.json")["splits"]
     if not (out / "index.json").exists():
         names = [entry["name"] for described in splits.values() for entry in described["files"]]
-        parallel_map.run(_write, ((job, name) for name in names if not job.note(name).exists()), 1, gpu=True)
+        parallel_map.run(
+            _write, ((job, name) for name in names if not job.note(name).exists()), 1, gpu=True
+        )
         notes = {name: files.read_json(job.note(name)) for name in names}
-        entries = {split: [{**entry, "sha256": notes[entry["name"]]["sha256"]} for entry in described["files"]]
-                   for split, described in splits.items()}
+        entries = {
+            split: [
+                {**entry, "sha256": notes[entry["name"]]["sha256"]} for entry in described["files"]
+            ]
+            for split, described in splits.items()
+        }
         used = np.sum([note["counts"] for note in notes.values()], axis=0) > 0
         parquet.write_index(out, entries, code_usage=float(used.mean()), **_facts(job))
     shutil.rmtree(out / ".unfinished", ignore_errors=True)
     rows = sum(described["rows"] for described in splits.values())
-    return {"pictures": rows, "views": rows * stream.views,
-            "code_usage": files.read_json(out / "index.json")["code_usage"]}
+    return {
+        "pictures": rows,
+        "views": rows * stream.views,
+        "code_usage": files.read_json(out / "index.json")["code_usage"],
+    }
 
 
 @lru_cache(maxsize=1)
 def load_tokenizer(folder: Path, digest: str) -> VisualTokenizer:
-    """The tokenizer, on the GPU where there is one; kept for the next shard, as long as it has this digest.
+    """The tokenizer, on the GPU where there is one; kept for the next shard, as long as it has this
+    digest.
 
     Raises:
         UserError: it has more codes than the stored type can tell apart.
@@ -168,10 +200,15 @@ def _digest(folder: Path) -> str:
 def _write(job: Job, name: str) -> None:
     """Write the tokens of one shard file, and the note on them last of all."""
     torch.set_num_threads(job.params.threads)
-    tokens = Tokens(load_tokenizer(job.tokenizer, job.digest), job.params.seed, job.stream, job.params.batch)
+    tokens = Tokens(
+        load_tokenizer(job.tokenizer, job.digest), job.params.seed, job.stream, job.params.batch
+    )
     counts = np.zeros(tokens.tokenizer.config.codes, np.int64)
     path = job.out / name
-    with files.replacing(path) as temporary, pq.ParquetWriter(temporary, tokens.schema, compression="zstd") as writer:
+    with (
+        files.replacing(path) as temporary,
+        pq.ParquetWriter(temporary, tokens.schema, compression="zstd") as writer,
+    ):
         for table in tables(job.pictures / name, tokens, job.workers):
             writer.write_table(table, row_group_size=len(table))
             ids = parquet.numbers(table["tokens"].combine_chunks().flatten())
@@ -180,13 +217,18 @@ def _write(job: Job, name: str) -> None:
 
 
 def tables(shard: Path, tokens: Tokens, workers: int) -> Iterator[pa.Table]:
-    """The tokens of each row group of a shard file. `workers` threads prepare the next one meanwhile."""
+    """The tokens of each row group of a shard file. `workers` threads prepare the next one
+    meanwhile."""
     with pq.ParquetFile(shard) as file, ThreadPoolExecutor(workers) as threads:
         waiting: deque[list[Future]] = deque()
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, columns=["key", "image"])
-            waiting.append([threads.submit(tokens.prepare, key.as_py(), image.as_py())
-                            for key, image in zip(table["key"], table["image"], strict=True)])
+            waiting.append(
+                [
+                    threads.submit(tokens.prepare, key.as_py(), image.as_py())
+                    for key, image in zip(table["key"], table["image"], strict=True)
+                ]
+            )
             if len(waiting) > 1:
                 yield tokens.table([future.result() for future in waiting.popleft()])
         for futures in waiting:
@@ -196,6 +238,13 @@ def tables(shard: Path, tokens: Tokens, workers: int) -> Iterator[pa.Table]:
 def _facts(job: Job) -> dict[str, Any]:
     """What a reader of the tokens has to know of how they were made."""
     size, stream = load_tokenizer(job.tokenizer, job.digest).config, job.stream
-    return {"codes": size.codes, "patches": size.grid**2, "image_size": size.image_size, "patch_size": size.patch_size,
-            "views": stream.views, "draw": {"seed": job.params.seed, **asdict(stream.draw)},
-            "interpolation": images.INTERPOLATION.name.lower(), "tokenizer_sha256": job.digest}
+    return {
+        "codes": size.codes,
+        "patches": size.grid**2,
+        "image_size": size.image_size,
+        "patch_size": size.patch_size,
+        "views": stream.views,
+        "draw": {"seed": job.params.seed, **asdict(stream.draw)},
+        "interpolation": images.INTERPOLATION.name.lower(),
+        "tokenizer_sha256": job.digest,
+    }

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
-from pipeline.data.shards import parquet
-from pipeline.data.transforms import images, views
-from pipeline.tracking import client as tracking
-from pipeline.training import curves, collectives
-from pipeline.utils import files, workdir
-from pipeline.errors import UserError
-from pipeline.tokenizers.beitv2_import import read_official
-from pipeline.training.optim import OptimParams
 from pipeline.data.loading.row_reader import PictureRows
 from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part
-from pipeline.training.step import Task
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images, views
+from pipeline.errors import UserError
+from pipeline.tokenizers.beitv2_import import read_official
 from pipeline.tokenizers.teacher_loading import NETWORKS, Kind, teacher
+from pipeline.tracking import client as tracking
+from pipeline.training import collectives, curves
 from pipeline.training.loop import LoopParams, train
+from pipeline.training.optim import OptimParams
+from pipeline.training.step import Task
+from pipeline.utils import files, workdir
 
 EVALUATION_BATCH = 64  # pictures
 
@@ -58,7 +58,9 @@ class WeightParams:
 class VisualTokenizerParams:
     """Block `<scale>.visual_tokenizer`."""
 
-    origin: Literal["train", "official"]  # official: import BEiTv2's released file, nothing is trained
+    origin: Literal[
+        "train", "official"
+    ]  # official: import BEiTv2's released file, nothing is trained
     official_file: str | None  # the released .pth file
     seed: int
     size: SizeParams
@@ -78,13 +80,19 @@ class VisualTokenizerParams:
 
     def __post_init__(self) -> None:
         if self.loop.micro_batches != max(self.num_workers, 1) or self.loop.parallel != "ddp":
-            raise UserError("params.yaml: visual_tokenizer.loop: the codebook moves once per pass, on every worker "
-                            "alike: micro_batches must be the number of workers, and parallel ddp")
+            raise UserError(
+                "params.yaml: visual_tokenizer.loop: the codebook moves once per pass, on every worker "
+                "alike: micro_batches must be the number of workers, and parallel ddp"
+            )
         if self.loop.activation_checkpointing:
-            raise UserError("params.yaml: visual_tokenizer.loop: activation_checkpointing: not for the tokenizer")
+            raise UserError(
+                "params.yaml: visual_tokenizer.loop: activation_checkpointing: not for the tokenizer"
+            )
         if self.origin == "official" and self.teacher not in NETWORKS:
-            raise UserError(f"params.yaml: visual_tokenizer.teacher: that of a released file is clip or dino, not "
-                            f"{self.teacher}")
+            raise UserError(
+                f"params.yaml: visual_tokenizer.teacher: that of a released file is clip or dino, not "
+                f"{self.teacher}"
+            )
 
     @property
     def used(self) -> list[str]:
@@ -99,7 +107,9 @@ class VQKDTask(Task):
         """folder: holds the shards of every source."""
         self.folder, self.params = folder, params
         self.weights: Mapping[str, float] = asdict(params.weights)
-        self.teacher = teacher(params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size)
+        self.teacher = teacher(
+            params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size
+        )
         torch.manual_seed(params.seed)  # the only draws from torch's generator
         self.model = VQKD(config(params, self.teacher.dim))
 
@@ -109,7 +119,8 @@ class VQKDTask(Task):
         return PictureBatches(self.folder, self.params)
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cosine distance to the teacher, and the distance of the inputs from their codes. The codebook has no loss."""
+        """Cosine distance to the teacher, and the distance of the inputs from their codes. The
+        codebook has no loss."""
         pixels = images.normalise(batch["pixels"])
         target = self.teacher.to(pixels.device)(pixels)
         decoded = module(pixels)
@@ -123,9 +134,13 @@ class VQKDTask(Task):
         return {"cosine": patches, "commitment": patches * self.model.config.code_dim}
 
     def evaluate(self) -> dict[str, float]:
-        """Held-out cosine with the teacher, and the codes in use on held-out and training pictures."""
+        """Held-out cosine with the teacher, and the codes in use on held-out and training
+        pictures."""
         teacher_cosine = _mean(self._cosines(pixels) for pixels in self._pictures("val"))
-        return {"teacher_cosine": teacher_cosine, **code_usage(self.model, self._pictures("val", "train"))}
+        return {
+            "teacher_cosine": teacher_cosine,
+            **code_usage(self.model, self._pictures("val", "train")),
+        }
 
     def _cosines(self, pixels: Tensor) -> Tensor:
         target = self.teacher.to(pixels.device)(pixels)
@@ -133,17 +148,25 @@ class VQKDTask(Task):
 
     def _pictures(self, *splits: str) -> Iterator[Tensor]:
         device = next(self.model.parameters()).device
-        return (pixels.to(device) for pixels in evaluation_pictures(self.folder, self.params, splits))
+        return (
+            pixels.to(device) for pixels in evaluation_pictures(self.folder, self.params, splits)
+        )
 
 
 class PictureBatches:
-    """Map-style data set: a part of a step to its pictures of the global batch, each in a view of its own."""
+    """Map-style data set: a part of a step to its pictures of the global batch, each in a view of
+    its own."""
 
     def __init__(self, folder: Path, params: VisualTokenizerParams):
         self.params = params
-        groups = [(group, None) for source in params.used
-                  for group in parquet.row_groups(folder / source, "train") * params.sources[source]]
-        self.rows = PictureRows(groups, cache=2 * params.order.lanes * params.order.window, pairs=False)
+        groups = [
+            (group, None)
+            for source in params.used
+            for group in parquet.row_groups(folder / source, "train") * params.sources[source]
+        ]
+        self.rows = PictureRows(
+            groups, cache=2 * params.order.lanes * params.order.window, pairs=False
+        )
         self.order = LaneOrder(self.rows.units, params.order, params.seed, "visual_tokenizer")
 
     def __getitem__(self, part: Part) -> dict[str, Tensor]:
@@ -155,8 +178,14 @@ class PictureBatches:
     def _picture(self, group: int, unit: int, position: int) -> np.ndarray:
         picture, _ = self.rows.get(group, unit)
         image = images.decode(picture.image)
-        view = views.draw(self.params.seed, picture.key, position, *image.size, images.mean_grey(image),
-                          self.params.views)
+        view = views.draw(
+            self.params.seed,
+            picture.key,
+            position,
+            *image.size,
+            images.mean_grey(image),
+            self.params.views,
+        )
         return views.apply(image, view, self.params.size.image_size)
 
 
@@ -170,7 +199,8 @@ class Job:
 
 
 def run(job: Job) -> None:
-    """Train the tokenizer, or resume its training, in every worker. Worker 0 leaves the results in the work folder."""
+    """Train the tokenizer, or resume its training, in every worker. Worker 0 leaves the results in
+    the work folder."""
     first = collectives.rank() == 0
     with workdir.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.params.origin == "official":
@@ -179,7 +209,11 @@ def run(job: Job) -> None:
         task = VQKDTask(job.shards, job.params)
         train(task, job.params.optim, job.params.loop, job.place, tracked)
         if first:
-            measured = [row["values"] for row in curves.read(job.place / "curve.jsonl") if row["kind"] == "held-out"]
+            measured = [
+                row["values"]
+                for row in curves.read(job.place / "curve.jsonl")
+                if row["kind"] == "held-out"
+            ]
             _finish(job, tokenizer_of(task.model), measured[-1], tracked)
 
 
@@ -187,29 +221,41 @@ def inputs(shards_folder: Path, params: VisualTokenizerParams) -> list[Path]:
     """The files that stand for all data of a run."""
     given = [params.official_file] if params.origin == "official" else [params.teacher_file]
     return [shards_folder / source / "index.json" for source in sorted(params.used)] + [
-        Path(name) for name in given if name is not None and Path(name).is_file()]
+        Path(name) for name in given if name is not None and Path(name).is_file()
+    ]
 
 
 def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
     """The model's configuration."""
-    return VQKDConfig(**asdict(params.size), decay=params.decay, delay=params.delay, teacher_dim=teacher_dim)
+    return VQKDConfig(
+        **asdict(params.size), decay=params.decay, delay=params.delay, teacher_dim=teacher_dim
+    )
 
 
 def tokenizer_of(model: VQKD) -> VisualTokenizer:
     """A trained model without what only training needs."""
     tokenizer = VisualTokenizer(model.config)
     kept = tokenizer.state_dict().keys()
-    tokenizer.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name in kept})
+    tokenizer.load_state_dict(
+        {name: tensor for name, tensor in model.state_dict().items() if name in kept}
+    )
     return tokenizer.eval()
 
 
-def evaluation_pictures(folder: Path, params: VisualTokenizerParams, splits: tuple[str, ...]) -> Iterator[Tensor]:
+def evaluation_pictures(
+    folder: Path, params: VisualTokenizerParams, splits: tuple[str, ...]
+) -> Iterator[Tensor]:
     """Batches float [n, 3, size, size] of whole pictures: the first of each source and split."""
     for split in splits:
         for source in params.used:
-            rows = islice(parquet.read_rows(folder / source, split, ("image",)), params.evaluation_pictures)
+            rows = islice(
+                parquet.read_rows(folder / source, split, ("image",)), params.evaluation_pictures
+            )
             while batch := list(islice(rows, EVALUATION_BATCH)):
-                pixels = [images.square(images.decode(row["image"]), params.size.image_size) for row in batch]
+                pixels = [
+                    images.square(images.decode(row["image"]), params.size.image_size)
+                    for row in batch
+                ]
                 yield images.normalise(torch.from_numpy(np.stack(pixels)))
 
 
@@ -217,24 +263,33 @@ def code_usage(tokenizer: VisualTokenizer, pictures: Iterator[Tensor]) -> dict[s
     """How the codes are used on some pictures.
 
     Returns:
-        `code_usage`: share of the codes that occur. `code_perplexity`: the number of codes that would be as
-        informative if all were equally frequent (the exponential of the entropy).
+        `code_usage`: share of the codes that occur. `code_perplexity`: the number of codes that
+        would be as informative if all were equally frequent (the exponential of the entropy).
     """
     codes = tokenizer.config.codes
-    counts = sum(torch.bincount(tokenizer.ids(pixels).flatten(), minlength=codes).cpu() for pixels in pictures)
+    counts = sum(
+        torch.bincount(tokenizer.ids(pixels).flatten(), minlength=codes).cpu()
+        for pixels in pictures
+    )
     share = counts[counts > 0].double() / counts.sum()
-    return {"code_usage": (counts > 0).double().mean().item(),
-            "code_perplexity": torch.exp(-(share * share.log()).sum()).item()}
+    return {
+        "code_usage": (counts > 0).double().mean().item(),
+        "code_perplexity": torch.exp(-(share * share.log()).sum()).item(),
+    }
 
 
 def _import(job: Job, tracked: tracking.Run) -> None:
     """Take over a released tokenizer. Its teacher is not needed."""
-    tokenizer = read_official(job.params.official_file, config(job.params, NETWORKS[job.params.teacher].dim))
+    tokenizer = read_official(
+        job.params.official_file, config(job.params, NETWORKS[job.params.teacher].dim)
+    )
     usage = code_usage(tokenizer, evaluation_pictures(job.shards, job.params, ("val", "train")))
     _finish(job, tokenizer, usage, tracked)
 
 
-def _finish(job: Job, tokenizer: VisualTokenizer, metrics: dict[str, float], tracked: tracking.Run) -> None:
+def _finish(
+    job: Job, tokenizer: VisualTokenizer, metrics: dict[str, float], tracked: tracking.Run
+) -> None:
     """Write the tokenizer, the curve of its training and the metrics for publication."""
     folder = workdir.finished(job.place)
     checkpoint.save(tokenizer, folder / "model")
@@ -248,7 +303,9 @@ def _finish(job: Job, tokenizer: VisualTokenizer, metrics: dict[str, float], tra
 def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
-    return tracking.run("visual tokenizer", stage="visual_tokenizer", params=asdict(job.params), work=job.place)
+    return tracking.run(
+        "visual tokenizer", stage="visual_tokenizer", params=asdict(job.params), work=job.place
+    )
 
 
 def _mean(parts: Iterator[Tensor]) -> float:

@@ -1,9 +1,11 @@
-"""MLflow runs that cost a stage nothing: records go as JSON lines to a writer process that imports MLflow meanwhile.
+"""MLflow runs that cost a stage nothing: records go as JSON lines to a writer process that imports
+MLflow meanwhile.
 
-Importing MLflow and opening its store takes seconds, more than many stages. So one writer serves all stages: the first
-starts it, and it ends when none has come for a while. It is nobody's child, answers over a Unix socket, and sees the
-connection end when a stage is killed, so that no run stays "running" for ever. Trouble with tracking is reported and
-never stops a stage; more of it is in `.work/tracking.log`. Where MLflow is not installed nothing is tracked.
+Importing MLflow and opening its store takes seconds, more than many stages. So one writer serves
+all stages: the first starts it, and it ends when none has come for a while. It is nobody's child,
+answers over a Unix socket, and sees the connection end when a stage is killed, so that no run stays
+"running" for ever. Trouble with tracking is reported and never stops a stage; more of it is in
+`.work/tracking.log`. Where MLflow is not installed nothing is tracked.
 """
 
 import fcntl
@@ -32,18 +34,36 @@ _GONE = "tracking: the writer has ended early; see .work/tracking.log"
 
 
 @contextmanager
-def run(name: str, *, stage: str, task: str | None = None, variant: str | None = None, table: str | None = None,
-        params: dict[str, Any], work: Path | None = None) -> Iterator["Run"]:
+def run(
+    name: str,
+    *,
+    stage: str,
+    task: str | None = None,
+    variant: str | None = None,
+    table: str | None = None,
+    params: dict[str, Any],
+    work: Path | None = None,
+) -> Iterator["Run"]:
     """One run of the experiment `vl-beit-<scale>`, named as people read it ("finetune flickr30k").
 
-    `task`, `variant` and `table` become tags where given; `params` (a nested block) becomes dotted parameters.
-    A stage that resumes from `work` continues the run that it began there. An exception marks the run as failed.
+    `task`, `variant` and `table` become tags where given; `params` (a nested block) becomes dotted
+    parameters. A stage that resumes from `work` continues the run that it began there. An exception
+    marks the run as failed.
     """
-    tags = {"stage": stage, "dvc.stage": os.environ.get("DVC_STAGE", stage), "task": task, "variant": variant,
-            "table": table}
-    opening = {"name": name, "start": _milliseconds(), "params": flatten(params),
-               "tags": {key: value for key, value in tags.items() if value is not None},
-               "work": None if work is None else str(work.resolve())}
+    tags = {
+        "stage": stage,
+        "dvc.stage": os.environ.get("DVC_STAGE", stage),
+        "task": task,
+        "variant": variant,
+        "table": table,
+    }
+    opening = {
+        "name": name,
+        "start": _milliseconds(),
+        "params": flatten(params),
+        "tags": {key: value for key, value in tags.items() if value is not None},
+        "work": None if work is None else str(work.resolve()),
+    }
     tracked = _opened(opening) if installed() else Run(None)
     try:
         yield tracked
@@ -64,23 +84,39 @@ class Run:
         self._first = 0.0
 
     def metrics(self, values: dict[str, float], step: int = 0) -> None:
-        """Note values at a step (0-based). They are buffered, so this may be called at every step."""
+        """Note values at a step (0-based). They are buffered, so this may be called at every
+        step."""
         now = time.time()
         if not self._points:
             self._first = now
-        self._points += [(key, float(value), _milliseconds(), step) for key, value in values.items()]
+        self._points += [
+            (key, float(value), _milliseconds(), step) for key, value in values.items()
+        ]
         if len(self._points) >= _POINTS or now - self._first >= _SECONDS:
             self._flush()
 
     def dataset(self, path: Path, name: str, context: str) -> None:
-        """Note a folder of shards as an input ("training", "evaluation"): its rows per split and its fingerprint."""
+        """Note a folder of shards as an input ("training", "evaluation"): its rows per split and
+        its fingerprint."""
         index = path / "index.json"
-        profile = {f"{split} rows": facts["rows"] for split, facts in files.read_json(index)["splits"].items()}
-        self._send({"call": "dataset", "name": name, "context": context, "source": str(path), "profile": profile,
-                    "digest": files.sha256(index)[:16]})
+        profile = {
+            f"{split} rows": facts["rows"]
+            for split, facts in files.read_json(index)["splits"].items()
+        }
+        self._send(
+            {
+                "call": "dataset",
+                "name": name,
+                "context": context,
+                "source": str(path),
+                "profile": profile,
+                "digest": files.sha256(index)[:16],
+            }
+        )
 
     def artifact(self, path: Path) -> None:
-        """Copy a file into the run. Returns when it is done: DVC moves outputs once the stage has ended."""
+        """Copy a file into the run. Returns when it is done: DVC moves outputs once the stage has
+        ended."""
         self._send({"call": "artifact", "path": str(path.resolve())})
         self._wait()
 
@@ -90,20 +126,30 @@ class Run:
         self._wait()
 
     def model(self, folder: Path, name: str, text_tokenizer: Path | None = None) -> None:
-        """Log a checkpoint folder as a servable model (see `serving`) and register it as `name`, alias `current`.
+        """Log a checkpoint folder as a servable model (see `serving`) and register it as `name`,
+        alias `current`.
 
-        `text_tokenizer` is the file that the model's texts are read with; a model of pictures alone has none.
+        `text_tokenizer` is the file that the model's texts are read with; a model of pictures alone
+        has none.
         """
         parts = {"model": folder} | ({"text_tokenizer": text_tokenizer} if text_tokenizer else {})
-        self._send({"call": "model", "name": name, "code": str(CODE),
-                    "parts": {key: str(path.resolve()) for key, path in parts.items()}})
+        self._send(
+            {
+                "call": "model",
+                "name": name,
+                "code": str(CODE),
+                "parts": {key: str(path.resolve()) for key, path in parts.items()},
+            }
+        )
         self._wait()
 
     def close(self, status: str) -> None:
         """End the run. A writer that is busy with its start is left to finish by itself."""
         self._flush()
         self._send({"call": "close", "status": status, "end": _milliseconds()})
-        if self._writer is not None and (self._ready or select.select([self._writer], [], [], 0)[0]):
+        if self._writer is not None and (
+            self._ready or select.select([self._writer], [], [], 0)[0]
+        ):
             self._wait()
         self._hang_up()
 
@@ -122,7 +168,8 @@ class Run:
             self._hang_up()
 
     def _wait(self) -> None:
-        """Wait until the writer has done all that it was sent: `ready` (once), what went wrong, `synced`."""
+        """Wait until the writer has done all that it was sent: `ready` (once), what went wrong,
+        `synced`."""
         self._send({"call": "sync"})
         while self._writer is not None:
             match self._reply():
@@ -153,7 +200,8 @@ def installed() -> bool:
 
 
 def root() -> Path:
-    """Where the tracking database lives: the project's root, also from a throw-away copy that DVC works in."""
+    """Where the tracking database lives: the project's root, also from a throw-away copy that DVC
+    works in."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
@@ -161,7 +209,11 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`; lists stay values."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= (
+            flatten(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
@@ -170,7 +222,8 @@ def _milliseconds() -> int:
 
 
 def _opened(record: dict[str, Any]) -> Run:
-    """The scale and the store are those of this process; the writer may have been started by another one."""
+    """The scale and the store are those of this process; the writer may have been started by
+    another one."""
     record["tags"]["scale"] = params.scale()
     tracked = Run(_connection())
     tracked._send({"call": "open", **record, "store": os.environ.get("MLFLOW_TRACKING_URI")})
@@ -203,7 +256,10 @@ def _reach(work: Path) -> socket.socket:
     writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
     try:
         writer.connect(address)
-    except (FileNotFoundError, ConnectionRefusedError):  # never started, or ended: that leaves the socket's file
+    except (
+        FileNotFoundError,
+        ConnectionRefusedError,
+    ):  # never started, or ended: that leaves the socket's file
         Path(address).unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
@@ -214,10 +270,25 @@ def _reach(work: Path) -> socket.socket:
 
 
 def _start(listener: socket.socket, work: Path) -> None:
-    """Start the writer in a session of its own (Ctrl-C is for the stage), as an orphan (Ray kills a worker's children),
-    with none of our files open (`make | tee` ends when we do)."""
+    """Start the writer in a session of its own (Ctrl-C is for the stage), as an orphan (Ray kills a
+    worker's children), with none of our files open (`make | tee` ends when we do)."""
     number = listener.fileno()
-    command = [sys.executable, "-m", "pipeline.tracking.writer", str(work.parent), str(number), str(_IDLE)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.tracking.writer",
+        str(work.parent),
+        str(number),
+        str(_IDLE),
+    ]
     with (work / "tracking.log").open("a") as log:
-        subprocess.run(["sh", "-c", '"$@" &', "sh", *command], cwd=CODE, pass_fds=[number], stdin=subprocess.DEVNULL,
-                       stdout=log, stderr=log, start_new_session=True, check=True)
+        subprocess.run(
+            ["sh", "-c", '"$@" &', "sh", *command],
+            cwd=CODE,
+            pass_fds=[number],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            check=True,
+        )

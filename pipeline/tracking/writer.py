@@ -1,8 +1,10 @@
-"""The process that writes MLflow runs from the JSON lines that stages send, one after the other or several at once.
+"""The process that writes MLflow runs from the JSON lines that stages send, one after the other or
+several at once.
 
-`python -m pipeline.tracking.writer ROOT LISTENER IDLE`: see `tracking`. A stage is answered `ready` once its run is
-open (or cannot be), `synced` when it asks, and with its first trouble; standard error has them all. If the lines of a
-stage end without `close`, the stage was killed, and so says its run.
+`python -m pipeline.tracking.writer ROOT LISTENER IDLE`: see `tracking`. A stage is answered `ready`
+once its run is open (or cannot be), `synced` when it asks, and with its first trouble; standard
+error has them all. If the lines of a stage end without `close`, the stage was killed, and so says
+its run.
 """
 
 import json
@@ -24,9 +26,15 @@ REQUIREMENTS = ["mlflow", "torch", "timm", "numpy", "safetensors", "sentencepiec
 
 def main(root: Path, listener: socket.socket, idle: float) -> None:
     """Serve stages until there has been none for `idle` seconds."""
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
-                   "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # all stages wait for a server that is not there
+    os.environ |= {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
+    )  # all stages wait for a server that is not there
     os.chdir(root)  # the folder of the first stage may be a throw-away copy
     database, known = root / "mlflow.db", False
     stages: dict[socket.socket, Stage] = {}
@@ -57,7 +65,8 @@ def _closed(root: Path, listener: socket.socket) -> bool:
 
 
 def _start_over() -> None:
-    """Become a new writer on the same listener: MLflow would go on with a database that was deleted."""
+    """Become a new writer on the same listener: MLflow would go on with a database that was
+    deleted."""
     os.chdir(CODE)
     os.execv(sys.executable, sys.orig_argv)
 
@@ -95,7 +104,9 @@ class Stage:
             elif self._writer is not None:
                 getattr(self._writer, call)(**record)
         except Exception as error:
-            self._complain(f"tracking: {call} failed: {type(error).__name__}: {' '.join(str(error).split())}")
+            self._complain(
+                f"tracking: {call} failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            )
         if call == "open":
             self._say("ready")
 
@@ -113,10 +124,19 @@ class Stage:
 
 
 class Writer:
-    """One open run in `store` (a tracking URI), by default `mlflow.db` and `mlruns/` under `root`."""
+    """One open run in `store` (a tracking URI), by default `mlflow.db` and `mlruns/` under
+    `root`."""
 
-    def __init__(self, root: Path, name: str, start: int, tags: dict[str, str], params: dict[str, Any],
-                 work: str | None, store: str | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        start: int,
+        tags: dict[str, str],
+        params: dict[str, Any],
+        work: str | None,
+        store: str | None,
+    ) -> None:
         """`start` is in milliseconds since 1970."""
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
@@ -125,9 +145,13 @@ class Writer:
         self._client = MlflowClient(self._store)
         place = None if store else (root / "mlruns").as_uri()
         self._experiment = self._experiment_id(f"vl-beit-{tags['scale']}", place)
-        self._run = self._continued(work) or self._new(name, start, tags | {"git.commit": _commit(root)}, work)
+        self._run = self._continued(work) or self._new(
+            name, start, tags | {"git.commit": _commit(root)}, work
+        )
         if not self._client.get_run(self._run).data.params:
-            self._client.log_batch(self._run, params=[Param(key, str(value)) for key, value in params.items()])
+            self._client.log_batch(
+                self._run, params=[Param(key, str(value)) for key, value in params.items()]
+            )
         self.open = True
 
     def metrics(self, points: list[tuple[str, float, int, int]]) -> None:
@@ -136,12 +160,21 @@ class Writer:
 
         self._client.log_batch(self._run, metrics=[Metric(*point) for point in points])
 
-    def dataset(self, name: str, context: str, source: str, profile: dict[str, int], digest: str) -> None:
+    def dataset(
+        self, name: str, context: str, source: str, profile: dict[str, int], digest: str
+    ) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        data = Dataset(name=name, digest=digest, source_type="local", source=json.dumps({"uri": source}),
-                       profile=json.dumps(profile))
-        self._client.log_inputs(self._run, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])])
+        data = Dataset(
+            name=name,
+            digest=digest,
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(profile),
+        )
+        self._client.log_inputs(
+            self._run, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])]
+        )
 
     def artifact(self, path: str) -> None:
         self._client.log_artifact(self._run, path)
@@ -150,7 +183,8 @@ class Writer:
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
 
     def model(self, name: str, parts: dict[str, str], code: str) -> None:
-        """Log from code, so that no pickle is involved, with the code that it needs. `parts`: see `serving`."""
+        """Log from code, so that no pickle is involved, with the code that it needs. `parts`: see
+        `serving`."""
         import mlflow
         from mlflow.models import Model
 
@@ -159,10 +193,19 @@ class Writer:
         serving = Path(code, "pipeline", "serving.py")
         about = runpy.run_path(str(serving))
         logged = Model.log(
-            artifact_path=None, name="model", run_id=self._run, flavor=SimpleNamespace(save_model=_save),
-            registered_model_name=name, validate_serving_input=False, python_model=str(serving), artifacts=parts,
-            code_paths=[str(Path(code, "model")), str(Path(code, "pipeline"))], signature=about["signature"](),
-            input_example=about["example"](), pip_requirements=REQUIREMENTS)
+            artifact_path=None,
+            name="model",
+            run_id=self._run,
+            flavor=SimpleNamespace(save_model=_save),
+            registered_model_name=name,
+            validate_serving_input=False,
+            python_model=str(serving),
+            artifacts=parts,
+            code_paths=[str(Path(code, "model")), str(Path(code, "pipeline"))],
+            signature=about["signature"](),
+            input_example=about["example"](),
+            pip_requirements=REQUIREMENTS,
+        )
         self._client.set_registered_model_alias(name, ALIAS, logged.registered_model_version)
 
     def close(self, status: str, end: int | None) -> None:
@@ -198,7 +241,8 @@ class Writer:
 
 
 def _save(validate_serving_input: bool, **arguments: Any) -> None:
-    """As a `pyfunc` model, whose own `log_model` would load torch and the model to try the example."""
+    """As a `pyfunc` model, whose own `log_model` would load torch and the model to try the
+    example."""
     from mlflow import pyfunc
 
     pyfunc.save_model(**arguments)

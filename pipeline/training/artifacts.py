@@ -11,7 +11,8 @@ from pipeline.utils import workdir
 
 
 def finish(model: nn.Module, place: Path, title: str) -> tuple[Path, list[dict[str, Any]]]:
-    """Write model, curve and its picture into a folder of the work folder `place`; returns it and the curve's rows."""
+    """Write model, curve and its picture into a folder of the work folder `place`; returns it and
+    the curve's rows."""
     folder = workdir.finished(place)
     checkpoint.save(model, folder / "model")
     rows = curves.read(place / "curve.jsonl")

@@ -1,4 +1,5 @@
-"""The few collective operations that training needs. Without a process group they are those of one worker."""
+"""The few collective operations that training needs. Without a process group they are those of one
+worker."""
 
 from typing import Any
 
@@ -35,13 +36,14 @@ def largest(value: int) -> int:
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
-    """Concatenate [n, ...] of every worker along the rows, in order of rank. Rows keep their gradient: each worker
-    receives the sum of the gradients that all workers have for its rows."""
+    """Concatenate [n, ...] of every worker along the rows, in order of rank. Rows keep their
+    gradient: each worker receives the sum of the gradients that all workers have for its rows."""
     return tensor if world() == 1 else _Gathered.apply(tensor)
 
 
 class _Gathered(torch.autograd.Function):
-    """Rows of all workers. torch's own differentiable gathering is deprecated, without a public successor."""
+    """Rows of all workers. torch's own differentiable gathering is deprecated, without a public
+    successor."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -52,7 +54,7 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return sum_over_workers(gradient.contiguous())[rank() * ctx.rows:][:ctx.rows]
+        return sum_over_workers(gradient.contiguous())[rank() * ctx.rows :][: ctx.rows]
 
 
 def barrier() -> None:

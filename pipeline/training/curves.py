@@ -11,7 +11,8 @@ LEFT_OUT = ("step", "loss", "lr", "grad_norm", "finite")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows `{step, kind, values}` of a curve file; a last line that a crash has cut off is left out."""
+    """The rows `{step, kind, values}` of a curve file; a last line that a crash has cut off is left
+    out."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -30,7 +31,8 @@ def line(row: dict[str, Any]) -> str:
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Draw the losses of a curve by step: training as lines, held-out losses as points of the same colour."""
+    """Draw the losses of a curve by step: training as lines, held-out losses as points of the same
+    colour."""
     from matplotlib.figure import Figure
 
     train, held_out = (_series(rows, kind) for kind in ("train", "held-out"))
@@ -39,8 +41,13 @@ def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     for name, points in train.items():
         drawn = axes.plot(*zip(*points, strict=True), lw=1, label=name)[0]
         if f"{name}_loss" in held_out:
-            axes.plot(*zip(*held_out[f"{name}_loss"], strict=True), "o", ms=3.5, color=drawn.get_color(),
-                      label=f"{name}, held-out")
+            axes.plot(
+                *zip(*held_out[f"{name}_loss"], strict=True),
+                "o",
+                ms=3.5,
+                color=drawn.get_color(),
+                label=f"{name}, held-out",
+            )
     axes.set(title=title, xlabel="step", ylabel="loss (nats)")
     axes.grid(alpha=0.3)
     if train:

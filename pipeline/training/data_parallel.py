@@ -1,8 +1,8 @@
 """A model on the step's workers: a replica on each (DDP), or its weights cut into shards (FSDP2).
 
-Either way the loop trains `module`, and `task.model` has the whole weights where worker 0 evaluates or saves them.
-Both average gradients over the workers. Batch norms share their statistics between workers on CUDA; torch has that
-nowhere else, and there a worker's rows stand for all.
+Either way the loop trains `module`, and `task.model` has the whole weights where worker 0 evaluates
+or saves them. Both average gradients over the workers. Batch norms share their statistics between
+workers on CUDA; torch has that nowhere else, and there a worker's rows stand for all.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,9 @@ class Replicas:
         self.model = model  # with the names of the parameters
         self.module = model
         if collectives.world() > 1:
-            self.module = DistributedDataParallel(model, gradient_as_bucket_view=True)  # no copy after the exchange
+            self.module = DistributedDataParallel(
+                model, gradient_as_bucket_view=True
+            )  # no copy after the exchange
 
     def pass_of_step(self, *, last: bool) -> AbstractContextManager[None]:
         """For a forward and a backward: gradients are exchanged after the last pass of a step."""
@@ -56,9 +58,11 @@ class Replicas:
 
 
 class Shards:
-    """Each worker holds its share of weights, gradients and optimiser, and gathers a block's weights to use them.
+    """Each worker holds its share of weights, gradients and optimiser, and gathers a block's
+    weights to use them.
 
-    For models whose replicas do not fit. The whole weights stay in CPU memory, for worker 0 to evaluate.
+    For models whose replicas do not fit. The whole weights stay in CPU memory, for worker 0 to
+    evaluate.
     """
 
     def __init__(self, model: nn.Module, device: torch.device):
@@ -77,7 +81,8 @@ class Shards:
 
     @contextmanager
     def whole(self, model: nn.Module) -> Iterator[None]:
-        """Meanwhile `task.model` has the weights on worker 0, on its device. All workers enter this."""
+        """Meanwhile `task.model` has the weights on worker 0, on its device. All workers enter
+        this."""
         from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
         state = get_model_state_dict(self.module, options=_whole())
@@ -98,8 +103,13 @@ class Shards:
         """The inverse of `state`; every worker takes its shards out of the whole."""
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
-        set_state_dict(self.module, optimizer, model_state_dict=state["model"],
-                       optim_state_dict=state["optimizer"], options=_whole())
+        set_state_dict(
+            self.module,
+            optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+            options=_whole(),
+        )
 
 
 def _whole() -> Any:

@@ -1,13 +1,15 @@
 """The one training loop. It knows batches, losses and steps, and no task.
 
-A run is a function of the step number alone: batches come from `task.batches[step]`, rates from the schedule, and
-nothing random has a state. So a checkpoint is the weights, the optimiser and the step, and a run that was killed and
-resumed ends with the same bytes as one that was left alone.
+A run is a function of the step number alone: batches come from `task.batches[step]`, rates from the
+schedule, and nothing random has a state. So a checkpoint is the weights, the optimiser and the
+step, and a run that was killed and resumed ends with the same bytes as one that was left alone.
 
-Nothing waits for the device: what a step finds stays there, and is looked at when a row of the curve is due.
+Nothing waits for the device: what a step finds stays there, and is looked at when a row of the
+curve is due.
 
-A step's global batch is cut into micro-batches, each small enough for a forward and a backward of its own. Workers
-share them out, so the global batch is what params.yaml says, whatever the number of workers.
+A step's global batch is cut into micro-batches, each small enough for a forward and a backward of
+its own. Workers share them out, so the global batch is what params.yaml says, whatever the number
+of workers.
 """
 
 import sys
@@ -21,37 +23,43 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pipeline.training import curves, collectives, data_parallel
-from pipeline.utils import malloc, files
-from pipeline.errors import UserError
-from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
-from pipeline.training.data_parallel import Replicas, Shards
 from pipeline.data.loading.sampler import Part
-from pipeline.training.step import Task, optimise
+from pipeline.errors import UserError
 from pipeline.tracking.client import Run
+from pipeline.training import collectives, curves, data_parallel
+from pipeline.training.data_parallel import Replicas, Shards
+from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
+from pipeline.training.step import Task, optimise
+from pipeline.utils import files, malloc
 
 KEEP = 2  # checkpoints
 
 
 @dataclass(frozen=True)
 class LoopParams:
-    """How a run is carried out; of these only `precision` can change more of its result than the last digits, and
-    `micro_batches` where a model has batch norms or a codebook."""
+    """How a run is carried out; of these only `precision` can change more of its result than the
+    last digits, and `micro_batches` where a model has batch norms or a codebook."""
 
     precision: Literal["fp32", "bf16"]
     micro_batches: int  # of a step; workers share them out evenly
-    parallel: data_parallel.Kind  # ddp: a replica per worker; fsdp2: weights in shards, for models larger than base
-    activation_checkpointing: bool  # compute a block again in the backward pass instead of keeping its activations
+    parallel: (
+        data_parallel.Kind
+    )  # ddp: a replica per worker; fsdp2: weights in shards, for models larger than base
+    activation_checkpointing: (
+        bool  # compute a block again in the backward pass instead of keeping its activations
+    )
     loader_workers: int  # processes that prepare batches ahead; 0: in the training process
     log_every: int  # steps
     evaluate_every: int  # steps; the last step is always evaluated
     checkpoint_every: int  # steps
-    patience: int  # consecutive steps without a finite gradient after which the run stops, at the curve's next row
+    # consecutive steps without a finite gradient after which the run stops, at the curve's next row
+    patience: int
 
 
 @dataclass(frozen=True)
 class FineTuneParams(OptimParams):
-    """What every block `<scale>.finetune.<data>` has; a task adds its own keys to these and the optimiser's."""
+    """What every block `<scale>.finetune.<data>` has; a task adds its own keys to these and the
+    optimiser's."""
 
     seed: int
     drop_path: float
@@ -68,8 +76,12 @@ class TrainState:
     parallel: Replicas | Shards
     optimizer: torch.optim.Optimizer
     step: int = 0  # steps done
-    best: dict[str, float] = field(default_factory=dict)  # `score` and `step` of the best evaluation so far
-    sums: dict[str, float | Tensor] = field(default_factory=dict)  # of values of the `steps` since the curve's last row
+    best: dict[str, float] = field(
+        default_factory=dict
+    )  # `score` and `step` of the best evaluation so far
+    sums: dict[str, float | Tensor] = field(
+        default_factory=dict
+    )  # of values of the `steps` since the curve's last row
     bad: float | Tensor = 0.0  # steps in a row, up to this one, without a finite gradient
     worst: float | Tensor = 0.0  # the longest such row
 
@@ -93,9 +105,14 @@ class TrainState:
         return {name: float(total) for name, total in self.sums.items()}
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint, and remove all but the last two. All workers call this; worker 0 writes."""
-        state = {**self.parallel.state(self.optimizer), "step": self.step, "best": self.best,
-                 "sums": self.fetched()}
+        """Write a checkpoint, and remove all but the last two. All workers call this; worker 0
+        writes."""
+        state = {
+            **self.parallel.state(self.optimizer),
+            "step": self.step,
+            "best": self.best,
+            "sums": self.fetched(),
+        }
         if collectives.rank() != 0:
             return
         with files.replacing(folder / f"checkpoint-{self.step:08d}.pt") as path:
@@ -120,16 +137,20 @@ def checkpoints(folder: Path) -> list[Path]:
 def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: Run) -> None:
     """Train `task.model` for `optim.steps` steps in total, resuming from `folder`.
 
-    Afterwards the model has the best weights by the metric `score`, or the last ones where no metric has that name.
-    `folder` holds checkpoints and `curve.jsonl`. Every worker calls this; worker 0 alone writes.
+    Afterwards the model has the best weights by the metric `score`, or the last ones where no
+    metric has that name. `folder` holds checkpoints and `curve.jsonl`. Every worker calls this;
+    worker 0 alone writes.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     malloc.keep_freed_memory()
     if loop.activation_checkpointing:
         task.model.backbone.set_grad_checkpointing()
     wrapped = data_parallel.wrap(task.model, loop.parallel, device)
-    if device.type == "cuda" and hasattr(wrapped.model, "backbone"):  # on CPUs hardly faster (docs/performance.md)
-        wrapped.model.backbone.compile_blocks()  # once wrapped: shards are of a copy, which would not be compiled
+    if device.type == "cuda" and hasattr(
+        wrapped.model, "backbone"
+    ):  # on CPUs hardly faster (docs/performance.md)
+        # once wrapped: shards are of a copy, which would not be compiled
+        wrapped.model.backbone.compile_blocks()
     state = TrainState(wrapped, adamw(wrapped.model, optim))
     state.resume(folder)
     curve = Curve(folder / "curve.jsonl", state.step, run)
@@ -143,8 +164,10 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
         last = state.step == optim.steps
         if state.step % loop.log_every == 0 or last:
             if state.worst > loop.patience:
-                raise UserError(f"training stopped at step {state.step}: {int(state.worst)} steps in a row without a "
-                                f"finite gradient ({_diagnosis(values)}); lower the learning rate, or train in fp32")
+                raise UserError(
+                    f"training stopped at step {state.step}: {int(state.worst)} steps in a row without a "
+                    f"finite gradient ({_diagnosis(values)}); lower the learning rate, or train in fp32"
+                )
             row = {**state.means(), "lr": state.optimizer.param_groups[0]["lr"]}
             curve.add(state.step, "train", row, clock.rate(state))
         if state.step % loop.evaluate_every == 0 or last:
@@ -154,18 +177,27 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     collectives.barrier()
     with wrapped.whole(task.model):
         if state.best and (folder / "best.pt").exists():
-            task.model.load_state_dict(torch.load(folder / "best.pt", map_location=device, weights_only=True))
+            task.model.load_state_dict(
+                torch.load(folder / "best.pt", map_location=device, weights_only=True)
+            )
 
 
 def _steps(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequence[Any]]:
     """This worker's micro-batches of each step."""
     world, rank, count = collectives.world(), collectives.rank(), loop.micro_batches
     if count % world:
-        raise UserError(f"params.yaml: loop.micro_batches: {count} cannot be shared by {world} workers; use a multiple")
+        raise UserError(
+            f"params.yaml: loop.micro_batches: {count} cannot be shared by {world} workers; use a multiple"
+        )
     own = count // world
     order = (Part(step, rank * own + number, count) for step in steps for number in range(own))
-    loader = DataLoader(task.batches, batch_size=None, sampler=order, num_workers=loop.loader_workers,
-                        pin_memory=torch.cuda.is_available())
+    loader = DataLoader(
+        task.batches,
+        batch_size=None,
+        sampler=order,
+        num_workers=loop.loader_workers,
+        pin_memory=torch.cuda.is_available(),
+    )
     return zip(*[iter(loader)] * own, strict=True)
 
 
@@ -198,14 +230,20 @@ class Curve:
             curves.write(path, [row for row in curves.read(path) if row["step"] <= step])
 
     def add(self, step: int, kind: str, values: dict[str, float], rates: dict[str, float]) -> None:
-        """Note `values` at a step; `rates` go to the tracked run and the screen, never into the file."""
+        """Note `values` at a step; `rates` go to the tracked run and the screen, never into the
+        file."""
         if collectives.rank() != 0:
             return
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(curves.line({"step": step, "kind": kind, "values": values}))
-        self.run.metrics({f"{kind}/{name}": value for name, value in {**values, **rates}.items()}, step)
+        self.run.metrics(
+            {f"{kind}/{name}": value for name, value in {**values, **rates}.items()}, step
+        )
         shown = {name: value for name, value in {**values, **rates}.items() if name != "finite"}
-        say(f"{kind} step {step}: " + " ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+        say(
+            f"{kind} step {step}: "
+            + " ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        )
 
 
 class Clock:
@@ -219,7 +257,10 @@ class Clock:
         now = time.monotonic()
         rate = (state.step - self.step) / max(now - self.time, 1e-9)
         self.step, self.time = state.step, now
-        return {"steps_per_s": rate, "minutes_left": (self.steps - state.step) / max(rate, 1e-9) / 60}
+        return {
+            "steps_per_s": rate,
+            "minutes_left": (self.steps - state.step) / max(rate, 1e-9) / 60,
+        }
 
 
 def say(line: str) -> None:
@@ -229,4 +270,6 @@ def say(line: str) -> None:
 
 
 def _diagnosis(values: dict[str, Tensor]) -> str:
-    return ", ".join(f"{name} {value.item():.4g}" for name, value in values.items() if name != "finite")
+    return ", ".join(
+        f"{name} {value.item():.4g}" for name, value in values.items() if name != "finite"
+    )

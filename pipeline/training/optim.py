@@ -1,4 +1,5 @@
-"""AdamW with the family's decay exclusions and layer-wise rates, and the two learning-rate schedules."""
+"""AdamW with the family's decay exclusions and layer-wise rates, and the two learning-rate
+schedules."""
 
 import inspect
 import math
@@ -8,7 +9,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-# Besides tensors of one dimension: position tables and CLS vectors (BEiT, BEiTv2; the text table is our addition).
+# Besides tensors of one dimension: position tables and CLS vectors (BEiT, BEiTv2; the text table is
+# our addition).
 NO_DECAY = ("positions", "pos_embed", "image_cls", "cls_token")
 
 
@@ -30,7 +32,8 @@ class OptimParams:
 
 
 def learning_rate(step: int, params: OptimParams) -> float:
-    """The rate of a step, counted from 0: linear warm-up, then cosine towards the floor or a line to it."""
+    """The rate of a step, counted from 0: linear warm-up, then cosine towards the floor or a line
+    to it."""
     if step < params.warmup_steps:
         return params.lr * step / params.warmup_steps
     share = (step - params.warmup_steps) / max(params.steps - params.warmup_steps, 1)
@@ -39,7 +42,8 @@ def learning_rate(step: int, params: OptimParams) -> float:
 
 
 def depth_of(name: str, blocks: int) -> int:
-    """The layer of a parameter, for layer-wise decay (BEiT): 0 embeddings, n the n-th block, blocks + 1 the rest."""
+    """The layer of a parameter, for layer-wise decay (BEiT): 0 embeddings, n the n-th block, blocks
+    + 1 the rest."""
     path = name.split(".")
     if path[0] != "backbone" or path[1] == "norm":
         return blocks + 1
@@ -47,7 +51,8 @@ def depth_of(name: str, blocks: int) -> int:
 
 
 def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
-    """Groups by decay and by learning-rate multiplier (`scale`), in the order of the model's parameters."""
+    """Groups by decay and by learning-rate multiplier (`scale`), in the order of the model's
+    parameters."""
     groups: dict[tuple[bool, float], dict] = {}
     blocks = len(model.backbone.blocks) if params.layer_decay != 1.0 else 0
     for name, parameter in model.named_parameters():
@@ -56,15 +61,17 @@ def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
         decayed = parameter.ndim > 1 and not name.endswith(NO_DECAY)
         scale = 1.0 if name.startswith(("backbone.", "pooler.")) else params.head_lr
         scale *= params.layer_decay ** (blocks + 1 - depth_of(name, blocks)) if blocks else 1.0
-        group = groups.setdefault((decayed, scale), {"params": [], "scale": scale,
-                                                     "weight_decay": params.weight_decay if decayed else 0.0})
+        group = groups.setdefault(
+            (decayed, scale),
+            {"params": [], "scale": scale, "weight_decay": params.weight_decay if decayed else 0.0},
+        )
         group["params"].append(parameter)
     return list(groups.values())
 
 
 class AdamW(torch.optim.AdamW):
-    """torch's, without the guards around its methods for those who compile optimisers: they import the compiler, which
-    takes every process 1.6 s."""
+    """torch's, without the guards around its methods for those who compile optimisers: they import
+    the compiler, which takes every process 1.6 s."""
 
     add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
@@ -75,7 +82,13 @@ class AdamW(torch.optim.AdamW):
 
 def adamw(model: nn.Module, params: OptimParams) -> AdamW:
     """The optimiser; its rates are set before each step by `set_learning_rate`."""
-    return AdamW(parameter_groups(model, params), lr=params.lr, betas=tuple(params.betas), eps=params.eps, fused=True)
+    return AdamW(
+        parameter_groups(model, params),
+        lr=params.lr,
+        betas=tuple(params.betas),
+        eps=params.eps,
+        fused=True,
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

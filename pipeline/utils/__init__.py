@@ -1,1 +1,2 @@
-"""Small parts that know no subject: files, keyed random numbers, work folders, FLOPs. Imports `config` and `model`."""
+"""Small parts that know no subject: files, keyed random numbers, work folders, FLOPs. Imports
+`config` and `model`."""

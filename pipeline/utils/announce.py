@@ -15,8 +15,8 @@ FILE = Path("dvc.yaml")
 
 
 def stage() -> None:
-    """Under DVC, one line: how many stages this `dvc repro` has begun, and how many there are. Stages that have nothing
-    to do are not begun."""
+    """Under DVC, one line: how many stages this `dvc repro` has begun, and how many there are.
+    Stages that have nothing to do are not begun."""
     if "DVC_STAGE" not in os.environ or not FILE.exists():
         return
     sys.stderr.write(f"stage {_begun()} of {total(YAML(typ='safe').load(FILE)['stages'])}\n")
@@ -25,7 +25,10 @@ def stage() -> None:
 def total(stages: dict[str, Any]) -> int:
     """The number of stages of dvc.yaml, templates counted as often as they are filled in."""
     lists = (stage.get("foreach", [None]) for stage in stages.values())
-    return sum(len(params.subtree(items.strip("${}")) if isinstance(items, str) else items) for items in lists)
+    return sum(
+        len(params.subtree(items.strip("${}")) if isinstance(items, str) else items)
+        for items in lists
+    )
 
 
 def _begun() -> int:
@@ -39,7 +42,9 @@ def _begun() -> int:
 
 def caller() -> int | None:
     """The process number of the DVC that started this stage, through a shell or not."""
-    return next((process.pid for process in psutil.Process().parents() if "dvc" in _words(process)), None)
+    return next(
+        (process.pid for process in psutil.Process().parents() if "dvc" in _words(process)), None
+    )
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -4,8 +4,8 @@ import gc
 import sys
 from collections.abc import Callable
 
-from pipeline.utils import announce
 from pipeline.errors import UserError
+from pipeline.utils import announce
 
 
 def entry(main: Callable[..., None]) -> None:
@@ -17,4 +17,5 @@ def entry(main: Callable[..., None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     finally:
-        gc.freeze()  # or Python looks for garbage among all that is imported once more: half a second with torch
+        # or Python looks for garbage among all that is imported once more: half a second with torch
+        gc.freeze()

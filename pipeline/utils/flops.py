@@ -1,17 +1,18 @@
 """FLOPs of forward passes, from configurations alone; needs nothing but `model`.
 
-Two FLOPs per multiply-add of the matrix products and convolutions. Norms, softmax, activations, resizing and look-ups
-are left out: together they are below 1% at the base size. Prediction heads are counted on hidden places only, and so is
-the last block behind its attention: where the model computes them. A training step is `TRAINING` times its forward
-pass; what is computed twice (activation checkpointing, features cached for ITC) is not in it.
+Two FLOPs per multiply-add of the matrix products and convolutions. Norms, softmax, activations,
+resizing and look-ups are left out: together they are below 1% at the base size. Prediction heads
+are counted on hidden places only, and so is the last block behind its attention: where the model
+computes them. A training step is `TRAINING` times its forward pass; what is computed twice
+(activation checkpointing, features cached for ITC) is not in it.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from model.backbone.config import BackboneConfig
-from model.pretraining.masked_modeling import MaskedModelingConfig
 from model.heads.segmentation import AUXILIARY_LEVEL, LEVELS, HeadConfig
+from model.pretraining.masked_modeling import MaskedModelingConfig
 from model.tokenizer.vqkd import FFN_RATIO, VQKDConfig
 
 TRAINING = 3  # forward, and a backward that is twice as much: gradients of inputs and of weights
@@ -36,10 +37,12 @@ def linear(rows: float, *sizes: int) -> float:
 
 
 def block(width: int, hidden: int, tokens: int, read: float | None = None) -> float:
-    """A Transformer block: queries, keys and values; scores and their use; then, of what is `read` of it (None: all),
-    output and feed-forward network."""
+    """A Transformer block: queries, keys and values; scores and their use; then, of what is `read`
+    of it (None: all), output and feed-forward network."""
     read = tokens if read is None else read
-    attention = linear(tokens, width, 3 * width) + 4.0 * tokens**2 * width + linear(read, width, width)
+    attention = (
+        linear(tokens, width, 3 * width) + 4.0 * tokens**2 * width + linear(read, width, width)
+    )
     return attention + linear(read, width, hidden, width)
 
 
@@ -77,18 +80,24 @@ def mim(config: MaskedModelingConfig, hidden: float) -> float:
     return encoder(config.backbone, Pass(image=True, read=hidden)) + image_head(config, hidden)
 
 
-def mvlm(config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float) -> float:
+def mvlm(
+    config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float
+) -> float:
     """Masked vision-language modelling on one pair, in one pass or in two."""
     heads = text_head(config, tokens_hidden) + image_head(config, patches_hidden)
     passes = mvlm_passes(config, text, tokens_hidden, patches_hidden)
     return sum(encoder(config.backbone, one) for one in passes) + heads
 
 
-def mvlm_passes(config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float) -> list[Pass]:
+def mvlm_passes(
+    config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float
+) -> list[Pass]:
     """Of a pair: one in which both halves are hidden, or one for each half."""
     joint = config.mvlm_mode == "joint"
-    return [Pass(text, image=True, read=read) for read in ([tokens_hidden + patches_hidden] if joint else
-                                                           [tokens_hidden, patches_hidden])]
+    return [
+        Pass(text, image=True, read=read)
+        for read in ([tokens_hidden + patches_hidden] if joint else [tokens_hidden, patches_hidden])
+    ]
 
 
 def apart(text: int) -> tuple[Pass, Pass]:
@@ -103,13 +112,17 @@ def fused(text: int) -> Pass:
 
 def vqa(config: BackboneConfig, text: int, answers: int) -> float:
     """One question about one picture."""
-    return encoder(config, fused(text)) + linear(1, config.width, config.width, 2 * config.width, answers)
+    return encoder(config, fused(text)) + linear(
+        1, config.width, config.width, 2 * config.width, answers
+    )
 
 
 def nlvr2(config: BackboneConfig, text: int) -> float:
     """One statement about two pictures."""
     width = config.width
-    return 2 * (encoder(config, fused(text)) + linear(1, width, width)) + linear(1, 2 * width, 2 * width, 2)
+    return 2 * (encoder(config, fused(text)) + linear(1, width, width)) + linear(
+        1, 2 * width, 2 * width, 2
+    )
 
 
 def dual(config: BackboneConfig, text: int) -> tuple[float, float]:
@@ -162,8 +175,10 @@ def decode_convs(config: BackboneConfig, head: HeadConfig) -> tuple[list[Conv], 
 def auxiliary_convs(config: BackboneConfig, head: HeadConfig) -> tuple[Conv, Conv]:
     """The auxiliary head's convolution and its classifier."""
     side = pyramid_sides(config)[AUXILIARY_LEVEL]
-    return (Conv(config.width, head.auxiliary_channels, 3, side),
-            Conv(head.auxiliary_channels, head.classes, 1, side))
+    return (
+        Conv(config.width, head.auxiliary_channels, 3, side),
+        Conv(head.auxiliary_channels, head.classes, 1, side),
+    )
 
 
 def pyramid_sides(config: BackboneConfig) -> Sequence[int]:
@@ -173,9 +188,17 @@ def pyramid_sides(config: BackboneConfig) -> Sequence[int]:
 
 def decoded(config: BackboneConfig, head: HeadConfig) -> float:
     """A window with UPerNet on it, as at test time."""
-    neck = sum(linear(grid**2, config.width, 4 * config.width) for grid in (config.grid, 2 * config.grid, config.grid))
+    neck = sum(
+        linear(grid**2, config.width, 4 * config.width)
+        for grid in (config.grid, 2 * config.grid, config.grid)
+    )
     convs, classify = decode_convs(config, head)
-    return encoder(config, Pass(image=True)) + neck + sum(conv.flops for conv in convs) + classify.flops
+    return (
+        encoder(config, Pass(image=True))
+        + neck
+        + sum(conv.flops for conv in convs)
+        + classify.flops
+    )
 
 
 def segmentation(config: BackboneConfig, head: HeadConfig) -> float:
@@ -188,7 +211,12 @@ def visual_tokens(config: VQKDConfig) -> float:
     patches, width = config.grid**2, config.width
     pixels = linear(patches, 3 * config.patch_size**2, width)
     task_layer = linear(patches, width, width, config.code_dim)
-    return pixels + _vit(config, config.depth) + task_layer + linear(patches, config.code_dim, config.codes)
+    return (
+        pixels
+        + _vit(config, config.depth)
+        + task_layer
+        + linear(patches, config.code_dim, config.codes)
+    )
 
 
 def visual_tokenizer(config: VQKDConfig) -> float:

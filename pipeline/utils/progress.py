@@ -28,8 +28,12 @@ class Progress:
     def show(self) -> None:
         """Write the line, over the last one on a terminal."""
         self._seen.append((time.monotonic(), self.done))
-        print(f"\r{self.line():<100}" if self._terminal else self.line(), end="" if self._terminal else "\n",
-              file=sys.stderr, flush=True)
+        print(
+            f"\r{self.line():<100}" if self._terminal else self.line(),
+            end="" if self._terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def end(self) -> None:
         """Leave the last line."""
@@ -41,7 +45,9 @@ class Progress:
         (start, before), (now, after) = self._seen[0], self._seen[-1]
         rate = max(after - before, 0) / max(now - start, 1e-9)
         total = sum(self.sizes.values())
-        left = f", {duration((total - self.done) / rate)} left" if rate and total > self.done else ""
+        left = (
+            f", {duration((total - self.done) / rate)} left" if rate and total > self.done else ""
+        )
         return f"{self.label}: {size(self.done)} of {size(total)}, {size(rate)}/s{left}"
 
 
@@ -63,4 +69,4 @@ def duration(seconds: float) -> str:
     days, hour = divmod(hours, 24)
     parts = [(days, "d"), (hour, "h"), (minute, "min"), (second, "s")]
     first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first:first + 2] if count) or "0 s"
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"

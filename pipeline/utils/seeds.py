@@ -1,6 +1,7 @@
 """Random numbers as a pure function of what they are for: (seed, stream, position, ...).
 
-No generator lives longer than one draw, so there is no state to save, and nothing depends on the number of workers.
+No generator lives longer than one draw, so there is no state to save, and nothing depends on the
+number of workers.
 """
 
 import hashlib
@@ -21,8 +22,8 @@ def generator(*parts: int | str) -> np.random.Generator:
 
 
 class _Key(ISeedSequence):
-    """A key of Philox. Given as `Philox(key=...)` it would be the same, but NumPy then asks the system for random
-    numbers, too, and throws them away; that takes three times as long."""
+    """A key of Philox. Given as `Philox(key=...)` it would be the same, but NumPy then asks the
+    system for random numbers, too, and throws them away; that takes three times as long."""
 
     def __init__(self, number: int):
         self.number = number

@@ -1,7 +1,9 @@
-"""Where unfinished work lives: `.work/<fingerprint>/`, untracked, found again by the next try of the same stage.
+"""Where unfinished work lives: `.work/<fingerprint>/`, untracked, found again by the next try of
+the same stage.
 
-The fingerprint covers parameters and data, not code: the usual reason to resume is a crash that an edit has fixed. Nor
-does it cover where a run is carried out: when a node is lost, the run goes on on those that are left.
+The fingerprint covers parameters and data, not code: the usual reason to resume is a crash that an
+edit has fixed. Nor does it cover where a run is carried out: when a node is lost, the run goes on
+on those that are left.
 """
 
 import hashlib
@@ -18,22 +20,32 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.config import yaml_reader
-from pipeline.utils import files
 from pipeline.errors import UserError
+from pipeline.utils import files
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
 PATIENCE = 60  # seconds to wait for another process that works on the same
-PLACE = ("num_workers", "threads", "loader_workers")  # parameters of where; they change last digits at most
-BOOKKEEPING = ("code.json", "lock", "run_id")  # what a work folder holds before there is any work in it
+PLACE = (
+    "num_workers",
+    "threads",
+    "loader_workers",
+)  # parameters of where; they change last digits at most
+BOOKKEEPING = (
+    "code.json",
+    "lock",
+    "run_id",
+)  # what a work folder holds before there is any work in it
 
 
 def root() -> Path:
-    """The folder of all unfinished work, at the project's root also from a throw-away copy that DVC works in."""
+    """The folder of all unfinished work, at the project's root also from a throw-away copy that DVC
+    works in."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".work"
 
 
 def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
-    """A name for the work of a stage: a hash of its parameters and of the contents of its input files.
+    """A name for the work of a stage: a hash of its parameters and of the contents of its input
+    files.
 
     Raises:
         UserError: an input file is not there.
@@ -42,7 +54,9 @@ def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
     digest = hashlib.sha256(json.dumps([stage, tree], sort_keys=True).encode())
     for path in inputs:
         if not path.is_file():
-            raise UserError(f"{path}: not found; run the stage that makes it (`dvc repro` runs all that are needed)")
+            raise UserError(
+                f"{path}: not found; run the stage that makes it (`dvc repro` runs all that are needed)"
+            )
         digest.update(files.sha256(path).encode())
     return f"{stage.replace('/', '-')}-{digest.hexdigest()[:16]}"
 
@@ -51,7 +65,8 @@ def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
     """The work folder of a stage, made if there is none.
 
     Raises:
-        UserError: an input file is not there; or the folder was begun by other code: set RESUME=changed-code to go on
+        UserError: an input file is not there; or the folder was begun by other code: set
+        RESUME=changed-code to go on
             with it all the same.
     """
     path = root() / fingerprint(stage, params, inputs)
@@ -70,7 +85,8 @@ def _without_place(tree: Any) -> Any:
 
 @contextmanager
 def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold a work folder alone. For the process that writes: workers of a killed driver live on for seconds."""
+    """Hold a work folder alone. For the process that writes: workers of a killed driver live on for
+    seconds."""
     lock = FileLock(path / "lock")
     try:
         lock.acquire(timeout=patience)
@@ -81,16 +97,19 @@ def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
 
 
 def finished(path: Path) -> Path:
-    """An empty folder in the work folder for what the stage hands out. Never written to after `publish`: the files
-    are then shared with DVC's cache."""
+    """An empty folder in the work folder for what the stage hands out. Never written to after
+    `publish`: the files are then shared with DVC's cache."""
     return files.fresh_directory(path / "finished")
 
 
 def publish(path: Path, out: Path) -> None:
-    """Hard-link the finished files of a work folder into the stage's output folder `out`, replacing what is there."""
+    """Hard-link the finished files of a work folder into the stage's output folder `out`, replacing
+    what is there."""
     files.link_tree(path / "finished", out)
     names = sorted(child.name for child in out.iterdir())
-    files.write_json(path / "published.json", {"outs": [f"{out.as_posix()}/{name}" for name in names]})
+    files.write_json(
+        path / "published.json", {"outs": [f"{out.as_posix()}/{name}" for name in names]}
+    )
 
 
 def publish_folder(path: Path, out: Path) -> None:
@@ -100,7 +119,8 @@ def publish_folder(path: Path, out: Path) -> None:
 
 
 def clean() -> None:
-    """Remove work whose published outputs DVC has recorded: until then a killed DVC would lose them."""
+    """Remove work whose published outputs DVC has recorded: until then a killed DVC would lose
+    them."""
     recorded = _recorded_outputs()
     for note in sorted(root().glob("*/published.json")):
         if all(_holds(recorded.get(out), Path(out)) for out in files.read_json(note)["outs"]):
@@ -117,7 +137,8 @@ def _recorded_outputs() -> dict[str, dict[str, Any]]:
 
 
 def _holds(recorded: dict[str, Any] | None, out: Path) -> bool:
-    """Whether a record is of the output as it stands: a file's MD5, a folder's number of files and total size."""
+    """Whether a record is of the output as it stands: a file's MD5, a folder's number of files and
+    total size."""
     if recorded is None or not out.exists():
         return False
     if out.is_file():
@@ -133,11 +154,15 @@ def _check_code(path: Path) -> None:
     begun = any(other.name not in BOOKKEEPING for other in path.iterdir())
     if begun and note.exists():
         before = files.read_json(note)
-        changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+        changed = sorted(
+            name for name in now.keys() | before.keys() if now.get(name) != before.get(name)
+        )
         if changed and os.environ.get("RESUME") != "changed-code":
             shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
-            raise UserError(f"{path}: begun by other code ({shown} changed); RESUME=changed-code goes on with it, "
-                            "removing the folder starts over")
+            raise UserError(
+                f"{path}: begun by other code ({shown} changed); RESUME=changed-code goes on with it, "
+                "removing the folder starts over"
+            )
         if not changed:
             return
         print(f"resuming with changed code: {', '.join(changed)}", file=sys.stderr)
@@ -145,5 +170,8 @@ def _check_code(path: Path) -> None:
 
 
 def _modules() -> dict[str, str]:
-    return {path.as_posix(): files.sha256(path)
-            for top in SOURCE_FOLDERS for path in sorted(Path(top).rglob("*.py"))}
+    return {
+        path.as_posix(): files.sha256(path)
+        for top in SOURCE_FOLDERS
+        for path in sorted(Path(top).rglob("*.py"))
+    }

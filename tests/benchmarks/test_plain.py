@@ -1,5 +1,5 @@
-"""The packed pretraining step against the plain one that its speed is compared with: with the same weights, the same
-losses and gradients."""
+"""The packed pretraining step against the plain one that its speed is compared with: with the same
+weights, the same losses and gradients."""
 
 import torch
 from torch import nn
@@ -11,28 +11,55 @@ from model.backbone.layers import EPS
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 
 CODES = 50
-CONFIG = BackboneConfig(image_size=32, patch_size=8, depth=3, width=32, heads=2, ffn_width=64, vocab_size=200,
-                        text_length=48, experts="mome", drop_path=0.5, init_sigma=0.3)
+CONFIG = BackboneConfig(
+    image_size=32,
+    patch_size=8,
+    depth=3,
+    width=32,
+    heads=2,
+    ffn_width=64,
+    vocab_size=200,
+    text_length=48,
+    experts="mome",
+    drop_path=0.5,
+    init_sigma=0.3,
+)
 
 
 def named_alike(model, of):
     """What `of` makes of our parameters, by the plain model's names."""
     net = model.backbone
-    modules = {"patches": net.patch_embed, "norm": net.norm, "text_head": model.mlm_head, "image_head": model.mim_head}
-    tensors = {"words.weight": of(net.word_embed.weight), "mask_token": of(net.mask_token)[0, 0],
-               "cls": of(net.image_cls), "text_positions": of(net.text_positions)[0],
-               "image_positions": of(net.image_positions)[0]}
+    modules = {
+        "patches": net.patch_embed,
+        "norm": net.norm,
+        "text_head": model.mlm_head,
+        "image_head": model.mim_head,
+    }
+    tensors = {
+        "words.weight": of(net.word_embed.weight),
+        "mask_token": of(net.mask_token)[0, 0],
+        "cls": of(net.image_cls),
+        "text_positions": of(net.text_positions)[0],
+        "image_positions": of(net.image_positions)[0],
+    }
     for number, block in enumerate(net.blocks):
         attention, name = block.attn, f"blocks.{number}"
         q, v = of(attention.q_bias), of(attention.v_bias)
-        tensors |= {f"{name}.qkv.weight": of(attention.qkv.weight),
-                    f"{name}.qkv.bias": torch.cat([q, torch.zeros_like(q), v])}
+        tensors |= {
+            f"{name}.qkv.weight": of(attention.qkv.weight),
+            f"{name}.qkv.bias": torch.cat([q, torch.zeros_like(q), v]),
+        }
         modules |= {f"{name}.norm1": block.norm, f"{name}.proj": attention.proj}
         for modality, expert in (("text", block.text_expert), ("image", block.image_expert)):
             layers = {0: expert.norm, 1: expert.mlp.fc1, 3: expert.mlp.fc2}
-            modules |= {f"{name}.experts.{modality}.{layer}": module for layer, module in layers.items()}
-    return tensors | {f"{name}.{key}": of(tensor) for name, module in modules.items()
-                      for key, tensor in module.named_parameters()}
+            modules |= {
+                f"{name}.experts.{modality}.{layer}": module for layer, module in layers.items()
+            }
+    return tensors | {
+        f"{name}.{key}": of(tensor)
+        for name, module in modules.items()
+        for key, tensor in module.named_parameters()
+    }
 
 
 def test_the_packed_step_is_the_plain_one():

@@ -2,21 +2,24 @@
 
 import re
 
-from pipeline.data.shards import schema, parquet
-from pipeline.tokenizers.text import TextTokenizer
+from pipeline.data.shards import parquet, schema
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
+from pipeline.tokenizers.text import TextTokenizer
 from tests.helpers.tiny import ROOT
 
 WORDS = ("A red star above a blue ring.", "A small moon on a beach.", "Two green hearts at night.")
 
 
-
 def examples(page):
     """Code of a page by the heading that it stands under; numbered where there are several."""
     found = {}
-    for section in re.split(r"^## ", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^## ", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[
+        1:
+    ]:
         heading = section.partition("\n")[0]
-        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE), 1):
+        for number, code in enumerate(
+            re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE), 1
+        ):
             found[f"{heading} {number}" if number > 1 else heading] = code
     return found
 
@@ -24,7 +27,9 @@ def examples(page):
 def write_tokenizer(folder):
     """`spm.model` in a folder; returns the number of its ids."""
     texts = [{"key": "0", "sentences": list(WORDS)}]
-    written = parquet.write(folder / "texts", "train", texts, schema.TEXT_SHARD, rows_per_group=4, groups_per_file=9)
+    written = parquet.write(
+        folder / "texts", "train", texts, schema.TEXT_SHARD, rows_per_group=4, groups_per_file=9
+    )
     parquet.write_index(folder / "texts", {"train": written}, kind="text")
     params = TextTokenizerParams(["texts"], 34, 1.0, 1000, 1)
     train_tokenizer([folder / "texts"], folder / "spm.model", params, "text_tokenizer")

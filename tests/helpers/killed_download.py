@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from pipeline.data.download import raw_files, http_client, manifest
+from pipeline.data.download import http_client, manifest, raw_files
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.params import DownloadParams
 
@@ -14,7 +14,8 @@ _PIECE = 512  # bytes that are written at a time
 
 
 def run(project: Path, source: str, lists: Path, address: str, moment: int) -> None:
-    """Download a source into `project`, and stop dead at the `moment`-th write, rename or link, if there is one."""
+    """Download a source into `project`, and stop dead at the `moment`-th write, rename or link, if
+    there is one."""
     os.environ["DVC_ROOT"] = str(project)
     os.environ["no_proxy"] = "127.0.0.1"
     manifest._FOLDER = lists
@@ -33,8 +34,15 @@ def run(project: Path, source: str, lists: Path, address: str, moment: int) -> N
 
     take = deadly(http_client._Transfer._take)
     http_client._Transfer._take = lambda self, file, chunk: [
-        take(self, file, chunk[start:start + _PIECE]) for start in range(0, len(chunk), _PIECE)]
+        take(self, file, chunk[start : start + _PIECE]) for start in range(0, len(chunk), _PIECE)
+    ]
     os.replace, os.link = deadly(os.replace), deadly(os.link)
     params = DownloadParams("upstream", None, [f"{address}/{source}/"], True)
-    raw_files.download(source, project / "raw" / source, params, None, source,
-                      HttpParams(files=2, timeout=5.0, retries=2, pause=0.001))
+    raw_files.download(
+        source,
+        project / "raw" / source,
+        params,
+        None,
+        source,
+        HttpParams(files=2, timeout=5.0, retries=2, pause=0.001),
+    )

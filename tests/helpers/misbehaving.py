@@ -1,4 +1,5 @@
-"""An HTTP server on the loopback address that serves a folder, keeps a log, and misbehaves as it is told."""
+"""An HTTP server on the loopback address that serves a folder, keeps a log, and misbehaves as it is
+told."""
 
 import hashlib
 import re
@@ -18,12 +19,14 @@ HANG = 1.0  # seconds
 
 @dataclass
 class Server:
-    """faults: what to do to the next requests for a path, one word each; log: path, first byte asked for and status."""
+    """faults: what to do to the next requests for a path, one word each; log: path, first byte
+    asked for and status."""
 
     root: Path
     address: str = ""
     faults: dict[str, list[str]] = field(default_factory=dict)
     log: list[tuple[str, int, int]] = field(default_factory=list)
+
 
 @contextmanager
 def serve(root: Path) -> Iterator[Server]:
@@ -37,7 +40,9 @@ def serve(root: Path) -> Iterator[Server]:
         listening.daemon_threads = True
         listening.handle_error = lambda *words: None  # clients that hang up
         server.address = f"http://127.0.0.1:{listening.server_address[1]}"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(
+            target=listening.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         thread.start()
         yield server
         listening.shutdown()
@@ -65,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         if changed or fault == "other":
             data = bytes(255 - byte for byte in data)  # another file of the same length
         if fault == "shorter":
-            data = data[:-len(data) // 3]
+            data = data[: -len(data) // 3]
         if fault == "longer":
             data += b"more"
         tag = f'"{hashlib.md5(data).hexdigest()}"'
@@ -94,26 +99,36 @@ class _Handler(BaseHTTPRequestHandler):
             case "quiet page":
                 status, rest, head = 200, PAGE, {}
             case "unavailable" | "busy" | "unsatisfiable" | "forbidden":
-                status = {"unavailable": 503, "busy": 429, "unsatisfiable": 416, "forbidden": 403}[fault]
+                status = {"unavailable": 503, "busy": 429, "unsatisfiable": 416, "forbidden": 403}[
+                    fault
+                ]
                 rest, head = b"", {"Retry-After": "0"}
             case "elsewhere" if start:
                 head["Content-Range"] = f"bytes {start - 1}-{len(data) - 1}/{len(data)}"
         self._log(path, status)
         self._answer(status, len(rest), rest, head, fault)
 
-    def _answer(self, status: int, length: int, body: bytes, head: dict[str, str] | None = None,
-                fault: str = "") -> None:
+    def _answer(
+        self,
+        status: int,
+        length: int,
+        body: bytes,
+        head: dict[str, str] | None = None,
+        fault: str = "",
+    ) -> None:
         self.send_response(status)
         for name, value in (head or {}).items():
             self.send_header(name, value)
         chunked = fault in ("chunked", "half")
-        self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(length))))
+        self.send_header(
+            *(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(length)))
+        )
         self.end_headers()
         if chunked:
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(body) // 2, body[:len(body) // 2]))
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(body) // 2, body[: len(body) // 2]))
             self.wfile.write(b"0\r\n\r\n" if fault == "half" else b"")
         elif fault in ("early", "old", "hang", "reset"):
-            self.wfile.write(body[:2 * len(body) // 3])
+            self.wfile.write(body[: 2 * len(body) // 3])
         else:
             self.wfile.write(body)
         self.wfile.flush()

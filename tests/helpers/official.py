@@ -8,23 +8,38 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from pipeline.data.download import manifest
-from pipeline.data.synthetic.params import WorldParams
 from pipeline.data.synthetic.generate import write
+from pipeline.data.synthetic.params import WorldParams
 
 DUMP = "20220301"
-WORLD = WorldParams(seed=3, image_size=32, jpeg_quality=70, sizes={
-    "cc3m": {"train": 16, "val": 3}, "sbu": {"train": 12}, "coco": {"train": 6, "restval": 4, "val": 3, "test": 3},
-    "vg": {"train": 8}, "imagenet22k": {"classes": 4, "largest": 4}, "wikipedia": {"pages": 12},
-    "bookcorpus": {"lines": 200}, "flickr30k": {"train": 6, "val": 2, "test": 2, "unsplit": 1},
-    "imagenet1k": {"classes": 3, "train": 4, "val": 2}, "vqav2": {"train": 4, "restval": 2, "test": 2},
-    "nlvr2": {"train": 2, "val": 1, "test": 1}, "ade20k": {"train": 4, "val": 2}})
+WORLD = WorldParams(
+    seed=3,
+    image_size=32,
+    jpeg_quality=70,
+    sizes={
+        "cc3m": {"train": 16, "val": 3},
+        "sbu": {"train": 12},
+        "coco": {"train": 6, "restval": 4, "val": 3, "test": 3},
+        "vg": {"train": 8},
+        "imagenet22k": {"classes": 4, "largest": 4},
+        "wikipedia": {"pages": 12},
+        "bookcorpus": {"lines": 200},
+        "flickr30k": {"train": 6, "val": 2, "test": 2, "unsplit": 1},
+        "imagenet1k": {"classes": 3, "train": 4, "val": 2},
+        "vqav2": {"train": 4, "restval": 2, "test": 2},
+        "nlvr2": {"train": 2, "val": 1, "test": 1},
+        "ade20k": {"train": 4, "val": 2},
+    },
+)
 _SHARED = Path(manifest.__file__).parents[1] / "datasets"
 
 
 def publish(source: str, root: Path) -> None:
-    """Write the files of a source into `root/<source>` under the publisher's names, and `root/lists/<source>.yaml`.
+    """Write the files of a source into `root/<source>` under the publisher's names, and
+    `root/lists/<source>.yaml`.
 
-    The list is the real one with the sizes and checksums of these files, as far as the real one knows any.
+    The list is the real one with the sizes and checksums of these files, as far as the real one
+    knows any.
     """
     folder = root / source
     folder.mkdir(parents=True)
@@ -60,8 +75,24 @@ def _describe(entry: dict, path: Path) -> None:
 
 
 def _list_dump(folder: Path, path: Path) -> None:
-    parts = {part.name: {"size": part.stat().st_size, "url": f"/enwiki/{DUMP}/{part.name}",
-                         "md5": hashlib.md5(part.read_bytes()).hexdigest(),
-                         "sha1": hashlib.sha1(part.read_bytes()).hexdigest()} for part in folder.glob("*.bz2")}
-    index = {f"enwiki-{DUMP}-pages-articles-multistream-index.txt.bz2": {"size": 1, "url": "/", "sha1": "0"}}
-    path.write_text(json.dumps({"jobs": {"articlesmultistreamdump": {"status": "done", "files": parts | index}}}))
+    parts = {
+        part.name: {
+            "size": part.stat().st_size,
+            "url": f"/enwiki/{DUMP}/{part.name}",
+            "md5": hashlib.md5(part.read_bytes()).hexdigest(),
+            "sha1": hashlib.sha1(part.read_bytes()).hexdigest(),
+        }
+        for part in folder.glob("*.bz2")
+    }
+    index = {
+        f"enwiki-{DUMP}-pages-articles-multistream-index.txt.bz2": {
+            "size": 1,
+            "url": "/",
+            "sha1": "0",
+        }
+    }
+    path.write_text(
+        json.dumps(
+            {"jobs": {"articlesmultistreamdump": {"status": "done", "files": parts | index}}}
+        )
+    )

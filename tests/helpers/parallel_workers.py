@@ -1,23 +1,44 @@
-"""What `test_parallel` runs on several workers, in a module of its own so that they can import it."""
+"""What `test_parallel` runs on several workers, in a module of its own so that they can import
+it."""
 
 from dataclasses import replace
 
 import torch
 import torch.distributed as dist
 
-from pipeline.training import data_parallel
-from pipeline.training.optim import OptimParams
 from pipeline.data.loading.sampler import Part
 from pipeline.tracking.client import Run
-from pipeline.training.step import backward
+from pipeline.training import data_parallel
 from pipeline.training.loop import LoopParams, train
+from pipeline.training.optim import OptimParams
+from pipeline.training.step import backward
 from tests.helpers.toy import TOYS, MaskedToy
 
 CPU = torch.device("cpu")
-OPTIM = OptimParams(steps=4, lr=1e-2, floor_lr=1e-4, warmup_steps=1, schedule="cosine", weight_decay=0.05,
-                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
-LOOP = LoopParams(precision="fp32", micro_batches=4, parallel="fsdp2", activation_checkpointing=True,
-                  loader_workers=0, log_every=1, evaluate_every=2, checkpoint_every=2, patience=2)
+OPTIM = OptimParams(
+    steps=4,
+    lr=1e-2,
+    floor_lr=1e-4,
+    warmup_steps=1,
+    schedule="cosine",
+    weight_decay=0.05,
+    betas=[0.9, 0.999],
+    eps=1e-8,
+    clip=3.0,
+    head_lr=1.0,
+    layer_decay=1.0,
+)
+LOOP = LoopParams(
+    precision="fp32",
+    micro_batches=4,
+    parallel="fsdp2",
+    activation_checkpointing=True,
+    loader_workers=0,
+    log_every=1,
+    evaluate_every=2,
+    checkpoint_every=2,
+    patience=2,
+)
 
 
 def gradients(toy, passes, kind="ddp", checkpointing=False, compiled=False):
@@ -30,10 +51,15 @@ def gradients(toy, passes, kind="ddp", checkpointing=False, compiled=False):
         wrapped.model.backbone.compile_blocks(backend="eager", fullgraph=True)
     wrapped.module.train()
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
-    parts = [task.batches[Part(0, rank * passes + number, world * passes)] for number in range(passes)]
+    parts = [
+        task.batches[Part(0, rank * passes + number, world * passes)] for number in range(passes)
+    ]
     values = backward(task, wrapped, parts, "fp32")
-    grads = {name: getattr(p.grad, "full_tensor", lambda grad=p.grad: grad)()
-             for name, p in wrapped.model.named_parameters() if p.requires_grad}
+    grads = {
+        name: getattr(p.grad, "full_tensor", lambda grad=p.grad: grad)()
+        for name, p in wrapped.model.named_parameters()
+        if p.requires_grad
+    }
     return {"values": {name: value.item() for name, value in values.items()}, "grads": grads}
 
 
@@ -55,8 +81,8 @@ def compare(rank, out):
 
 
 def shard(rank, out):
-    """Gradients of weights in shards, of one task in compiled blocks; then a run of four steps, one that stops in the
-    middle, and its continuation."""
+    """Gradients of weights in shards, of one task in compiled blocks; then a run of four steps, one
+    that stops in the middle, and its continuation."""
     for toy in TOYS:
         found = gradients(toy, 2, "fsdp2", checkpointing=True, compiled=toy is MaskedToy)
         if rank == 0:

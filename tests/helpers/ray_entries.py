@@ -1,4 +1,5 @@
-"""Functions that `test_launch` runs on workers; they live in a module so that workers can import them."""
+"""Functions that `test_launch` runs on workers; they live in a module so that workers can import
+them."""
 
 import os
 import signal

@@ -8,20 +8,47 @@ from ruamel.yaml import YAML
 from pipeline.config import params
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("cc3m", "sbu", "coco", "vg", "imagenet22k", "wikipedia", "bookcorpus", "flickr30k", "imagenet1k", "vqav2",
-           "nlvr2", "ade20k")
+SOURCES = (
+    "cc3m",
+    "sbu",
+    "coco",
+    "vg",
+    "imagenet22k",
+    "wikipedia",
+    "bookcorpus",
+    "flickr30k",
+    "imagenet1k",
+    "vqav2",
+    "nlvr2",
+    "ade20k",
+)
 VARIANTS = ("main", "all", "mvlm", "mvlm_mim", "mvlm_mlm", "mim_mlm", "standard", "none")
 ABLATIONS = VARIANTS[1:]
-ITEMS = ("vqa", "nlvr2", "coco", "flickr30k", "flickr30k-coco", "imagenet22k", "imagenet1k", "ade20k",
-         *(f"{block}-{variant}" for variant in ABLATIONS for block in ("nlvr2", "flickr30k")))
+ITEMS = (
+    "vqa",
+    "nlvr2",
+    "coco",
+    "flickr30k",
+    "flickr30k-coco",
+    "imagenet22k",
+    "imagenet1k",
+    "ade20k",
+    *(f"{block}-{variant}" for variant in ABLATIONS for block in ("nlvr2", "flickr30k")),
+)
 
 SIZES = {
-    "cc3m": {"train": 60, "val": 4}, "sbu": {"train": 50},
-    "coco": {"train": 24, "restval": 12, "val": 12, "test": 4}, "vg": {"train": 32},
-    "imagenet22k": {"classes": 12, "largest": 6}, "wikipedia": {"pages": 40}, "bookcorpus": {"lines": 900},
+    "cc3m": {"train": 60, "val": 4},
+    "sbu": {"train": 50},
+    "coco": {"train": 24, "restval": 12, "val": 12, "test": 4},
+    "vg": {"train": 32},
+    "imagenet22k": {"classes": 12, "largest": 6},
+    "wikipedia": {"pages": 40},
+    "bookcorpus": {"lines": 900},
     "flickr30k": {"train": 36, "val": 8, "test": 10, "unsplit": 2},
-    "imagenet1k": {"classes": 6, "train": 8, "val": 3}, "vqav2": {"train": 34, "restval": 8, "test": 10},
-    "nlvr2": {"train": 8, "val": 2, "test": 2}, "ade20k": {"train": 34, "val": 6},
+    "imagenet1k": {"classes": 6, "train": 8, "val": 3},
+    "vqav2": {"train": 34, "restval": 8, "test": 10},
+    "nlvr2": {"train": 8, "val": 2, "test": 2},
+    "ade20k": {"train": 34, "val": 6},
 }
 
 
@@ -43,11 +70,23 @@ def settings():
     tokenizer["optim"] |= {"steps": 6, "warmup_steps": 1}
     small["visual_tokens"] |= {"threads": 1}
     common = small["pretrain"]["common"]
-    common["size"] |= {"image_size": 24, "depth": 2, "width": 16, "heads": 2, "ffn_width": 32, "drop_path": 0.1}
+    common["size"] |= {
+        "image_size": 24,
+        "depth": 2,
+        "width": 16,
+        "heads": 2,
+        "ffn_width": 32,
+        "drop_path": 0.1,
+    }
     for stream in common["streams"].values():
         stream["order"] |= {"lanes": 2, "window": 2, "batch": 4}
     common["masks"] |= {"patches": 4, "min_block": 1}
-    common["loop"] |= {"micro_batches": 1, "log_every": 2, "evaluate_every": 4, "checkpoint_every": 2}
+    common["loop"] |= {
+        "micro_batches": 1,
+        "log_every": 2,
+        "evaluate_every": 4,
+        "checkpoint_every": 2,
+    }
     common["held_out"] |= {"units": 6, "batch": 4}
     for variant in small["pretrain"]["variants"].values():
         variant |= {"num_workers": 0, "threads": 1}
@@ -67,7 +106,11 @@ def settings():
     small["finetune"]["vqa"] |= {"min_answer_count": 3}
     for data, classes in (("imagenet22k", 12), ("imagenet1k", 6)):
         small["finetune"][data] |= {"classes": classes}
-        small["finetune"][data]["inputs"] |= {"image_size": 24, "resize": 28, "rand_augment": "rand-m9-mstd0.5-inc1"}
+        small["finetune"][data]["inputs"] |= {
+            "image_size": 24,
+            "resize": 28,
+            "rand_augment": "rand-m9-mstd0.5-inc1",
+        }
         small["finetune"][data]["inputs"]["mixing"] |= {"mixup": 0.8, "cutmix": 1.0}
     segmentation = small["finetune"]["ade20k"]
     segmentation |= {"evaluation_pictures": 3, "evaluation_batch": 8}
@@ -93,7 +136,9 @@ def stages():
     yield ("text_tokenizer",)
     yield from (("text_tokens", source) for source in ("wikipedia", "bookcorpus"))
     yield ("visual_tokenizer",)
-    yield from (("visual_tokens", source) for source in ("imagenet22k", "cc3m", "sbu", "coco", "vg"))
+    yield from (
+        ("visual_tokens", source) for source in ("imagenet22k", "cc3m", "sbu", "coco", "vg")
+    )
     yield from (("pretrain", variant) for variant in VARIANTS)
     for name in ("finetune", "evaluate"):
         yield from ((name, item) for item in ITEMS)

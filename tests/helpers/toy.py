@@ -1,33 +1,51 @@
-"""Every task with a tiny model on random data. A sample is a function of its place in the endless sequence of samples,
-so global batches do not depend on how they are cut."""
+"""Every task with a tiny model on random data. A sample is a function of its place in the endless
+sequence of samples, so global batches do not depend on how they are cut."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from model.heads.classification import Classification, ClassificationConfig
 from model.backbone.config import BackboneConfig
-from pipeline.data.transforms.masking import block_mask, text_mask
+from model.heads.classification import Classification, ClassificationConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
-from pipeline.tasks.image_text_inputs import pad
-from pipeline.pretraining.task import PretrainingTask
+from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from pipeline.data.transforms.masking import block_mask, text_mask
 from pipeline.pretraining.data import collate_image, collate_text
-from pipeline.utils.seeds import generator
+from pipeline.pretraining.task import PretrainingTask
 from pipeline.tasks.classification.task import Task as ClassificationTask
+from pipeline.tasks.image_text_inputs import pad
 from pipeline.tasks.nlvr2.task import Task as NLVR2Task
 from pipeline.tasks.retrieval.data import collate as collate_pairs
 from pipeline.tasks.retrieval.task import Task as RetrievalTask
 from pipeline.tasks.segmentation.task import Task as SegmentationTask
 from pipeline.tasks.vqa.task import Task as VQATask
+from pipeline.utils.seeds import generator
 
-BACKBONE = BackboneConfig(image_size=16, patch_size=4, depth=4, width=16, heads=2, ffn_width=32, vocab_size=40,
-                          text_length=12, experts="mome", drop_path=0.2, init_sigma=0.02)
-HEAD = HeadConfig(classes=5, layers=[0, 1, 2, 3], channels=8, auxiliary_channels=6, pool_scales=[1, 2], dropout=0.1)
+BACKBONE = BackboneConfig(
+    image_size=16,
+    patch_size=4,
+    depth=4,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=40,
+    text_length=12,
+    experts="mome",
+    drop_path=0.2,
+    init_sigma=0.02,
+)
+HEAD = HeadConfig(
+    classes=5,
+    layers=[0, 1, 2, 3],
+    channels=8,
+    auxiliary_channels=6,
+    pool_scales=[1, 2],
+    dropout=0.1,
+)
 BATCH = 8
 
 
@@ -44,8 +62,12 @@ class Toy:
     def __getitem__(self, part):
         share = BATCH // part.count
         start = part.step * BATCH + part.index * share
-        return self.collate([self.sample(position, generator("toy", position))
-                             for position in range(start, start + share)])
+        return self.collate(
+            [
+                self.sample(position, generator("toy", position))
+                for position in range(start, start + share)
+            ]
+        )
 
     def collate(self, samples):
         ids, mask = pad([sample["ids"] for sample in samples])
@@ -56,8 +78,11 @@ class Toy:
 
 
 def stacked(samples):
-    return {name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-            for name in samples[0] if name != "ids"}
+    return {
+        name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
+        for name in samples[0]
+        if name != "ids"
+    }
 
 
 def ids_of(rng):
@@ -87,24 +112,40 @@ class MaskedToy(Toy, PretrainingTask):
     def sample(self, position, rng):
         ids = ids_of(rng)
         corrupted, chosen = text_mask(ids, 0.5, mask_id=4, vocab_size=40, special=5, rng=rng)
-        return {"text": {"ids": corrupted, "chosen": chosen, "original": ids},
-                "image": {"pixels": pixels_of(rng), "masked": block_mask(4, 6, 2, rng),
-                          "tokens": rng.integers(0, 20, size=16)},
-                "uniforms": torch.from_numpy(uniforms_of(rng))}
+        return {
+            "text": {"ids": corrupted, "chosen": chosen, "original": ids},
+            "image": {
+                "pixels": pixels_of(rng),
+                "masked": block_mask(4, 6, 2, rng),
+                "tokens": rng.integers(0, 20, size=16),
+            },
+            "uniforms": torch.from_numpy(uniforms_of(rng)),
+        }
 
     def collate(self, samples):
         uniforms = torch.stack([sample["uniforms"] for sample in samples])
-        text, image = collate_text([s["text"] for s in samples]), collate_image([s["image"] for s in samples])
-        return {"texts": {"text": text, "uniforms": uniforms}, "images": {"image": image, "uniforms": uniforms},
-                "pairs": {"text": text, "image": image, "uniforms": uniforms}}
+        text, image = (
+            collate_text([s["text"] for s in samples]),
+            collate_image([s["image"] for s in samples]),
+        )
+        return {
+            "texts": {"text": text, "uniforms": uniforms},
+            "images": {"image": image, "uniforms": uniforms},
+            "pairs": {"text": text, "image": image, "uniforms": uniforms},
+        }
 
 
 class OptionsToy(MaskedToy):
     """The same with every option of the model."""
 
     config = MaskedModelingConfig(
-        replace(BACKBONE, layer_scale=0.1, relative_bias=True, token_types=True, vl_ffn_start_layer=3), codes=20,
-        mlm_head="transform", mvlm_mode="separate")
+        replace(
+            BACKBONE, layer_scale=0.1, relative_bias=True, token_types=True, vl_ffn_start_layer=3
+        ),
+        codes=20,
+        mlm_head="transform",
+        mvlm_mode="separate",
+    )
 
 
 class RetrievalToy(Toy, RetrievalTask):
@@ -117,8 +158,13 @@ class RetrievalToy(Toy, RetrievalTask):
         super().__init__(Retrieval(RetrievalConfig(BACKBONE)))
 
     def sample(self, position, rng):
-        return {"pixels": pixels_of(rng), "ids": ids_of(rng), "image": position % 5, "negatives": rng.random(2),
-                "uniforms": uniforms_of(rng, 5)}
+        return {
+            "pixels": pixels_of(rng),
+            "ids": ids_of(rng),
+            "image": position % 5,
+            "negatives": rng.random(2),
+            "uniforms": uniforms_of(rng, 5),
+        }
 
     def collate(self, samples):
         return collate_pairs(samples)
@@ -133,8 +179,12 @@ class VQAToy(Toy, VQATask):
 
     def sample(self, position, rng):
         targets = rng.random(4, dtype=np.float32) * (position % 3 > 0)
-        return {"pixels": pixels_of(rng), "ids": ids_of(rng), "targets": targets.astype(np.float32),
-                "uniforms": uniforms_of(rng)}
+        return {
+            "pixels": pixels_of(rng),
+            "ids": ids_of(rng),
+            "targets": targets.astype(np.float32),
+            "uniforms": uniforms_of(rng),
+        }
 
 
 class NLVR2Toy(Toy, NLVR2Task):
@@ -143,8 +193,12 @@ class NLVR2Toy(Toy, NLVR2Task):
         super().__init__(NLVR2(NLVR2Config(BACKBONE)))
 
     def sample(self, position, rng):
-        return {"pixels": pixels_of(rng, 2), "ids": ids_of(rng), "label": rng.integers(2),
-                "uniforms": uniforms_of(rng, 2)}
+        return {
+            "pixels": pixels_of(rng, 2),
+            "ids": ids_of(rng),
+            "label": rng.integers(2),
+            "uniforms": uniforms_of(rng, 2),
+        }
 
 
 class ClassificationToy(Toy, ClassificationTask):
@@ -153,16 +207,19 @@ class ClassificationToy(Toy, ClassificationTask):
         super().__init__(Classification(ClassificationConfig(BACKBONE, 6)))
 
     def sample(self, position, rng):
-        return {"pixels": rng.random((3, 16, 16), dtype=np.float32), "uniforms": uniforms_of(rng),
-                "targets": rng.dirichlet(np.ones(6)).astype(np.float32)}
+        return {
+            "pixels": rng.random((3, 16, 16), dtype=np.float32),
+            "uniforms": uniforms_of(rng),
+            "targets": rng.dirichlet(np.ones(6)).astype(np.float32),
+        }
 
     def collate(self, samples):
         return stacked(samples)
 
 
 class SegmentationToy(Toy, SegmentationTask):
-    """Pictures differ in how many of their pixels have a class. Batch norms have their statistics frozen: those of a
-    micro-batch depend on the cut."""
+    """Pictures differ in how many of their pixels have a class. Batch norms have their statistics
+    frozen: those of a micro-batch depend on the cut."""
 
     weights = {"decode": 1.0, "auxiliary": 0.4}
 
@@ -178,8 +235,12 @@ class SegmentationToy(Toy, SegmentationTask):
     def sample(self, position, rng):
         labels = rng.integers(0, 5, size=(16, 16))
         labels[: position % 4 * 4] = 255
-        return {"pixels": pixels_of(rng), "labels": labels, "uniforms": uniforms_of(rng),
-                "dropout": rng.random(14, dtype=np.float32)}
+        return {
+            "pixels": pixels_of(rng),
+            "labels": labels,
+            "uniforms": uniforms_of(rng),
+            "dropout": rng.random(14, dtype=np.float32),
+        }
 
     def collate(self, samples):
         return stacked(samples)

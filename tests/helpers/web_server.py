@@ -1,4 +1,5 @@
-"""A small web that misbehaves: any host, by way of a proxy on the loopback address. It logs what it is asked."""
+"""A small web that misbehaves: any host, by way of a proxy on the loopback address. It logs what it
+is asked."""
 
 import threading
 import time
@@ -72,7 +73,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.running.subtract((host, ""))
         getattr(self, behaviour, self.fine)(host, number, first)
 
-    def answer(self, status: int = 200, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+    def answer(
+        self, status: int = 200, body: bytes = b"", length: int | None = None, **headers: str
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():

@@ -9,16 +9,27 @@ import pytest
 import torch
 
 from model import checkpoint
-from model.backbone.vl_beit import Stream, VLBeit
-from model.backbone.config import BackboneConfig
 from model.backbone.chunked_cross_entropy import cross_entropy, linear_cross_entropy
+from model.backbone.config import BackboneConfig
 from model.backbone.layers import Attention, drop_path_factors
-from model.backbone.token_layout import Rows
-from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.backbone.pos_embed import resize_image_positions
+from model.backbone.token_layout import Rows
+from model.backbone.vl_beit import Stream, VLBeit
+from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 
-TINY = BackboneConfig(image_size=12, patch_size=4, depth=2, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.5, init_sigma=0.02)
+TINY = BackboneConfig(
+    image_size=12,
+    patch_size=4,
+    depth=2,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=30,
+    text_length=10,
+    experts="mome",
+    drop_path=0.5,
+    init_sigma=0.02,
+)
 
 
 def pair(batch=3, length=7):
@@ -98,7 +109,9 @@ def test_a_hidden_patch_cannot_be_seen():
     masked[0, 0] = True
     changed = image.clone()
     changed[:, :, :4, :4] = 0.9
-    assert torch.equal(model(image, image_masked=masked).image, model(changed, image_masked=masked).image)
+    assert torch.equal(
+        model(image, image_masked=masked).image, model(changed, image_masked=masked).image
+    )
 
 
 def test_standard_transformer_uses_one_expert_for_all_tokens():
@@ -119,7 +132,10 @@ def test_drop_path_keeps_the_expectation_and_drops_whole_samples():
     none, all_of_block_1 = torch.ones(3, 2, 3), torch.ones(3, 2, 3)
     all_of_block_1[1, 1] = 0.0  # of the second sample
     model.norm = torch.nn.Identity()
-    through, (before, _) = model(image, uniforms=all_of_block_1).image, model.image_features(image, [0, 1], none)
+    through, (before, _) = (
+        model(image, uniforms=all_of_block_1).image,
+        model.image_features(image, [0, 1], none),
+    )
     assert torch.equal(through[1], before[1]) and not torch.allclose(through[0], before[0])
 
 
@@ -145,6 +161,7 @@ def test_positions_keep_the_cls_row_and_follow_the_grid(old, new):
 
 def cubic_weights(old, new):
     """Keys' cubic convolution (a = -0.75) at half-pixel centres, edges repeated: [new, old]."""
+
     def kernel(x, a=-0.75):
         x = abs(x)
         if x <= 1:
@@ -173,22 +190,30 @@ def test_losses_count_only_hidden_places():
 @pytest.mark.parametrize("chunk", [1, 90, 10**6])
 def test_cross_entropy_in_chunks_is_the_same_with_the_same_gradient(chunk):
     torch.manual_seed(0)
-    x, weight, bias = (torch.randn(shape, requires_grad=True) for shape in ((7, 16), (30, 16), (30,)))
+    x, weight, bias = (
+        torch.randn(shape, requires_grad=True) for shape in ((7, 16), (30, 16), (30,))
+    )
     targets = torch.randint(0, 30, (7,))
     plain = cross_entropy(torch.nn.functional.linear(x, weight, bias), targets)
     chunked = linear_cross_entropy(x, weight, bias, targets, chunk=chunk)
     torch.testing.assert_close(chunked, plain)
     inputs = (x, weight, bias)
-    for one, other in zip(torch.autograd.grad(chunked * 0.3, inputs), torch.autograd.grad(plain * 0.3, inputs),
-                          strict=True):
+    for one, other in zip(
+        torch.autograd.grad(chunked * 0.3, inputs),
+        torch.autograd.grad(plain * 0.3, inputs),
+        strict=True,
+    ):
         torch.testing.assert_close(one, other)
 
 
 def test_streams_in_one_pass_are_as_each_alone():
     model, (image, text, mask) = VLBeit(TINY), pair()
     uniforms = torch.rand(3, 2, 3)
-    streams = [Stream(text=text[:2], uniforms=uniforms[:2]), Stream(image, text, mask, uniforms=uniforms),
-               Stream(image, uniforms=uniforms)]
+    streams = [
+        Stream(text=text[:2], uniforms=uniforms[:2]),
+        Stream(image, text, mask, uniforms=uniforms),
+        Stream(image, uniforms=uniforms),
+    ]
     for stream, together in zip(streams, model.encode(streams), strict=True):
         alone = model.encode([stream])[0]
         for one, other in ((together.text, alone.text), (together.image, alone.image)):
@@ -197,22 +222,36 @@ def test_streams_in_one_pass_are_as_each_alone():
                 torch.testing.assert_close(one, other)
 
 
-KINDS = {"mome": {}, "standard": {"experts": "standard"}, "pair expert": {"vl_ffn_start_layer": 1},
-         "layer scale": {"layer_scale": 0.1, "relative_bias": True}}
+KINDS = {
+    "mome": {},
+    "standard": {"experts": "standard"},
+    "pair expert": {"vl_ffn_start_layer": 1},
+    "layer scale": {"layer_scale": 0.1, "relative_bias": True},
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
     """Values and gradients; experts that nobody reads have a gradient of zero, not none."""
     model, image, text, mask, uniforms = in_doubles(KINDS[kind])
-    streams = [Stream(text=text[:2], uniforms=uniforms[:2]), Stream(image, text, mask, uniforms=uniforms),
-               Stream(image, uniforms=uniforms)]
-    none, some, others = torch.tensor([], dtype=torch.int64), torch.tensor([0, 4, 13]), torch.tensor([2, 9, 25])
+    streams = [
+        Stream(text=text[:2], uniforms=uniforms[:2]),
+        Stream(image, text, mask, uniforms=uniforms),
+        Stream(image, uniforms=uniforms),
+    ]
+    none, some, others = (
+        torch.tensor([], dtype=torch.int64),
+        torch.tensor([0, 4, 13]),
+        torch.tensor([2, 9, 25]),
+    )
     places = [Rows(some, none), Rows(others[:1], some), Rows(none, others)]
     read = model.encode_at(streams, places)
     whole = model.encode(streams)
-    halves = [(getattr(one, half), getattr(other, half), getattr(place, half))
-              for one, other, place in zip(read, whole, places, strict=True) for half in ("text", "image")]
+    halves = [
+        (getattr(one, half), getattr(other, half), getattr(place, half))
+        for one, other, place in zip(read, whole, places, strict=True)
+        for half in ("text", "image")
+    ]
     expected = [vectors.flatten(0, 1)[place] for _, vectors, place in halves if vectors is not None]
     found = [vectors for vectors, there, _ in halves if there is not None]
     for one, other in zip(found, expected, strict=True):
@@ -223,8 +262,11 @@ def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_class_vector_is_the_first_of_the_sequence(kind):
     model, image, text, mask, uniforms = in_doubles(KINDS[kind])
-    for given, half in (({"image": image}, "image"), ({"text": text, "text_mask": mask}, "text"),
-                        ({"image": image, "text": text, "text_mask": mask}, "text")):
+    for given, half in (
+        ({"image": image}, "image"),
+        ({"text": text, "text_mask": mask}, "text"),
+        ({"image": image, "text": text, "text_mask": mask}, "text"),
+    ):
         whole = model(**given, uniforms=uniforms)
         compare_gradients(model, model.cls(**given, uniforms=uniforms), getattr(whole, half)[:, 0])
 
@@ -232,19 +274,30 @@ def test_the_class_vector_is_the_first_of_the_sequence(kind):
 def in_doubles(kind):
     """A model and its inputs: gradients compared in fp32 are rounding where they cancel out."""
     image, text, mask = pair()
-    return VLBeit(replace(TINY, **kind)).double(), image.double(), text, mask, torch.rand(3, 2, 3).double()
+    return (
+        VLBeit(replace(TINY, **kind)).double(),
+        image.double(),
+        text,
+        mask,
+        torch.rand(3, 2, 3).double(),
+    )
 
 
 def compare_gradients(model, found, expected):
-    """Both [n, width], and what they make of the parameters' gradients; where the whole has one, the part has."""
+    """Both [n, width], and what they make of the parameters' gradients; where the whole has one,
+    the part has."""
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(found)
-    one, other = (torch.autograd.grad((vectors * weights).sum(), list(model.parameters()), allow_unused=True)
-                  for vectors in (found, expected))
+    one, other = (
+        torch.autograd.grad((vectors * weights).sum(), list(model.parameters()), allow_unused=True)
+        for vectors in (found, expected)
+    )
     for (name, _), gradient, wanted in zip(model.named_parameters(), one, other, strict=True):
         assert gradient is not None or wanted is None, name
         if gradient is not None:
-            torch.testing.assert_close(gradient, torch.zeros_like(gradient) if wanted is None else wanted, msg=name)
+            torch.testing.assert_close(
+                gradient, torch.zeros_like(gradient) if wanted is None else wanted, msg=name
+            )
 
 
 def test_blocks_compile_whole_and_for_any_length():
@@ -252,26 +305,45 @@ def test_blocks_compile_whole_and_for_any_length():
     compiled = deepcopy(plain)
     compiled.compile_blocks(backend="eager", fullgraph=True)
     for end in (7, 6, 5):
-        streams = [Stream(text=text[:, :end]), Stream(image, text[:, :end], mask[:, :end]), Stream(image)]
+        streams = [
+            Stream(text=text[:, :end]),
+            Stream(image, text[:, :end], mask[:, :end]),
+            Stream(image),
+        ]
         for one, other in zip(compiled.encode(streams), plain.encode(streams), strict=True):
             for half in ("text", "image"):
                 if (expected := getattr(other, half)) is not None:
                     torch.testing.assert_close(getattr(one, half), expected)
-        read, expected = (net.cls(image, text[:, :end], text_mask=mask[:, :end]) for net in (compiled, plain))
+        read, expected = (
+            net.cls(image, text[:, :end], text_mask=mask[:, :end]) for net in (compiled, plain)
+        )
         torch.testing.assert_close(read, expected)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
 
 
 def test_blocks_stay_compiled_whatever_goes_through_them():
     net, (image, text, mask) = VLBeit(TINY), pair()
-    net.compile_blocks(backend="eager", fullgraph=True)  # raises where too many kinds of inputs have been met
+    net.compile_blocks(
+        backend="eager", fullgraph=True
+    )  # raises where too many kinds of inputs have been met
     for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
         with context():
             for end in (7, 6, 5):
-                net.encode([Stream(text=text[:, :end]), Stream(image, text[:, :end], mask[:, :end]), Stream(image)])
+                net.encode(
+                    [
+                        Stream(text=text[:, :end]),
+                        Stream(image, text[:, :end], mask[:, :end]),
+                        Stream(image),
+                    ]
+                )
                 net.cls(image)
                 net.cls(text=text[:, :end], text_mask=mask[:, :end])
-                net.cls(image, text[:, :end], text_mask=mask[:, :end], uniforms=torch.rand(len(text), TINY.depth, 3))
+                net.cls(
+                    image,
+                    text[:, :end],
+                    text_mask=mask[:, :end],
+                    uniforms=torch.rand(len(text), TINY.depth, 3),
+                )
 
 
 def test_cross_entropy_is_a_sum_in_fp32():
@@ -293,8 +365,16 @@ def test_a_saved_model_comes_back_and_gives_a_larger_backbone_its_weights(tmp_pa
     larger = VLBeit(replace(TINY, image_size=24))
     report = checkpoint.load_backbone(larger, tmp_path)
     assert report.resized == ["image_positions"] and not report.missing
-    assert sorted(report.unexpected) == ["mim_head.bias", "mim_head.weight", "mlm_head.bias", "mlm_head.weight"]
-    assert torch.equal(larger.blocks[1].text_expert.mlp.fc1.weight, model.backbone.blocks[1].text_expert.mlp.fc1.weight)
+    assert sorted(report.unexpected) == [
+        "mim_head.bias",
+        "mim_head.weight",
+        "mlm_head.bias",
+        "mlm_head.weight",
+    ]
+    assert torch.equal(
+        larger.blocks[1].text_expert.mlp.fc1.weight,
+        model.backbone.blocks[1].text_expert.mlp.fc1.weight,
+    )
 
 
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path):
@@ -309,4 +389,6 @@ def test_saved_bytes_are_a_function_of_the_weights(tmp_path):
     for name in ("a", "b"):
         torch.manual_seed(0)
         checkpoint.save(VLBeit(TINY), tmp_path / name)
-    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (
+        tmp_path / "b/model.safetensors"
+    ).read_bytes()

@@ -10,23 +10,23 @@ import torch.nn.functional as F
 from scipy.interpolate import RectBivariateSpline
 
 from model import checkpoint
-from model.backbone.vl_beit import VLBeit
 from model.backbone.config import BackboneConfig
-from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.backbone.rel_pos_bias import (
     RelativeBias,
     geometric_places,
     image_index,
     resize_image_table,
 )
+from model.backbone.vl_beit import VLBeit
+from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.segmentation import Segmentation, SegmentationConfig
-from pipeline.training.data_parallel import Replicas
-from pipeline.pretraining.data import SampleParams, Sampler
+from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from pipeline.data.loading.row_reader import Picture
 from pipeline.data.loading.sampler import Part, Unit
-from pipeline.training.step import backward
 from pipeline.data.transforms.views import ViewParams
+from pipeline.pretraining.data import SampleParams, Sampler
+from pipeline.training.data_parallel import Replicas
+from pipeline.training.step import backward
 from tests.helpers.toy import BACKBONE, HEAD, MaskedToy
 from tests.helpers.toy_images import jpeg
 
@@ -46,11 +46,17 @@ def pair(batch=3, length=7):
     return torch.rand(batch, 3, 16, 16) * 2 - 1, torch.randint(5, 40, (batch, length)), mask
 
 
-@pytest.mark.parametrize("change", [{"layer_scale": 0.1}, {"relative_bias": True}, {"token_types": True}])
+@pytest.mark.parametrize(
+    "change", [{"layer_scale": 0.1}, {"relative_bias": True}, {"token_types": True}]
+)
 def test_an_option_adds_weights_and_draws_the_common_ones_alike(change):
     with_it, without = net(replace(BACKBONE, **change)).state_dict(), net(BACKBONE).state_dict()
     assert without.keys() < with_it.keys()
-    assert all(torch.equal(with_it[name], tensor) for name, tensor in without.items() if "positions" not in name)
+    assert all(
+        torch.equal(with_it[name], tensor)
+        for name, tensor in without.items()
+        if "positions" not in name
+    )
 
 
 def test_layer_scale_multiplies_the_residual_branches():
@@ -61,8 +67,11 @@ def test_layer_scale_multiplies_the_residual_branches():
         for layer in (block.attn.proj, block.text_expert.mlp.fc2, block.image_expert.mlp.fc2):
             layer.weight.data *= 0.5
             layer.bias.data *= 0.5
-    for one, other in zip(vars(scaled(image, text, text_mask=mask)).values(),
-                          vars(plain(image, text, text_mask=mask)).values(), strict=True):
+    for one, other in zip(
+        vars(scaled(image, text, text_mask=mask)).values(),
+        vars(plain(image, text, text_mask=mask)).values(),
+        strict=True,
+    ):
         torch.testing.assert_close(one, other)
 
 
@@ -70,20 +79,30 @@ def test_token_types_are_added_to_each_modality():
     typed, plain = net(replace(BACKBONE, token_types=True)), net(BACKBONE)
     plain.load_state_dict(typed.state_dict(), strict=False)
     image, text, _ = pair()
-    torch.testing.assert_close(typed.embed_text(text) - plain.embed_text(text),
-                               typed.token_types[0].expand(3, 7, -1))
-    torch.testing.assert_close(typed.embed_image(image, None) - plain.embed_image(image, None),
-                               typed.token_types[1].expand(3, 17, -1))
+    torch.testing.assert_close(
+        typed.embed_text(text) - plain.embed_text(text), typed.token_types[0].expand(3, 7, -1)
+    )
+    torch.testing.assert_close(
+        typed.embed_image(image, None) - plain.embed_image(image, None),
+        typed.token_types[1].expand(3, 17, -1),
+    )
 
 
 def test_the_expert_for_pairs_meets_all_of_a_pair_and_nothing_else():
     model, (image, text, mask) = net(PAIRED), pair()
     assert [block.pair_expert is not None for block in model.blocks] == [False, False, False, True]
-    alone, fused = (model(text=text).text, model(image).image), vars(model(image, text, text_mask=mask)).values()
+    alone, fused = (
+        (model(text=text).text, model(image).image),
+        vars(model(image, text, text_mask=mask)).values(),
+    )
     model.blocks[3].pair_expert.mlp.fc2.weight.data.zero_()
-    assert torch.equal(model(text=text).text, alone[0]) and torch.equal(model(image).image, alone[1])
+    assert torch.equal(model(text=text).text, alone[0]) and torch.equal(
+        model(image).image, alone[1]
+    )
     changed = vars(model(image, text, text_mask=mask)).values()
-    assert all(not torch.allclose(before, after) for before, after in zip(fused, changed, strict=True))
+    assert all(
+        not torch.allclose(before, after) for before, after in zip(fused, changed, strict=True)
+    )
     with pytest.raises(ValueError, match="vl_ffn_start_layer"):
         replace(PAIRED, experts="standard")
 
@@ -94,29 +113,39 @@ def test_every_trained_weight_gets_a_gradient(config):
     image, text, mask = pair()
     labels, dropout = torch.zeros(3, 16, 16, dtype=torch.int64), torch.rand(3, 14)
     models = {
-        NLVR2(NLVR2Config(config)): lambda model: model(image[:, None].expand(-1, 2, -1, -1, -1), text, mask).sum(),
-        Segmentation(SegmentationConfig(config, HEAD)):
-            lambda model: sum(model(image, labels, torch.rand(3, 4, 3), dropout).values()),
+        NLVR2(NLVR2Config(config)): lambda model: model(
+            image[:, None].expand(-1, 2, -1, -1, -1), text, mask
+        ).sum(),
+        Segmentation(SegmentationConfig(config, HEAD)): lambda model: sum(
+            model(image, labels, torch.rand(3, 4, 3), dropout).values()
+        ),
     }
     for model, run in models.items():
         run(model).backward()
         assert_trained(model)
 
 
-@pytest.mark.parametrize("uses", [{"text", "image", "pair"}, {"pair"}, {"text", "image"}, {"image", "pair"}])
+@pytest.mark.parametrize(
+    "uses", [{"text", "image", "pair"}, {"pair"}, {"text", "image"}, {"image", "pair"}]
+)
 def test_every_trained_weight_gets_a_gradient_in_pretraining(uses):
     task = MaskedToy()
     task.model = MaskedModeling(MaskedModelingConfig(ALL, 20))
     task.model.backbone.freeze_unreached(uses)
     streams = {"text": "texts", "image": "images", "pair": "pairs"}
-    batch = {stream: part for stream, part in task[Part(0)].items() if stream in map(streams.get, uses)}
+    batch = {
+        stream: part for stream, part in task[Part(0)].items() if stream in map(streams.get, uses)
+    }
     sum(task.loss(task.model, batch).values()).backward()
     assert_trained(task.model)
 
 
 def assert_trained(model):
-    assert not [name for name, parameter in model.named_parameters()
-                if parameter.requires_grad and parameter.grad is None]
+    assert not [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
 
 
 def test_entries_of_patches_depend_on_their_offset_alone():
@@ -125,7 +154,11 @@ def test_entries_of_patches_depend_on_their_offset_alone():
     for i, (row, column) in enumerate(place):
         for j, (other_row, other_column) in enumerate(place):
             assert index[1 + i, 1 + j] == (row - other_row + 2) * 5 + column - other_column + 2
-    assert index[0, 1:].unique().tolist() == [25] and index[1:, 0].unique().tolist() == [26] and index[0, 0] == 27
+    assert (
+        index[0, 1:].unique().tolist() == [25]
+        and index[1:, 0].unique().tolist() == [26]
+        and index[0, 0] == 27
+    )
 
 
 def test_biases_are_added_to_the_scores_of_every_block():
@@ -137,10 +170,15 @@ def test_biases_are_added_to_the_scores_of_every_block():
     assert both.shape == (2, 8, 8)
     assert torch.equal(both[:, :3, :3], bias(3, 0)) and torch.equal(both[:, 3:, 3:], bias(0, 5))
     assert both[1, 2, 0] == bias.text_table[4 + 2, 1] and both[0, 0, 2] == bias.text_table[4 - 2, 0]
-    assert both[0, :3, 3:].unique() == bias.cross_table[0, 0] and both[0, 3:, :3].unique() == bias.cross_table[1, 0]
+    assert (
+        both[0, :3, 3:].unique() == bias.cross_table[0, 0]
+        and both[0, 3:, :3].unique() == bias.cross_table[1, 0]
+    )
     model, (image, text, mask) = net(replace(BACKBONE, relative_bias=True)), pair()
     before = model(image, text, text_mask=mask)
-    torch.testing.assert_close(before.text, net(BACKBONE)(image, text, text_mask=mask).text)  # tables start at 0
+    torch.testing.assert_close(
+        before.text, net(BACKBONE)(image, text, text_mask=mask).text
+    )  # tables start at 0
     model.relative_bias.cross_table.data[:] = -1e9  # nobody looks at the other modality
     after = model(image, text, text_mask=mask)
     torch.testing.assert_close(after.text[1:], model(text=text).text[1:])
@@ -150,7 +188,9 @@ def test_biases_are_added_to_the_scores_of_every_block():
 def test_the_table_of_patches_grows_with_the_picture(tmp_path):
     torch.manual_seed(0)
     offset = torch.arange(-3, 4.0)
-    table = torch.cat([(offset[:, None] ** 2 + offset).flatten(), torch.tensor([5.0, 6.0, 7.0])])[:, None]
+    table = torch.cat([(offset[:, None] ** 2 + offset).flatten(), torch.tensor([5.0, 6.0, 7.0])])[
+        :, None
+    ]
     larger = resize_image_table(table, 6)[:-3, 0].view(11, 11)
     assert resize_image_table(table, 6)[-3:, 0].tolist() == [5, 6, 7]
     assert larger[5, 5] == pytest.approx(0, abs=1e-5) and (larger[5].diff() > 0).all()
@@ -163,7 +203,9 @@ def test_the_table_of_patches_grows_with_the_picture(tmp_path):
     assert checkpoint.load(tmp_path).config == model.config
 
 
-@pytest.mark.parametrize(("grid", "ratio"), [(24, 1.0903), (30, 1.1251), (32, 1.1349), (40, 1.1685)])
+@pytest.mark.parametrize(
+    ("grid", "ratio"), [(24, 1.0903), (30, 1.1251), (32, 1.1349), (40, 1.1685)]
+)
 def test_entries_of_patches_are_interpolated_by_cubics_at_geometric_distances(grid, ratio):
     places = geometric_places(13, grid - 1)
     assert np.diff(places)[14:] / np.diff(places)[13:-1] == pytest.approx(ratio, abs=1e-4)
@@ -173,15 +215,22 @@ def test_entries_of_patches_are_interpolated_by_cubics_at_geometric_distances(gr
     whole = np.arange(1 - grid, grid).clip(places[0], places[-1])
     found = resize_image_table(table, grid)
     assert found.shape == ((2 * grid - 1) ** 2 + 3, 2) and torch.equal(found[-3:], table[-3:])
-    np.testing.assert_allclose(found[:-3, 1].view(2 * grid - 1, -1).numpy(), spline(whole, whole), atol=1e-5)
+    np.testing.assert_allclose(
+        found[:-3, 1].view(2 * grid - 1, -1).numpy(), spline(whole, whole), atol=1e-5
+    )
     assert resize_image_table(table, 14) is table
 
 
 def test_the_transform_head_is_berts():
-    head, x = MaskedModeling(MaskedModelingConfig(BACKBONE, 20, "transform")).mlm_head, torch.randn(5, 16)
+    head, x = (
+        MaskedModeling(MaskedModelingConfig(BACKBONE, 20, "transform")).mlm_head,
+        torch.randn(5, 16),
+    )
     torch.nn.init.normal_(head[2].weight)
     hidden = F.gelu(x @ head[0].weight.T)
-    hidden = (hidden - hidden.mean(1, keepdim=True)) / (hidden.var(1, unbiased=False, keepdim=True) + 1e-12).sqrt()
+    hidden = (hidden - hidden.mean(1, keepdim=True)) / (
+        hidden.var(1, unbiased=False, keepdim=True) + 1e-12
+    ).sqrt()
     torch.testing.assert_close(head(x), hidden * head[2].weight @ head[3].weight.T)
 
 
@@ -194,11 +243,19 @@ def test_text_lengths_cut_captions_and_size_the_positions():
 
     masks = type("Masks", (), {"patches": 6, "min_block": 2, "mvlm": 0.5})
     picture = Picture("a", jpeg("a"), (), (), None)
-    rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "one two three four five six")})()
+    rows = type(
+        "Rows", (), {"get": lambda self, group, unit: (picture, "one two three four five six")}
+    )()
     lengths = {}
     for longest in (4, 12):
-        sampler = Sampler(SampleParams(1, 16, 4, 2, longest, masks), Words(), {"pairs": ViewParams(0.2, 0.5, 0.5, 0.4)})
-        lengths[longest] = sampler.batch("pairs", rows, [Unit(0, 0, 0)], "train")["text"]["ids"].shape[1]
+        sampler = Sampler(
+            SampleParams(1, 16, 4, 2, longest, masks),
+            Words(),
+            {"pairs": ViewParams(0.2, 0.5, 0.5, 0.4)},
+        )
+        lengths[longest] = sampler.batch("pairs", rows, [Unit(0, 0, 0)], "train")["text"][
+            "ids"
+        ].shape[1]
     assert lengths == {4: 4, 12: 6}
     assert net(replace(BACKBONE, text_length=9)).text_positions.shape[1] == 9
 
@@ -208,8 +265,10 @@ def test_the_tied_head_is_the_word_table():
     _, text, mask = pair()
     places = torch.tensor([1, 9])
     hidden = model.backbone(text=text, text_mask=mask).text.flatten(0, 1)[places]
-    torch.testing.assert_close(model.mlm({"ids": text, "mask": mask, "places": places}),
-                               hidden @ model.backbone.word_embed.weight.T)
+    torch.testing.assert_close(
+        model.mlm({"ids": text, "mask": mask, "places": places}),
+        hidden @ model.backbone.word_embed.weight.T,
+    )
     with pytest.raises(ValueError, match="mlm_head"):
         MaskedModeling(MaskedModelingConfig(BACKBONE, 20, "none"))
 
@@ -227,11 +286,15 @@ def test_separate_masking_shows_each_half_whole_to_the_other():
     original = text["ids"].clone()
     original.view(-1)[text["places"]] = text["targets"]
     read = separate.backbone(image["pixels"], text["ids"], text_mask=text["mask"])
-    seen = separate.backbone(image["pixels"], original, text_mask=text["mask"], image_masked=image["masked"])
+    seen = separate.backbone(
+        image["pixels"], original, text_mask=text["mask"], image_masked=image["masked"]
+    )
     words = separate.mlm_head(read.text.flatten(0, 1)[text["places"]])
     codes = separate.mim_head(seen.image[:, 1:].flatten(0, 1)[image["places"]])
-    expected = {"mvlm_text": F.cross_entropy(words, text["targets"], reduction="sum"),
-                "mvlm_image": F.cross_entropy(codes, image["targets"], reduction="sum")}
+    expected = {
+        "mvlm_text": F.cross_entropy(words, text["targets"], reduction="sum"),
+        "mvlm_image": F.cross_entropy(codes, image["targets"], reduction="sum"),
+    }
     for name, value in joint({"pairs": batch}).items():
         torch.testing.assert_close(losses[name], expected[name])
         assert abs(losses[name] - value) > 1e-4
@@ -246,8 +309,10 @@ def test_loss_weights_weigh():
         backward(task, Replicas(task.model), [task[Part(0)]], "fp32")
         return task.model.mim_head.weight.grad
 
-    off, one, two = (gradient({"mlm": 1.0, "mim": weight, "mvlm_text": 1.0, "mvlm_image": 0.0})
-                     for weight in (0.0, 1.0, 2.0))
+    off, one, two = (
+        gradient({"mlm": 1.0, "mim": weight, "mvlm_text": 1.0, "mvlm_image": 0.0})
+        for weight in (0.0, 1.0, 2.0)
+    )
     assert not off.any()
     torch.testing.assert_close(two, 2 * one)
 
@@ -255,11 +320,16 @@ def test_loss_weights_weigh():
 def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     """A tokenizer that names the brightness of a patch, on views that are new at every position."""
     masks = type("Masks", (), {"patches": 6, "min_block": 2})
-    sampler = Sampler(SampleParams(1, 16, 4, 2, 12, masks), None, {"images": ViewParams(0.2, 0.5, 0.5, 0.4)})
+    sampler = Sampler(
+        SampleParams(1, 16, 4, 2, 12, masks), None, {"images": ViewParams(0.2, 0.5, 0.5, 0.4)}
+    )
     picture = Picture("a", jpeg("a"), (), (), None)
     rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "")})()
     part = sampler.batch("images", rows, [Unit(0, 0, position) for position in range(8)], "train")
-    assert "targets" not in part["image"] and len({view.numpy().tobytes() for view in part["image"]["pixels"]}) == 8
+    assert (
+        "targets" not in part["image"]
+        and len({view.numpy().tobytes() for view in part["image"]["pixels"]}) == 8
+    )
 
     class Brightness(torch.nn.Module):
         def ids(self, pixels):
@@ -268,7 +338,13 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     task = MaskedToy()
     task.visual_tokenizer = Brightness()
     (prepared,) = task.prepare(task.model, [{"images": part}])
-    patches = part["image"]["pixels"].numpy().astype(np.float64).reshape(8, 4, 4, 4, 4, 3).mean(axis=(2, 4, 5))
+    patches = (
+        part["image"]["pixels"]
+        .numpy()
+        .astype(np.float64)
+        .reshape(8, 4, 4, 4, 4, 3)
+        .mean(axis=(2, 4, 5))
+    )
     expected = (patches / 127.5 * 8).astype(int).reshape(-1)[part["image"]["places"]]
     found = prepared["images"]["image"]["targets"].numpy()
     assert np.abs(found - expected).max() <= 1 and (found == expected).mean() > 0.95

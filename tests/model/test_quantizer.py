@@ -13,7 +13,9 @@ CODES, DIM, DECAY = 12, 5, 0.9
 
 
 def tokens(count: int, seed: int = 0) -> torch.Tensor:
-    return F.normalize(torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed)), dim=-1)
+    return F.normalize(
+        torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed)), dim=-1
+    )
 
 
 def started(delay: int = 0) -> Quantizer:
@@ -37,12 +39,16 @@ def reference_update(codes: np.ndarray, inputs: np.ndarray) -> np.ndarray:
 
 
 def test_the_update_is_the_recipe_s_and_unused_codes_stay():
-    quantizer, inputs = started(), 3 * torch.randn(6, DIM, generator=torch.Generator().manual_seed(1))
+    quantizer, inputs = (
+        started(),
+        3 * torch.randn(6, DIM, generator=torch.Generator().manual_seed(1)),
+    )
     before = quantizer.embedding.weight.clone()
     quantizer(inputs)
     after = quantizer.embedding.weight
-    np.testing.assert_allclose(after.numpy(), reference_update(before.double().numpy(), inputs.double().numpy()),
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        after.numpy(), reference_update(before.double().numpy(), inputs.double().numpy()), atol=1e-6
+    )
     assert (after == before).all(dim=1).sum() >= CODES - 6
 
 
@@ -50,11 +56,14 @@ def test_codes_are_nearest_and_gradients_pass_straight_through():
     quantizer = started().eval()
     inputs = torch.randn(8, DIM, generator=torch.Generator().manual_seed(2)).requires_grad_()
     out = quantizer(inputs)
-    assert torch.equal(out.ids, torch.cdist(F.normalize(inputs.detach(), dim=-1), quantizer.embedding.weight).argmin(1))
+    assert torch.equal(
+        out.ids,
+        torch.cdist(F.normalize(inputs.detach(), dim=-1), quantizer.embedding.weight).argmin(1),
+    )
     assert torch.allclose(out.straight, quantizer.embedding.weight[out.ids], atol=1e-6)
     pull = torch.randn(8, DIM)
-    given, = torch.autograd.grad((out.straight * pull).sum(), inputs, retain_graph=True)
-    wanted, = torch.autograd.grad((out.inputs * pull).sum(), inputs)
+    (given,) = torch.autograd.grad((out.straight * pull).sum(), inputs, retain_graph=True)
+    (wanted,) = torch.autograd.grad((out.inputs * pull).sum(), inputs)
     assert torch.allclose(given, wanted)
 
 
@@ -100,7 +109,9 @@ def worker(rank: int, world: int, rendezvous: str, out: str) -> None:
     """Start the codebook on one batch and move it by another, each worker with its own half."""
     torch.set_num_threads(1)
     if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world
+        )
     quantizer = Quantizer(CODES, DIM, DECAY, delay=0).train()
     weights = []
     for seed in (4, 5):

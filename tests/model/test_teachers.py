@@ -1,11 +1,12 @@
-"""CLIP and DINO as teachers of VQ-KD: their features, their weights from files, and what is refused."""
+"""CLIP and DINO as teachers of VQ-KD: their features, their weights from files, and what is
+refused."""
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.tokenizer import teachers
 from model.timm_import import import_timm
+from model.tokenizer import teachers
 from pipeline.errors import UserError
 from pipeline.tokenizers.teacher_loading import NETWORKS, teacher
 from pipeline.utils.safe_checkpoint import read
@@ -16,6 +17,7 @@ SUFFIX = {"clip": ".safetensors", "dino": ".pth"}
 @pytest.fixture(scope="module", autouse=True)
 def shallow():
     """Two of the twelve blocks, everything else as it is."""
+
     class Timm:
         @staticmethod
         def create_model(name, **settings):
@@ -40,15 +42,25 @@ def weights(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize(("kind", "dim", "mean", "std"), [
-    ("clip", 512, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-    ("dino", 768, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+@pytest.mark.parametrize(
+    ("kind", "dim", "mean", "std"),
+    [
+        ("clip", 512, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        ("dino", 768, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ],
+)
 def test_features_are_patch_tokens_after_the_final_norm(weights, kind, dim, mean, std):
     path, model = weights[kind]
     image = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))  # in 0..1
     features = teacher(kind, str(path), 224, 16)(2 * image - 1)
-    assert features.shape == (2, 196, dim) and features.dtype == torch.float32 and not features.requires_grad
-    x = model.patch_embed((image - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])
+    assert (
+        features.shape == (2, 196, dim)
+        and features.dtype == torch.float32
+        and not features.requires_grad
+    )
+    x = model.patch_embed(
+        (image - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    )
     x = model.norm_pre(torch.cat([model.cls_token.expand(2, -1, -1), x], dim=1) + model.pos_embed)
     x = model.norm(model.blocks(x))[:, 1:]
     expected = x @ model.head.weight.T + model.head.bias if kind == "clip" else x
@@ -58,9 +70,14 @@ def test_features_are_patch_tokens_after_the_final_norm(weights, kind, dim, mean
 def test_timm_has_these_networks():
     timm = import_timm()
     with torch.device("meta"):
-        sizes = {kind: sum(p.numel() for p in timm.create_model(network.name).parameters())
-                 for kind, network in NETWORKS.items()}
-    assert sizes == {"clip": 86_192_640 + 512, "dino": 85_798_656}  # timm gives CLIP's projection a bias
+        sizes = {
+            kind: sum(p.numel() for p in timm.create_model(network.name).parameters())
+            for kind, network in NETWORKS.items()
+        }
+    assert sizes == {
+        "clip": 86_192_640 + 512,
+        "dino": 85_798_656,
+    }  # timm gives CLIP's projection a bias
     assert all(timm.get_pretrained_cfg(network.name) is not None for network in NETWORKS.values())
 
 
@@ -78,13 +95,21 @@ def test_what_cannot_be_a_teacher_is_refused_in_one_line(weights, tmp_path):
     empty = tmp_path / "empty.safetensors"
     empty.write_bytes(b"")
     torch.save({"x": torch.nn.Linear(1, 1)}, tmp_path / "module.pth")
-    cases = [("clip", "nowhere.safetensors", 224, "teacher_file: nowhere.safetensors: no such file"),
-             ("dino", None, 224, "give the weights of vit_base_patch16_224.dino"),
-             ("clip", None, 48, "choose hog"), ("dino", None, 384, "dino needs pictures of 224 px"),
-             ("clip", weights["dino"][0], 224, "not the weights of vit_base_patch16_clip_quickgelu_224.openai"),
-             ("dino", weights["clip"][0], 224, "not the weights of vit_base_patch16_224.dino"),
-             ("dino", empty, 224, "not a checkpoint"),
-             ("clip", tmp_path / "module.pth", 224, "has a torch.nn.modules.linear.Linear")]
+    cases = [
+        ("clip", "nowhere.safetensors", 224, "teacher_file: nowhere.safetensors: no such file"),
+        ("dino", None, 224, "give the weights of vit_base_patch16_224.dino"),
+        ("clip", None, 48, "choose hog"),
+        ("dino", None, 384, "dino needs pictures of 224 px"),
+        (
+            "clip",
+            weights["dino"][0],
+            224,
+            "not the weights of vit_base_patch16_clip_quickgelu_224.openai",
+        ),
+        ("dino", weights["clip"][0], 224, "not the weights of vit_base_patch16_224.dino"),
+        ("dino", empty, 224, "not a checkpoint"),
+        ("clip", tmp_path / "module.pth", 224, "has a torch.nn.modules.linear.Linear"),
+    ]
     for kind, file, size, message in cases:
         with pytest.raises(UserError, match=message) as caught:
             teacher(kind, file and str(file), size, 16)

@@ -1,22 +1,34 @@
-"""VL-BEiT's image encoder as a timm model: what timm asks of every model, and that it is the backbone's image path."""
+"""VL-BEiT's image encoder as a timm model: what timm asks of every model, and that it is the
+backbone's image path."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from model import timm_encoder, checkpoint
+from model import checkpoint, timm_encoder
+from model.backbone.config import BackboneConfig
 from model.backbone.vl_beit import VLBeit
 from model.heads.classification import Classification, ClassificationConfig
-from model.backbone.config import BackboneConfig
-from model.timm_encoder import ImageEncoder, timm
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from model.timm_encoder import ImageEncoder, timm
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
 from pipeline.training.optim import OptimParams, parameter_groups
 
 NAME = "vlbeit_base_patch16_224"
-TINY = BackboneConfig(image_size=16, patch_size=4, depth=4, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.0, init_sigma=0.02)
+TINY = BackboneConfig(
+    image_size=16,
+    patch_size=4,
+    depth=4,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=30,
+    text_length=10,
+    experts="mome",
+    drop_path=0.0,
+    init_sigma=0.02,
+)
 
 
 @pytest.fixture
@@ -50,8 +62,15 @@ def test_the_registered_model_has_the_parameters_of_the_arithmetic():
     assert timm.list_models("vlbeit*") == [NAME]
 
 
-@pytest.mark.parametrize("options", [{}, {"experts": "standard"}, {"vl_ffn_start_layer": 2, "token_types": True},
-                                     {"relative_bias": True, "layer_scale": 0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"experts": "standard"},
+        {"vl_ffn_start_layer": 2, "token_types": True},
+        {"relative_bias": True, "layer_scale": 0.1},
+    ],
+)
 def test_it_is_the_backbones_image_path_whatever_the_options(options, tmp_path, picture):
     backbone = randomised(VLBeit(replace(TINY, **options)))
     backbone.save_pretrained(tmp_path)
@@ -75,12 +94,18 @@ def test_checkpoints_of_whole_models_and_of_the_encoder_load(create, tmp_path, p
     encoder.save_pretrained(tmp_path / "encoder")
     expected = pretrained.backbone(picture).image
     for folder in ("whole", "encoder"):
-        assert torch.equal(ImageEncoder.from_pretrained(tmp_path / folder).forward_features(picture), expected)
+        assert torch.equal(
+            ImageEncoder.from_pretrained(tmp_path / folder).forward_features(picture), expected
+        )
         path = str(tmp_path / folder / "model.safetensors")
         loaded = create(num_classes=0, global_pool="token", checkpoint_path=path).eval()
         assert torch.equal(loaded(picture), expected[:, 0])
-        features = create(pretrained=True, pretrained_cfg_overlay={"file": path}, features_only=True,
-                          out_indices=(1, 3))
+        features = create(
+            pretrained=True,
+            pretrained_cfg_overlay={"file": path},
+            features_only=True,
+            out_indices=(1, 3),
+        )
         wanted = pretrained.backbone.image_features(picture, [1, 3])
         for found, one in zip(features.eval()(picture), wanted, strict=True):
             assert torch.equal(found, one[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
@@ -93,9 +118,16 @@ def test_positions_follow_the_size_of_the_pictures(create, tmp_path):
     tuned.save_pretrained(tmp_path)
     larger = VLBeit(replace(TINY, image_size=24)).eval()
     state = tuned.state_dict()
-    larger.load_state_dict(state | {"image_positions": larger.fitted("image_positions", state["image_positions"])})
+    larger.load_state_dict(
+        state | {"image_positions": larger.fitted("image_positions", state["image_positions"])}
+    )
     picture = torch.rand(1, 3, 24, 24)
-    loaded = create(img_size=24, num_classes=0, global_pool="", checkpoint_path=str(tmp_path / "model.safetensors"))
+    loaded = create(
+        img_size=24,
+        num_classes=0,
+        global_pool="",
+        checkpoint_path=str(tmp_path / "model.safetensors"),
+    )
     for encoder in (loaded.eval(), ImageEncoder.from_pretrained(tmp_path, image_size=24)):
         assert torch.equal(encoder(picture), larger(picture).image)
     with pytest.raises(ValueError, match="expected a square, found 16 x 24"):
@@ -156,15 +188,23 @@ def test_intermediates_and_features(create, picture):
     final, maps = model.forward_intermediates(picture)
     assert torch.equal(final, model.forward_features(picture))
     assert [one.shape for one in maps] == [(2, 16, 4, 4)] * 4
-    (sequence, prefix), = model.forward_intermediates(picture, [-3], return_prefix_tokens=True, output_fmt="NLC",
-                                                      intermediates_only=True)
-    assert torch.equal(sequence.transpose(1, 2).unflatten(2, (4, 4)), maps[1]) and prefix.shape == (2, 1, 16)
+    ((sequence, prefix),) = model.forward_intermediates(
+        picture, [-3], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
+    )
+    assert torch.equal(sequence.transpose(1, 2).unflatten(2, (4, 4)), maps[1]) and prefix.shape == (
+        2,
+        1,
+        16,
+    )
     early, (only,) = model.forward_intermediates(picture, [1], stop_early=True)
     assert torch.equal(only, maps[1]) and torch.equal(early[:, 1:], sequence)
     with pytest.raises(ValueError, match="output_fmt"):
         model.forward_intermediates(picture, output_fmt="NHWC")
     features = create(features_only=True)
-    assert features.feature_info.channels() == [16] * 3 and features.feature_info.reduction() == [4] * 3
+    assert (
+        features.feature_info.channels() == [16] * 3
+        and features.feature_info.reduction() == [4] * 3
+    )
     features.model.load_state_dict(model.state_dict())
     for found, expected in zip(features.eval()(picture), maps[1:], strict=True):
         assert torch.equal(found, expected)
@@ -179,22 +219,42 @@ def test_pruning_removes_the_blocks_above(create, picture):
     assert model.prune_intermediate_layers([0, 1], prune_norm=True) == [0, 1]
     found = model.forward_intermediates(picture, [0, 1], intermediates_only=True)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
-    assert len(model.backbone.blocks) == 2 and not any("norm" == name.split(".")[0] for name in model.state_dict())
+    assert len(model.backbone.blocks) == 2 and not any(
+        "norm" == name.split(".")[0] for name in model.state_dict()
+    )
 
 
 def test_timm_groups_parameters_as_our_own_optimiser_does(create):
     from timm.optim import param_groups_layer_decay
 
     model = create(num_classes=5)
-    groups = param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.5,
-                                      no_weight_decay_list=model.no_weight_decay())
-    ours = parameter_groups(model, OptimParams(
-        steps=1, lr=1.0, floor_lr=0.0, warmup_steps=0, schedule="cosine", weight_decay=0.05, betas=[0.9, 0.999],
-        eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=0.5))
+    groups = param_groups_layer_decay(
+        model, weight_decay=0.05, layer_decay=0.5, no_weight_decay_list=model.no_weight_decay()
+    )
+    ours = parameter_groups(
+        model,
+        OptimParams(
+            steps=1,
+            lr=1.0,
+            floor_lr=0.0,
+            warmup_steps=0,
+            schedule="cosine",
+            weight_decay=0.05,
+            betas=[0.9, 0.999],
+            eps=1e-8,
+            clip=0.0,
+            head_lr=1.0,
+            layer_decay=0.5,
+        ),
+    )
 
     def told(groups, scale):
         names = {id(parameter): name for name, parameter in model.named_parameters()}
-        return {names[id(one)]: (group[scale], group["weight_decay"]) for group in groups for one in group["params"]}
+        return {
+            names[id(one)]: (group[scale], group["weight_decay"])
+            for group in groups
+            for one in group["params"]
+        }
 
     assert told(groups, "lr_scale") == told(ours, "scale")
     assert told(groups, "lr_scale")["backbone.patch_embed.weight"] == (0.5**5, 0.05)
@@ -211,7 +271,11 @@ def test_default_cfg_names_what_is_there(create):
     assert model(torch.zeros(1, 1, 16, 16)).shape == (1, 1000)
     data = timm.data.resolve_model_data_config(model)
     assert (data["mean"], data["std"]) == ((0.5,) * 3, (0.5,) * 3)
-    assert (data["interpolation"], data["crop_pct"], data["input_size"]) == ("bicubic", 0.875, (3, 224, 224))
+    assert (data["interpolation"], data["crop_pct"], data["input_size"]) == (
+        "bicubic",
+        0.875,
+        (3, 224, 224),
+    )
 
 
 def test_the_state_goes_round(create, picture):
@@ -223,22 +287,45 @@ def test_the_state_goes_round(create, picture):
 def test_a_wrong_folder_is_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="config.json"):
         VLBeit.from_pretrained(tmp_path / "nowhere")
-    tokenizer = VisualTokenizer(VQKDConfig(image_size=16, patch_size=8, depth=1, decoder_depth=1, width=8, heads=2,
-                                           codes=4, code_dim=4, teacher_dim=4, decay=0.9, delay=0))
+    tokenizer = VisualTokenizer(
+        VQKDConfig(
+            image_size=16,
+            patch_size=8,
+            depth=1,
+            decoder_depth=1,
+            width=8,
+            heads=2,
+            codes=4,
+            code_dim=4,
+            teacher_dim=4,
+            decay=0.9,
+            delay=0,
+        )
+    )
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     VLBeit(TINY).save_pretrained(tmp_path / "model")
     assert isinstance(VisualTokenizer.from_pretrained(tmp_path / "tokenizer"), VisualTokenizer)
-    for cls, folder, words in ((VLBeit, "tokenizer", "holds a VisualTokenizer, not a VLBeit"),
-                               (ImageEncoder, "tokenizer", "which has no image encoder"),
-                               (Classification, "model", "holds a VLBeit, not a Classification")):
+    for cls, folder, words in (
+        (VLBeit, "tokenizer", "holds a VisualTokenizer, not a VLBeit"),
+        (ImageEncoder, "tokenizer", "which has no image encoder"),
+        (Classification, "model", "holds a VLBeit, not a Classification"),
+    ):
         with pytest.raises(ValueError, match=words) as caught:
             cls.from_pretrained(tmp_path / folder)
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("config.json", b"{"), ("config.json", b"[]"), ("config.json", b'{"model": "Thing"}'),
-    ("config.json", b'{"model": "VLBeit", "depth": 3}'), ("model.safetensors", b"none"), ("model.safetensors", None)])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"model": "Thing"}'),
+        ("config.json", b'{"model": "VLBeit", "depth": 3}'),
+        ("model.safetensors", b"none"),
+        ("model.safetensors", None),
+    ],
+)
 def test_a_damaged_folder_is_one_line_that_names_the_file(name, content, tmp_path):
     VLBeit(TINY).save_pretrained(tmp_path)
     (tmp_path / name).unlink()

@@ -20,10 +20,32 @@ from model.tokenizer.teachers import (
 )
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
 
-TINY = VQKDConfig(image_size=16, patch_size=4, depth=2, decoder_depth=1, width=16, heads=2, codes=10, code_dim=6,
-                  teacher_dim=7, decay=0.9, delay=0)
-BASE = VQKDConfig(image_size=224, patch_size=16, depth=12, decoder_depth=3, width=768, heads=12, codes=8192,
-                  code_dim=32, teacher_dim=512, decay=0.99, delay=0)
+TINY = VQKDConfig(
+    image_size=16,
+    patch_size=4,
+    depth=2,
+    decoder_depth=1,
+    width=16,
+    heads=2,
+    codes=10,
+    code_dim=6,
+    teacher_dim=7,
+    decay=0.9,
+    delay=0,
+)
+BASE = VQKDConfig(
+    image_size=224,
+    patch_size=16,
+    depth=12,
+    decoder_depth=3,
+    width=768,
+    heads=12,
+    codes=8192,
+    code_dim=32,
+    teacher_dim=512,
+    decay=0.99,
+    delay=0,
+)
 
 
 def pictures(count: int, size: int = 16) -> torch.Tensor:
@@ -41,16 +63,31 @@ def tokenizer() -> VisualTokenizer:
 def test_parameters_of_the_base_size_are_the_released_tokenizer_s():
     with torch.device("meta"):
         model = VQKD(BASE)
-    count = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    assert count == {"encoder": 85_789_440, "encode_task_layer": 615_200, "quantize": 0, "decoder": 21_440_256,
-                     "decode_task_layer": 984_320}
+    count = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
+    assert count == {
+        "encoder": 85_789_440,
+        "encode_task_layer": 615_200,
+        "quantize": 0,
+        "decoder": 21_440_256,
+        "decode_task_layer": 984_320,
+    }
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    for name, shape in {"encoder.cls_token": (1, 1, 768), "encoder.pos_embed": (1, 197, 768),
-                        "encoder.patch_embed.proj.weight": (768, 3, 16, 16), "encoder.blocks.11.attn.q_bias": (768,),
-                        "encoder.blocks.0.attn.qkv.weight": (2304, 768), "encoder.blocks.0.mlp.fc2.bias": (768,),
-                        "encoder.fc_norm.weight": (768,), "decoder.patch_embed.proj.weight": (768, 32, 1, 1),
-                        "quantize.embedding.weight": (8192, 32), "quantize.embedding.initted": (1,),
-                        "encode_task_layer.2.weight": (32, 768), "decode_task_layer.2.bias": (512,)}.items():
+    for name, shape in {
+        "encoder.cls_token": (1, 1, 768),
+        "encoder.pos_embed": (1, 197, 768),
+        "encoder.patch_embed.proj.weight": (768, 3, 16, 16),
+        "encoder.blocks.11.attn.q_bias": (768,),
+        "encoder.blocks.0.attn.qkv.weight": (2304, 768),
+        "encoder.blocks.0.mlp.fc2.bias": (768,),
+        "encoder.fc_norm.weight": (768,),
+        "decoder.patch_embed.proj.weight": (768, 32, 1, 1),
+        "quantize.embedding.weight": (8192, 32),
+        "quantize.embedding.initted": (1,),
+        "encode_task_layer.2.weight": (32, 768),
+        "decode_task_layer.2.bias": (512,),
+    }.items():
         assert shapes[name] == shape
     assert "encoder.blocks.0.attn.qkv.bias" not in shapes
 
@@ -69,11 +106,18 @@ def test_ids_are_row_major_and_independent_of_the_batch(tokenizer):
     images = pictures(6)
     ids = tokenizer.ids(images)
     assert ids.shape == (6, 16) and ids.dtype == torch.int64
-    assert torch.equal(torch.cat([tokenizer.ids(image[None]) for image in images.flip(0)]).flip(0), ids)
+    assert torch.equal(
+        torch.cat([tokenizer.ids(image[None]) for image in images.flip(0)]).flip(0), ids
+    )
     features = tokenizer.encode(images)
-    assert torch.equal(ids, torch.cdist(F.normalize(features, dim=-1), tokenizer.quantize.embedding.weight).argmin(-1))
+    assert torch.equal(
+        ids,
+        torch.cdist(F.normalize(features, dim=-1), tokenizer.quantize.embedding.weight).argmin(-1),
+    )
     rows = tokenizer.encoder.patch_embed(images).view(6, 4, 4, -1)
-    assert torch.allclose(rows[:, 1, 2], tokenizer.encoder.patch_embed(images[:, :, 4:8, 8:12])[:, 0], atol=1e-6)
+    assert torch.allclose(
+        rows[:, 1, 2], tokenizer.encoder.patch_embed(images[:, :, 4:8, 8:12])[:, 0], atol=1e-6
+    )
 
 
 def test_ids_ignore_autocast(tokenizer):
@@ -108,10 +152,17 @@ def reference_hog(image: np.ndarray, patch: int) -> np.ndarray:
     for top in range(0, height // cell, CELLS):
         for left in range(0, width // cell, CELLS):
             cells = [(top + i, left + j) for i in range(CELLS) for j in range(CELLS)]
-            colours = [image[c, y * cell:(y + 1) * cell, x * cell:(x + 1) * cell].mean() * COLOUR_WEIGHT
-                       for c in range(3) for y, x in cells]
-            edges = [histogram[b, y, x] / (histogram[:, y, x].sum() + SOFT_EDGE) * HOG_WEIGHT
-                     for b in range(BINS) for y, x in cells]
+            colours = [
+                image[c, y * cell : (y + 1) * cell, x * cell : (x + 1) * cell].mean()
+                * COLOUR_WEIGHT
+                for c in range(3)
+                for y, x in cells
+            ]
+            edges = [
+                histogram[b, y, x] / (histogram[:, y, x].sum() + SOFT_EDGE) * HOG_WEIGHT
+                for b in range(BINS)
+                for y, x in cells
+            ]
             out.append([*colours, *edges, BIAS])
     return np.array(out)
 
@@ -120,7 +171,9 @@ def test_hog_is_its_definition():
     teacher, image = Hog(8), pictures(2, 24)
     features = teacher(image)
     assert features.shape == (2, 9, teacher.dim) and not features.requires_grad
-    np.testing.assert_allclose(features[1].numpy(), reference_hog(image[1].double().numpy(), 8), atol=1e-4)
+    np.testing.assert_allclose(
+        features[1].numpy(), reference_hog(image[1].double().numpy(), 8), atol=1e-4
+    )
 
 
 def test_hog_tells_colour_and_direction_apart():

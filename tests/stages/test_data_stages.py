@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.data.shards import parquet
-from pipeline.tracking import client as tracking
 from pipeline.errors import UserError
+from pipeline.tracking import client as tracking
 from stages import download, shard, text_tokenizer, text_tokens
 
 PARAMS = """scale: small
@@ -38,16 +38,24 @@ def project(tmp_path, monkeypatch):
         (root / "books").mkdir(parents=True)
         (root / "flickr" / "flickr30k-images").mkdir(parents=True)
         (root / "params.yaml").write_text(text)
-        lines = [f"the {colour} ship left harbour {number % 7} at dawn ." for number in range(300)
-                 for colour in ("red", "green", "pale blue")]
+        lines = [
+            f"the {colour} ship left harbour {number % 7} at dawn ."
+            for number in range(300)
+            for colour in ("red", "green", "pale blue")
+        ]
         for part in (1, 2):
             (root / "books" / f"books_large_p{part}.txt").write_text("\n".join(lines[part::2]))
         entries = []
         for number in range(12):
             Image.new("RGB", (9, 7), (20 * number, 90, 30)).save(buffer := io.BytesIO(), "JPEG")
             (root / "flickr" / "flickr30k-images" / f"{number}.jpg").write_bytes(buffer.getvalue())
-            entries.append({"filename": f"{number}.jpg", "split": ("train", "train", "val", "test")[number % 4],
-                            "sentences": [{"raw": f"A picture of harbour {number}."}]})
+            entries.append(
+                {
+                    "filename": f"{number}.jpg",
+                    "split": ("train", "train", "val", "test")[number % 4],
+                    "sentences": [{"raw": f"A picture of harbour {number}."}],
+                }
+            )
         (root / "flickr" / "dataset_flickr30k.json").write_text(json.dumps({"images": entries}))
         monkeypatch.chdir(root)
         return root
@@ -64,7 +72,11 @@ def run_all() -> None:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_stages_give_the_same_bytes_in_another_folder(project):
@@ -74,8 +86,12 @@ def test_stages_give_the_same_bytes_in_another_folder(project):
         run_all()
         outputs.append(contents(root / "data"))
     assert outputs[0] == outputs[1]
-    assert {"small/raw/flickr30k/manifest.json", "small/shards/flickr30k/test-00000.parquet",
-            "small/text_tokenizer/spm.model", "small/text_tokens/bookcorpus/index.json"} <= outputs[0].keys()
+    assert {
+        "small/raw/flickr30k/manifest.json",
+        "small/shards/flickr30k/test-00000.parquet",
+        "small/text_tokenizer/spm.model",
+        "small/text_tokens/bookcorpus/index.json",
+    } <= outputs[0].keys()
     assert not any(str(root).encode() in data for data in outputs[0].values())
     assert sum(1 for _ in parquet.read_rows(root / "data/small/shards/flickr30k", "train")) == 6
 
@@ -83,14 +99,21 @@ def test_stages_give_the_same_bytes_in_another_folder(project):
 def test_a_vanished_file_of_a_local_source_is_named(project):
     root = project("one")
     (root / "flickr" / "dataset_flickr30k.json").unlink()
-    with pytest.raises(UserError, match=r"^params.yaml: small.download.flickr30k.path: no caption_datasets.zip or .*$"):
+    with pytest.raises(
+        UserError,
+        match=r"^params.yaml: small.download.flickr30k.path: no caption_datasets.zip or .*$",
+    ):
         download.main("flickr30k")
 
 
-@pytest.mark.parametrize("change, message", [
-    (("holdout: 0.3", "holdout: many"), "small.shard.bookcorpus.holdout"),
-    (("holdout: 0.3", "holdout: 0.3, speed: 1"), "small.shard.bookcorpus: unknown key speed"),
-    (("origin: local, path: books", "origin: local"), "small.download.bookcorpus.path")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("holdout: 0.3", "holdout: many"), "small.shard.bookcorpus.holdout"),
+        (("holdout: 0.3", "holdout: 0.3, speed: 1"), "small.shard.bookcorpus: unknown key speed"),
+        (("origin: local, path: books", "origin: local"), "small.download.bookcorpus.path"),
+    ],
+)
 def test_bad_params_are_named(project, change, message):
     project("one", PARAMS.replace(*change))
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,5 @@
-"""dvc.yaml and params.yaml: dependencies are neither missing nor superfluous, and every key exists at every scale."""
+"""dvc.yaml and params.yaml: dependencies are neither missing nor superfluous, and every key exists
+at every scale."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -8,10 +9,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.utils import announce
 from pipeline.config import params as settings
-from pipeline.orchestration.code_digests import Code
 from pipeline.config.params import SCALES
+from pipeline.orchestration.code_digests import Code
+from pipeline.utils import announce
 from stages import params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,9 @@ def test_stages_depend_on_what_they_load_by_name(stages: dict[str, Any]) -> None
         assert f"sources.{source}" in keys_of(stages[f"shard@{source}"])
 
 
-def test_stages_are_counted_as_dvc_counts_them(stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_are_counted_as_dvc_counts_them(
+    stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     assert announce.total(YAML(typ="safe").load(announce.FILE)["stages"]) == len(stages)
 
@@ -48,7 +51,9 @@ def test_stages_are_counted_as_dvc_counts_them(stages: dict[str, Any], monkeypat
 def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:
     scale = TREE["scale"]
     places = {f"data/{scale}", f"runs/{scale}", f"results/{scale}"}
-    assert {"/".join(out.def_path.split("/")[:2]) for stage in stages.values() for out in stage.outs} == places
+    assert {
+        "/".join(out.def_path.split("/")[:2]) for stage in stages.values() for out in stage.outs
+    } == places
 
 
 def test_parameters_and_code_that_stages_depend_on_exist(stages: dict[str, Any]) -> None:
@@ -56,7 +61,9 @@ def test_parameters_and_code_that_stages_depend_on_exist(stages: dict[str, Any])
     for stage in stages.values():
         for dep in stage.deps:
             for key in getattr(dep, "params", ()):
-                assert key in seen if dep.def_path.endswith("params.json") else exists(digests, key), key
+                assert (
+                    key in seen if dep.def_path.endswith("params.json") else exists(digests, key)
+                ), key
 
 
 def test_scales_have_the_same_keys() -> None:
@@ -66,13 +73,18 @@ def test_scales_have_the_same_keys() -> None:
 
 
 @pytest.mark.parametrize("block", ["nlvr2", "flickr30k"])
-def test_what_dvc_sets_in_a_block_holds_in_it_and_in_the_block_like_it(block: str, tmp_path: Path,
-                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dvc exp run -S`, of a value within a block within the block, and of a value that the other block has itself."""
+def test_what_dvc_sets_in_a_block_holds_in_it_and_in_the_block_like_it(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dvc exp run -S`, of a value within a block within the block, and of a value that the other
+    block has itself."""
     apply = pytest.importorskip("dvc.utils.hydra").apply_overrides
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    apply(tmp_path / "params.yaml", [f"small.finetune.{block}.loop.micro_batches=2", f"small.finetune.{block}.steps=7"])
+    apply(
+        tmp_path / "params.yaml",
+        [f"small.finetune.{block}.loop.micro_batches=2", f"small.finetune.{block}.steps=7"],
+    )
     tuned, expected = settings.read()["small"]["finetune"], deepcopy(TREE["small"]["finetune"])
     for name in (block, f"{block}_ablation"):
         expected[name]["loop"]["micro_batches"] = 2

@@ -1,4 +1,5 @@
-"""A download that is killed goes on where it was: the same files in the end, none of them fetched twice."""
+"""A download that is killed goes on where it was: the same files in the end, none of them fetched
+twice."""
 
 import multiprocessing
 import random
@@ -19,8 +20,10 @@ def test_kills_at_random_moments_leave_no_trace(tmp_path):
     draw, kills = random.Random(source), 0
 
     def run(project: Path, moment: int) -> int:
-        process = spawn.Process(target=killed_download.run, args=(
-            project, source, tmp_path / "offered/lists", server.address, moment))
+        process = spawn.Process(
+            target=killed_download.run,
+            args=(project, source, tmp_path / "offered/lists", server.address, moment),
+        )
         process.start()
         process.join()
         return process.exitcode
@@ -28,7 +31,9 @@ def test_kills_at_random_moments_leave_no_trace(tmp_path):
     with misbehaving.serve(tmp_path / "offered") as server:
         assert run(tmp_path / "alone", 0) == 0
         server.log.clear()
-        finished: dict[str, int] = {}  # name, and how many requests there were when it was found whole
+        finished: dict[
+            str, int
+        ] = {}  # name, and how many requests there were when it was found whole
         while (status := run(tmp_path / "killed", draw.randint(1, MOMENTS))) != 0:
             assert status == -signal.SIGKILL
             kills += 1

@@ -1,4 +1,5 @@
-"""A sharding run that is killed goes on where it was, and ends with the bytes of one that was left alone."""
+"""A sharding run that is killed goes on where it was, and ends with the bytes of one that was left
+alone."""
 
 import os
 import random
@@ -20,7 +21,8 @@ small:
   download: {imagenet22k: {origin: local, path: raw, mirrors: [], official: false}}
   shard: {imagenet22k: {rows_per_group: 2, groups_per_file: 3, holdout: 0.2, max_side: 8}}
 """
-# Kills itself when it is about to move its `moment`-th finished file into place, or has just done so.
+# Kills itself when it is about to move its `moment`-th finished file into place, or has just done
+# so.
 STAGE = """
 import os, signal, sys
 from pipeline import reading, tracking

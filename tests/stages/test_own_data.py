@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from pipeline.data.shards import parquet
-from pipeline.tracking import client as tracking
 from pipeline.errors import UserError
+from pipeline.tracking import client as tracking
 from tests.helpers import tiny
 
 
@@ -31,7 +31,9 @@ def without(tree: dict, *sources: str) -> None:
     for source in sources:
         small["download"][source]["origin"] = "none"
         small["visual_tokenizer"]["sources"].pop(source, None)
-        small["text_tokenizer"]["sources"] = [name for name in small["text_tokenizer"]["sources"] if name != source]
+        small["text_tokenizer"]["sources"] = [
+            name for name in small["text_tokenizer"]["sources"] if name != source
+        ]
         for stream in common["streams"].values():
             stream["sources"].pop(source, None)
         for kind in ("texts", "images", "pairs"):
@@ -44,14 +46,28 @@ def test_sources_can_be_left_out(project):
     without(tree, *gone)
     project(tree)
     for stage in tiny.stages():
-        if stage[0] in ("params", "weights", "download", "held_out", "shard", "text_tokenizer", "text_tokens",
-                        "visual_tokenizer", "visual_tokens") or stage == ("pretrain", "mvlm"):
+        if stage[0] in (
+            "params",
+            "weights",
+            "download",
+            "held_out",
+            "shard",
+            "text_tokenizer",
+            "text_tokens",
+            "visual_tokenizer",
+            "visual_tokens",
+        ) or stage == ("pretrain", "mvlm"):
             tiny.run(*stage)
     assert Path("runs/small/pretrain/mvlm/model/model.safetensors").exists()
-    assert all(json.loads(Path(f"data/small/shards/{source}/index.json").read_text())["splits"] == {}
-               for source in gone)
-    with pytest.raises(UserError, match=r"^data/small/shards/nlvr2/index.json: no split 'train' "
-                                        r"\(has: nothing, as its origin is none\)$"):
+    assert all(
+        json.loads(Path(f"data/small/shards/{source}/index.json").read_text())["splits"] == {}
+        for source in gone
+    )
+    with pytest.raises(
+        UserError,
+        match=r"^data/small/shards/nlvr2/index.json: no split 'train' "
+        r"\(has: nothing, as its origin is none\)$",
+    ):
         tiny.run("finetune", "nlvr2-mvlm")
     tiny.run("table")
     assert "| VL-BEiT (ours)" in Path("results/small/tables/table1.md").read_text()
@@ -62,19 +78,41 @@ def test_captioned_pictures_of_ones_own_take_cocos_place(project, tmp_path):
     for folder in ("train2014", "val2014"):
         (own / folder).mkdir(parents=True)
     for number in range(6):
-        Image.new("RGB", (40, 30), (40 * number, 90, 30)).save(own / f"train2014/holiday {number}.jpg")
-    (own / "captions.json").write_text(json.dumps({
-        "images": [{"id": number, "file_name": f"holiday {number}.jpg"} for number in range(6)],
-        "annotations": [{"id": place, "image_id": place % 6, "caption": f"A beach, take {place}."}
-                        for place in range(12)]}))
+        Image.new("RGB", (40, 30), (40 * number, 90, 30)).save(
+            own / f"train2014/holiday {number}.jpg"
+        )
+    (own / "captions.json").write_text(
+        json.dumps(
+            {
+                "images": [
+                    {"id": number, "file_name": f"holiday {number}.jpg"} for number in range(6)
+                ],
+                "annotations": [
+                    {"id": place, "image_id": place % 6, "caption": f"A beach, take {place}."}
+                    for place in range(12)
+                ],
+            }
+        )
+    )
     documented = (tiny.ROOT / "docs/data.md").read_text(encoding="utf-8")
     script = re.search(r"```python\n(.*?)```", documented, re.DOTALL)[1]
     subprocess.run([sys.executable, "-c", script], cwd=own, check=True)
     tree = tiny.settings()
-    tree["small"]["download"]["coco"] = {"origin": "local", "path": "own", "mirrors": [], "official": False}
+    tree["small"]["download"]["coco"] = {
+        "origin": "local",
+        "path": "own",
+        "mirrors": [],
+        "official": False,
+    }
     tree["small"]["download"]["flickr30k"]["origin"] = "none"
     project(tree)
-    for stage in (("params",), ("download", "coco"), ("download", "flickr30k"), ("held_out",), ("shard", "coco")):
+    for stage in (
+        ("params",),
+        ("download", "coco"),
+        ("download", "flickr30k"),
+        ("held_out",),
+        ("shard", "coco"),
+    ):
         tiny.run(*stage)
     rows = list(parquet.read_rows(Path("data/small/shards/coco"), "train"))
     assert sorted(row["key"] for row in rows) == [f"holiday {number}" for number in range(6)]

@@ -1,4 +1,5 @@
-"""The parameters that DVC reads: a scale's own blocks and the shared ones, nothing of other scales."""
+"""The parameters that DVC reads: a scale's own blocks and the shared ones, nothing of other
+scales."""
 
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.helpers import tiny
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What the stage writes for a project's params.yaml."""
+
     def write() -> dict:
         stage.main()
         return json.loads(Path("data/small/params.json").read_text(encoding="utf-8"))
@@ -26,7 +28,9 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_it_is_what_stages_read(written) -> None:
     tree, found = params.read(), written()
     assert {key for key in found if "/" not in key} == {"small", "items", "tables"}
-    assert found["small/finetune/vqa/inputs"] == stage.digest(tree["small"]["finetune"]["vqa"]["inputs"])
+    assert found["small/finetune/vqa/inputs"] == stage.digest(
+        tree["small"]["finetune"]["vqa"]["inputs"]
+    )
     assert found["small/download/coco/origin"] == "world" and "small/finetune/vqa/lr" not in found
 
 

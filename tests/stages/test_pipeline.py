@@ -1,4 +1,5 @@
-"""The whole DAG on tiny settings: every stage's main in dvc.yaml's order, twice, to the same bytes."""
+"""The whole DAG on tiny settings: every stage's main in dvc.yaml's order, twice, to the same
+bytes."""
 
 import hashlib
 import json
@@ -11,16 +12,20 @@ import torch
 from model import checkpoint
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
+from pipeline.errors import UserError
 from pipeline.inference import predictor
 from pipeline.tracking import client as tracking
-from pipeline.errors import UserError
 from tests.helpers import tiny
 
 
 def digests(folder):
     """Every output file and the hash of its bytes."""
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for top in ("data", "runs", "results") for path in sorted((folder / top).rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for top in ("data", "runs", "results")
+        for path in sorted((folder / top).rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +41,21 @@ def project(tmp_path_factory):
 
 
 def test_the_tables_have_a_number_in_each_of_our_cells(project):
-    for name, paper, label in (("table1", "77.53", "VL-BEiT (ours)"), ("table2", "95.8", "VL-BEiT (ours)"),
-                               ("table3", "85.9", "VL-BEiT (ours)"), ("table4", "80.44", "[3] MVLM + MIM + MLM"),
-                               ("table5", "80.77", "MoME Transformer")):
+    for name, paper, label in (
+        ("table1", "77.53", "VL-BEiT (ours)"),
+        ("table2", "95.8", "VL-BEiT (ours)"),
+        ("table3", "85.9", "VL-BEiT (ours)"),
+        ("table4", "80.44", "[3] MVLM + MIM + MLM"),
+        ("table5", "80.77", "MoME Transformer"),
+    ):
         lines = (project / f"results/small/tables/{name}.md").read_text().splitlines()
         row = [line for line in lines if line.startswith(f"| {label} ")][-1]
         assert all(re.fullmatch(r" *[0-9.]+ *", cell) for cell in row.split("|")[2:-1]), row
         assert (project / f"results/small/tables/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert paper in "\n".join(lines), "the paper's numbers stand beside ours"
-    shown = len(tiny.ITEMS) + 2 * len(tiny.VARIANTS) + 1  # each item's, each variant's, and all curves in one
+    shown = (
+        len(tiny.ITEMS) + 2 * len(tiny.VARIANTS) + 1
+    )  # each item's, each variant's, and all curves in one
     assert (project / "results/small/report.html").read_text().count("data:image/png") >= shown
 
 
@@ -52,7 +63,10 @@ def test_how_much_of_the_papers_data_there_is_stands_under_the_tables(project):
     found = json.loads((project / "data/small/shards/vg/index.json").read_text())["splits"]["train"]
     text = (project / "results/small/tables/yield.md").read_text()
     (row,) = [line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| vg ")]
-    assert [int(cell.replace(",", "")) for cell in (row[1], row[4])] == [found["rows"], found["units"]]
+    assert [int(cell.replace(",", "")) for cell in (row[1], row[4])] == [
+        found["rows"],
+        found["units"],
+    ]
     page = (project / "results/small/report.html").read_text()
     assert page.index("Pretraining data: what") > page.index("Retrieval in detail")
 
@@ -60,7 +74,11 @@ def test_how_much_of_the_papers_data_there_is_stands_under_the_tables(project):
 def test_results_tell_what_they_are_of(project):
     result = json.loads((project / "results/small/evaluate/flickr30k.json").read_text())
     assert (result["images"], result["captions"]) == (10, 50)
-    assert set(result["dual"]) == set(result["reranked"]) == {f"{w}_r{k}" for w in ("tr", "ir") for k in (1, 5, 10)}
+    assert (
+        set(result["dual"])
+        == set(result["reranked"])
+        == {f"{w}_r{k}" for w in ("tr", "ir") for k in (1, 5, 10)}
+    )
     assert result["chance"]["ir_r1"] == pytest.approx(0.1)
 
 
@@ -68,25 +86,34 @@ def test_held_out_metrics_have_all_objectives_and_the_six_comparisons(project):
     for variant in tiny.VARIANTS:
         metrics = json.loads((project / f"runs/small/pretrain/{variant}/heldout.json").read_text())
         for name in ("mlm", "mim", "mvlm_text", "mvlm_image"):
-            assert {f"{name}_{part}" for part in ("loss", "accuracy", "chance", "frequent", "count")} <= set(metrics)
+            assert {
+                f"{name}_{part}" for part in ("loss", "accuracy", "chance", "frequent", "count")
+            } <= set(metrics)
         for half in ("text", "image"):
             assert {f"mvlm_{half}_{other}_accuracy" for other in ("other", "none")} <= set(metrics)
 
 
 def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project):
-    from pipeline.pretraining.data import DataFolders, StreamParams, open_rows
     from pipeline.data.loading.sampler import OrderParams
+    from pipeline.pretraining.data import DataFolders, StreamParams, open_rows
 
     tokenizer = checkpoint.load(project / "data/small/visual_tokenizer/model")
     order = OrderParams(lanes=1, window=1, batch=1)
     count = 0
     for source, pairs in (("imagenet22k", "images"), ("coco", "pairs"), ("vg", "pairs")):
         for split in ("train", "val"):
-            rows = open_rows(DataFolders.of("small"), pairs, StreamParams({source: 1}, order), split)
+            rows = open_rows(
+                DataFolders.of("small"), pairs, StreamParams({source: 1}, order), split
+            )
             for group, size in enumerate(rows.units):
                 for unit in range(size):
                     picture, _ = rows.get(group, unit)
-                    shown = np.stack([views.apply(images.decode(picture.image), view, 24) for view in picture.views])
+                    shown = np.stack(
+                        [
+                            views.apply(images.decode(picture.image), view, 24)
+                            for view in picture.views
+                        ]
+                    )
                     with torch.inference_mode():
                         ids = tokenizer.ids(images.normalise(torch.from_numpy(shown)))
                     assert (ids.numpy() == picture.tokens).all(), (source, picture.key)
@@ -95,21 +122,30 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project
 
 
 def test_every_caption_is_a_unit_of_the_pair_stream(project):
-    from pipeline.pretraining.data import DataFolders, StreamParams, open_rows
     from pipeline.data.loading.sampler import OrderParams
+    from pipeline.pretraining.data import DataFolders, StreamParams, open_rows
 
-    rows = open_rows(DataFolders.of("small"), "pairs", StreamParams({"vg": 1}, OrderParams(1, 1, 1)), "train")
-    seen = [(picture.key, caption) for group, size in enumerate(rows.units) for unit in range(size)
-            for picture, caption in [rows.get(group, unit)]]
-    stored = [(row["key"], caption) for row in parquet.read_rows(project / "data/small/shards/vg", "train")
-              for caption in row["captions"]]
+    rows = open_rows(
+        DataFolders.of("small"), "pairs", StreamParams({"vg": 1}, OrderParams(1, 1, 1)), "train"
+    )
+    seen = [
+        (picture.key, caption)
+        for group, size in enumerate(rows.units)
+        for unit in range(size)
+        for picture, caption in [rows.get(group, unit)]
+    ]
+    stored = [
+        (row["key"], caption)
+        for row in parquet.read_rows(project / "data/small/shards/vg", "train")
+        for caption in row["captions"]
+    ]
     assert seen == stored
 
 
 def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(project):
     from pipeline.config import params
-    from pipeline.pretraining import task
     from pipeline.data.loading.sampler import Part
+    from pipeline.pretraining import task
 
     common = params.load(task.CommonParams, "pretrain.common")
     variant = params.load(task.VariantParams, "pretrain.variants.main")
@@ -123,7 +159,9 @@ def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(pro
     for stream in ("texts", "pairs"):
         targets = torch.cat([part[stream]["text"]["targets"] for part in parts])
         assert torch.equal(targets, whole[stream]["text"]["targets"])
-        assert torch.equal(torch.cat([part[stream]["uniforms"] for part in parts]), whole[stream]["uniforms"])
+        assert torch.equal(
+            torch.cat([part[stream]["uniforms"] for part in parts]), whole[stream]["uniforms"]
+        )
 
 
 def test_position_tables_were_resized_for_the_fine_tune(project):
@@ -135,14 +173,22 @@ def test_position_tables_were_resized_for_the_fine_tune(project):
 def test_every_model_is_exported_with_its_card(project):
     tiny.run("export")
     made = {path.name for path in (project / "exports/small").iterdir()}
-    assert made == {"main", *(item for item in tiny.ITEMS if item.partition("-")[2] in ("", "coco"))}
-    train = json.loads((project / "data/small/shards/coco/index.json").read_text())["splits"]["train"]
+    assert made == {
+        "main",
+        *(item for item in tiny.ITEMS if item.partition("-")[2] in ("", "coco")),
+    }
+    train = json.loads((project / "data/small/shards/coco/index.json").read_text())["splits"][
+        "train"
+    ]
     for name in made:
         predictor.load(project / "exports/small" / name)
         card = (project / "exports/small" / name / "README.md").read_text()
         assert f"| pretrain/main | coco | {train['rows']} | {train['units']} |" in card
     result = json.loads((project / "results/small/evaluate/vqa.json").read_text())
-    assert f"| test_dev | {result['test_dev']:.4f} |" in (project / "exports/small/vqa/README.md").read_text()
+    assert (
+        f"| test_dev | {result['test_dev']:.4f} |"
+        in (project / "exports/small/vqa/README.md").read_text()
+    )
 
 
 def test_a_second_project_elsewhere_has_the_same_bytes(project, tmp_path, monkeypatch):
@@ -166,26 +212,51 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
         assert (project / "runs/small/pretrain/none/model/model.safetensors").read_bytes() != before
         after = digests(project)
         assert {name for name in data if data[name] != after[name]} <= {
-            f"runs/small/pretrain/none/{name}" for name in ("model/model.safetensors", "heldout.json", "curve.jsonl",
-                                                         "masked.png")}
+            f"runs/small/pretrain/none/{name}"
+            for name in ("model/model.safetensors", "heldout.json", "curve.jsonl", "masked.png")
+        }
     finally:
         tiny.write(project, tiny.settings())
         tiny.run("pretrain", "none")
 
 
-@pytest.mark.parametrize(("change", "stage", "words"), [
-    (lambda t: t["small"]["evaluate"]["flickr30k"].update(rerank_kk=3), ("evaluate", "flickr30k"),
-     "small.evaluate.flickr30k: unknown key rerank_kk"),
-    (lambda t: t["small"]["evaluate"]["flickr30k"].pop("rerank_k"), ("evaluate", "flickr30k"),
-     "small.evaluate.flickr30k.rerank_k: missing key"),
-    (lambda t: t["small"]["pretrain"]["common"]["optim"].update(lr="fast"), ("pretrain", "main"),
-     "small.pretrain.common.optim.lr: expected float, found 'fast'"),
-    (lambda t: t["small"]["download"]["coco"].update(origin="local", path="/nowhere"), ("download", "coco"),
-     "small.download.coco.path"),
-    (lambda t: t.update(scale="tiny"), ("table",), "scale: expected one of small, medium, paper"),
-    (lambda t: t["small"]["pretrain"]["common"]["streams"]["pairs"]["order"].update(lanes=64, batch=64),
-     ("pretrain", "main"), "pairs: .* row groups are too few for 64 lanes"),
-])
+@pytest.mark.parametrize(
+    ("change", "stage", "words"),
+    [
+        (
+            lambda t: t["small"]["evaluate"]["flickr30k"].update(rerank_kk=3),
+            ("evaluate", "flickr30k"),
+            "small.evaluate.flickr30k: unknown key rerank_kk",
+        ),
+        (
+            lambda t: t["small"]["evaluate"]["flickr30k"].pop("rerank_k"),
+            ("evaluate", "flickr30k"),
+            "small.evaluate.flickr30k.rerank_k: missing key",
+        ),
+        (
+            lambda t: t["small"]["pretrain"]["common"]["optim"].update(lr="fast"),
+            ("pretrain", "main"),
+            "small.pretrain.common.optim.lr: expected float, found 'fast'",
+        ),
+        (
+            lambda t: t["small"]["download"]["coco"].update(origin="local", path="/nowhere"),
+            ("download", "coco"),
+            "small.download.coco.path",
+        ),
+        (
+            lambda t: t.update(scale="tiny"),
+            ("table",),
+            "scale: expected one of small, medium, paper",
+        ),
+        (
+            lambda t: t["small"]["pretrain"]["common"]["streams"]["pairs"]["order"].update(
+                lanes=64, batch=64
+            ),
+            ("pretrain", "main"),
+            "pairs: .* row groups are too few for 64 lanes",
+        ),
+    ],
+)
 def test_wrong_params_end_in_one_line_that_names_the_key(project, change, stage, words):
     tree = tiny.settings()
     change(tree)

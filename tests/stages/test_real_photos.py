@@ -1,4 +1,5 @@
-"""The same code on real photographs: Flickr8k pictures in Flickr30k's layout, where a copy of them is at hand."""
+"""The same code on real photographs: Flickr8k pictures in Flickr30k's layout, where a copy of them
+is at hand."""
 
 import json
 from pathlib import Path
@@ -16,27 +17,46 @@ REAL = (tiny.ROOT / ".." / "shared" / "real" / "flickr30k").resolve()
 def test_shard_tokens_fine_tune_and_evaluate_run_through_on_real_pictures(tmp_path, monkeypatch):
     tree = tiny.settings()
     small = tree["small"]
-    small["download"]["flickr30k"] = {"origin": "local", "path": str(REAL), "mirrors": [], "official": False}
+    small["download"]["flickr30k"] = {
+        "origin": "local",
+        "path": str(REAL),
+        "mirrors": [],
+        "official": False,
+    }
     small["visual_tokenizer"]["sources"] = {"flickr30k": 1}
     small["visual_tokens"]["pairs"]["sources"] = ["flickr30k"]
     small["text_tokenizer"] |= {"sources": ["flickr30k"], "vocab_size": 400}
     common = small["pretrain"]["common"]
-    common["streams"]["images"]["sources"] = common["streams"]["pairs"]["sources"] = {"flickr30k": 1}
+    common["streams"]["images"]["sources"] = common["streams"]["pairs"]["sources"] = {
+        "flickr30k": 1
+    }
     common["streams"]["texts"]["sources"] = {}
     common["held_out"] |= {"texts": [], "images": ["flickr30k"], "pairs": ["flickr30k"]}
     small["pretrain"]["variants"]["main"]["objectives"] = ["mim", "mvlm"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tracking, "installed", lambda: False)
     tiny.write(tmp_path, tree)
-    for stage in (("download", "flickr30k"), ("shard", "flickr30k"), ("text_tokenizer",), ("visual_tokenizer",),
-                  ("visual_tokens", "flickr30k"), ("pretrain", "main"), ("finetune", "flickr30k"),
-                  ("evaluate", "flickr30k")):
+    for stage in (
+        ("download", "flickr30k"),
+        ("shard", "flickr30k"),
+        ("text_tokenizer",),
+        ("visual_tokenizer",),
+        ("visual_tokens", "flickr30k"),
+        ("pretrain", "main"),
+        ("finetune", "flickr30k"),
+        ("evaluate", "flickr30k"),
+    ):
         tiny.run(*stage)
 
     splits = json.loads(Path("data/small/shards/flickr30k/index.json").read_text())["splits"]
     assert {split: (facts["rows"], facts["units"]) for split, facts in splits.items()} == {
-        "train": (80, 400), "val": (20, 100), "test": (20, 100)}
-    assert not list(Path("data/small/raw/flickr30k").glob("*.jpg")), "the user's files are not copied"
+        "train": (80, 400),
+        "val": (20, 100),
+        "test": (20, 100),
+    }
+    assert not list(Path("data/small/raw/flickr30k").glob("*.jpg")), (
+        "the user's files are not copied"
+    )
     rows = list(parquet.read_rows(Path("data/small/visual_tokens/flickr30k"), "train"))
     assert len(rows) == 80
     result = json.loads(Path("results/small/evaluate/flickr30k.json").read_text())

@@ -12,7 +12,8 @@ A source module defines:
     counts(root, sharded) -> dict[str, int]     what is found under the same names (see `gates`)
     listed(status) -> dict[str, (int, str)]     only sources whose publisher lists their files: sizes and SHA-1
 
-`entries` runs once, in one process, and is cheap; decoding and parsing is for `opened`, in many (see `reading`).
+`entries` runs once, in one process, and is cheap; decoding and parsing is for `opened`, in many
+(see `reading`).
 """
 
 import importlib
@@ -28,5 +29,7 @@ def load(name: str) -> ModuleType:
         module = importlib.import_module(f"{__name__}.{name}")
         if hasattr(module, "KIND"):
             return module
-    known = [other for other in found if hasattr(importlib.import_module(f"{__name__}.{other}"), "KIND")]
+    known = [
+        other for other in found if hasattr(importlib.import_module(f"{__name__}.{other}"), "KIND")
+    ]
     raise UserError(f"unknown source {name!r} (known: {', '.join(sorted(known))})")

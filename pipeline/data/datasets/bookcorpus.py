@@ -1,4 +1,5 @@
-"""BookCorpus: one tokenised sentence per line and no book boundaries; or plain texts of Project Gutenberg.
+"""BookCorpus: one tokenised sentence per line and no book boundaries; or plain texts of Project
+Gutenberg.
 
 BookCorpus is no longer distributed, so a folder of public-domain books is its usual substitute.
 """
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.data.datasets.formats import json_stream, sentence_splitter
-from pipeline.data.records import Rejected, TextRecord, document, tidy
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import Rejected, TextRecord, document, tidy
 
 KIND = "text"
 EXACT: dict[str, int] = {}
@@ -34,7 +35,9 @@ class _Lines:
 
     @property
     def size(self) -> int:
-        return 4 * len(self.data)  # a line of 60 bytes takes 200 as a string in a list, and then it is pickled
+        return 4 * len(
+            self.data
+        )  # a line of 60 bytes takes 200 as a string in a list, and then it is pickled
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,9 @@ def opened(root: Path) -> Iterator[Callable[[_Lines | _Book], Iterator[TextRecor
 
 def _read(entry: _Lines | _Book) -> Iterator[TextRecord | Rejected]:
     if isinstance(entry, _Lines):
-        yield from document(entry.key, "train", map(tidy, entry.data.decode("utf-8", "replace").split("\n")))
+        yield from document(
+            entry.key, "train", map(tidy, entry.data.decode("utf-8", "replace").split("\n"))
+        )
     elif entry.size > _LARGEST:
         yield Rejected(entry.path.stem, f"too large a file: {entry.size} bytes")
     else:
@@ -101,11 +106,13 @@ def _book(path: Path) -> tuple[str, ...]:
     """The sentences of one book without Gutenberg's header and footer, hard line breaks undone."""
     text = _decode(path.read_bytes())
     if start := _START.search(text):
-        text = text[start.end():]
+        text = text[start.end() :]
     if end := _END.search(text):
-        text = text[:end.start()]
+        text = text[: end.start()]
     paragraphs = map(tidy, _BREAK.split(_UNDERSCORED.sub(r"\1", text)))
-    return tuple(sentence for paragraph in paragraphs for sentence in sentence_splitter.split(paragraph))
+    return tuple(
+        sentence for paragraph in paragraphs for sentence in sentence_splitter.split(paragraph)
+    )
 
 
 def _decode(raw: bytes) -> str:

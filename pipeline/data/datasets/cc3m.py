@@ -1,11 +1,12 @@
-"""Conceptual Captions 3M: two tab-separated lists of captions and URLs, without header or quoting."""
+"""Conceptual Captions 3M: two tab-separated lists of captions and URLs, without header or
+quoting."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.datasets.formats import json_stream, fetched_urls
-from pipeline.data.records import Split, UrlRow
+from pipeline.data.datasets.formats import fetched_urls, json_stream
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import Split, UrlRow
 
 KIND = "image"
 SHARED = True
@@ -27,7 +28,11 @@ def files(root: Path) -> list[Path]:
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """URLs of both lists, and the pictures that they gave."""
     listed = fetched_urls.rows(root)
-    return {"train URLs": listed["train"], "val URLs": listed["val"], "train pictures": sharded.rows("train")}
+    return {
+        "train URLs": listed["train"],
+        "val URLs": listed["val"],
+        "train pictures": sharded.rows("train"),
+    }
 
 
 def urls(root: Path) -> Iterator[UrlRow]:
@@ -41,4 +46,6 @@ def rows(path: Path, split: Split) -> Iterator[UrlRow]:
     with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file):
             caption, *rest = line.rstrip("\n").split("\t")
-            yield UrlRow(f"{split}_{number:07d}", split, rest[0].strip() if len(rest) == 1 else "", caption)
+            yield UrlRow(
+                f"{split}_{number:07d}", split, rest[0].strip() if len(rest) == 1 else "", caption
+            )

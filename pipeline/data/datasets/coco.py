@@ -1,8 +1,9 @@
-"""COCO 2014: pictures from the official zips; split and captions from Karpathy's `dataset_coco.json`.
+"""COCO 2014: pictures from the official zips; split and captions from Karpathy's
+`dataset_coco.json`.
 
-Karpathy's file repeats every official caption and tells by `filepath` which zip holds the picture, so it is the only
-truth read here: `captions_*.json` would say the same without the split. Those files are only asked for the pictures'
-numbers at Flickr.
+Karpathy's file repeats every official caption and tells by `filepath` which zip holds the picture,
+so it is the only truth read here: `captions_*.json` would say the same without the split. Those
+files are only asked for the pictures' numbers at Flickr.
 """
 
 import re
@@ -11,15 +12,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.data.datasets.formats import flickr_ids, karpathy_splits, json_stream
+from pipeline.data.datasets.formats import flickr_ids, json_stream, karpathy_splits
 from pipeline.data.datasets.formats.archives import BadMember, Tree
-from pipeline.data.records import ImageRecord, Rejected, Split, captioned
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import ImageRecord, Rejected, Split, captioned
+from pipeline.errors import UserError
 
 KIND = "image"
 SHARED = True
-EXACT = {"train": 82_783, "restval": 30_504, "val": 5_000, "test": 5_000, "captions": 616_767, "missing pictures": 0}
+EXACT = {
+    "train": 82_783,
+    "restval": 30_504,
+    "val": 5_000,
+    "test": 5_000,
+    "captions": 616_767,
+    "missing pictures": 0,
+}
 ABOUT: dict[str, int] = {}
 _ZIPS = ("train2014", "val2014")
 _ANNOTATIONS = "annotations_trainval2014.zip"
@@ -38,7 +46,8 @@ class _Entry:
 
 
 def files(root: Path) -> list[Path]:
-    """The pictures' zips, or all pictures of folders, the split, and the official annotations if they are there."""
+    """The pictures' zips, or all pictures of folders, the split, and the official annotations if
+    they are there."""
     annotations = [root / _ANNOTATIONS] if (root / _ANNOTATIONS).exists() else []
     found: list[Path] = []
     for place in (_place(root, name) for name in _ZIPS):
@@ -55,14 +64,22 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
             if entry.folder not in trees:
                 yield Rejected(key, "missing picture")
             else:
-                yield _Entry(key, entry.split, entry.folder, entry.filename, entry.captions, names(entry.filename),
-                             trees[entry.folder].size(entry.filename))
+                yield _Entry(
+                    key,
+                    entry.split,
+                    entry.folder,
+                    entry.filename,
+                    entry.captions,
+                    names(entry.filename),
+                    trees[entry.folder].size(entry.filename),
+                )
 
 
 @contextmanager
 def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Pictures with their captions."""
     with _trees(root) as trees:
+
         def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
             try:
                 image = trees[entry.folder].read(entry.filename)
@@ -76,7 +93,9 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """What Karpathy's file names, and how many of its pictures are in neither zip."""
-    return karpathy_splits.counts(root, "coco") | {"missing pictures": sharded.rejected("missing picture")}
+    return karpathy_splits.counts(root, "coco") | {
+        "missing pictures": sharded.rejected("missing picture")
+    }
 
 
 def held_out(root: Path) -> Iterator[str]:
@@ -88,7 +107,8 @@ def held_out(root: Path) -> Iterator[str]:
 
 
 def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
-    """The function file name -> names: COCO's number, and Flickr's where the official annotations are there to tell.
+    """The function file name -> names: COCO's number, and Flickr's where the official annotations
+    are there to tell.
 
     A picture that is not called as COCO's are has no names.
     """
@@ -110,8 +130,10 @@ def _addresses(path: Path, member: str) -> dict[int, str]:
     """Addresses at Flickr by COCO's number."""
     try:
         with json_stream.open_text(path, member) as stream:
-            return {image["id"]: image["flickr_url"]
-                    for image in json_stream.json_items(stream, r'(?<!\\)"images"\s*:\s*\[')}
+            return {
+                image["id"]: image["flickr_url"]
+                for image in json_stream.json_items(stream, r'(?<!\\)"images"\s*:\s*\[')
+            }
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         raise UserError(f"{path}: {member}: {error!r}") from None
 

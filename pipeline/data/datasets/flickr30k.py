@@ -1,4 +1,5 @@
-"""Flickr30K: pictures from the official tar or a folder of them; split and captions from Karpathy's file."""
+"""Flickr30K: pictures from the official tar or a folder of them; split and captions from Karpathy's
+file."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -6,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.datasets.formats import karpathy_splits, archives, json_stream
+from pipeline.data.datasets.formats import archives, json_stream, karpathy_splits
 from pipeline.data.datasets.formats.archives import BadMember, Held, Place
-from pipeline.data.records import ImageRecord, Rejected, Split, captioned
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import ImageRecord, Rejected, Split, captioned
 
 KIND = "image"
 EXACT = {"train": 29_000, "val": 1_014, "test": 1_000, "captions": 155_070, "missing pictures": 0}
@@ -33,11 +34,15 @@ class _Entry:
 def files(root: Path) -> list[Path]:
     """The pictures and the split."""
     place = json_stream.pick(root, *_PICTURES)
-    return [*(sorted(place.iterdir()) if place.is_dir() else [place]), karpathy_splits.find(root, "flickr30k")]
+    return [
+        *(sorted(place.iterdir()) if place.is_dir() else [place]),
+        karpathy_splits.find(root, "flickr30k"),
+    ]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """In archive order; the key is the file name without its suffix. Some real pictures are in no split."""
+    """In archive order; the key is the file name without its suffix. Some real pictures are in no
+    split."""
     known = {entry.filename: entry for entry in karpathy_splits.entries(root, "flickr30k")}
     for name, picture in _pictures(json_stream.pick(root, *_PICTURES)):
         key = Path(name).stem
@@ -53,6 +58,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 @contextmanager
 def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Pictures with their captions."""
+
     def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
         try:
             image = entry.picture.read()
@@ -65,13 +71,17 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """What Karpathy's file names, which of its pictures are missing, and how many others there are."""
-    return karpathy_splits.counts(root, "flickr30k") | {"missing pictures": sharded.rejected("missing picture"),
-                                                 "pictures in no split": sharded.rejected("in no split")}
+    """What Karpathy's file names, which of its pictures are missing, and how many others there
+    are."""
+    return karpathy_splits.counts(root, "flickr30k") | {
+        "missing pictures": sharded.rejected("missing picture"),
+        "pictures in no split": sharded.rejected("in no split"),
+    }
 
 
 def held_out(root: Path) -> Iterator[str]:
-    """What other data sets call the validation and test pictures: their names are Flickr's numbers."""
+    """What other data sets call the validation and test pictures: their names are Flickr's
+    numbers."""
     for entry in karpathy_splits.entries(root, "flickr30k"):
         if entry.split != "train" and (number := _NUMBER.match(entry.filename)):
             yield f"flickr {int(number[0])}"

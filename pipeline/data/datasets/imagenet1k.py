@@ -1,7 +1,8 @@
-"""ImageNet-1K (ILSVRC-2012): the training tar of one tar per synset, the flat validation tar, and the devkit.
+"""ImageNet-1K (ILSVRC-2012): the training tar of one tar per synset, the flat validation tar, and
+the devkit.
 
-The validation pictures' classes are in the devkit, as ILSVRC2012_IDs. These are not the usual labels: a label is the
-place of the class's synset id in sorted order.
+The validation pictures' classes are in the devkit, as ILSVRC2012_IDs. These are not the usual
+labels: a label is the place of the class's synset id in sorted order.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.data.datasets.formats import archives, json_stream, imagenet_tars
-from pipeline.data.records import ImageRecord, Rejected
+from pipeline.data.datasets.formats import archives, imagenet_tars, json_stream
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import ImageRecord, Rejected
+from pipeline.errors import UserError
 
 KIND = "image"
 EXACT = {"train": 1_281_167, "val": 50_000, "classes": 1_000}
@@ -57,13 +58,19 @@ def entries(root: Path) -> Iterator[imagenet_tars.Synset | _Validation | Rejecte
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Pictures, usable or not, and classes."""
     bad = [key.startswith("ILSVRC2012_val") for key in sharded.rejected_keys()]
-    return {"train": sharded.rows("train") + bad.count(False), "val": sharded.rows("val") + bad.count(True),
-            "classes": len(_devkit(json_stream.pick(root, _DEVKIT)).labels)}
+    return {
+        "train": sharded.rows("train") + bad.count(False),
+        "val": sharded.rows("val") + bad.count(True),
+        "classes": len(_devkit(json_stream.pick(root, _DEVKIT)).labels),
+    }
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[imagenet_tars.Synset | _Validation], Iterator[ImageRecord | Rejected]]]:
+def opened(
+    root: Path,
+) -> Iterator[Callable[[imagenet_tars.Synset | _Validation], Iterator[ImageRecord | Rejected]]]:
     """Pictures; the key is the file name without its ending."""
+
     def read(entry: imagenet_tars.Synset | _Validation) -> Iterator[ImageRecord | Rejected]:
         if isinstance(entry, _Validation):
             yield imagenet_tars.picture(entry, "val")
@@ -102,12 +109,17 @@ def _devkit(path: Path) -> _Devkit:
 
 
 def _classes(path: Path, meta: bytes) -> dict[int, str]:
-    """ILSVRC2012_ID -> synset id of the classes. Synsets that have children group classes and are none."""
+    """ILSVRC2012_ID -> synset id of the classes. Synsets that have children group classes and are
+    none."""
     from scipy.io import loadmat
 
     try:
         table = np.atleast_1d(loadmat(BytesIO(meta), squeeze_me=True)["synsets"])
-        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["num_children"]) == 0}
+        return {
+            int(row["ILSVRC2012_ID"]): str(row["WNID"])
+            for row in table
+            if int(row["num_children"]) == 0
+        }
     except Exception as error:  # of damaged files, scipy raises anything
         raise UserError(f"{path}: {_META}: not the devkit's table of synsets: {error}") from None
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.data.datasets.formats import json_stream, imagenet_tars
-from pipeline.data.records import ImageRecord, Rejected
+from pipeline.data.datasets.formats import imagenet_tars, json_stream
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import ImageRecord, Rejected
 
 KIND = "image"
 EXACT: dict[str, int] = {}
@@ -22,19 +22,28 @@ def files(root: Path) -> list[Path]:
 def entries(root: Path) -> Iterator[imagenet_tars.Synset | imagenet_tars.Picture | Rejected]:
     """In archive order; the label is the place of the wnid in sorted order.
 
-    A label depends on all names, and the tar may be in any order: hence a pass over the headers first.
+    A label depends on all names, and the tar may be in any order: hence a pass over the headers
+    first.
     """
     path = json_stream.pick(root, *_ARCHIVES)
-    return imagenet_tars.entries(path, {wnid: label for label, wnid in enumerate(imagenet_tars.wnids(path))})
+    return imagenet_tars.entries(
+        path, {wnid: label for label, wnid in enumerate(imagenet_tars.wnids(path))}
+    )
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Pictures, usable or not, and synsets."""
-    return {"pictures": sharded.rows("train", "val") + sharded.rejected(),
-            "synsets": len(imagenet_tars.wnids(json_stream.pick(root, *_ARCHIVES)))}
+    return {
+        "pictures": sharded.rows("train", "val") + sharded.rejected(),
+        "synsets": len(imagenet_tars.wnids(json_stream.pick(root, *_ARCHIVES))),
+    }
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[imagenet_tars.Synset | imagenet_tars.Picture], Iterator[ImageRecord | Rejected]]]:
+def opened(
+    root: Path,
+) -> Iterator[
+    Callable[[imagenet_tars.Synset | imagenet_tars.Picture], Iterator[ImageRecord | Rejected]]
+]:
     """Pictures; the key is `<wnid>_<number>`."""
     yield imagenet_tars.read

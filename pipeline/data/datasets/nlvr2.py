@@ -1,4 +1,5 @@
-"""NLVR2: statements from `train.json`, `dev.json` and `test1.json` (test-P), pictures from folders or zips of them."""
+"""NLVR2: statements from `train.json`, `dev.json` and `test1.json` (test-P), pictures from folders
+or zips of them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
-from pipeline.data.records import Rejected, Split, StatementRecord, fault, tidy
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import Rejected, Split, StatementRecord, fault, tidy
+from pipeline.errors import UserError
 
 KIND = "statements"
 EXACT = {"train": 86_373, "dev": 6_982, "test1": 6_967, "missing pictures": 0}
 ABOUT: dict[str, int] = {}
-_SPLITS: dict[str, Split] = {"train": "train", "dev": "val", "test1": "test"}  # file, and what it is here
+_SPLITS: dict[str, Split] = {
+    "train": "train",
+    "dev": "val",
+    "test1": "test",
+}  # file, and what it is here
 _LABELS = {"true": 1, "false": 0}  # the official evaluator ignores case
 
 
@@ -35,7 +40,11 @@ def files(root: Path) -> list[Path]:
     found = []
     for name in _SPLITS:
         place = _place(root, name)
-        pictures = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+        pictures = (
+            [place]
+            if place.is_file()
+            else sorted(path for path in place.rglob("*") if path.is_file())
+        )
         found += [_statements(root, name), *pictures]
     return found
 
@@ -48,7 +57,10 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """
     for name in _SPLITS:
         path = _statements(root, name)
-        with Tree(_place(root, name)) as tree, open(path, encoding="utf-8", errors="replace") as lines:
+        with (
+            Tree(_place(root, name)) as tree,
+            open(path, encoding="utf-8", errors="replace") as lines,
+        ):
             # By file name: some copies have lost the numbered folders of `train`.
             pictures = {place.rpartition("/")[2]: place for place in tree.names()}
             for number, line in enumerate(lines, 1):
@@ -90,25 +102,33 @@ def group(identifier: str) -> str:
 
 
 def _statements(root: Path, name: str) -> Path:
-    return json_stream.pick(root, f"{name}.json", f"data/{name}.json")  # flat, or as in the repository
+    return json_stream.pick(
+        root, f"{name}.json", f"data/{name}.json"
+    )  # flat, or as in the repository
 
 
 def _place(root: Path, name: str) -> Path:
     return json_stream.pick(root, f"{name}_img.zip", f"images/{name}", name)
 
 
-def _entry(name: str, path: Path, number: int, line: str, pictures: dict[str, str], tree: Tree) -> _Entry | Rejected:
+def _entry(
+    name: str, path: Path, number: int, line: str, pictures: dict[str, str], tree: Tree
+) -> _Entry | Rejected:
     try:
         identifier, statement, label = _parse(line)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return Rejected(f"{path.name}:{number}", f"damaged line: {error}")
     if identifier.split("-")[0] != name:
-        raise UserError(f"{path}:{number}: {identifier} is no example of {name}; is this the file of another split?")
+        raise UserError(
+            f"{path}:{number}: {identifier} is no example of {name}; is this the file of another split?"
+        )
     sides = picture_names(identifier)
     if missing := [file for file in sides if file not in pictures]:
         return Rejected(identifier, f"missing picture: {missing[0]}")
     left, right = (pictures[file] for file in sides)
-    return _Entry(name, identifier, statement, label, (left, right), tree.size(left) + tree.size(right))
+    return _Entry(
+        name, identifier, statement, label, (left, right), tree.size(left) + tree.size(right)
+    )
 
 
 def _record(entry: _Entry, tree: Tree) -> StatementRecord | Rejected:
@@ -118,14 +138,25 @@ def _record(entry: _Entry, tree: Tree) -> StatementRecord | Rejected:
             sides.append(tree.read(place))
         except BadMember as error:
             return Rejected(entry.identifier, f"{error}: {place.rpartition('/')[2]}")
-    return StatementRecord(entry.identifier, _SPLITS[entry.name], *sides, entry.statement, entry.label,
-                           group(entry.identifier))
+    return StatementRecord(
+        entry.identifier,
+        _SPLITS[entry.name],
+        *sides,
+        entry.statement,
+        entry.label,
+        group(entry.identifier),
+    )
 
 
 def _parse(line: str) -> tuple[str, str, int]:
-    """Identifier, statement and label. Raises one of four errors where the line is not what it should be."""
+    """Identifier, statement and label. Raises one of four errors where the line is not what it
+    should be."""
     example: dict[str, Any] = json.loads(line)
-    identifier, statement, label = example["identifier"], tidy(example["sentence"]), example["label"].lower()
+    identifier, statement, label = (
+        example["identifier"],
+        tidy(example["sentence"]),
+        example["label"].lower(),
+    )
     if identifier.count("-") != 3:
         raise ValueError(f"identifier {identifier!r} is not split-set-pair-sentence")
     if wrong := fault(statement):

@@ -5,10 +5,10 @@ from codecs import getreader
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.data.datasets.formats import archives, json_stream, fetched_urls
-from pipeline.data.records import UrlRow
+from pipeline.data.datasets.formats import archives, fetched_urls, json_stream
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import UrlRow
+from pipeline.errors import UserError
 
 KIND = "image"
 SHARED = True
@@ -32,7 +32,8 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 def urls(root: Path) -> Iterator[UrlRow]:
     """The rows of the list; the key is the row number. The list has no official split.
 
-    The object is 144 MB. Its arrays stand one after the other, so it is read by two streams at a time.
+    The object is 144 MB. Its arrays stand one after the other, so it is read by two streams at a
+    time.
 
     Raises:
         UserError: an array is missing or damaged, or they differ in length.
@@ -43,14 +44,18 @@ def urls(root: Path) -> Iterator[UrlRow]:
         for number, (url, caption) in enumerate(pairs):
             yield UrlRow(f"{number:07d}", "train", url.strip(), caption)
     except (ValueError, tarfile.TarError) as error:
-        raise UserError(f"{path}: expected {_MEMBER} with image_urls and captions of one length: {error}") from None
+        raise UserError(
+            f"{path}: expected {_MEMBER} with image_urls and captions of one length: {error}"
+        ) from None
 
 
 def _array(path: Path, name: str) -> Iterator[str]:
-    """The strings of one array. A quote inside a string is escaped, so the key cannot be found in one."""
+    """The strings of one array. A quote inside a string is escaped, so the key cannot be found in
+    one."""
     for member, stream in archives.in_stream(path):
         if member.name.rpartition("/")[2] == _MEMBER:
-            yield from json_stream.json_items(getreader("utf-8")(stream, "replace"),
-                                           rf'(?<!\\)"{name}"\s*:\s*\[')
+            yield from json_stream.json_items(
+                getreader("utf-8")(stream, "replace"), rf'(?<!\\)"{name}"\s*:\s*\['
+            )
             return
     raise ValueError(f"no {_MEMBER}")

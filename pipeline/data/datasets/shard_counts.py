@@ -24,7 +24,11 @@ class Sharded:
 
     def rejected(self, *reasons: str) -> int:
         """Records that were left out for these kinds of reasons, or for any."""
-        return sum(count for reason, count in self._index["rejected"].items() if reason in reasons or not reasons)
+        return sum(
+            count
+            for reason, count in self._index["rejected"].items()
+            if reason in reasons or not reasons
+        )
 
     def rejected_keys(self) -> list[str]:
         """Of all records, and `<key>#<number>` of their texts, that were left out."""

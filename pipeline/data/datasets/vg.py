@@ -1,4 +1,5 @@
-"""Visual Genome: every region phrase is a caption of the whole picture, as in the pretraining of VLMo."""
+"""Visual Genome: every region phrase is a caption of the whole picture, as in the pretraining of
+VLMo."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -6,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
-from pipeline.data.records import ImageRecord, Rejected, captioned, tidy
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import ImageRecord, Rejected, captioned, tidy
+from pipeline.errors import UserError
 
 KIND = "image"
 SHARED = True
@@ -32,13 +33,17 @@ class _Entry:
 
 def files(root: Path) -> list[Path]:
     """The picture zips and the two JSON files."""
-    return [json_stream.pick(root, name) for name in (*_ZIPS.values(), "image_data.json.zip",
-                                                   "region_descriptions.json.zip")]
+    return [
+        json_stream.pick(root, name)
+        for name in (*_ZIPS.values(), "image_data.json.zip", "region_descriptions.json.zip")
+    ]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """In the order of the region descriptions; the key is the image id."""
-    metadata = {item["image_id"]: item for item in _items(root, "image_data.json", "image_id", "url")}
+    metadata = {
+        item["image_id"]: item for item in _items(root, "image_data.json", "image_id", "url")
+    }
     with _trees(root) as trees:
         for item in _items(root, "region_descriptions.json", "id", "regions"):
             yield _entry(item, metadata.pop(item["id"], None), trees)
@@ -48,8 +53,10 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 @contextmanager
 def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
-    """Pictures with their phrases, without those that repeat an earlier one, whatever their case and blanks."""
+    """Pictures with their phrases, without those that repeat an earlier one, whatever their case
+    and blanks."""
     with _trees(root) as trees:
+
         def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
             try:
                 image = trees[entry.folder].read(entry.filename)
@@ -57,7 +64,9 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
                 yield Rejected(entry.key, str(error))
             else:
                 kept, repeated = _distinct(entry.phrases)
-                yield from (Rejected(f"{entry.key}#{number}", "repeated phrase") for number in repeated)
+                yield from (
+                    Rejected(f"{entry.key}#{number}", "repeated phrase") for number in repeated
+                )
                 yield from captioned(entry.key, "train", image, kept, entry.names)
 
         yield read
@@ -65,13 +74,20 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Objects of both lists, phrases, and pictures that are in neither zip."""
-    regions = [len(item["regions"]) for item in _items(root, "region_descriptions.json", "id", "regions")]
-    return {"image_data": sum(1 for _ in _items(root, "image_data.json", "image_id", "url")),
-            "region_descriptions": len(regions), "phrases": sum(regions),
-            "missing pictures": sharded.rejected("missing picture")}
+    regions = [
+        len(item["regions"]) for item in _items(root, "region_descriptions.json", "id", "regions")
+    ]
+    return {
+        "image_data": sum(1 for _ in _items(root, "image_data.json", "image_id", "url")),
+        "region_descriptions": len(regions),
+        "phrases": sum(regions),
+        "missing pictures": sharded.rejected("missing picture"),
+    }
 
 
-def _entry(item: dict[str, Any], metadata: dict[str, Any] | None, trees: dict[str, Tree]) -> _Entry | Rejected:
+def _entry(
+    item: dict[str, Any], metadata: dict[str, Any] | None, trees: dict[str, Tree]
+) -> _Entry | Rejected:
     key = str(item["id"])
     if metadata is None:
         return Rejected(key, "no image_data entry")
@@ -80,13 +96,19 @@ def _entry(item: dict[str, Any], metadata: dict[str, Any] | None, trees: dict[st
     if folder not in trees:
         return Rejected(key, "missing picture")
     phrases = tuple(region["phrase"] for region in item["regions"])
-    names = tuple(f"{where} {metadata[f'{where}_id']}" for where in ("coco", "flickr") if metadata.get(f"{where}_id"))
+    names = tuple(
+        f"{where} {metadata[f'{where}_id']}"
+        for where in ("coco", "flickr")
+        if metadata.get(f"{where}_id")
+    )
     return _Entry(key, folder, filename, phrases, names, trees[folder].size(filename))
 
 
 def _distinct(phrases: tuple[str, ...]) -> tuple[list[str], list[int]]:
     """The first of each group of equal phrases, and the places of the others."""
-    first = {tidy(phrase).casefold(): number for number, phrase in reversed(list(enumerate(phrases)))}
+    first = {
+        tidy(phrase).casefold(): number for number, phrase in reversed(list(enumerate(phrases)))
+    }
     kept = list(first.values())[::-1]
     return [phrases[number] for number in kept], sorted(set(range(len(phrases))) - set(kept))
 
@@ -107,4 +129,7 @@ def _items(root: Path, name: str, *keys: str) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _trees(root: Path) -> Iterator[dict[str, Tree]]:
     with ExitStack() as stack:
-        yield {folder: stack.enter_context(Tree(root / name, f"{folder}/")) for folder, name in _ZIPS.items()}
+        yield {
+            folder: stack.enter_context(Tree(root / name, f"{folder}/"))
+            for folder, name in _ZIPS.items()
+        }

@@ -2,21 +2,77 @@
 
 # The words that a question starts with.
 _OPENINGS = (
-    "are", "are the", "are there", "are there any", "are these", "are they", "can you", "could", "do", "do you",
-    "does the", "does this", "has", "how", "how many", "how many people are", "how many people are in", "is", "is he",
-    "is it", "is that a", "is the", "is the man", "is the person", "is the woman", "is there", "is there a", "is this",
-    "is this a", "is this an", "is this person", "was", "what", "what animal is", "what are", "what are the",
-    "what brand", "what color", "what color are the", "what color is", "what color is the", "what does the", "what is",
-    "what is in the", "what is on the", "what is the", "what is the color of the", "what is the man",
-    "what is the name", "what is the person", "what is the woman", "what is this", "what kind of", "what number is",
-    "what room is", "what sport is", "what time", "what type of", "where are the", "where is the", "which", "who is",
-    "why", "why is the",
+    "are",
+    "are the",
+    "are there",
+    "are there any",
+    "are these",
+    "are they",
+    "can you",
+    "could",
+    "do",
+    "do you",
+    "does the",
+    "does this",
+    "has",
+    "how",
+    "how many",
+    "how many people are",
+    "how many people are in",
+    "is",
+    "is he",
+    "is it",
+    "is that a",
+    "is the",
+    "is the man",
+    "is the person",
+    "is the woman",
+    "is there",
+    "is there a",
+    "is this",
+    "is this a",
+    "is this an",
+    "is this person",
+    "was",
+    "what",
+    "what animal is",
+    "what are",
+    "what are the",
+    "what brand",
+    "what color",
+    "what color are the",
+    "what color is",
+    "what color is the",
+    "what does the",
+    "what is",
+    "what is in the",
+    "what is on the",
+    "what is the",
+    "what is the color of the",
+    "what is the man",
+    "what is the name",
+    "what is the person",
+    "what is the woman",
+    "what is this",
+    "what kind of",
+    "what number is",
+    "what room is",
+    "what sport is",
+    "what time",
+    "what type of",
+    "where are the",
+    "where is the",
+    "which",
+    "who is",
+    "why",
+    "why is the",
 )
 OTHER = "none of the above"
 
 
 def question_type(question: str) -> str:
-    """The longest of the openings that the question starts with: what the annotations give as `question_type`."""
+    """The longest of the openings that the question starts with: what the annotations give as
+    `question_type`."""
     words = question.lower().split()
     for length in range(min(len(words), 6), 0, -1):
         if (opening := " ".join(words[:length])) in _OPENINGS:
@@ -27,7 +83,8 @@ def question_type(question: str) -> str:
 def answer_type(answer: str) -> str:
     """`yes/no`, `number` or `other` by the most frequent answer itself.
 
-    The annotations' own `answer_type` was given by hand and calls a few more answers numbers, such as `3 hours`.
+    The annotations' own `answer_type` was given by hand and calls a few more answers numbers, such
+    as `3 hours`.
     """
     if answer in ("yes", "no"):
         return "yes/no"

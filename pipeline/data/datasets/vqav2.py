@@ -1,8 +1,9 @@
 """VQA 2.0: questions about COCO's pictures, each with the answers of ten people.
 
-Pictures are in COCO's zips, or in the folders that these unpack to. `train` is train2014 with val2014, except for the
-pictures of val2014 that are held out as `val` (ViLT); `test` is test2015. The answers to the test questions are not
-published: they are read where a file like the other two has them.
+Pictures are in COCO's zips, or in the folders that these unpack to. `train` is train2014 with
+val2014, except for the pictures of val2014 that are held out as `val` (ViLT); `test` is test2015.
+The answers to the test questions are not published: they are read where a file like the other two
+has them.
 """
 
 import sys
@@ -12,17 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.utils import seeds
-from pipeline.errors import UserError
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
-from pipeline.data.records import Question, QuestionsRecord, Rejected, Split, fault, tidy
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import Question, QuestionsRecord, Rejected, Split, fault, tidy
+from pipeline.errors import UserError
+from pipeline.utils import seeds
 
 KIND = "questions"
 ANSWERS = 10  # of each question
-EXACT = {"train questions": 443_757, "val questions": 214_354, "test questions": 447_793, "test-dev questions": 107_394,
-         "questions without ten answers": 0, "missing pictures": 0}
+EXACT = {
+    "train questions": 443_757,
+    "val questions": 214_354,
+    "test questions": 447_793,
+    "test-dev questions": 107_394,
+    "questions without ten answers": 0,
+    "missing pictures": 0,
+}
 ABOUT: dict[str, int] = {}
 _PARTS = {"train2014": "Train", "val2014": "Val", "test2015": "Test"}
 _HELD_OUT = 1000  # pictures of val2014 (ViLT), and never more than half of them
@@ -52,10 +59,12 @@ def files(root: Path) -> list[Path]:
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """Pictures with all their questions, in the order of the question files; the key is COCO's file name.
+    """Pictures with all their questions, in the order of the question files; the key is COCO's file
+    name.
 
-    The answers of a question start with the most frequent one, the annotations' `multiple_choice_answer`. The
-    questions and answers of one part are in memory together: a quarter of a gigabyte.
+    The answers of a question start with the most frequent one, the annotations'
+    `multiple_choice_answer`. The questions and answers of one part are in memory together: a
+    quarter of a gigabyte.
 
     Raises:
         UserError: a file is damaged or not of the official format.
@@ -80,7 +89,10 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord |
             try:
                 image = trees[entry.part].read(f"{entry.key}.jpg")
             except BadMember as error:
-                yield from (Rejected(f"{entry.key}#{question.id}", str(error)) for question in entry.questions)
+                yield from (
+                    Rejected(f"{entry.key}#{question.id}", str(error))
+                    for question in entry.questions
+                )
             else:
                 yield QuestionsRecord(entry.key, entry.split, image, entry.questions)
 
@@ -88,14 +100,29 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord |
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Questions of each file, and of those that we read, the ones that lack answers or a picture."""
-    found = {name: sum(1 for _ in _items(root / f"v2_Questions_{archive}_mscoco.zip",
-                                         f"v2_OpenEnded_mscoco_{part}_questions.json", "questions", _asked))
-             for name, archive, part in (
-                 ("train questions", "Train", "train2014"), ("val questions", "Val", "val2014"),
-                 ("test questions", "Test", "test2015"), ("test-dev questions", "Test", "test-dev2015"))}
-    return found | {"questions without ten answers": sharded.rejected("wrong answers", "no annotation"),
-                    "missing pictures": sharded.rejected("missing picture")}
+    """Questions of each file, and of those that we read, the ones that lack answers or a
+    picture."""
+    found = {
+        name: sum(
+            1
+            for _ in _items(
+                root / f"v2_Questions_{archive}_mscoco.zip",
+                f"v2_OpenEnded_mscoco_{part}_questions.json",
+                "questions",
+                _asked,
+            )
+        )
+        for name, archive, part in (
+            ("train questions", "Train", "train2014"),
+            ("val questions", "Val", "val2014"),
+            ("test questions", "Test", "test2015"),
+            ("test-dev questions", "Test", "test-dev2015"),
+        )
+    }
+    return found | {
+        "questions without ten answers": sharded.rejected("wrong answers", "no annotation"),
+        "missing pictures": sharded.rejected("missing picture"),
+    }
 
 
 def _key(part: str, image: int) -> str:
@@ -109,20 +136,34 @@ def _annotations(root: Path, part: str) -> Path:
 def _held_out(pictures: dict[int, list[Question]]) -> frozenset[int]:
     """1,000 of the pictures by a hash of their ids, or half of them where they are few."""
     order = sorted(pictures, key=lambda image: seeds.key("vqav2 held out", image))
-    return frozenset(order[:min(_HELD_OUT, len(order) // 2)])
+    return frozenset(order[: min(_HELD_OUT, len(order) // 2)])
 
 
 def _questions(root: Path, part: str) -> Generator[Rejected, None, dict[int, list[Question]]]:
     """Yields what is rejected; returns the usable questions of each picture."""
-    known = (yield from _answers(root, part)) if _annotations(root, part).exists() or part != "test2015" else None
+    known = (
+        (yield from _answers(root, part))
+        if _annotations(root, part).exists() or part != "test2015"
+        else None
+    )
     asked: dict[int, list[Question]] = {}
     seen: set[int] = set()
     path = root / f"v2_Questions_{_PARTS[part]}_mscoco.zip"
-    for number, image, text in _items(path, f"v2_OpenEnded_mscoco_{part}_questions.json", "questions", _asked):
+    for number, image, text in _items(
+        path, f"v2_OpenEnded_mscoco_{part}_questions.json", "questions", _asked
+    ):
         place, answers = (image, ()) if known is None else known.pop(number, (image, None))
-        reason = ("duplicate question" if number in seen else f"{fault(text)} question" if fault(text)
-                  else "no annotation" if answers is None
-                  else "annotation of another picture" if place != image else "")
+        reason = (
+            "duplicate question"
+            if number in seen
+            else f"{fault(text)} question"
+            if fault(text)
+            else "no annotation"
+            if answers is None
+            else "annotation of another picture"
+            if place != image
+            else ""
+        )
         if reason:
             yield Rejected(f"{_key(part, image)}#{number}", reason)
         else:
@@ -137,7 +178,8 @@ def _answers(root: Path, part: str) -> Generator[Rejected, None, Answers]:
     """Yields what is rejected; returns the usable answers."""
     known: Answers = {}
     for number, image, first, answers in _items(
-            _annotations(root, part), f"v2_mscoco_{part}_annotations.json", "annotations", _answered):
+        _annotations(root, part), f"v2_mscoco_{part}_annotations.json", "annotations", _answered
+    ):
         if len(answers) != ANSWERS or first not in answers:
             wrong = f"expected {ANSWERS} answers, {first!r} among them, found {len(answers)}"
             yield Rejected(f"{_key(part, image)}#{number}", f"wrong answers: {wrong}")
@@ -154,11 +196,19 @@ def _asked(item: dict[str, Any]) -> tuple[int, int, str]:
 def _answered(item: dict[str, Any]) -> tuple[int, int, str, list[str]]:
     """Equal answers share one string: the file has six million."""
     answers = [sys.intern(answer["answer"]) for answer in item["answers"]]
-    return int(item["question_id"]), int(item["image_id"]), sys.intern(item["multiple_choice_answer"]), answers
+    return (
+        int(item["question_id"]),
+        int(item["image_id"]),
+        sys.intern(item["multiple_choice_answer"]),
+        answers,
+    )
 
 
-def _items(path: Path, member: str, array: str, parse: Callable[[dict[str, Any]], tuple]) -> Iterator[tuple]:
-    """The parsed objects of an array of a zipped JSON file. Raises UserError that names the file and the object."""
+def _items(
+    path: Path, member: str, array: str, parse: Callable[[dict[str, Any]], tuple]
+) -> Iterator[tuple]:
+    """The parsed objects of an array of a zipped JSON file. Raises UserError that names the file
+    and the object."""
     json_stream.pick(path.parent, path.name)
     count = 0
     try:

@@ -15,22 +15,50 @@ from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag,
 from mwparserfromhell.parser import ParserError
 from mwparserfromhell.wikicode import Wikicode
 
-from pipeline.errors import UserError
 from pipeline.data.datasets.formats import sentence_splitter
-from pipeline.data.records import Rejected, TextRecord, document, tidy
 from pipeline.data.datasets.shard_counts import Sharded
+from pipeline.data.records import Rejected, TextRecord, document, tidy
+from pipeline.errors import UserError
 
 KIND = "text"
 EXACT: dict[str, int] = {}
 ABOUT = {"articles": 6_500_000}  # of 2022
 _DUMPS = "enwiki-*-pages-articles*.xml*.bz2"
-_BACK_MATTER = frozenset(("references", "external links", "see also", "further reading", "notes", "bibliography",
-                          "sources", "footnotes", "notes and references", "citations"))
-_DROPPED_TAGS = frozenset(("ref", "references", "table", "gallery", "math", "timeline", "imagemap", "score",
-                           "syntaxhighlight", "source", "style", "script", "templatestyles"))
+_BACK_MATTER = frozenset(
+    (
+        "references",
+        "external links",
+        "see also",
+        "further reading",
+        "notes",
+        "bibliography",
+        "sources",
+        "footnotes",
+        "notes and references",
+        "citations",
+    )
+)
+_DROPPED_TAGS = frozenset(
+    (
+        "ref",
+        "references",
+        "table",
+        "gallery",
+        "math",
+        "timeline",
+        "imagemap",
+        "score",
+        "syntaxhighlight",
+        "source",
+        "style",
+        "script",
+        "templatestyles",
+    )
+)
 _DROPPED_LINKS = frozenset(("file", "image", "media", "category", "template", "portal"))
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*")
-# Quotes that mean italics or bold (the parser gives up on whole sections where they do not balance), magic words.
+# Quotes that mean italics or bold (the parser gives up on whole sections where they do not
+# balance), magic words.
 _STYLE = re.compile(r"''(?='s\b)|'{2,}|__[A-Z]+__")
 _LIST_MARKS = "*#:; \t"
 _MAGIC = re.compile(rb"BZh[1-9]1AY&SY")  # a stream's header and its first block's
@@ -72,8 +100,11 @@ def listed(status: dict[str, Any]) -> dict[str, tuple[int, str]]:
         job = status["jobs"]["articlesmultistreamdump"]
         if job["status"] != "done":
             raise ValueError(f"the dump is {job['status']}, not done")
-        return {name: (int(fact["size"]), str(fact["sha1"])) for name, fact in sorted(job["files"].items())
-                if ".xml" in name and "/" not in name}
+        return {
+            name: (int(fact["size"]), str(fact["sha1"]))
+            for name, fact in sorted(job["files"].items())
+            if ".xml" in name and "/" not in name
+        }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no list of the files of a dump: {error!r}") from None
 
@@ -120,11 +151,16 @@ def _record(page: dict[str, ElementTree.Element]) -> Iterator[TextRecord | Rejec
         except (ParserError, RecursionError):
             yield Rejected(number, "wikitext that cannot be parsed")
         else:
-            yield from document(number, "train", (found for line in lines for found in sentence_splitter.split(line)))
+            yield from document(
+                number,
+                "train",
+                (found for line in lines for found in sentence_splitter.split(line)),
+            )
 
 
 def paragraphs(wikitext: str) -> list[str]:
-    """The prose of an article, a paragraph each: no markup, headings, tables, references, pictures, back matter."""
+    """The prose of an article, a paragraph each: no markup, headings, tables, references, pictures,
+    back matter."""
     kept, skipping = [], False
     for node in mwparserfromhell.parse(wikitext, skip_style_tags=True).nodes:
         if isinstance(node, Heading):
@@ -137,7 +173,8 @@ def paragraphs(wikitext: str) -> list[str]:
 
 
 def _starts(path: Path) -> list[int]:
-    """Where bz2 streams start: they do so on whole bytes, with ten known ones that data equal by chance once in 2^77.
+    """Where bz2 streams start: they do so on whole bytes, with ten known ones that data equal by
+    chance once in 2^77.
 
     So the dump's own index of streams is not needed.
     """
@@ -153,7 +190,8 @@ def _starts(path: Path) -> list[int]:
 def _pages(entry: _Stream) -> Iterator[ElementTree.Element]:
     """The page elements. Tags are matched by local name, as the namespace changes over the years.
 
-    The first stream opens the document and the last one closes it; in between there are pages without a root.
+    The first stream opens the document and the last one closes it; in between there are pages
+    without a root.
     """
     parser = ElementTree.XMLPullParser(("start", "end"))
     if entry.start:

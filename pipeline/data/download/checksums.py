@@ -1,21 +1,27 @@
-"""Checking files against what their publishers tell, once: a checksum of a terabyte takes an hour."""
+"""Checking files against what their publishers tell, once: a checksum of a terabyte takes an
+hour."""
 
 import hashlib
 import zipfile
 from pathlib import Path
 
-from pipeline.utils import files, workdir
 from pipeline.data.download.manifest import Checksum, OfficialFile
+from pipeline.utils import files, workdir
 
 _CHUNK = 8 << 20  # bytes
 
 
 def fault(path: Path, official: OfficialFile) -> str | None:
-    """What is wrong with a file that claims to be this one: its size or its checksum, in a few words."""
+    """What is wrong with a file that claims to be this one: its size or its checksum, in a few
+    words."""
     size = path.stat().st_size
     if official.bytes is not None and size != official.bytes:
         return f"{size:,} bytes, the official file has {official.bytes:,}"
-    return checksum_fault(official, digest(path, official.checksum.kind)) if official.checksum else None
+    return (
+        checksum_fault(official, digest(path, official.checksum.kind))
+        if official.checksum
+        else None
+    )
 
 
 def checksum_fault(official: OfficialFile, found: str) -> str | None:
@@ -23,11 +29,12 @@ def checksum_fault(official: OfficialFile, found: str) -> str | None:
     expected = official.checksum
     if expected is None or found.startswith(expected.value):
         return None
-    return f"{expected.kind} {found[:len(expected.value)]}, the official file has {expected.value}"
+    return f"{expected.kind} {found[: len(expected.value)]}, the official file has {expected.value}"
 
 
 def damage(path: Path, name: str) -> str | None:
-    """What is wrong with a file, to be called `name`, of which no checksum is known: zips carry some of their own."""
+    """What is wrong with a file, to be called `name`, of which no checksum is known: zips carry
+    some of their own."""
     if not name.endswith(".zip"):
         return None
     try:
@@ -39,7 +46,8 @@ def damage(path: Path, name: str) -> str | None:
 
 
 def digest(path: Path, kind: str) -> str:
-    """The checksum of a file in hexadecimal, from the note on it if the file has not changed since."""
+    """The checksum of a file in hexadecimal, from the note on it if the file has not changed
+    since."""
     note = _note(path)
     fact = files.read_json(note) if note.exists() else {}
     if (fact.get("size"), fact.get("time"), fact.get("kind")) == (*_state(path), kind):
@@ -60,8 +68,16 @@ def feed(hasher: "hashlib._Hash", path: Path) -> None:
 def remember(path: Path, now: Path, found: Checksum) -> None:
     """Note the checksum of `path`, which is still at `now`."""
     size, time = _state(now)
-    files.write_json(_note(path), {"path": str(path.resolve()), "size": size, "time": time, "kind": found.kind,
-                                   "value": found.value})
+    files.write_json(
+        _note(path),
+        {
+            "path": str(path.resolve()),
+            "size": size,
+            "time": time,
+            "kind": found.kind,
+            "value": found.value,
+        },
+    )
 
 
 def _state(path: Path) -> tuple[int, int]:

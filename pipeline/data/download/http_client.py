@@ -1,12 +1,13 @@
 """Official files over HTTP: whole and checked, or not there at all.
 
-aiohttp gives proxies, timeouts and bodies cut short; what a data set of a terabyte needs beyond them no library at hand
-has together: pooch does not resume, fsspec's HTTP checks nothing, aiohttp-retry repeats requests but not bodies, and
-none tells a file that changed on the server from one that did not.
+aiohttp gives proxies, timeouts and bodies cut short; what a data set of a terabyte needs beyond
+them no library at hand has together: pooch does not resume, fsspec's HTTP checks nothing,
+aiohttp-retry repeats requests but not bodies, and none tells a file that changed on the server from
+one that did not.
 
-Each file has a folder of its own, `<folder>/<name>/`: the file once it is finished, `part` before, and what the server
-said of it in `part.json`. A part is gone on with only if the server confirms that it is still of the same file, or if
-a checksum will tell in the end.
+Each file has a folder of its own, `<folder>/<name>/`: the file once it is finished, `part` before,
+and what the server said of it in `part.json`. A part is gone on with only if the server confirms
+that it is still of the same file, or if a checksum will tell in the end.
 """
 
 import asyncio
@@ -21,10 +22,10 @@ from shutil import disk_usage
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.download import checksums
-from pipeline.utils import files, workdir
-from pipeline.errors import UserError
-from pipeline.utils.progress import Progress, size
 from pipeline.data.download.manifest import Checksum, OfficialFile
+from pipeline.errors import UserError
+from pipeline.utils import files, workdir
+from pipeline.utils.progress import Progress, size
 
 if TYPE_CHECKING:  # a third of a second that only downloads pay
     from aiohttp import ClientResponse, ClientSession
@@ -39,8 +40,9 @@ _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 @dataclass(frozen=True)
 class HttpParams:
-    """files: fetched at the same time; timeout: seconds without a byte that end a try; retries: further tries in a row
-    that bring nothing new; pause: seconds before the first of these, doubled from one to the next, at most a minute."""
+    """files: fetched at the same time; timeout: seconds without a byte that end a try; retries:
+    further tries in a row that bring nothing new; pause: seconds before the first of these, doubled
+    from one to the next, at most a minute."""
 
     files: int
     timeout: float
@@ -74,10 +76,12 @@ def have(folder: Path, file: OfficialFile) -> int:
 
 
 def get(wanted: Sequence[OfficialFile], folder: Path, params: HttpParams, label: str) -> None:
-    """Fetch files into `folder` (see `place`). What is there already, finished or in part, is not fetched again.
+    """Fetch files into `folder` (see `place`). What is there already, finished or in part, is not
+    fetched again.
 
     Raises:
-        UserError: there is not enough space, or some file could not be had; the others are there all the same.
+        UserError: there is not enough space, or some file could not be had; the others are there
+        all the same.
     """
     left = [file for file in wanted if not _finished(folder, file)]
     if not left:
@@ -102,16 +106,29 @@ def _finished(folder: Path, file: OfficialFile) -> bool:
     return False
 
 
-async def _get_all(wanted: Sequence[OfficialFile], folder: Path, params: HttpParams, label: str) -> list[str]:
+async def _get_all(
+    wanted: Sequence[OfficialFile], folder: Path, params: HttpParams, label: str
+) -> list[str]:
     """What went wrong, file by file."""
     import aiohttp
 
-    bar = Progress(label, {file.name: file.expected for file in wanted}, sum(have(folder, file) for file in wanted))
+    bar = Progress(
+        label,
+        {file.name: file.expected for file in wanted},
+        sum(have(folder, file) for file in wanted),
+    )
     turns = asyncio.Semaphore(params.files)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=params.timeout, sock_read=params.timeout)
+    timeout = aiohttp.ClientTimeout(
+        total=None, sock_connect=params.timeout, sock_read=params.timeout
+    )
     async with aiohttp.ClientSession(
-            trust_env=True, auto_decompress=False, read_bufsize=_BUFFER,
-            headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"}, timeout=timeout) as session:
+        trust_env=True,
+        auto_decompress=False,
+        read_bufsize=_BUFFER,
+        headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
+        timeout=timeout,
+    ) as session:
+
         async def one(file: OfficialFile) -> str | None:
             async with turns:
                 return await _Transfer(session, file, folder / file.name, params, bar).run()
@@ -135,8 +152,21 @@ async def _tick(bar: Progress) -> None:
 class _Transfer:
     """One file on its way."""
 
-    def __init__(self, session: "ClientSession", file: OfficialFile, folder: Path, params: HttpParams, bar: Progress):
-        self.session, self.file, self.folder, self.params, self.bar = session, file, folder, params, bar
+    def __init__(
+        self,
+        session: "ClientSession",
+        file: OfficialFile,
+        folder: Path,
+        params: HttpParams,
+        bar: Progress,
+    ):
+        self.session, self.file, self.folder, self.params, self.bar = (
+            session,
+            file,
+            folder,
+            params,
+            bar,
+        )
         self.part, self.note = folder / "part", folder / "part.json"
         self.kind = file.checksum.kind if file.checksum else "sha256"
         self.hasher, self.hashed = hashlib.new(self.kind), 0
@@ -170,7 +200,7 @@ class _Transfer:
             best = max(best, self._have())
             if idle > self.params.retries:
                 raise _Final(reason)
-            await asyncio.sleep(min(max(wait, self.params.pause * 2 ** idle), _LONGEST))
+            await asyncio.sleep(min(max(wait, self.params.pause * 2**idle), _LONGEST))
 
     async def _try(self, address: str) -> None:
         """One request, from where the part ends."""
@@ -203,13 +233,22 @@ class _Transfer:
             raise _Passing(f"http {response.status}", float(asked) if asked.isdecimal() else 0.0)
         if response.content_type == "text/html":
             raise _Passing(_PAGE)
-        if response.headers.get("Content-Encoding", "identity") != "identity" and not self.file.name.endswith(".gz"):
+        if response.headers.get(
+            "Content-Encoding", "identity"
+        ) != "identity" and not self.file.name.endswith(".gz"):
             raise _Passing("compressed on the way")
 
-    def _check_rest(self, response: "ClientResponse", start: int, said: dict[str, Any], same: bool) -> None:
+    def _check_rest(
+        self, response: "ClientResponse", start: int, said: dict[str, Any], same: bool
+    ) -> None:
         """A part is thrown away where what comes is not the rest of it."""
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if not start or not found or int(found[1]) != start or found[2] not in ("*", str(said["total"])):
+        if (
+            not start
+            or not found
+            or int(found[1]) != start
+            or found[2] not in ("*", str(said["total"]))
+        ):
             self._drop()
             raise _Passing("another range than asked for")
         if same and _validator(response) != said["validator"]:
@@ -217,7 +256,8 @@ class _Transfer:
             raise _Passing("the file changed in between")
 
     def _total(self, told: int | None) -> int | None:
-        """The size of the whole, which is the only guard where neither size nor checksum is published."""
+        """The size of the whole, which is the only guard where neither size nor checksum is
+        published."""
         expected = self.file.bytes
         if told is None and expected is None and self.file.checksum is None:
             raise _Passing("the server does not tell the size, and no checksum is known")

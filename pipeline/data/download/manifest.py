@@ -1,4 +1,5 @@
-"""What publishers offer: the official files of each source as `pipeline/data/datasets/<source>.yaml` lists them."""
+"""What publishers offer: the official files of each source as
+`pipeline/data/datasets/<source>.yaml` lists them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,9 +43,10 @@ class OfficialFile:
 class Publication:
     """The official files of a source.
 
-    by_hand: how to get those that have no address; instead: other forms of these that its reader takes, as patterns;
-    parallel: connections that the publisher allows; pictures: those behind a list of URLs: how many `urls`, and
-    `about` how many bytes; listed: `about` how many bytes have the files that a list will name.
+    by_hand: how to get those that have no address; instead: other forms of these that its reader
+    takes, as patterns; parallel: connections that the publisher allows; pictures: those behind a
+    list of URLs: how many `urls`, and `about` how many bytes; listed: `about` how many bytes have
+    the files that a list will name.
     """
 
     files: tuple[OfficialFile, ...]
@@ -58,8 +60,8 @@ class Publication:
 def read(source: str, mirrors: Sequence[str] = (), **fields: str) -> Publication:
     """The files of a source, or of `weights`; `mirrors` come before the official addresses.
 
-    A mirror that ends in `/` is a folder of the files; another is the address of the file of that name. `fields` are
-    filled into names and addresses.
+    A mirror that ends in `/` is a folder of the files; another is the address of the file of that
+    name. `fields` are filled into names and addresses.
     """
     tree = yaml_reader.parse((_FOLDER / f"{source}.yaml").read_bytes())
     files = tuple(mirrored(_file(entry, fields), mirrors) for entry in tree.pop("files"))
@@ -82,6 +84,11 @@ def _last(address: str) -> str:
 def _file(entry: dict[str, Any], fields: dict[str, str]) -> OfficialFile:
     kind = next((kind for kind in _CHECKSUMS if kind in entry), None)
     return OfficialFile(
-        entry["name"].format(**fields), tuple(address.format(**fields) for address in entry.get("addresses", ())),
-        tuple(entry.get("also", ())), entry.get("bytes"), entry.get("about"),
-        None if kind is None else Checksum(kind, entry[kind]), entry.get("optional", False))
+        entry["name"].format(**fields),
+        tuple(address.format(**fields) for address in entry.get("addresses", ())),
+        tuple(entry.get("also", ())),
+        entry.get("bytes"),
+        entry.get("about"),
+        None if kind is None else Checksum(kind, entry[kind]),
+        entry.get("optional", False),
+    )

@@ -12,8 +12,9 @@ from pipeline.data import datasets
 class ClientParams:
     """How URLs are asked; while hosts answer alike, it changes no byte.
 
-    concurrency: open requests; per_host: of them at one host; timeout: seconds for one try; retries: further tries
-    after a passing failure; contact: where a site's owner finds who asks, a mail address or a page.
+    concurrency: open requests; per_host: of them at one host; timeout: seconds for one try;
+    retries: further tries after a passing failure; contact: where a site's owner finds who asks, a
+    mail address or a page.
     """
 
     concurrency: int
@@ -25,9 +26,10 @@ class ClientParams:
 
 @dataclass(frozen=True)
 class FetchParams:
-    """rows_per_file: URLs of one output file; min_side: pictures with a shorter side are none, pixels; max_side: longer
-    ones are reduced as they come, pixels, to JPEG of this `quality` (0: all stay as they come); placeholder: a picture
-    that so many different URLs of the list give belongs to none of them."""
+    """rows_per_file: URLs of one output file; min_side: pictures with a shorter side are none,
+    pixels; max_side: longer ones are reduced as they come, pixels, to JPEG of this `quality` (0:
+    all stay as they come); placeholder: a picture that so many different URLs of the list give
+    belongs to none of them."""
 
     rows_per_file: int
     min_side: int
@@ -41,10 +43,10 @@ class FetchParams:
 class DownloadParams:
     """Where the official files of a source come from.
 
-    origin: the generated world; the publisher, for what is not in the folder `path`; that folder alone; or none, for a
-    source that is done without;
-    mirrors: addresses that are tried before the publisher's (see `published.read`); official: whether sizes, checksums
-    and counts must be the official ones; false for files of your own under the official names.
+    origin: the generated world; the publisher, for what is not in the folder `path`; that folder
+    alone; or none, for a source that is done without; mirrors: addresses that are tried before the
+    publisher's (see `published.read`); official: whether sizes, checksums and counts must be the
+    official ones; false for files of your own under the official names.
     """
 
     origin: Literal["world", "upstream", "local", "none"]
@@ -62,7 +64,8 @@ class UrlListParams(DownloadParams):
 
 @dataclass(frozen=True)
 class DumpParams(DownloadParams):
-    """For a source that is published again and again: the date of the one that is wanted, as in its address."""
+    """For a source that is published again and again: the date of the one that is wanted, as in its
+    address."""
 
     dump: str
 

@@ -11,15 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data.shards import parquet
+from pipeline.data.shards.parquet import RowGroup
 from pipeline.data.transforms import views
 from pipeline.errors import UserError
-from pipeline.data.shards.parquet import RowGroup
 
 
 class Rows:
-    """Rows of any shard as dicts; units are the elements of the list column `unit`, or the rows themselves."""
+    """Rows of any shard as dicts; units are the elements of the list column `unit`, or the rows
+    themselves."""
 
-    def __init__(self, groups: Sequence[RowGroup], cache: int, columns: Sequence[str], unit: str | None = None):
+    def __init__(
+        self,
+        groups: Sequence[RowGroup],
+        cache: int,
+        columns: Sequence[str],
+        unit: str | None = None,
+    ):
         self.groups, self.columns, self.unit = list(groups), tuple(columns), unit
         self._read = lru_cache(maxsize=cache)(self._read_group)
 
@@ -71,7 +78,9 @@ class PictureRows:
         caption = captions[unit - (int(pictures.ends[row - 1]) if row else 0)] if self.pairs else ""
         stored = () if tokens is None else tokens.views(row)
         ids = None if tokens is None else tokens.ids[row]
-        return Picture(pictures.keys[row], pictures.images[row].as_py(), captions, stored, ids), caption
+        return Picture(
+            pictures.keys[row], pictures.images[row].as_py(), captions, stored, ids
+        ), caption
 
     def _read_group(self, number: int) -> tuple["_Pictures", "_Tokens | None"]:
         group, tokens = self.groups[number]
@@ -95,8 +104,10 @@ class _Tokens:
         file = folder / group.file.name
         table = parquet.read_group(RowGroup(file, group.group, group.rows, group.units))
         if table["key"] != keys:
-            raise UserError(f"{file}: row group {group.group} belongs to other pictures than {group.file}; "
-                            "run the visual_tokens stage again")
+            raise UserError(
+                f"{file}: row group {group.group} belongs to other pictures than {group.file}; "
+                "run the visual_tokens stage again"
+            )
         self._columns = {name: _fixed(table[name]) for name in ("box", "flip", "matrix")}
         count = self._columns["flip"].shape[1]
         self.ids = _fixed(table["tokens"]).reshape(group.rows, count, -1)
@@ -110,7 +121,9 @@ class TextRows:
 
     def __init__(self, groups: Sequence[RowGroup], cache: int):
         self.groups = list(groups)
-        self._read = lru_cache(maxsize=cache)(lambda group: parquet.read_group(self.groups[group], ("ids",))["ids"])
+        self._read = lru_cache(maxsize=cache)(
+            lambda group: parquet.read_group(self.groups[group], ("ids",))["ids"]
+        )
 
     @property
     def units(self) -> list[int]:

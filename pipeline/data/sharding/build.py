@@ -1,8 +1,10 @@
-"""From a source's official files to Parquet shards, with every record that is left out named and explained.
+"""From a source's official files to Parquet shards, with every record that is left out named and
+explained.
 
-The work goes in pieces, and a killed run goes on with the pieces that it lacks. First each piece of the official files
-becomes a sorted run of checked rows (`shuffle`), then each shard file is put together from its stretch of all runs.
-Neither the number of workers nor their pace shows in the result.
+The work goes in pieces, and a killed run goes on with the pieces that it lacks. First each piece of
+the official files becomes a sorted run of checked rows (`shuffle`), then each shard file is put
+together from its stretch of all runs. Neither the number of workers nor their pace shows in the
+result.
 """
 
 import shutil
@@ -16,20 +18,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.data import datasets
-from pipeline.data.sharding import record_reader, shard_rows, external_shuffle
-from pipeline.data.shards import schema, parquet
+from pipeline.data.records import ImageRecord, Record, Rejected
+from pipeline.data.sharding import external_shuffle, record_reader, shard_rows
+from pipeline.data.sharding.external_shuffle import Row, Span
+from pipeline.data.shards import parquet, schema
+from pipeline.data.transforms.image_validation import BadPicture
+from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.utils import files
-from pipeline.errors import UserError
-from pipeline.data.transforms.image_validation import BadPicture
-from pipeline.data.sharding.external_shuffle import Row, Span
-from pipeline.data.records import ImageRecord, Record, Rejected
 
 
 @dataclass(frozen=True)
 class ShardParams:
-    """rows_per_group, groups_per_file: sizes of the Parquet files; holdout: share of the training records, in [0, 1),
-    that becomes the split `val` (chosen by a hash of the key; 0 where the source has an official one)."""
+    """rows_per_group, groups_per_file: sizes of the Parquet files; holdout: share of the training
+    records, in [0, 1), that becomes the split `val` (chosen by a hash of the key; 0 where the
+    source has an official one)."""
 
     rows_per_group: int
     groups_per_file: int
@@ -45,16 +48,16 @@ class ImageShardParams(ShardParams):
 
 @dataclass(frozen=True)
 class PairShardParams(ImageShardParams):
-    """For pictures that may occur in other data sets, too. filter_leaks: leave out of the split `train` those that a
-    downstream validation or test set holds."""
+    """For pictures that may occur in other data sets, too. filter_leaks: leave out of the split
+    `train` those that a downstream validation or test set holds."""
 
     filter_leaks: bool
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers know: the source, where its official files are, the parameters, the folder of the result, and
-    the names of the pictures that may not be trained on (`leakage`)."""
+    """What all workers know: the source, where its official files are, the parameters, the folder
+    of the result, and the names of the pictures that may not be trained on (`leakage`)."""
 
     source: str
     root: Path
@@ -84,13 +87,22 @@ def params_class(source: str) -> type[ShardParams]:
     return PairShardParams if getattr(module, "SHARED", False) else ImageShardParams
 
 
-def shard(source: str, root: Path, folder: Path, params: ShardParams, *, workers: int = 1,
-          held_out: frozenset[str] = frozenset()) -> dict[str, int]:
-    """Read the official files under `root`; write the shards, `rejected.parquet` and `index.json` into `folder`.
+def shard(
+    source: str,
+    root: Path,
+    folder: Path,
+    params: ShardParams,
+    *,
+    workers: int = 1,
+    held_out: frozenset[str] = frozenset(),
+) -> dict[str, int]:
+    """Read the official files under `root`; write the shards, `rejected.parquet` and `index.json`
+    into `folder`.
 
-    Rows are in the order of a hash of their keys, so that classes and pages are mixed. What is in `folder` already
-    must come from an interrupted call with the same files and parameters; it is gone on with. `held_out`: see
-    `leakage`. Returns the rows of each split and the number of rejected records.
+    Rows are in the order of a hash of their keys, so that classes and pages are mixed. What is in
+    `folder` already must come from an interrupted call with the same files and parameters; it is
+    gone on with. `held_out`: see `leakage`. Returns the rows of each split and the number of
+    rejected records.
 
     Raises:
         UserError: an official file is missing or unreadable, or nothing at all is left.
@@ -102,8 +114,9 @@ def shard(source: str, root: Path, folder: Path, params: ShardParams, *, workers
         _finish(job, runs, _write_shards(job, runs, workers))
     shutil.rmtree(job.unfinished, ignore_errors=True)
     index = files.read_json(folder / "index.json")
-    return ({split: facts["rows"] for split, facts in index["splits"].items()}
-            | {"rejected": sum(index["rejected"].values())})
+    return {split: facts["rows"] for split, facts in index["splits"].items()} | {
+        "rejected": sum(index["rejected"].values())
+    }
 
 
 def write_none(source: str, folder: Path) -> dict[str, int]:
@@ -114,7 +127,8 @@ def write_none(source: str, folder: Path) -> dict[str, int]:
 
 
 def _write_runs(job: Job, workers: int) -> list[Path]:
-    """One run per piece. The note of their number spares the next try a look at the official files."""
+    """One run per piece. The note of their number spares the next try a look at the official
+    files."""
     note = job.unfinished / "runs.json"
     if note.exists():
         return [job.run(number) for number in range(files.read_json(note))]
@@ -132,9 +146,12 @@ def _write_runs(job: Job, workers: int) -> list[Path]:
 
 
 def _write_run(job: Job, run: Path, piece: record_reader.Piece) -> None:
-    """Check the records of a piece. The list of the rejected is written last: where it is, the run is whole."""
+    """Check the records of a piece. The list of the rejected is written last: where it is, the run
+    is whole."""
     rejected: list[Rejected] = []
-    external_shuffle.write_run(run, _rows(job, record_reader.records(job.source, job.root, piece), rejected))
+    external_shuffle.write_run(
+        run, _rows(job, record_reader.records(job.source, job.root, piece), rejected)
+    )
     with files.replacing(_rejected_of(run)) as temporary:
         pq.write_table(_table(rejected), temporary, compression="zstd")
 
@@ -143,19 +160,30 @@ def _rejected_of(run: Path) -> Path:
     return run.with_name(f"{run.name}.rejected.parquet")
 
 
-def _rows(job: Job, records: Iterator[Record | Rejected], rejected: list[Rejected],
-          ) -> Iterator[tuple[str, Row]]:
+def _rows(
+    job: Job,
+    records: Iterator[Record | Rejected],
+    rejected: list[Rejected],
+) -> Iterator[tuple[str, Row]]:
     """Split and row of every usable record; the others are added to `rejected`."""
     make, params = job.kind.make, job.params
     for record in records:
         if isinstance(record, Rejected):
             rejected.append(record)
         elif leaks := _leaks(record, job.held_out):
-            rejected.append(Rejected(record.key, f"in a downstream validation or test set: {', '.join(leaks)}"))
+            rejected.append(
+                Rejected(record.key, f"in a downstream validation or test set: {', '.join(leaks)}")
+            )
         else:
-            held_out = record.split == "train" and external_shuffle.share(record.key, "holdout") < params.holdout
+            held_out = (
+                record.split == "train"
+                and external_shuffle.share(record.key, "holdout") < params.holdout
+            )
             try:
-                yield "val" if held_out else record.split, make(record, getattr(params, "max_side", 0))
+                yield (
+                    "val" if held_out else record.split,
+                    make(record, getattr(params, "max_side", 0)),
+                )
             except BadPicture as error:
                 rejected.append(Rejected(record.key, str(error)))
 
@@ -172,7 +200,9 @@ def _write_shards(job: Job, runs: Sequence[Path], workers: int) -> dict[str, lis
     notes: dict[str, list[Path]] = {}
 
     def calls() -> Iterator[tuple[Job, str, list[Span], Path]]:
-        for split, stretches in external_shuffle.cut(runs, job.params.rows_per_group * job.params.groups_per_file):
+        for split, stretches in external_shuffle.cut(
+            runs, job.params.rows_per_group * job.params.groups_per_file
+        ):
             notes[split] = []
             for number, spans in enumerate(stretches):
                 name = parquet.file_name(split, number)
@@ -185,7 +215,8 @@ def _write_shards(job: Job, runs: Sequence[Path], workers: int) -> dict[str, lis
 
 
 def _write_shard(job: Job, name: str, spans: Sequence[Span], note: Path) -> None:
-    """Write a file, and a note that it is whole: its entry of the index, and the keys that occur again."""
+    """Write a file, and a note that it is whole: its entry of the index, and the keys that occur
+    again."""
     repeated: list[str] = []
     rows = _unique(external_shuffle.read(spans), repeated)
     entry = parquet.write_file(job.folder / name, rows, job.kind.columns, job.params.rows_per_group)
@@ -206,21 +237,33 @@ def _unique(rows: Sequence[Row], repeated: list[str]) -> Iterator[Row]:
 def _finish(job: Job, runs: Sequence[Path], notes: dict[str, list[dict[str, Any]]]) -> None:
     """Write the list of all rejected records and, last of all, the index."""
     repeated = [key for group in notes.values() for note in group for key in note["repeated"]]
-    rejected = pa.concat_tables([*(pq.read_table(_rejected_of(run)) for run in runs),
-                                 _table([Rejected(key, "duplicate key") for key in repeated])])
+    rejected = pa.concat_tables(
+        [
+            *(pq.read_table(_rejected_of(run)) for run in runs),
+            _table([Rejected(key, "duplicate key") for key in repeated]),
+        ]
+    )
     if not notes:
         raise UserError(f"{job.root}: no usable record of {job.source} ({len(rejected)} rejected)")
     with files.replacing(job.folder / "rejected.parquet") as temporary:
-        pq.write_table(rejected.sort_by([("key", "ascending"), ("reason", "ascending")]).combine_chunks(), temporary,
-                       compression="zstd")
+        pq.write_table(
+            rejected.sort_by([("key", "ascending"), ("reason", "ascending")]).combine_chunks(),
+            temporary,
+            compression="zstd",
+        )
     reasons = pc.value_counts(pc.list_element(pc.split_pattern(rejected["reason"], ":"), 0))
-    parquet.write_index(job.folder, {split: [note["entry"] for note in group] for split, group in notes.items()},
-                       kind=datasets.load(job.source).KIND,
-                       rejected={count["values"]: count["counts"] for count in reasons.to_pylist()})
+    parquet.write_index(
+        job.folder,
+        {split: [note["entry"] for note in group] for split, group in notes.items()},
+        kind=datasets.load(job.source).KIND,
+        rejected={count["values"]: count["counts"] for count in reasons.to_pylist()},
+    )
 
 
 def _table(rejected: Sequence[Rejected]) -> pa.Table:
     """Names in damaged archives may be no UTF-8."""
-    rows = [{name: text.encode("utf-8", "replace").decode() for name, text in asdict(record).items()}
-            for record in rejected]
+    rows = [
+        {name: text.encode("utf-8", "replace").decode() for name, text in asdict(record).items()}
+        for record in rejected
+    ]
     return pa.Table.from_pylist(rows, schema.REJECTED)

@@ -1,20 +1,22 @@
 """How many of the paper's pretraining pictures and captions a run really has.
 
-The counts are those of the training splits, after everything that sharding leaves out: what pretraining sees.
+The counts are those of the training splits, after everything that sharding leaves out: what
+pretraining sees.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.utils import files
 from pipeline.errors import UserError
 from pipeline.reporting.tables import Column, Row, Section, Table
+from pipeline.utils import files
 
 
 @dataclass(frozen=True)
 class YieldParams:
-    """Block `<scale>.least_yield`: the share of the paper's pictures and captions that a source must have, in 0..1."""
+    """Block `<scale>.least_yield`: the share of the paper's pictures and captions that a source
+    must have, in 0..1."""
 
     cc3m: float
     sbu: float
@@ -31,8 +33,8 @@ class Counts:
     captions: int
 
 
-# What earlier work with the same data reports: VLMo and UNITER (pairs; together the "4M images and 10M pairs" of
-# VL-BEiT §3.1), ImageNet's fall 2011 release.
+# What earlier work with the same data reports: VLMo and UNITER (pairs; together the "4M images and
+# 10M pairs" of VL-BEiT §3.1), ImageNet's fall 2011 release.
 PAPER = {
     "cc3m": Counts(3_010_000, 3_010_000),
     "sbu": Counts(867_000, 867_000),
@@ -41,8 +43,11 @@ PAPER = {
     "imagenet22k": Counts(14_197_122, 0),
 }
 _TITLE = "Pretraining data: what the paper has, and what of it this run has"
-_COLUMNS = [Column(f"{kind}_{name}", kind.capitalize(), head, digits) for kind in ("images", "captions")
-            for name, head, digits in (("paper", "paper", 0), ("here", "here", 0), ("share", "%", 1))]
+_COLUMNS = [
+    Column(f"{kind}_{name}", kind.capitalize(), head, digits)
+    for kind in ("images", "captions")
+    for name, head, digits in (("paper", "paper", 0), ("here", "here", 0), ("share", "%", 1))
+]
 
 
 def found(shards: Path) -> Counts:
@@ -58,8 +63,10 @@ def metrics(source: str, shards: Path) -> dict[str, float]:
 
 def sentence(source: str, shards: Path) -> str:
     """The same in words."""
-    return f"{source}: " + ", ".join(f"{here:,} of the paper's {paper:,} {name} ({here / paper:.1%})"
-                                     for name, paper, here in _compared(source, shards))
+    return f"{source}: " + ", ".join(
+        f"{here:,} of the paper's {paper:,} {name} ({here / paper:.1%})"
+        for name, paper, here in _compared(source, shards)
+    )
 
 
 def check(source: str, shards: Path, least: float, key: str) -> None:
@@ -70,8 +77,10 @@ def check(source: str, shards: Path, least: float, key: str) -> None:
     """
     for name, paper, here in _compared(source, shards):
         if here < least * paper:
-            raise UserError(f"params.yaml: {key}: {source}: found {here:,} {name}, {here / paper:.1%} of the paper's "
-                            f"{paper:,}; wanted {least:.1%}; lower it to go on with these")
+            raise UserError(
+                f"params.yaml: {key}: {source}: found {here:,} {name}, {here / paper:.1%} of the paper's "
+                f"{paper:,}; wanted {least:.1%}; lower it to go on with these"
+            )
 
 
 def _compared(source: str, shards: Path) -> Iterator[tuple[str, int, int]]:
@@ -88,7 +97,9 @@ def table(shards: Path, section: str, note: str) -> Table:
     here = {source: found(shards / source) for source in PAPER}
     pairs = [source for source in PAPER if PAPER[source].captions]
     rows = [_row(source, PAPER[source], here[source]) for source in PAPER]
-    rows.append(_row("all pairs", *(_sum(counts[source] for source in pairs) for counts in (PAPER, here))))
+    rows.append(
+        _row("all pairs", *(_sum(counts[source] for source in pairs) for counts in (PAPER, here)))
+    )
     return Table(_TITLE, _COLUMNS, [Section(section, rows)], note, head="Source")
 
 
@@ -99,5 +110,9 @@ def _sum(counts: Iterator[Counts]) -> Counts:
 
 def _row(label: str, paper: Counts, here: Counts) -> Row:
     cells: list[float | None] = [paper.images, here.images, 100 * here.images / paper.images]
-    cells += [paper.captions, here.captions, 100 * here.captions / paper.captions] if paper.captions else [None] * 3
+    cells += (
+        [paper.captions, here.captions, 100 * here.captions / paper.captions]
+        if paper.captions
+        else [None] * 3
+    )
     return Row(label, cells)

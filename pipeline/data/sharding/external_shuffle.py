@@ -1,8 +1,8 @@
 """Rows in an order that mixes them well and depends on nothing but their keys, in bounded memory.
 
-The order is that of a hash of the key. Rows are written as sorted *runs*, by however many processes and in whatever
-sequence; a *cut* tells which bytes of which run hold a given stretch of the whole order, so that each stretch can be
-read by itself.
+The order is that of a hash of the key. Rows are written as sorted *runs*, by however many processes
+and in whatever sequence; a *cut* tells which bytes of which run hold a given stretch of the whole
+order, so that each stretch can be read by itself.
 """
 
 import pickle
@@ -20,7 +20,9 @@ from pipeline.utils import files, seeds
 Row = dict[str, Any]
 _MEMORY = 256 << 20  # bytes of rows that `shuffled` sorts at a time
 _STRETCH = 4096  # rows that `shuffled` reads back at a time
-_INDEX = np.dtype([("place", "<u8"), ("start", "<i8"), ("stop", "<i8")])  # first bits of the hash; bytes of the row
+_INDEX = np.dtype(
+    [("place", "<u8"), ("start", "<i8"), ("stop", "<i8")]
+)  # first bits of the hash; bytes of the row
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ def write_run(run: Path, rows: Iterable[tuple[str, Row]]) -> None:
 
     Rows of equal key keep their order. Beside the file stands its index.
     """
-    items = sorted(((split, _order(row["key"]), pickle.dumps(row)) for split, row in rows), key=lambda item: item[:2])
+    items = sorted(
+        ((split, _order(row["key"]), pickle.dumps(row)) for split, row in rows),
+        key=lambda item: item[:2],
+    )
     with files.replacing(run) as temporary, open(temporary, "wb") as file:
         file.writelines(data for _, _, data in items)
     index: dict[str, list[tuple[int, int, int]]] = {}
@@ -55,13 +60,18 @@ def write_run(run: Path, rows: Iterable[tuple[str, Row]]) -> None:
 
 
 def cut(runs: Sequence[Path], rows: int) -> Iterator[tuple[str, Iterator[list[Span]]]]:
-    """By split, in sorted order: stretches of `rows` distinct keys each, and where in the runs each stretch is.
+    """By split, in sorted order: stretches of `rows` distinct keys each, and where in the runs each
+    stretch is.
 
-    Takes 90 bytes of memory per row. The sequence of the runs decides which of two rows of equal key comes first.
+    Takes 90 bytes of memory per row. The sequence of the runs decides which of two rows of equal
+    key comes first.
     """
     indices = [_load(run) for run in runs]
     for split in sorted({split for index in indices for split in index}):
-        yield split, _stretches(runs, [index.get(split, np.empty(0, _INDEX)) for index in indices], rows)
+        yield (
+            split,
+            _stretches(runs, [index.get(split, np.empty(0, _INDEX)) for index in indices], rows),
+        )
 
 
 def read(spans: Iterable[Span]) -> list[Row]:
@@ -70,12 +80,13 @@ def read(spans: Iterable[Span]) -> list[Row]:
     return sorted(rows, key=lambda row: _order(row["key"]))
 
 
-def shuffled(rows: Iterable[tuple[str, Row]], folder: Path,
-             memory: int = _MEMORY) -> Iterator[tuple[str, Iterator[Row]]]:
+def shuffled(
+    rows: Iterable[tuple[str, Row]], folder: Path, memory: int = _MEMORY
+) -> Iterator[tuple[str, Iterator[Row]]]:
     """Split names in sorted order, each with its rows in their order.
 
-    Meanwhile all rows stand in temporary files in `folder`; what is sorted at a time has about `memory` bytes. Take
-    the rows of a split before asking for the next split.
+    Meanwhile all rows stand in temporary files in `folder`; what is sorted at a time has about
+    `memory` bytes. Take the rows of a split before asking for the next split.
     """
     with TemporaryDirectory(dir=folder, prefix=".shuffle-") as place:
         runs = []
@@ -99,13 +110,18 @@ def _load(run: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _stretches(runs: Sequence[Path], indices: Sequence[np.ndarray], rows: int) -> Iterator[list[Span]]:
+def _stretches(
+    runs: Sequence[Path], indices: Sequence[np.ndarray], rows: int
+) -> Iterator[list[Span]]:
     """Of one split; `indices` are those of its rows, by run."""
     firsts = np.unique(np.concatenate([index["place"] for index in indices]))[::rows]
     bounds = [np.append(np.searchsorted(index["place"], firsts), len(index)) for index in indices]
     for number in range(len(firsts)):
-        yield [Span(run, int(index["start"][ends[number]]), int(index["stop"][ends[number + 1] - 1]))
-               for run, index, ends in zip(runs, indices, bounds, strict=True) if ends[number] < ends[number + 1]]
+        yield [
+            Span(run, int(index["start"][ends[number]]), int(index["stop"][ends[number + 1] - 1]))
+            for run, index, ends in zip(runs, indices, bounds, strict=True)
+            if ends[number] < ends[number + 1]
+        ]
 
 
 def _load_rows(span: Span) -> Iterator[Row]:

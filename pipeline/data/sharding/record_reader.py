@@ -1,4 +1,5 @@
-"""Official files as records, piece by piece: what a piece holds depends on the files alone, not on who reads it."""
+"""Official files as records, piece by piece: what a piece holds depends on the files alone, not on
+who reads it."""
 
 import gzip
 import tarfile
@@ -9,16 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.data import datasets
-from pipeline.errors import UserError
 from pipeline.data.records import Entry, Record, Rejected
+from pipeline.errors import UserError
 
-PIECE = 256 << 20  # bytes; a piece's records are in memory together, so a worker needs two to three times as much
+PIECE = (
+    256 << 20
+)  # bytes; a piece's records are in memory together, so a worker needs two to three times as much
 
 Piece = list[Entry | Rejected]
 
 
 def pieces(source: str, root: Path) -> Iterator[Piece]:
-    """The entries of a source, some PIECE bytes at a time. One by one in memory, unless they are kept.
+    """The entries of a source, some PIECE bytes at a time. One by one in memory, unless they are
+    kept.
 
     Raises:
         UserError: an official file is missing or damaged.

@@ -6,8 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.data.shards import schema
-from pipeline.data.transforms import image_validation
 from pipeline.data.records import (
     ImageRecord,
     MaskRecord,
@@ -15,6 +13,8 @@ from pipeline.data.records import (
     StatementRecord,
     TextRecord,
 )
+from pipeline.data.shards import schema
+from pipeline.data.transforms import image_validation
 
 Row = dict[str, Any]
 
@@ -40,23 +40,39 @@ def _picture(key: str, data: bytes, max_side: int) -> Row:
 
 
 def _image(record: ImageRecord, max_side: int) -> Row:
-    return _picture(record.key, record.image, max_side) | {"label": record.label, "captions": record.captions}
+    return _picture(record.key, record.image, max_side) | {
+        "label": record.label,
+        "captions": record.captions,
+    }
 
 
 def _questions(record: QuestionsRecord, max_side: int) -> Row:
     asked = record.questions
     return _picture(record.key, record.image, max_side) | {
-        "ids": [question.id for question in asked], "questions": [question.text for question in asked],
-        "answers": [question.answers for question in asked]}
+        "ids": [question.id for question in asked],
+        "questions": [question.text for question in asked],
+        "answers": [question.answers for question in asked],
+    }
 
 
 def _statement(record: StatementRecord, max_side: int) -> Row:
-    sides = {name: image_validation.check(data, max_side)[0] for name, data in (("left", record.left), ("right", record.right))}
-    return {"key": record.key, **sides, "statement": record.statement, "label": record.label, "group": record.group}
+    sides = {
+        name: image_validation.check(data, max_side)[0]
+        for name, data in (("left", record.left), ("right", record.right))
+    }
+    return {
+        "key": record.key,
+        **sides,
+        "statement": record.statement,
+        "label": record.label,
+        "group": record.group,
+    }
 
 
 def _mask(record: MaskRecord, max_side: int) -> Row:
-    row = _picture(record.key, record.image, 0)  # at full size: the mask's pixels belong to the picture's
+    row = _picture(
+        record.key, record.image, 0
+    )  # at full size: the mask's pixels belong to the picture's
     return row | {"mask": image_validation.check_mask(record.mask, row["width"], row["height"])}
 
 

@@ -1,4 +1,5 @@
-"""Shards: Parquet files with small row groups, and the `index.json` that tells what is where without opening them."""
+"""Shards: Parquet files with small row groups, and the `index.json` that tells what is where
+without opening them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -9,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.utils import files
 from pipeline.errors import UserError
+from pipeline.utils import files
 
 # Encoded images do not compress again; text and ids do.
 _UNCOMPRESSED = ("image", "left", "right", "mask")
@@ -24,17 +25,27 @@ class RowGroup(NamedTuple):
     file: Path
     group: int  # index within the file
     rows: int
-    units: int  # sampling units: (picture, caption or question) pairs, or rows where there are no such lists
+    # sampling units: (picture, caption or question) pairs, or rows where there are no such lists
+    units: int
 
 
-def write(folder: Path, split: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, *, rows_per_group: int,
-          groups_per_file: int) -> list[dict[str, Any]]:
+def write(
+    folder: Path,
+    split: str,
+    rows: Iterable[dict[str, Any]],
+    schema: pa.Schema,
+    *,
+    rows_per_group: int,
+    groups_per_file: int,
+) -> list[dict[str, Any]]:
     """Write one split as `<split>-00000.parquet`, ... and return its entry for `write_index`."""
     rest = iter(rows)
     entries: list[dict[str, Any]] = []
     for row in rest:  # the first row of a file, if there is one
         part = chain([row], islice(rest, rows_per_group * groups_per_file - 1))
-        entries.append(write_file(folder / file_name(split, len(entries)), part, schema, rows_per_group))
+        entries.append(
+            write_file(folder / file_name(split, len(entries)), part, schema, rows_per_group)
+        )
     return entries
 
 
@@ -43,8 +54,11 @@ def file_name(split: str, number: int) -> str:
     return f"{split}-{number:05d}.parquet"
 
 
-def write_file(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_per_group: int) -> dict[str, Any]:
-    """Write one file and return what `write_index` has to know of it: name, checksum, rows and units of its groups."""
+def write_file(
+    path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_per_group: int
+) -> dict[str, Any]:
+    """Write one file and return what `write_index` has to know of it: name, checksum, rows and
+    units of its groups."""
     groups = []
     with files.replacing(path) as temporary:
         with pq.ParquetWriter(temporary, schema, compression=_compression(schema)) as writer:
@@ -56,7 +70,8 @@ def write_file(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, ro
 
 
 def write_index(folder: Path, splits: dict[str, list[dict[str, Any]]], **facts: Any) -> None:
-    """Write `index.json`: per split its files, rows and units; `facts` (such as `rejected`) stand beside them."""
+    """Write `index.json`: per split its files, rows and units; `facts` (such as `rejected`) stand
+    beside them."""
     described = {
         split: {
             "files": entries,
@@ -76,11 +91,14 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
     """
     splits = files.read_json(folder / "index.json")["splits"]
     if split not in splits:
-        raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: "
-                        f"{', '.join(sorted(splits)) or 'nothing, as its origin is none'})")
+        raise UserError(
+            f"{folder / 'index.json'}: no split {split!r} (has: "
+            f"{', '.join(sorted(splits)) or 'nothing, as its origin is none'})"
+        )
     return [
         RowGroup(file, number, rows, units)
-        for entry in splits[split]["files"] for file in [folder / entry["name"]]
+        for entry in splits[split]["files"]
+        for file in [folder / entry["name"]]
         for number, (rows, units) in enumerate(entry["groups"])
     ]
 
@@ -88,17 +106,22 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
 def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one row group."""
     with pq.ParquetFile(group.file, memory_map=True) as file:
-        return file.read_row_group(group.group, columns=list(columns) if columns else None, use_threads=False)
+        return file.read_row_group(
+            group.group, columns=list(columns) if columns else None, use_threads=False
+        )
 
 
 def numbers(array: pa.Array) -> np.ndarray:
-    """The values of an array without nulls, where they are. `to_numpy` would import pandas, which takes a second."""
+    """The values of an array without nulls, where they are. `to_numpy` would import pandas, which
+    takes a second."""
     if pa.types.is_boolean(array.type):  # bits, of which NumPy has none
         return numbers(array.cast(pa.uint8())).view(bool)
     return np.from_dlpack(array)
 
 
-def read_rows(folder: Path, split: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+def read_rows(
+    folder: Path, split: str, columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
     """All rows of a split in order, one row group in memory at a time."""
     for group in row_groups(folder, split):
         yield from read_group(group, columns).to_pylist()

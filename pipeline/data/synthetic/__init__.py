@@ -1,1 +1,2 @@
-"""The small closed world: scenes, their pictures and words, written as each source's official files."""
+"""The small closed world: scenes, their pictures and words, written as each source's official
+files."""

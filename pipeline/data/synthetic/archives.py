@@ -12,7 +12,9 @@ from typing import Any
 
 from pipeline.utils import files
 
-Members = Iterable[tuple[str, bytes]]  # (name in the archive, contents), in the order in which they are written
+Members = Iterable[
+    tuple[str, bytes]
+]  # (name in the archive, contents), in the order in which they are written
 _ZIP_DATE = (2014, 9, 1, 0, 0, 0)
 
 
@@ -21,22 +23,30 @@ def write_zip(path: Path, members: Members) -> None:
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in members:
             info = zipfile.ZipInfo(name, _ZIP_DATE)
-            info.compress_type = zipfile.ZIP_STORED if name.endswith(".jpg") else zipfile.ZIP_DEFLATED
+            info.compress_type = (
+                zipfile.ZIP_STORED if name.endswith(".jpg") else zipfile.ZIP_DEFLATED
+            )
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
 
 
 def write_tar(path: Path, members: Members) -> None:
     """An uncompressed tar file."""
-    with files.replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+    with (
+        files.replacing(path) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
         _add(archive, members)
 
 
 def write_tar_gz(path: Path, members: Members) -> None:
     """A gzipped tar file, without file name or time in the gzip header."""
-    with (files.replacing(path) as temporary, open(temporary, "wb") as raw,
-          gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
-          tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive):
+    with (
+        files.replacing(path) as temporary,
+        open(temporary, "wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
         _add(archive, members)
 
 

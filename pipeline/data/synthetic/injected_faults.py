@@ -1,4 +1,5 @@
-"""Faults on purpose, few and always the same, such as real files have: the pipeline must reject them and go on."""
+"""Faults on purpose, few and always the same, such as real files have: the pipeline must reject
+them and go on."""
 
 TRUNCATED = 17  # index of a training picture whose JPEG is cut off
 MISSING = 29  # index of a training record whose picture is not in the archive

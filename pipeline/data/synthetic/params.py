@@ -9,9 +9,9 @@ from pipeline.errors import UserError
 class WorldParams:
     """What is generated, and how much of it.
 
-    seed: everything in the world is a function of it; image_size: longest side of the pictures, pixels;
-    jpeg_quality: 1..95; sizes: how many pictures, pages or lines, by source and then by part
-    (such as `sizes["flickr30k"]["test"]`).
+    seed: everything in the world is a function of it; image_size: longest side of the pictures,
+    pixels; jpeg_quality: 1..95; sizes: how many pictures, pages or lines, by source and then by
+    part (such as `sizes["flickr30k"]["test"]`).
     """
 
     seed: int
@@ -20,8 +20,11 @@ class WorldParams:
     sizes: dict[str, dict[str, int]]
 
     def count(self, source: str, part: str) -> int:
-        """How many records this part of a source has. Raises UserError that names the missing or negative key."""
+        """How many records this part of a source has. Raises UserError that names the missing or
+        negative key."""
         size = self.sizes.get(source, {}).get(part)
         if size is None or size < 0:
-            raise UserError(f"params.yaml: world.sizes.{source}.{part}: expected a number of records, found {size!r}")
+            raise UserError(
+                f"params.yaml: world.sizes.{source}.{part}: expected a number of records, found {size!r}"
+            )
         return size

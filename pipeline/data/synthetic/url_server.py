@@ -1,7 +1,7 @@
 """A loopback HTTP proxy behind which the hosts of the URL lists seem to exist.
 
-The fetcher asks it as it would ask any proxy (`GET http://images.cc3m.example/... HTTP/1.1`), so neither the lists nor
-the fetched files know its port.
+The fetcher asks it as it would ask any proxy (`GET http://images.cc3m.example/... HTTP/1.1`), so
+neither the lists nor the fetched files know its port.
 """
 
 import asyncio
@@ -16,10 +16,14 @@ _PROCESSES = 2  # pictures are drawn while they are asked for, and drawing takes
 
 @contextmanager
 def serve(images: Callable[[str], bytes | None]) -> Iterator[str]:
-    """Serve `images` (URL -> body, None for 404) from child processes on a free port; yields the proxy's address."""
+    """Serve `images` (URL -> body, None for 404) from child processes on a free port; yields the
+    proxy's address."""
     fork = multiprocessing.get_context("fork")  # `images` need not be picklable
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        children = [fork.Process(target=_run, args=(listener, images), daemon=True) for _ in range(_PROCESSES)]
+        children = [
+            fork.Process(target=_run, args=(listener, images), daemon=True)
+            for _ in range(_PROCESSES)
+        ]
         for child in children:
             child.start()
         try:
@@ -32,6 +36,7 @@ def serve(images: Callable[[str], bytes | None]) -> Iterator[str]:
 
 def _run(listener: socket.socket, images: Callable[[str], bytes | None]) -> None:
     """Answer until terminated."""
+
     async def answer() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: _Connection(images), sock=listener)
@@ -55,7 +60,11 @@ class _Connection(asyncio.Protocol):
         while _END in self._received:
             head, self._received = self._received.split(_END, 1)
             method, url, *_ = head.decode("latin-1").split(maxsplit=2)
-            self._transport.write(_answer(self._images(url)) if method == "GET" else _head("405 Method Not Allowed", 0))
+            self._transport.write(
+                _answer(self._images(url))
+                if method == "GET"
+                else _head("405 Method Not Allowed", 0)
+            )
 
 
 def _answer(body: bytes | None) -> bytes:
@@ -63,5 +72,7 @@ def _answer(body: bytes | None) -> bytes:
 
 
 def _head(status: str, length: int) -> bytes:
-    return (f"HTTP/1.1 {status}\r\nContent-Type: image/jpeg\r\nContent-Length: {length}\r\n"
-            "Connection: keep-alive\r\n\r\n").encode()
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: image/jpeg\r\nContent-Length: {length}\r\n"
+        "Connection: keep-alive\r\n\r\n"
+    ).encode()

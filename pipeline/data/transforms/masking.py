@@ -1,4 +1,5 @@
-"""What mask-then-predict hides: blocks of patches, and tokens of text (VL-BEiT §2.3). NumPy, one sample at a time."""
+"""What mask-then-predict hides: blocks of patches, and tokens of text (VL-BEiT §2.3). NumPy, one
+sample at a time."""
 
 import math
 
@@ -12,8 +13,8 @@ ATTEMPTS = 10
 def block_mask(grid: int, count: int, min_block: int, rng: np.random.Generator) -> np.ndarray:
     """Block-wise mask of a picture: bool [grid * grid], row-major, with exactly `count` True.
 
-    Rectangles are placed until no more than `count` patches are hidden (BEiT); what is missing then is filled by
-    single random patches (BEiTv2), so that every mask has the same size.
+    Rectangles are placed until no more than `count` patches are hidden (BEiT); what is missing then
+    is filled by single random patches (BEiTv2), so that every mask has the same size.
     """
     mask = np.zeros((grid, grid), dtype=bool)
     while (left := count - np.count_nonzero(mask)) > 0:
@@ -26,9 +27,12 @@ def block_mask(grid: int, count: int, min_block: int, rng: np.random.Generator) 
 
 
 def _place_block(mask: np.ndarray, left: int, min_block: int, rng: np.random.Generator) -> bool:
-    """Try to hide one more rectangle of at most `left` new patches; False when every attempt failed."""
+    """Try to hide one more rectangle of at most `left` new patches; False when every attempt
+    failed."""
     grid, low, high = len(mask), min(min_block, left), max(min_block, left)
-    for size, shape, down, across in rng.random((ATTEMPTS, 4)).tolist():  # at once: a call takes longer than a number
+    for size, shape, down, across in rng.random(
+        (ATTEMPTS, 4)
+    ).tolist():  # at once: a call takes longer than a number
         area, aspect = low + (high - low) * size, MAX_ASPECT ** (2 * shape - 1)
         height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if height >= grid or width >= grid:
@@ -42,9 +46,16 @@ def _place_block(mask: np.ndarray, left: int, min_block: int, rng: np.random.Gen
 
 
 def text_mask(
-    ids: np.ndarray, ratio: float, *, mask_id: int, vocab_size: int, special: int, rng: np.random.Generator
+    ids: np.ndarray,
+    ratio: float,
+    *,
+    mask_id: int,
+    vocab_size: int,
+    special: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corrupt a text as BERT does: of the chosen tokens 80% become [MASK], 10% a random id, 10% stay.
+    """Corrupt a text as BERT does: of the chosen tokens 80% become [MASK], 10% a random id, 10%
+    stay.
 
     Args:
         ids: [length] token ids; ids below `special` are special and are neither chosen nor drawn.

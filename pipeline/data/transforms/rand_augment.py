@@ -1,4 +1,5 @@
-"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: colours keep their names, for captions tell them."""
+"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: colours keep their names, for captions
+tell them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ class RandAugmentParams:
     probability: float  # that a drawn operation is applied
 
 
-def rand_augment(image: Image.Image, params: RandAugmentParams, rng: np.random.Generator) -> Image.Image:
+def rand_augment(
+    image: Image.Image, params: RandAugmentParams, rng: np.random.Generator
+) -> Image.Image:
     """An RGB picture after randomly chosen operations of fixed magnitude and random direction."""
     for operation in rng.integers(len(OPERATIONS), size=params.ops):
         apply, sign = rng.random() < params.probability, 1 if rng.random() < 0.5 else -1
@@ -59,12 +62,20 @@ def _rotate(image: Image.Image, level: float, sign: int) -> Image.Image:
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=GREY)
+    return image.transform(
+        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=GREY
+    )
 
 
 OPERATIONS: tuple[Operation, ...] = (
     lambda image, level, sign: image,
     lambda image, level, sign: ImageOps.autocontrast(image),
     lambda image, level, sign: ImageOps.equalize(image),
-    _brightness, _sharpness, _shear_x, _shear_y, _translate_x, _translate_y, _rotate,
+    _brightness,
+    _sharpness,
+    _shear_x,
+    _shear_y,
+    _translate_x,
+    _translate_y,
+    _rotate,
 )

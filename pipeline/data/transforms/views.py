@@ -1,8 +1,8 @@
 """Views: random crops, flips and colour changes that are drawn once, stored, and replayed exactly.
 
-Visual tokens belong to the pixels they were computed from, so pretraining's loader draws no view of its own: it replays
-the one stored beside the tokens. Drawing follows torchvision's RandomResizedCrop and ColorJitter (VL-BEiT §3.1: "as
-BEiT").
+Visual tokens belong to the pixels they were computed from, so pretraining's loader draws no view of
+its own: it replays the one stored beside the tokens. Drawing follows torchvision's
+RandomResizedCrop and ColorJitter (VL-BEiT §3.1: "as BEiT").
 """
 
 import math
@@ -33,14 +33,17 @@ class ViewParams:
 
 @dataclass(frozen=True)
 class View:
-    """What `apply` does to a decoded picture. Every number is exact in float32, the type that stores it."""
+    """What `apply` does to a decoded picture. Every number is exact in float32, the type that
+    stores it."""
 
     box: tuple[float, ...]  # left, top, right, bottom in pixels
     flip: bool
     matrix: tuple[float, ...]  # 3 x 4, row-major, on RGB in 0..255
 
 
-def draw(seed: int, key: str, index: int, width: int, height: int, mean_grey: float, params: ViewParams) -> View:
+def draw(
+    seed: int, key: str, index: int, width: int, height: int, mean_grey: float, params: ViewParams
+) -> View:
     """View number `index` of the picture `key`: a pure function of the arguments.
 
     Args:
@@ -56,9 +59,9 @@ def draw(seed: int, key: str, index: int, width: int, height: int, mean_grey: fl
 def apply(image: Image.Image, view: View, size: int) -> np.ndarray:
     """A view of a decoded RGB picture, uint8 [size, size, 3].
 
-    Colours change after the resize, which is much cheaper. Both are affine, so the order matters only where a value
-    would have been clipped before the resize. `resize(box=...)` lets the filter look across the edge of the crop,
-    which cropping first would not.
+    Colours change after the resize, which is much cheaper. Both are affine, so the order matters
+    only where a value would have been clipped before the resize. `resize(box=...)` lets the filter
+    look across the edge of the crop, which cropping first would not.
     """
     resized = images.crop_resize(image, view.box, size)
     if view.flip:  # before it is an array: copying one that runs backwards takes six times as long
@@ -86,12 +89,20 @@ class Stored(Sequence[View]):
 
     def __getitem__(self, index: int) -> View:
         index = range(len(self))[index]
-        box, matrix = self.row["box"][4 * index:4 * index + 4], self.row["matrix"][12 * index:12 * index + 12]
-        return View(tuple(map(float, box)), bool(self.row["flip"][index]), tuple(map(float, matrix)))
+        box, matrix = (
+            self.row["box"][4 * index : 4 * index + 4],
+            self.row["matrix"][12 * index : 12 * index + 12],
+        )
+        return View(
+            tuple(map(float, box)), bool(self.row["flip"][index]), tuple(map(float, matrix))
+        )
 
 
-def _crop(random: np.random.Generator, width: int, height: int, params: ViewParams) -> tuple[float, ...]:
-    """A rectangle of random area and aspect in whole pixels; after ten misfits the largest central one."""
+def _crop(
+    random: np.random.Generator, width: int, height: int, params: ViewParams
+) -> tuple[float, ...]:
+    """A rectangle of random area and aspect in whole pixels; after ten misfits the largest central
+    one."""
     for _ in range(TRIES):
         area = width * height * random.uniform(params.crop_min, params.crop_max)
         aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
@@ -107,8 +118,9 @@ def _crop(random: np.random.Generator, width: int, height: int, params: ViewPara
 def _jitter(random: np.random.Generator, mean_grey: float, amount: float) -> tuple[float, ...]:
     """Brightness, contrast and saturation in random order, as one matrix.
 
-    One matrix clips once where three operations clip three times (choice: twice as fast). On grey values each of the
-    three is affine as well, which carries the mean that contrast needs through the operations before it.
+    One matrix clips once where three operations clip three times (choice: twice as fast). On grey
+    values each of the three is affine as well, which carries the mean that contrast needs through
+    the operations before it.
     """
     factors = random.uniform(1 - amount, 1 + amount, size=3)
     total, mean = np.eye(4), mean_grey
@@ -116,7 +128,9 @@ def _jitter(random: np.random.Generator, mean_grey: float, amount: float) -> tup
         factor = factors[operation]
         step = (_brightness(factor), _contrast(factor, mean), _saturation(factor))[operation]
         total = step @ total
-        mean = factor * mean if operation == 0 else mean  # contrast and saturation leave the mean grey where it is
+        mean = (
+            factor * mean if operation == 0 else mean
+        )  # contrast and saturation leave the mean grey where it is
     return _float32(*total[:3].ravel())
 
 

@@ -1,8 +1,8 @@
 """One pass through a list of URLs: which is asked when, and what becomes of its answer.
 
-The list is read as turns come free, so that few URLs are in memory. Those of slow hosts wait at these, up to `_WINDOW`
-of them, while others pass. What has come goes to the disk at once (`fetch_log`), and a file is written when all its
-URLs have answered.
+The list is read as turns come free, so that few URLs are in memory. Those of slow hosts wait at
+these, up to `_WINDOW` of them, while others pass. What has come goes to the disk at once
+(`fetch_log`), and a file is written when all its URLs have answered.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 from aiohttp import ClientSession
 from yarl import URL
 
-from pipeline.data.url_fetch import filters, journal, request
-from pipeline.errors import UserError
-from pipeline.data.url_fetch.journal import Fact, FetchLog
-from pipeline.data.url_fetch.host_queue import Hosts
 from pipeline.data.download.params import FetchParams
 from pipeline.data.records import UrlRow
+from pipeline.data.url_fetch import filters, journal, request
+from pipeline.data.url_fetch.host_queue import Hosts
+from pipeline.data.url_fetch.journal import Fact, FetchLog
 from pipeline.data.url_fetch.progress import UrlProgress
 from pipeline.data.url_fetch.request import Answer
+from pipeline.errors import UserError
 
 _WINDOW = 50_000  # URLs without an answer that are in memory, a kilobyte each
 _BURST = 1000  # lines of the list that are read in one go
@@ -66,12 +66,20 @@ class _Job:
     hops: int = 0
 
 
-async def run(name: str, rows: Iterable[UrlRow], folder: Path, params: FetchParams, proxy: str | None,
-              progress: UrlProgress) -> Counter[str]:
+async def run(
+    name: str,
+    rows: Iterable[UrlRow],
+    folder: Path,
+    params: FetchParams,
+    proxy: str | None,
+    progress: UrlProgress,
+) -> Counter[str]:
     """Write the files of a list and return how often each status occurs. See `fetch.fetch`."""
     _allow_many_files()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(params.client.concurrency))  # aiohttp asks for addresses in these
+    loop.set_default_executor(
+        ThreadPoolExecutor(params.client.concurrency)
+    )  # aiohttp asks for addresses in these
     with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(os.cpu_count()) as judges:
         async with request.session(params.client, proxy) as session:
             fetcher = _Fetcher(name, folder, params, session, progress, writer, judges)
@@ -82,8 +90,16 @@ async def run(name: str, rows: Iterable[UrlRow], folder: Path, params: FetchPara
 class _Fetcher:
     """One pass through a list."""
 
-    def __init__(self, name: str, folder: Path, params: FetchParams, session: ClientSession, progress: UrlProgress,
-                 writer: ThreadPoolExecutor, judges: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        params: FetchParams,
+        session: ClientSession,
+        progress: UrlProgress,
+        writer: ThreadPoolExecutor,
+        judges: ThreadPoolExecutor,
+    ) -> None:
         self.statuses: Counter[str] = Counter()
         self._name, self._folder, self._params, self._session = name, folder, params, session
         self._progress, self._writer, self._judges = progress, writer, judges
@@ -125,6 +141,7 @@ class _Fetcher:
 
     def _follow(self, future: asyncio.Future, group: set[asyncio.Future]) -> None:
         """Keep a future in its group until it ends, and the error that it may end with."""
+
         def ended(done: asyncio.Future) -> None:
             group.discard(done)
             if not done.cancelled() and (error := done.exception()):
@@ -188,13 +205,19 @@ class _Fetcher:
         answer = await request.ask(self._session, job.url)
         self._listen(job, answer)
         again = request.passing(answer.status) and job.tries < self._params.client.retries
-        for other in self._hosts.leave(job.url.host, answer.status, silent=answer.silent,
-                                       rest=answer.rest if request.passing(answer.status) else 0.0):
+        for other in self._hosts.leave(
+            job.url.host,
+            answer.status,
+            silent=answer.silent,
+            rest=answer.rest if request.passing(answer.status) else 0.0,
+        ):
             self._answer(other.line, answer.status)
         if answer.moved is not None and job.hops < _HOPS:
             self._queue(replace(job, url=answer.moved, hops=job.hops + 1))
         elif again:
-            self._follow(asyncio.ensure_future(self._later(replace(job, tries=job.tries + 1))), self._others)
+            self._follow(
+                asyncio.ensure_future(self._later(replace(job, tries=job.tries + 1))), self._others
+            )
         else:
             self._answer(job.line, *await self._judged(answer))
 
@@ -204,15 +227,19 @@ class _Fetcher:
         self._queue(job)
 
     def _listen(self, job: _Job, answer: Answer) -> None:
-        """A list holds many hosts: where none of them answers, there is no network, and no URL is to blame for it."""
+        """A list holds many hosts: where none of them answers, there is no network, and no URL is
+        to blame for it."""
         if not job.tries and not job.hops:
             self._silent = self._silent + 1 if answer.silent else 0
         if self._silent >= _SILENCE:
-            raise UserError(f"{self._name}: no answer from any of the last {_SILENCE} URLs ({answer.status}); see to "
-                            "the network and run the stage again, it goes on where it stopped")
+            raise UserError(
+                f"{self._name}: no answer from any of the last {_SILENCE} URLs ({answer.status}); see to "
+                "the network and run the stage again, it goes on where it stopped"
+            )
 
     async def _judged(self, answer: Answer) -> tuple[str, bytes | None]:
-        """Pictures that are to be reduced go to other threads: Pillow leaves the interpreter to others meanwhile."""
+        """Pictures that are to be reduced go to other threads: Pillow leaves the interpreter to
+        others meanwhile."""
         if answer.status != "ok":
             return ("too many redirects" if answer.moved else answer.status), None
         if not self._params.max_side:
@@ -223,7 +250,9 @@ class _Fetcher:
     def _answer(self, line: _Line, status: str, picture: bytes | None = None) -> None:
         """A URL is done."""
         digest = None if picture is None else int.from_bytes(hashlib.sha256(picture).digest()[:8])
-        url, caption = (_HALF_PAIRS.sub("\ufffd", text) for text in (line.row.url, line.row.caption))
+        url, caption = (
+            _HALF_PAIRS.sub("\ufffd", text) for text in (line.row.url, line.row.caption)
+        )
         line.part.log.add(Fact(line.number, line.row.key, url, status, digest, caption), picture)
         line.part.answered += 1
         self._open -= 1
@@ -236,7 +265,10 @@ class _Fetcher:
 
     def _finish_if_whole(self, part: _Part) -> None:
         if part.answered == part.rows:
-            self._follow(asyncio.get_running_loop().run_in_executor(self._writer, part.log.finish), self._others)
+            self._follow(
+                asyncio.get_running_loop().run_in_executor(self._writer, part.log.finish),
+                self._others,
+            )
 
 
 def _allow_many_files() -> None:

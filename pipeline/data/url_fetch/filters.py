@@ -1,17 +1,20 @@
-"""What came from a URL, as it is kept: the picture as it is, or reduced, or the reason why it is none."""
+"""What came from a URL, as it is kept: the picture as it is, or reduced, or the reason why it is
+none."""
 
 import re
 
-from pipeline.data.transforms import image_validation
 from pipeline.data.download.params import FetchParams
+from pipeline.data.transforms import image_validation
 
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|BM|II\*\x00|MM\x00\*|....ftyp|\x00\x00\x00\x0cjP  |\x00\x00\x01\x00",
-    re.DOTALL)
+    re.DOTALL,
+)
 
 
 def judge(body: bytes, params: FetchParams) -> tuple[str, bytes | None]:
-    """Status and picture. Without `max_side` only the header is looked at: sharding decodes what is kept."""
+    """Status and picture. Without `max_side` only the header is looked at: sharding decodes what is
+    kept."""
     if not _PICTURE.match(body):
         return "not an image", None
     if min(image_validation.size(body) or [params.min_side]) < params.min_side:

@@ -1,4 +1,5 @@
-"""Turns at hosts: a few requests at a time at each of them, none while it rests, none any more once it has died."""
+"""Turns at hosts: a few requests at a time at each of them, none while it rests, none any more once
+it has died."""
 
 import asyncio
 from collections import deque
@@ -6,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-DEAD = 100  # tries one after the other without an answer, while other hosts answer: the host is given up
+# tries one after the other without an answer, while other hosts answer: the host is given up
+DEAD = 100
 LONGEST_REST = 300.0  # seconds: a host that wants more is asked again after these
 
 Job = TypeVar("Job")

@@ -1,7 +1,9 @@
-"""What the URLs of one file gave, noted as it comes, and put into list order when all have answered.
+"""What the URLs of one file gave, noted as it comes, and put into list order when all have
+answered.
 
-A note is appended with one call, so that `kill -9` costs no more than the note at work. A checksum tells where the
-notes end that the disk has whole. Neither pictures nor captions of a finished URL stay in memory.
+A note is appended with one call, so that `kill -9` costs no more than the note at work. A checksum
+tells where the notes end that the disk has whole. Neither pictures nor captions of a finished URL
+stay in memory.
 """
 
 import json
@@ -17,15 +19,24 @@ import pyarrow.parquet as pq
 
 from pipeline.utils import files
 
-FETCHED = pa.schema([
-    pa.field("key", pa.string(), nullable=False),
-    pa.field("url", pa.string(), nullable=False),
-    pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no picture
-    pa.field("digest", pa.uint64()),  # of the picture: the first 8 bytes of its SHA-256
-    pa.field("image", pa.binary()),  # as it came, or reduced; null where the status is not "ok"
-    pa.field("caption", pa.string(), nullable=False),  # as in the list
-])
-_COMPRESSION = {"key": "zstd", "url": "zstd", "status": "zstd", "digest": "none", "image": "none", "caption": "zstd"}
+FETCHED = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no picture
+        pa.field("digest", pa.uint64()),  # of the picture: the first 8 bytes of its SHA-256
+        pa.field("image", pa.binary()),  # as it came, or reduced; null where the status is not "ok"
+        pa.field("caption", pa.string(), nullable=False),  # as in the list
+    ]
+)
+_COMPRESSION = {
+    "key": "zstd",
+    "url": "zstd",
+    "status": "zstd",
+    "digest": "none",
+    "image": "none",
+    "caption": "zstd",
+}
 _GROUP = 256  # rows of a row group, or
 _GROUP_BYTES = 16 << 20  # of pictures
 _HEAD = struct.Struct("<III")  # CRC-32 of what follows, bytes of the facts, bytes of the picture
@@ -68,12 +79,18 @@ class FetchLog:
         self._file.write(head + facts + body)
 
     def finish(self) -> None:
-        """Write the Parquet file, rows in list order; of a row that was noted twice the last note counts."""
+        """Write the Parquet file, rows in list order; of a row that was noted twice the last note
+        counts."""
         self._file.close()
         with open(self._notes, "rb") as notes, files.replacing(self.path) as temporary:
             places = {fact.row: place for place, fact in _read(notes)}
-            with pq.ParquetWriter(temporary, FETCHED, compression=_COMPRESSION, use_dictionary=["status"],
-                                  write_statistics=False) as writer:
+            with pq.ParquetWriter(
+                temporary,
+                FETCHED,
+                compression=_COMPRESSION,
+                use_dictionary=["status"],
+                write_statistics=False,
+            ) as writer:
                 for group in _groups([places[row] for row in sorted(places)]):
                     writer.write_table(_table(notes, group), row_group_size=len(group))
         self._notes.unlink()
@@ -85,7 +102,10 @@ class FetchLog:
         found, end = {}, 0
         with open(self._notes, "r+b") as notes:
             for place, fact in _read(notes):
-                found[fact.row], end = fact.status, place.start + _HEAD.size + place.facts + place.picture
+                found[fact.row], end = (
+                    fact.status,
+                    place.start + _HEAD.size + place.facts + place.picture,
+                )
             notes.truncate(end)
         return found
 
@@ -102,7 +122,10 @@ def _read(notes: BinaryIO) -> Iterator[tuple[_Place, Fact]]:
         facts, body = notes.read(length), notes.read(size)
         if not facts or len(body) < size or zlib.crc32(body, zlib.crc32(facts)) != checksum:
             return
-        yield _Place(notes.tell() - _HEAD.size - length - size, length, size), Fact(*json.loads(facts))
+        yield (
+            _Place(notes.tell() - _HEAD.size - length - size, length, size),
+            Fact(*json.loads(facts)),
+        )
 
 
 def _groups(places: list[_Place]) -> Iterator[list[_Place]]:
@@ -123,7 +146,18 @@ def _table(notes: BinaryIO, group: list[_Place]) -> pa.Table:
     for place in group:
         notes.seek(place.start + _HEAD.size)
         fact = Fact(*json.loads(notes.read(place.facts)))
-        rows.append((fact.key, fact.url, fact.status, fact.digest, notes.read(place.picture) or None, fact.caption))
+        rows.append(
+            (
+                fact.key,
+                fact.url,
+                fact.status,
+                fact.digest,
+                notes.read(place.picture) or None,
+                fact.caption,
+            )
+        )
     columns = zip(*rows, strict=True)
-    return pa.Table.from_arrays([pa.array(column, field.type) for column, field in zip(columns, FETCHED, strict=True)],
-                                schema=FETCHED)
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, FETCHED, strict=True)],
+        schema=FETCHED,
+    )

@@ -1,7 +1,8 @@
 """Pictures that stand for others ("photo unavailable"): those that many URLs of a list gave.
 
-This can only be told when all have answered. So the files of what was fetched call such pictures "ok", and
-`placeholders.json` beside them holds their digests; who reads the files leaves these rows out.
+This can only be told when all have answered. So the files of what was fetched call such pictures
+"ok", and `placeholders.json` beside them holds their digests; who reads the files leaves these rows
+out.
 """
 
 from pathlib import Path
@@ -17,11 +18,14 @@ _NAME = "placeholders.json"
 
 
 def mark(folder: Path, least: int) -> int:
-    """Write the digests of the pictures that at least so many different URLs gave; return how many rows hold them.
+    """Write the digests of the pictures that at least so many different URLs gave; return how many
+    rows hold them.
 
     The same URL in several rows counts once. Takes some 50 bytes of memory per URL.
     """
-    found = np.concatenate([np.empty((0, 2), np.int64), *map(_digests_and_urls, sorted(folder.glob("*.parquet")))])
+    found = np.concatenate(
+        [np.empty((0, 2), np.int64), *map(_digests_and_urls, sorted(folder.glob("*.parquet")))]
+    )
     digests, urls = np.unique(np.unique(found, axis=0)[:, 0], return_counts=True)
     shared = digests[urls >= least]
     files.write_json(folder / _NAME, shared.view(np.uint64).tolist())
@@ -37,5 +41,10 @@ def _digests_and_urls(path: Path) -> np.ndarray:
     """int64 [pictures, 2]: digest, and a hash of the URL that holds in this process."""
     table = pq.read_table(path, columns=["digest", "url"])
     table = table.filter(table["digest"].is_valid())
-    return np.stack([parquet.numbers(table["digest"].combine_chunks()).view(np.int64),
-                     np.fromiter(map(hash, table["url"].to_pylist()), np.int64, len(table))], axis=1)
+    return np.stack(
+        [
+            parquet.numbers(table["digest"].combine_chunks()).view(np.int64),
+            np.fromiter(map(hash, table["url"].to_pylist()), np.int64, len(table)),
+        ],
+        axis=1,
+    )

@@ -18,7 +18,8 @@ _PASSING = re.compile(r"timeout|connection error|no such host|cut short|http (40
 _MOVED = (301, 302, 303, 307, 308)
 # What owners say who do not want their pictures in data sets; img2dataset heeds the same four.
 _OPT_OUTS = {"noai", "noimageai", "noindex", "noimageindex"}
-_IDLE = 2.0  # seconds that a connection without a request is kept: of many hosts only one picture is wanted
+# seconds that a connection without a request is kept: of many hosts only one picture is wanted
+_IDLE = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,24 @@ def address(url: str) -> URL | None:
 
 @asynccontextmanager
 async def session(params: ClientParams, proxy: str | None) -> AsyncIterator[aiohttp.ClientSession]:
-    """Without an explicit `proxy` the usual environment variables name one. Cookies are not kept."""
-    agent = f"{_AGENT} (research data set fetcher" + (f"; {params.contact})" if params.contact else ")")
-    headers = {"User-Agent": agent, "Accept": "image/jpeg, image/png;q=0.9, image/*;q=0.5",
-               "Accept-Encoding": "identity"}
+    """Without an explicit `proxy` the usual environment variables name one. Cookies are not
+    kept."""
+    agent = f"{_AGENT} (research data set fetcher" + (
+        f"; {params.contact})" if params.contact else ")"
+    )
+    headers = {
+        "User-Agent": agent,
+        "Accept": "image/jpeg, image/png;q=0.9, image/*;q=0.5",
+        "Accept-Encoding": "identity",
+    }
     async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=params.concurrency, keepalive_timeout=_IDLE), proxy=proxy,
-            trust_env=proxy is None, timeout=aiohttp.ClientTimeout(total=params.timeout), headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar()) as opened:
+        connector=aiohttp.TCPConnector(limit=params.concurrency, keepalive_timeout=_IDLE),
+        proxy=proxy,
+        trust_env=proxy is None,
+        timeout=aiohttp.ClientTimeout(total=params.timeout),
+        headers=headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as opened:
         yield opened
 
 
@@ -116,7 +127,8 @@ def rest(told: str) -> float:
 
 
 def opts_out(tag: str) -> bool:
-    """Whether an `X-Robots-Tag` (`noai, noindex`, or `somebot: noindex` for that robot alone) is about us."""
+    """Whether an `X-Robots-Tag` (`noai, noindex`, or `somebot: noindex` for that robot alone) is
+    about us."""
     agent, colon, rules = tag.rpartition(":")
     if colon and agent.strip().lower() != _AGENT:
         return False

@@ -1,7 +1,7 @@
 """timm's RandAugment, random erasing, mixup and cutmix with keyed draws (BEiT, BEiTv2).
 
-timm draws from the global generators of Python, numpy and torch. These are set for the length of a call and then put
-back, so a draw depends on its key alone, and nothing else is disturbed.
+timm draws from the global generators of Python, numpy and torch. These are set for the length of a
+call and then put back, so a draw depends on its key alone, and nothing else is disturbed.
 """
 
 import random
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from model.timm_import import import_timm
 from pipeline.data.transforms import images
-from pipeline.utils import seeds
 from pipeline.errors import UserError
+from pipeline.utils import seeds
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class MixingParams:
 
 @contextmanager
 def drawing_from(*parts: int | str) -> Iterator[None]:
-    """The global generators draw what belongs to these parts; afterwards they go on as if nothing had been."""
+    """The global generators draw what belongs to these parts; afterwards they go on as if nothing
+    had been."""
     seed = seeds.key(*parts) >> 96
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -67,7 +68,11 @@ def rand_augment(config: str | None, size: int) -> Callable[[Image.Image], Image
     import_timm()
     from timm.data.auto_augment import rand_augment_transform
 
-    settings = {"translate_const": int(0.45 * size), "img_mean": (128, 128, 128), "interpolation": images.INTERPOLATION}
+    settings = {
+        "translate_const": int(0.45 * size),
+        "img_mean": (128, 128, 128),
+        "interpolation": images.INTERPOLATION,
+    }
     try:
         return rand_augment_transform(config, settings)
     except (AssertionError, ValueError) as error:
@@ -75,22 +80,32 @@ def rand_augment(config: str | None, size: int) -> Callable[[Image.Image], Image
 
 
 def erasing(params: ErasingParams) -> Callable[[Tensor], Tensor]:
-    """Random erasing, in place, of float [3, height, width]; what is erased is N(0, 1) or 0 there."""
+    """Random erasing, in place, of float [3, height, width]; what is erased is N(0, 1) or 0
+    there."""
     import_timm()
     from timm.data.random_erasing import RandomErasing
 
     return RandomErasing(params.probability, mode=params.mode, max_count=params.count, device="cpu")
 
 
-def mixing(params: MixingParams, smoothing: float, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Mix float pictures [n, 3, height, width], in place, with themselves in reverse order (n even).
+def mixing(
+    params: MixingParams, smoothing: float, classes: int
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Mix float pictures [n, 3, height, width], in place, with themselves in reverse order (n
+    even).
 
-    The function takes them and their labels int64 [n]; it returns them and targets [n, classes] that are smoothed,
-    mixed alike and sum to one.
+    The function takes them and their labels int64 [n]; it returns them and targets [n, classes]
+    that are smoothed, mixed alike and sum to one.
     """
     import_timm()
     from timm.data.mixup import Mixup
 
     active = params.mixup > 0 or params.cutmix > 0
-    return Mixup(params.mixup, params.cutmix, prob=params.probability if active else 0.0, switch_prob=params.switch,
-                 label_smoothing=smoothing, num_classes=classes)
+    return Mixup(
+        params.mixup,
+        params.cutmix,
+        prob=params.probability if active else 0.0,
+        switch_prob=params.switch,
+        label_smoothing=smoothing,
+        num_classes=classes,
+    )

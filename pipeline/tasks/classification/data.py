@@ -1,4 +1,5 @@
-"""Labelled pictures: augmented and mixed for training, resized and cropped in the middle for evaluation."""
+"""Labelled pictures: augmented and mixed for training, resized and cropped in the middle for
+evaluation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
-from pipeline.data.shards import parquet
-from pipeline.data.transforms import images, views
-from pipeline.utils import seeds
-from pipeline.errors import UserError
 from pipeline.data.loading.row_reader import Rows
 from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images, views
+from pipeline.errors import UserError
 from pipeline.tasks.classification.augment import (
     ErasingParams,
     MixingParams,
@@ -26,6 +26,7 @@ from pipeline.tasks.classification.augment import (
     mixing,
     rand_augment,
 )
+from pipeline.utils import seeds
 
 COLUMNS = ("key", "image", "label")
 
@@ -45,24 +46,34 @@ class InputParams:
 
     def __post_init__(self) -> None:
         if self.resize < self.image_size:
-            raise UserError(f"inputs.resize: at least the image_size, {self.image_size}; found {self.resize}")
+            raise UserError(
+                f"inputs.resize: at least the image_size, {self.image_size}; found {self.resize}"
+            )
 
 
 class LabelledBatches:
     """Map-style data set: a part of a step to its rows of the global batch.
 
-    Pictures are mixed within a lane's rows of the batch, as in the sources within a worker's: a lane is always in one
-    hand, so the global batch does not depend on the number of workers.
+    Pictures are mixed within a lane's rows of the batch, as in the sources within a worker's: a
+    lane is always in one hand, so the global batch does not depend on the number of workers.
     """
 
     def __init__(self, folder: Path, params: InputParams, classes: int, depth: int, seed: int):
-        self.folder, self.params, self.classes, self.depth, self.seed = folder, params, classes, depth, seed
+        self.folder, self.params, self.classes, self.depth, self.seed = (
+            folder,
+            params,
+            classes,
+            depth,
+            seed,
+        )
         cache = 2 * params.order.lanes * params.order.window
         self.rows = Rows(parquet.row_groups(folder, "train"), cache, COLUMNS)
         self.order = LaneOrder(self.rows.units, params.order, seed, "pictures")
         self.share = params.order.batch // params.order.lanes  # rows of a lane in a batch
         if self.share % 2:
-            raise UserError(f"inputs.order: pictures are mixed in pairs: batch / lanes is {self.share}, not even")
+            raise UserError(
+                f"inputs.order: pictures are mixed in pairs: batch / lanes is {self.share}, not even"
+            )
         self.rand_augment = rand_augment(params.rand_augment, params.image_size)
         self.erase = erasing(params.erasing)
         self.mix = mixing(params.mixing, params.smoothing, classes)
@@ -77,7 +88,9 @@ class LabelledBatches:
         for first in range(0, len(units), self.share):
             lane = slice(first, first + self.share)
             with drawing_from(self.seed, "mix", units[first].position):
-                targets.append(self.mix(batch["pixels"][lane], labels[lane])[1])  # pixels are mixed in place
+                targets.append(
+                    self.mix(batch["pixels"][lane], labels[lane])[1]
+                )  # pixels are mixed in place
         return batch | {"targets": torch.cat(targets)}
 
     def _sample(self, unit: Unit) -> dict[str, Tensor]:
@@ -91,8 +104,11 @@ class LabelledBatches:
         }
 
     def _pixels(self, image: Image.Image, position: int) -> Tensor:
-        """Resized crop, flip, RandAugment, then erasing of the normalised picture: float [3, size, size]."""
-        view = views.draw(self.seed, "picture", position, *image.size, images.mean_grey(image), self.params.crop)
+        """Resized crop, flip, RandAugment, then erasing of the normalised picture: float [3, size,
+        size]."""
+        view = views.draw(
+            self.seed, "picture", position, *image.size, images.mean_grey(image), self.params.crop
+        )
         cropped = Image.fromarray(views.apply(image, view, self.params.image_size))
         with drawing_from(self.seed, "augment", position):
             augmented = torch.from_numpy(np.array(self.rand_augment(cropped)))
@@ -108,8 +124,9 @@ class EvaluationBatch:
     labels: Tensor  # int64 [n]
 
 
-def evaluation_batches(folder: Path, split: str, params: InputParams, classes: int,
-                       batch: int) -> Iterator[EvaluationBatch]:
+def evaluation_batches(
+    folder: Path, split: str, params: InputParams, classes: int, batch: int
+) -> Iterator[EvaluationBatch]:
     """A split in order, `batch` pictures at a time.
 
     Raises:
@@ -117,13 +134,18 @@ def evaluation_batches(folder: Path, split: str, params: InputParams, classes: i
     """
     rows = parquet.read_rows(folder, split, COLUMNS)
     while chunk := list(islice(rows, batch)):
-        pixels = [centre(images.decode(row["image"]), params.resize, params.image_size) for row in chunk]
+        pixels = [
+            centre(images.decode(row["image"]), params.resize, params.image_size) for row in chunk
+        ]
         labels = [checked_label(row, classes, folder) for row in chunk]
-        yield EvaluationBatch([row["key"] for row in chunk], torch.from_numpy(np.stack(pixels)), torch.tensor(labels))
+        yield EvaluationBatch(
+            [row["key"] for row in chunk], torch.from_numpy(np.stack(pixels)), torch.tensor(labels)
+        )
 
 
 def centre(image: Image.Image, resize: int, size: int) -> np.ndarray:
-    """The shorter side resized to `resize`, then the middle: uint8 [size, size, 3] (BEiT; torchvision's rounding)."""
+    """The shorter side resized to `resize`, then the middle: uint8 [size, size, 3] (BEiT;
+    torchvision's rounding)."""
     short = min(image.size)
     width, height = (int(resize * side / short) for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
@@ -134,6 +156,8 @@ def centre(image: Image.Image, resize: int, size: int) -> np.ndarray:
 def checked_label(row: dict[str, Any], classes: int, folder: Path) -> int:
     """The label of a row. Raises UserError where the head has no such class."""
     if not 0 <= row["label"] < classes:
-        raise UserError(f"{folder}: picture {row['key']} is of class {row['label']}, but the head has {classes} "
-                        f"classes; see finetune.{folder.name}.classes")
+        raise UserError(
+            f"{folder}: picture {row['key']} is of class {row['label']}, but the head has {classes} "
+            f"classes; see finetune.{folder.name}.classes"
+        )
     return row["label"]

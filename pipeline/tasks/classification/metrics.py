@@ -25,12 +25,15 @@ class Predictions:
     truth: Tensor  # int64
     predicted: Tensor  # int64, the best class
     confidence: Tensor  # its probability
-    place: Tensor  # int64, how many wrong classes score at least as high as the true one: ties count against us
+    # int64, how many wrong classes score at least as high as the true one: ties count against us
+    place: Tensor
     loss: Tensor  # cross-entropy, nats
 
 
 @torch.inference_mode()
-def predict(model: Classification, folder: Path, split: str, inputs: InputParams, batch: int) -> Predictions:
+def predict(
+    model: Classification, folder: Path, split: str, inputs: InputParams, batch: int
+) -> Predictions:
     """Classify a split."""
     device = next(model.parameters()).device
     parts = []
@@ -38,14 +41,21 @@ def predict(model: Classification, folder: Path, split: str, inputs: InputParams
         logits = model(images.normalise(chunk.pixels.to(device))).cpu()
         confidence, predicted = logits.softmax(dim=1).max(dim=1)
         loss = F.cross_entropy(logits, chunk.labels, reduction="none")
-        parts.append(Predictions(chunk.keys, chunk.labels, predicted, confidence, places(logits, chunk.labels), loss))
-    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Predictions)}
+        parts.append(
+            Predictions(
+                chunk.keys, chunk.labels, predicted, confidence, places(logits, chunk.labels), loss
+            )
+        )
+    columns = {
+        field.name: [getattr(part, field.name) for part in parts] for field in fields(Predictions)
+    }
     keys = [key for part in columns.pop("keys") for key in part]
     return Predictions(keys, **{name: torch.cat(values) for name, values in columns.items()})
 
 
 def places(logits: Tensor, truth: Tensor) -> Tensor:
-    """Wrong classes that score at least as high as the true one: logits [n, classes], truth int64 [n] to int64 [n]."""
+    """Wrong classes that score at least as high as the true one: logits [n, classes], truth int64
+    [n] to int64 [n]."""
     return (logits >= logits.gather(1, truth[:, None])).sum(dim=1) - 1
 
 
@@ -66,7 +76,8 @@ def majority(truth: Tensor, counts: np.ndarray) -> dict[str, float]:
 
 
 def training_classes(folder: Path, classes: int) -> tuple[np.ndarray, dict[int, str]]:
-    """How many training pictures each class has, [classes], and the classes' names: their pictures' synset ids."""
+    """How many training pictures each class has, [classes], and the classes' names: their pictures'
+    synset ids."""
     counts, names = np.zeros(classes, dtype=np.int64), {}
     for row in parquet.read_rows(folder, "train", ("key", "label")):
         label = checked_label(row, classes, folder)
@@ -80,4 +91,11 @@ def write_csv(predictions: Predictions, path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("key", "predicted", "truth"))
-        writer.writerows(zip(predictions.keys, predictions.predicted.tolist(), predictions.truth.tolist(), strict=True))
+        writer.writerows(
+            zip(
+                predictions.keys,
+                predictions.predicted.tolist(),
+                predictions.truth.tolist(),
+                strict=True,
+            )
+        )

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model.heads.classification import Classification, ClassificationConfig
 from model.backbone.config import BackboneConfig
-from pipeline.training import step, loop
+from model.heads.classification import Classification, ClassificationConfig
 from pipeline.tasks import Folders
-from pipeline.tasks.classification import visualize, metrics
+from pipeline.tasks.classification import metrics, visualize
 from pipeline.tasks.classification.data import InputParams, LabelledBatches
+from pipeline.training import loop, step
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Task(step.Task):
     def batches(self) -> LabelledBatches:
         """Augmented training pictures."""
         depth, params = self.model.config.backbone.depth, self.params
-        return LabelledBatches(self.folders.shards, params.inputs, params.classes, depth, params.seed)
+        return LabelledBatches(
+            self.folders.shards, params.inputs, params.classes, depth, params.seed
+        )
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy with soft targets."""
@@ -58,14 +60,22 @@ class Task(step.Task):
         return {"ce": float(len(batch["targets"]))}
 
     def evaluate(self) -> dict[str, float]:
-        """Accuracy on the validation split. It is the test split too, so none of this is a `score` to select by."""
+        """Accuracy on the validation split. It is the test split too, so none of this is a `score`
+        to select by."""
         params = self.params
-        found = metrics.predict(self.model, self.folders.shards, "val", params.inputs, params.evaluation_batch)
+        found = metrics.predict(
+            self.model, self.folders.shards, "val", params.inputs, params.evaluation_batch
+        )
         return {**metrics.accuracy(found.place), "ce_loss": found.loss.mean().item()}
 
 
-def evaluate(model: Classification, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,
-             out: Path) -> dict[str, Any]:
+def evaluate(
+    model: Classification,
+    folders: Folders,
+    tuned: FineTuneParams,
+    params: EvaluateParams,
+    out: Path,
+) -> dict[str, Any]:
     """Accuracy on a split; `predictions.csv` and `pictures.png` in `out`."""
     found = metrics.predict(model, folders.shards, params.split, tuned.inputs, params.batch)
     counts, names = metrics.training_classes(folders.shards, model.config.classes)
@@ -81,7 +91,8 @@ def evaluate(model: Classification, folders: Folders, tuned: FineTuneParams, par
 
 
 def class_names(folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> list[str]:
-    """Synset ids, in the order of the classifier's outputs; numbers for classes without a training picture."""
+    """Synset ids, in the order of the classifier's outputs; numbers for classes without a training
+    picture."""
     _, names = metrics.training_classes(folders.shards, tuned.classes)
     return [names.get(label, str(label)) for label in range(tuned.classes)]
 

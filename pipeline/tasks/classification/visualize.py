@@ -11,8 +11,11 @@ from pipeline.tasks.classification.metrics import Predictions
 ROWS, COLUMNS = 3, 4
 
 
-def draw(folder: Path, split: str, predictions: Predictions, names: Mapping[int, str], path: Path) -> None:
-    """The first pictures of a split, which is in random order, with prediction and truth; names: of the classes."""
+def draw(
+    folder: Path, split: str, predictions: Predictions, names: Mapping[int, str], path: Path
+) -> None:
+    """The first pictures of a split, which is in random order, with prediction and truth; names: of
+    the classes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,8 +35,12 @@ def draw(folder: Path, split: str, predictions: Predictions, names: Mapping[int,
 def _lines(predictions: Predictions, names: Mapping[int, str]) -> list[tuple[str, bool]]:
     """The text of each picture, and whether the prediction is right."""
     lines = []
-    for predicted, truth, confidence in zip(predictions.predicted.tolist(), predictions.truth.tolist(),
-                                            predictions.confidence.tolist(), strict=True):
+    for predicted, truth, confidence in zip(
+        predictions.predicted.tolist(),
+        predictions.truth.tolist(),
+        predictions.confidence.tolist(),
+        strict=True,
+    ):
         said, true = (names.get(label, f"class {label}") for label in (predicted, truth))
         lines.append((f"{said} ({confidence:.0%})\ntruth: {true}", predicted == truth))
     return lines

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
-from pipeline.data.shards import parquet
-from pipeline.data.transforms import images
-from pipeline.utils import seeds
-from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
 from pipeline.data.loading.row_reader import Rows
 from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.utils import seeds
 
 SIDES = ("left", "right")
 
@@ -25,7 +25,9 @@ SIDES = ("left", "right")
 class StatementBatches:
     """Map-style data set: a part of a step to its rows of the global batch."""
 
-    def __init__(self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int):
+    def __init__(
+        self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int
+    ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.lanes * params.order.window
         self.rows = Rows(parquet.row_groups(folder, "train"), cache, (*SIDES, "statement", "label"))
@@ -37,8 +39,10 @@ class StatementBatches:
     def _sample(self, unit: Unit) -> dict[str, Any]:
         rng = seeds.generator(self.seed, "statement", unit.position)
         row, _ = self.rows.get(unit.group, unit.unit)
-        sides = [augmented(images.decode(row[side]), side, self.seed, unit.position, self.params, rng)
-                 for side in SIDES]
+        sides = [
+            augmented(images.decode(row[side]), side, self.seed, unit.position, self.params, rng)
+            for side in SIDES
+        ]
         return {
             "pixels": np.stack(sides),
             "ids": self.tokenizer.encode(row["statement"], self.params.text_length),
@@ -60,16 +64,26 @@ class Examples:
     mask: Tensor  # bool [n, length]
 
 
-def evaluation_batches(folder: Path, split: str, tokenizer: TextTokenizer, params: PairParams,
-                       batch: int) -> Iterator[Examples]:
+def evaluation_batches(
+    folder: Path, split: str, tokenizer: TextTokenizer, params: PairParams, batch: int
+) -> Iterator[Examples]:
     """A split in order, `batch` examples in memory at a time."""
     rest = parquet.read_rows(folder, split)
     while rows := list(islice(rest, batch)):
         ids, mask = pad([tokenizer.encode(row["statement"], params.text_length) for row in rows])
-        pixels = np.stack([[images.square(images.decode(row[side]), params.image_size) for side in SIDES]
-                           for row in rows])
-        yield Examples(*(tuple(row[name] for row in rows) for name in ("key", "group", "statement")),
-                       torch.tensor([row["label"] for row in rows]), torch.from_numpy(pixels), ids, mask)
+        pixels = np.stack(
+            [
+                [images.square(images.decode(row[side]), params.image_size) for side in SIDES]
+                for row in rows
+            ]
+        )
+        yield Examples(
+            *(tuple(row[name] for row in rows) for name in ("key", "group", "statement")),
+            torch.tensor([row["label"] for row in rows]),
+            torch.from_numpy(pixels),
+            ids,
+            mask,
+        )
 
 
 def share_true(folder: Path) -> float:
@@ -85,6 +99,13 @@ def normalised(pixels: Tensor) -> Tensor:
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     ids, mask = pad([sample["ids"] for sample in samples])
-    stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-               for name in ("pixels", "uniforms")}
-    return {**stacked, "ids": ids, "mask": mask, "label": torch.tensor([sample["label"] for sample in samples])}
+    stacked = {
+        name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
+        for name in ("pixels", "uniforms")
+    }
+    return {
+        **stacked,
+        "ids": ids,
+        "mask": mask,
+        "label": torch.tensor([sample["label"] for sample in samples]),
+    }

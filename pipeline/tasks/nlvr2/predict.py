@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.heads.nlvr2 import NLVR2
-from pipeline.utils import files
 from pipeline.tasks.nlvr2.data import Examples, normalised
+from pipeline.utils import files
 
 
 @dataclass
@@ -24,12 +24,14 @@ class Predictions:
 
 
 def predict(model: NLVR2, data: Iterable[Examples], *, shuffled: bool = False) -> Predictions:
-    """Ask the model; `shuffled`: with the pictures of the example before, which nearly always has another statement,
-    since shards are in random order."""
+    """Ask the model; `shuffled`: with the pictures of the example before, which nearly always has
+    another statement, since shards are in random order."""
     device, told = next(model.parameters()).device, Predictions()
     for batch in data:
         pixels = batch.pixels.roll(1, dims=0) if shuffled else batch.pixels
-        truth = model.truth(normalised(pixels.to(device)), batch.ids.to(device), batch.mask.to(device))
+        truth = model.truth(
+            normalised(pixels.to(device)), batch.ids.to(device), batch.mask.to(device)
+        )
         told.keys += batch.keys
         told.groups += batch.groups
         told.labels += batch.labels.bool().tolist()
@@ -39,6 +41,10 @@ def predict(model: NLVR2, data: Iterable[Examples], *, shuffled: bool = False) -
 
 def write(parts: Iterable[Predictions], path: Path) -> None:
     """The official evaluator's lines `identifier,prediction`, without a heading."""
-    lines = [f"{key},{answer}\n" for told in parts for key, answer in zip(told.keys, told.answers(), strict=True)]
+    lines = [
+        f"{key},{answer}\n"
+        for told in parts
+        for key, answer in zip(told.keys, told.answers(), strict=True)
+    ]
     with files.replacing(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")

@@ -8,14 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from model.backbone.chunked_cross_entropy import cross_entropy
 from model.backbone.config import BackboneConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.backbone.chunked_cross_entropy import cross_entropy
-from pipeline.training import step, loop
-from pipeline.tasks.image_text_inputs import PairParams
 from pipeline.tasks import Folders
+from pipeline.tasks.image_text_inputs import PairParams
 from pipeline.tasks.nlvr2 import visualize
-from pipeline.tasks.nlvr2.metrics import chance, scores
 from pipeline.tasks.nlvr2.data import (
     Examples,
     StatementBatches,
@@ -23,8 +21,10 @@ from pipeline.tasks.nlvr2.data import (
     normalised,
     share_true,
 )
+from pipeline.tasks.nlvr2.metrics import chance, scores
 from pipeline.tasks.nlvr2.predict import Predictions, predict, write
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.training import loop, step
 
 SPLITS = {"dev": "val", "test_p": "test"}  # as people call them, and in the shards
 
@@ -59,7 +59,9 @@ class Task(step.Task):
     def batches(self) -> StatementBatches:
         """Augmented training examples."""
         depth = self.model.config.backbone.depth
-        return StatementBatches(self.folders.shards, self.tokenizer, self.params.inputs, depth, self.params.seed)
+        return StatementBatches(
+            self.folders.shards, self.tokenizer, self.params.inputs, depth, self.params.seed
+        )
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Two-way cross-entropy."""
@@ -72,20 +74,29 @@ class Task(step.Task):
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy and consistency on dev; `score` is the accuracy."""
-        data = evaluation_batches(self.folders.shards, SPLITS["dev"], self.tokenizer, self.params.inputs,
-                                  self.params.evaluation_batch)
+        data = evaluation_batches(
+            self.folders.shards,
+            SPLITS["dev"],
+            self.tokenizer,
+            self.params.inputs,
+            self.params.evaluation_batch,
+        )
         metrics = _scores(predict(self.model, data))
         return {**metrics, "score": metrics["accuracy"]}
 
 
-def evaluate(model: NLVR2, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,
-             out: Path) -> dict[str, Any]:
-    """Accuracy and consistency on dev and test-P with their baselines; `predictions.csv` and `pairs.png` in `out`."""
+def evaluate(
+    model: NLVR2, folders: Folders, tuned: FineTuneParams, params: EvaluateParams, out: Path
+) -> dict[str, Any]:
+    """Accuracy and consistency on dev and test-P with their baselines; `predictions.csv` and
+    `pairs.png` in `out`."""
     tokenizer = TextTokenizer.load(folders.text_tokenizer)
     majority = share_true(folders.shards) >= 0.5
 
     def batches(name: str) -> Iterator[Examples]:
-        return evaluation_batches(folders.shards, SPLITS[name], tokenizer, tuned.inputs, params.batch)
+        return evaluation_batches(
+            folders.shards, SPLITS[name], tokenizer, tuned.inputs, params.batch
+        )
 
     told = {name: predict(model, batches(name)) for name in SPLITS}
     shuffled = {name: predict(model, batches(name), shuffled=True) for name in SPLITS}
@@ -95,8 +106,10 @@ def evaluate(model: NLVR2, folders: Folders, tuned: FineTuneParams, params: Eval
         **{name: _scores(one) for name, one in told.items()},
         "examples": {name: len(one.keys) for name, one in told.items()},
         "chance": {name: chance(one.groups) for name, one in told.items()},
-        "majority_class": {name: scores([majority] * len(one.keys), one.labels, one.groups)
-                           for name, one in told.items()},
+        "majority_class": {
+            name: scores([majority] * len(one.keys), one.labels, one.groups)
+            for name, one in told.items()
+        },
         "shuffled_pictures": {name: _scores(one) for name, one in shuffled.items()},
     }
 
@@ -104,8 +117,12 @@ def evaluate(model: NLVR2, folders: Folders, tuned: FineTuneParams, params: Eval
 def headline(result: dict[str, Any]) -> dict[str, float]:
     """The numbers of a result that belong on one line; `score` is the accuracy on test-P."""
     test = result["test_p"]
-    return {"dev": result["dev"]["accuracy"], "test_p": test["accuracy"], "test_p_consistency": test["consistency"],
-            "score": test["accuracy"]}
+    return {
+        "dev": result["dev"]["accuracy"],
+        "test_p": test["accuracy"],
+        "test_p_consistency": test["consistency"],
+        "score": test["accuracy"],
+    }
 
 
 def _scores(told: Predictions) -> dict[str, float]:

@@ -15,7 +15,8 @@ _LINE = 46  # characters of a statement's line
 
 
 def draw(batch: Examples, truth: Sequence[float], path: Path) -> None:
-    """The first six examples of a batch; `truth`: probability that each is true. Wrong answers are in red."""
+    """The first six examples of a batch; `truth`: probability that each is true. Wrong answers are
+    in red."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2 * COLUMNS, 2.6 * ROWS), dpi=80)
@@ -33,4 +34,6 @@ def _pair(cell: "SubFigure", batch: Examples, number: int, truth: float) -> None
     cell.subplots_adjust(left=0.04, right=0.96, top=0.8, bottom=0.12, wspace=0.06)
     cell.suptitle(fill(batch.statements[number], _LINE), size=9, y=0.97)
     colour = "tab:green" if (truth >= 0.5) == label else "tab:red"
-    cell.text(0.5, 0.03, f"{label}; the model: true with {truth:.2f}", size=9, ha="center", color=colour)
+    cell.text(
+        0.5, 0.03, f"{label}; the model: true with {truth:.2f}", size=9, ha="center", color=colour
+    )

@@ -1,4 +1,5 @@
-"""Pictures and captions of the retrieval tasks: augmented pairs for training, everything in order for evaluation."""
+"""Pictures and captions of the retrieval tasks: augmented pairs for training, everything in order
+for evaluation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,13 @@ import torch
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
-from pipeline.data.shards import parquet
-from pipeline.data.transforms import images
-from pipeline.utils import seeds
-from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
 from pipeline.data.loading.row_reader import PictureRows
 from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.utils import seeds
 
 FUSION_PASSES = 3  # the true pair, a hard negative picture, a hard negative text
 
@@ -23,10 +24,14 @@ FUSION_PASSES = 3  # the true pair, a hard negative picture, a hard negative tex
 class PairBatches:
     """Map-style data set: a part of a step to its rows of the global batch."""
 
-    def __init__(self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int):
+    def __init__(
+        self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int
+    ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.lanes * params.order.window
-        self.rows = PictureRows([(group, None) for group in parquet.row_groups(folder, "train")], cache, pairs=True)
+        self.rows = PictureRows(
+            [(group, None) for group in parquet.row_groups(folder, "train")], cache, pairs=True
+        )
         self.order = LaneOrder(self.rows.units, params.order, seed, "pairs")
 
     def __getitem__(self, part: Part) -> dict[str, Any]:
@@ -36,18 +41,25 @@ class PairBatches:
         rng = seeds.generator(self.seed, "pair", unit.position)
         picture, caption = self.rows.get(unit.group, unit.unit)
         return {
-            "pixels": augmented(images.decode(picture.image), "pair", self.seed, unit.position, self.params, rng),
+            "pixels": augmented(
+                images.decode(picture.image), "pair", self.seed, unit.position, self.params, rng
+            ),
             "ids": self.tokenizer.encode(caption, self.params.text_length),
-            "image": seeds.key("picture", picture.key) >> 65,  # 63 bits, equal for captions of one picture
+            "image": seeds.key("picture", picture.key)
+            >> 65,  # 63 bits, equal for captions of one picture
             "negatives": rng.random(2),
-            "uniforms": rng.random((2 + FUSION_PASSES, self.depth, DROP_PATH_DRAWS), dtype=np.float32),
+            "uniforms": rng.random(
+                (2 + FUSION_PASSES, self.depth, DROP_PATH_DRAWS), dtype=np.float32
+            ),
         }
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Stack samples; texts are padded to the longest."""
     ids, mask = pad([sample["ids"] for sample in samples])
-    uniforms = torch.from_numpy(np.stack([sample["uniforms"] for sample in samples], axis=1))  # [5, n, depth, 3]
+    uniforms = torch.from_numpy(
+        np.stack([sample["uniforms"] for sample in samples], axis=1)
+    )  # [5, n, depth, 3]
     return {
         "pixels": torch.from_numpy(np.stack([sample["pixels"] for sample in samples])),
         "ids": ids,
@@ -69,8 +81,9 @@ class EvaluationSet:
     owner: Tensor  # int64 [captions], the picture of each
 
 
-def evaluation_set(folder: Path, split: str, tokenizer: TextTokenizer, image_size: int,
-                   text_length: int) -> EvaluationSet:
+def evaluation_set(
+    folder: Path, split: str, tokenizer: TextTokenizer, image_size: int, text_length: int
+) -> EvaluationSet:
     """Read a split."""
     keys, captions, pixels, owner = [], [], [], []
     for row in parquet.read_rows(folder, split, ("key", "image", "captions")):
@@ -79,4 +92,6 @@ def evaluation_set(folder: Path, split: str, tokenizer: TextTokenizer, image_siz
         captions += row["captions"]
         pixels.append(images.square(images.decode(row["image"]), image_size))
     ids = [tokenizer.encode(caption, text_length) for caption in captions]
-    return EvaluationSet(keys, captions, torch.from_numpy(np.stack(pixels)), ids, torch.tensor(owner))
+    return EvaluationSet(
+        keys, captions, torch.from_numpy(np.stack(pixels)), ids, torch.tensor(owner)
+    )

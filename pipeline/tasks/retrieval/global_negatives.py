@@ -1,10 +1,11 @@
 """What the rows of one pass need of the step's other rows, on whatever worker these are.
 
-ITC contrasts a row with the whole global batch, and ITM's hard negatives come from all of it. Where a worker's share
-fits into one pass, features are gathered as they come. Where it does not, the features of all passes are computed
-first, without gradient, then the gradient of ITC with respect to them; each pass is then run once more and takes its
-own features' gradients from there (GradCache: Gao et al., arXiv:2101.06983). So the gradient depends neither on the
-number of workers nor on the number of passes.
+ITC contrasts a row with the whole global batch, and ITM's hard negatives come from all of it. Where
+a worker's share fits into one pass, features are gathered as they come. Where it does not, the
+features of all passes are computed first, without gradient, then the gradient of ITC with respect
+to them; each pass is then run once more and takes its own features' gradients from there
+(GradCache: Gao et al., arXiv:2101.06983). So the gradient depends neither on the number of workers
+nor on the number of passes.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,21 @@ from torch import Tensor
 
 from model.heads.retrieval import Contrasted, Rivals, Wrong, contrast, hard_negatives
 from pipeline.data.transforms import images
-from pipeline.training import collectives
 from pipeline.tokenizers.text import SPECIAL_IDS
+from pipeline.training import collectives
 
-ROWS = ("pixels", "ids", "mask", "image", "negatives")  # of a batch, what rivals are chosen by and made of
+ROWS = (
+    "pixels",
+    "ids",
+    "mask",
+    "image",
+    "negatives",
+)  # of a batch, what rivals are chosen by and made of
 
 
 def of_one_pass(batch: dict[str, Tensor]) -> Rivals:
     """For a worker whose rows are all in one pass."""
+
     def rivals(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> tuple[Tensor, Wrong]:
         found = _contrast(pictures, texts, log_scale)
         return found.total, _Negatives(batch, found).of_rows(0, len(pictures))
@@ -31,20 +39,35 @@ def of_one_pass(batch: dict[str, Tensor]) -> Rivals:
     return rivals
 
 
-def of_several(batches: Sequence[dict[str, Tensor]], features: Sequence[dict[str, Tensor]]) -> list[Rivals]:
-    """One for each pass. features: what the model makes of each batch, `images`, `texts` and `log_scale`."""
-    leaves = [torch.cat([one[name] for one in features]) for name in ("images", "texts")] + [features[0]["log_scale"]]
+def of_several(
+    batches: Sequence[dict[str, Tensor]], features: Sequence[dict[str, Tensor]]
+) -> list[Rivals]:
+    """One for each pass. features: what the model makes of each batch, `images`, `texts` and
+    `log_scale`."""
+    leaves = [torch.cat([one[name] for one in features]) for name in ("images", "texts")] + [
+        features[0]["log_scale"]
+    ]
     found = _contrast(*(leaf.requires_grad_() for leaf in leaves))
     gradients = torch.autograd.grad(found.total, leaves)
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in ROWS}
-    return [_Linear(found.total.detach(), gradients, _Negatives(whole, found), number, len(batches))
-            for number in range(len(batches))]
+    return [
+        _Linear(found.total.detach(), gradients, _Negatives(whole, found), number, len(batches))
+        for number in range(len(batches))
+    ]
 
 
 class _Linear:
-    """Rivals of one pass of several: in place of ITC, its gradient times the inputs, and its share of the value."""
+    """Rivals of one pass of several: in place of ITC, its gradient times the inputs, and its share
+    of the value."""
 
-    def __init__(self, total: Tensor, gradients: Sequence[Tensor], negatives: "_Negatives", number: int, passes: int):
+    def __init__(
+        self,
+        total: Tensor,
+        gradients: Sequence[Tensor],
+        negatives: "_Negatives",
+        number: int,
+        passes: int,
+    ):
         size = len(gradients[0]) // passes
         self.rows = (number * size, (number + 1) * size)
         rows = slice(*self.rows)
@@ -52,7 +75,9 @@ class _Linear:
         self.value, self.negatives = total / passes, negatives
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Wrong]:
-        linear = sum((one * gradient).sum() for one, gradient in zip(inputs, self.gradients, strict=True))
+        linear = sum(
+            (one * gradient).sum() for one, gradient in zip(inputs, self.gradients, strict=True)
+        )
         return self.value + linear - linear.detach(), self.negatives.of_rows(*self.rows)
 
 
@@ -61,7 +86,9 @@ class _Negatives:
 
     @torch.no_grad()
     def __init__(self, own: dict[str, Tensor], found: Contrasted):
-        self.everyone = {name: collectives.gather_rows(own[name]) for name in ("pixels", "ids", "mask", "image")}
+        self.everyone = {
+            name: collectives.gather_rows(own[name]) for name in ("pixels", "ids", "mask", "image")
+        }
         rival = own["image"][:, None] != self.everyone["image"][None, :]
         self.picture = hard_negatives(found.text_logits, rival, own["negatives"][:, 0])
         self.text = hard_negatives(found.image_logits, rival, own["negatives"][:, 1])
@@ -69,20 +96,32 @@ class _Negatives:
     def of_rows(self, first: int, end: int) -> Wrong:
         """Those of some of the rows."""
         picture, text = self.picture[first:end], self.text[first:end]
-        return Wrong(images.normalise(self.everyone["pixels"][picture]), self.everyone["ids"][text],
-                     self.everyone["mask"][text])
+        return Wrong(
+            images.normalise(self.everyone["pixels"][picture]),
+            self.everyone["ids"][text],
+            self.everyone["mask"][text],
+        )
 
 
 def of_equal_length(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The batches with texts padded to the longest of all passes of all workers, so that rows can be exchanged."""
+    """The batches with texts padded to the longest of all passes of all workers, so that rows can
+    be exchanged."""
     longest = collectives.largest(max(batch["ids"].shape[1] for batch in batches))
 
     def longer(rows: Tensor, value: int) -> Tensor:
         return F.pad(rows, (0, longest - rows.shape[1]), value=value)
 
-    return [{**batch, "ids": longer(batch["ids"], SPECIAL_IDS["[PAD]"]), "mask": longer(batch["mask"], False)}
-            for batch in batches]
+    return [
+        {
+            **batch,
+            "ids": longer(batch["ids"], SPECIAL_IDS["[PAD]"]),
+            "mask": longer(batch["mask"], False),
+        }
+        for batch in batches
+    ]
 
 
 def _contrast(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> Contrasted:
-    return contrast(pictures, texts, log_scale, collectives.gather_rows, collectives.rank() * len(pictures))
+    return contrast(
+        pictures, texts, log_scale, collectives.gather_rows, collectives.rank() * len(pictures)
+    )

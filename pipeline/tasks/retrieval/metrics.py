@@ -7,9 +7,11 @@ CUTS = (1, 5, 10)
 
 
 def ranks(scores: Tensor, relevant: Tensor) -> Tensor:
-    """How many irrelevant candidates score at least as high as the best relevant one: ties count against us.
+    """How many irrelevant candidates score at least as high as the best relevant one: ties count
+    against us.
 
-    scores: [queries, candidates]; relevant: bool of the same shape, at least one True per row. int64 [queries].
+    scores: [queries, candidates]; relevant: bool of the same shape, at least one True per row.
+    int64 [queries].
     """
     best = scores.masked_fill(~relevant, float("-inf")).amax(dim=1, keepdim=True)
     return ((scores >= best) & ~relevant).sum(dim=1)
@@ -19,9 +21,9 @@ def recalls(image_scores: Tensor, text_scores: Tensor, owner: Tensor) -> dict[st
     """Shares in 0..1.
 
     Args:
-        image_scores: [images, captions], the captions' scores for each picture (text retrieval, TR).
-        text_scores: [captions, images], the pictures' scores for each caption (image retrieval, IR).
-        owner: int64 [captions], the picture of each caption.
+        image_scores: [images, captions], the captions' scores for each picture (text retrieval,
+        TR). text_scores: [captions, images], the pictures' scores for each caption (image
+        retrieval, IR). owner: int64 [captions], the picture of each caption.
     """
     relevant = owner[None, :] == torch.arange(len(image_scores), device=owner.device)[:, None]
     result = {}
@@ -37,7 +39,9 @@ def chance(images: int, owner: Tensor) -> dict[str, float]:
     own = owner.bincount(minlength=images)
     result = {}
     for cut in CUTS:
-        miss = torch.ones(images, dtype=torch.float64)  # that none of a picture's captions is among the first `cut`
+        miss = torch.ones(
+            images, dtype=torch.float64
+        )  # that none of a picture's captions is among the first `cut`
         for place in range(min(cut, captions)):
             miss *= ((captions - own - place) / (captions - place)).clamp(min=0)
         result[f"tr_r{cut}"] = (1 - miss).mean().item()

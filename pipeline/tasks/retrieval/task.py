@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
 from pipeline.data.transforms import images
-from pipeline.training import step, loop
-from pipeline.tasks.image_text_inputs import PairParams
 from pipeline.tasks import Folders
-from pipeline.tasks.retrieval import visualize, global_negatives
+from pipeline.tasks.image_text_inputs import PairParams
+from pipeline.tasks.retrieval import global_negatives, visualize
 from pipeline.tasks.retrieval.data import FUSION_PASSES, EvaluationSet, PairBatches, evaluation_set
-from pipeline.tasks.retrieval.predict import dual_scores, rerank
 from pipeline.tasks.retrieval.metrics import chance, mean_recall, recalls
+from pipeline.tasks.retrieval.predict import dual_scores, rerank
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.training import loop, step
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,17 @@ class Task(step.Task):
     def batches(self) -> PairBatches:
         """Augmented training pairs."""
         depth = self.model.config.backbone.depth
-        return PairBatches(self.folders.shards, self.tokenizer, self.params.inputs, depth, self.params.seed)
+        return PairBatches(
+            self.folders.shards, self.tokenizer, self.params.inputs, depth, self.params.seed
+        )
 
     @cached_property
     def validation(self) -> EvaluationSet:
         """The validation split, read once."""
         inputs = self.params.inputs
-        return evaluation_set(self.folders.shards, "val", self.tokenizer, inputs.image_size, inputs.text_length)
+        return evaluation_set(
+            self.folders.shards, "val", self.tokenizer, inputs.image_size, inputs.text_length
+        )
 
     def prepare(self, module: nn.Module, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The parts with what each needs of all rows of the step."""
@@ -98,13 +102,17 @@ class Task(step.Task):
 
 def _inputs(batch: dict[str, Any]) -> tuple[Pairs, Draws]:
     uniforms = batch["uniforms"]
-    return (Pairs(images.normalise(batch["pixels"]), batch["ids"], batch["mask"]),
-            Draws(uniforms[0], uniforms[1], uniforms[2:]))
+    return (
+        Pairs(images.normalise(batch["pixels"]), batch["ids"], batch["mask"]),
+        Draws(uniforms[0], uniforms[1], uniforms[2:]),
+    )
 
 
-def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: EvaluateParams,
-             out: Path) -> dict[str, Any]:
-    """Recalls on the test split, before and after reranking; a few queries and what was found go into `out`."""
+def evaluate(
+    model: Retrieval, folders: Folders, tuned: FineTuneParams, params: EvaluateParams, out: Path
+) -> dict[str, Any]:
+    """Recalls on the test split, before and after reranking; a few queries and what was found go
+    into `out`."""
     tokenizer = TextTokenizer.load(folders.text_tokenizer)
     size, length = model.config.backbone.image_size, tuned.inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
@@ -121,6 +129,11 @@ def evaluate(model: Retrieval, folders: Folders, tuned: FineTuneParams, params: 
 
 
 def headline(result: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a result that belong on one line: reranked R@1 both ways, and their mean as `score`."""
+    """The numbers of a result that belong on one line: reranked R@1 both ways, and their mean as
+    `score`."""
     recall = result["reranked"]
-    return {"tr_r1": recall["tr_r1"], "ir_r1": recall["ir_r1"], "score": (recall["tr_r1"] + recall["ir_r1"]) / 2}
+    return {
+        "tr_r1": recall["tr_r1"],
+        "ir_r1": recall["ir_r1"],
+        "score": (recall["tr_r1"] + recall["ir_r1"]) / 2,
+    }

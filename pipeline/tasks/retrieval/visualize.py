@@ -1,4 +1,5 @@
-"""What was found for a few queries, as a picture: where retrieval is right and where it is wrong."""
+"""What was found for a few queries, as a picture: where retrieval is right and where it is
+wrong."""
 
 from pathlib import Path
 from textwrap import fill
@@ -20,7 +21,8 @@ _RIGHT, _WRONG = "tab:green", "tab:red"
 
 
 def draw(data: EvaluationSet, image_scores: Tensor, text_scores: Tensor, path: Path) -> None:
-    """The five best candidates of the first right and wrong queries, with the true ones framed in green.
+    """The five best candidates of the first right and wrong queries, with the true ones framed in
+    green.
 
     image_scores: [images, captions]; text_scores: [captions, images], as for `ranking.recalls`.
     """
@@ -31,9 +33,13 @@ def draw(data: EvaluationSet, image_scores: Tensor, text_scores: Tensor, path: P
     rows += [(False, *row) for row in _rows(image_scores, relevant)]
     width, height = 1.9 * (1 + TOP), 1.75 * len(rows) + _HEADING
     figure = Figure(figsize=(width, height), dpi=80)
-    axes = figure.subplots(len(rows), 1 + TOP, squeeze=False, subplot_kw={"xticks": [], "yticks": []})
+    axes = figure.subplots(
+        len(rows), 1 + TOP, squeeze=False, subplot_kw={"xticks": [], "yticks": []}
+    )
     # Margins are given: to find them, matplotlib would draw everything once more.
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.005, top=1 - _HEADING / height, wspace=0.08, hspace=0.06)
+    figure.subplots_adjust(
+        left=0.01, right=0.99, bottom=0.005, top=1 - _HEADING / height, wspace=0.08, hspace=0.06
+    )
     for line, (by_text, query, best, true) in zip(axes, rows, strict=True):
         _cell(line[0], data, query, is_image=not by_text, colour="black")
         for place, candidate, right in zip(line[1:], best, true, strict=False):
@@ -45,10 +51,14 @@ def draw(data: EvaluationSet, image_scores: Tensor, text_scores: Tensor, path: P
 
 
 def _rows(scores: Tensor, relevant: Tensor) -> list[tuple[int, list[int], list[bool]]]:
-    """The first right, then the first wrong queries, each with its best candidates and whether these are true."""
+    """The first right, then the first wrong queries, each with its best candidates and whether
+    these are true."""
     best = scores.topk(min(TOP, scores.shape[1]), dim=1).indices
     true = relevant.gather(1, best)
-    chosen = [*true[:, 0].nonzero()[:QUERIES, 0].tolist(), *(~true[:, 0]).nonzero()[:QUERIES, 0].tolist()]
+    chosen = [
+        *true[:, 0].nonzero()[:QUERIES, 0].tolist(),
+        *(~true[:, 0]).nonzero()[:QUERIES, 0].tolist(),
+    ]
     return [(query, best[query].tolist(), true[query].tolist()) for query in chosen]
 
 

@@ -1,4 +1,5 @@
-"""Augmentation of a picture together with the labels of its pixels (mmsegmentation's, which BEiT uses for ADE20K)."""
+"""Augmentation of a picture together with the labels of its pixels (mmsegmentation's, which BEiT
+uses for ADE20K)."""
 
 from dataclasses import dataclass
 
@@ -27,13 +28,22 @@ class AugmentParams:
     """Block `augment` of a segmentation fine-tune."""
 
     ratio: list[float]  # smallest and largest factor on the size to which pictures are resized
-    one_class: float  # a crop is drawn anew while one class has at least this share of its labelled pixels
+    one_class: (
+        float  # a crop is drawn anew while one class has at least this share of its labelled pixels
+    )
     flip: float  # probability
     photometric: PhotometricParams
 
 
-def augmented(image: Image.Image, labels: np.ndarray, size: int, base: tuple[int, int], params: AugmentParams,
-              filling: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def augmented(
+    image: Image.Image,
+    labels: np.ndarray,
+    size: int,
+    base: tuple[int, int],
+    params: AugmentParams,
+    filling: tuple[int, ...],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """A training crop.
 
     Args:
@@ -53,18 +63,25 @@ def augmented(image: Image.Image, labels: np.ndarray, size: int, base: tuple[int
     pixels, labels = pixels[place], labels[place]
     if rng.random() < params.flip:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
-    return _padded(photometric(pixels, params.photometric, rng), size, filling), _padded(labels, size, (IGNORED,))
+    return _padded(photometric(pixels, params.photometric, rng), size, filling), _padded(
+        labels, size, (IGNORED,)
+    )
 
 
-def fitted(size: tuple[int, int], base: tuple[int, int], ratio: float, shortest: int = 1) -> tuple[int, int]:
-    """Width and height, in the same proportion, within `ratio` times the long and the short side of `base`, but with no
-    side shorter than `shortest`."""
+def fitted(
+    size: tuple[int, int], base: tuple[int, int], ratio: float, shortest: int = 1
+) -> tuple[int, int]:
+    """Width and height, in the same proportion, within `ratio` times the long and the short side of
+    `base`, but with no side shorter than `shortest`."""
     factor = max(ratio * min(base[0] / max(size), base[1] / min(size)), shortest / min(size))
     return round(size[0] * factor), round(size[1] * factor)
 
 
-def crop(labels: np.ndarray, size: int, one_class: float, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a random crop, drawn anew up to ten times while it holds little but one class."""
+def crop(
+    labels: np.ndarray, size: int, one_class: float, rng: np.random.Generator
+) -> tuple[slice, slice]:
+    """Rows and columns of a random crop, drawn anew up to ten times while it holds little but one
+    class."""
     for _ in range(1 + RETRIES):
         top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in labels.shape)
         place = slice(top, top + size), slice(left, left + size)
@@ -74,8 +91,11 @@ def crop(labels: np.ndarray, size: int, one_class: float, rng: np.random.Generat
     return place
 
 
-def photometric(pixels: np.ndarray, params: PhotometricParams, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, saturation and hue, with contrast before or after the colours; uint8 [height, width, 3]."""
+def photometric(
+    pixels: np.ndarray, params: PhotometricParams, rng: np.random.Generator
+) -> np.ndarray:
+    """Brightness, saturation and hue, with contrast before or after the colours; uint8 [height,
+    width, 3]."""
     pixels = _linear(pixels, 1.0, _draw(rng, 0.0, params.brightness))
     contrast, before = _draw(rng, 1.0, params.contrast), rng.random() < 0.5
     saturation, hue = _draw(rng, 1.0, params.saturation), _draw(rng, 0.0, params.hue)
@@ -99,7 +119,9 @@ def _linear(pixels: np.ndarray, factor: float, shift: float) -> np.ndarray:
 def _coloured(pixels: np.ndarray, saturation: float, hue: float) -> np.ndarray:
     if saturation == 1.0 and hue == 0.0:
         return pixels
-    hsv = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("HSV")).astype(np.float32)
+    hsv = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("HSV")).astype(
+        np.float32
+    )
     hsv[..., 0] = (hsv[..., 0] + hue * _FULL_TURN) % _FULL_TURN
     hsv[..., 1] = np.minimum(hsv[..., 1] * saturation, 255)
     return np.asarray(Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB"))

@@ -15,13 +15,13 @@ from torch import Tensor
 from model.backbone.mome import DROP_PATH_DRAWS
 from model.heads.segmentation import IGNORED, SegmentationConfig
 from model.normalize import STATISTICS
-from pipeline.data.shards import parquet
-from pipeline.data.transforms import images
-from pipeline.utils import seeds
-from pipeline.errors import UserError
 from pipeline.data.loading.row_reader import Rows
 from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.errors import UserError
 from pipeline.tasks.segmentation.augment import AugmentParams, augmented
+from pipeline.utils import seeds
 
 COLUMNS = ("key", "image", "mask")
 
@@ -55,18 +55,28 @@ class CropBatches:
         self.order = LaneOrder(self.rows.units, params.order, seed, "crops")
 
     def __getitem__(self, part: Part) -> dict[str, Tensor]:
-        """pixels uint8 [n, size, size, 3], labels int64 [n, size, size], uniforms [n, depth, 3], dropout [n, channels]
-        (see `Segmentation.forward`)."""
+        """pixels uint8 [n, size, size, 3], labels int64 [n, size, size], uniforms [n, depth, 3],
+        dropout [n, channels] (see `Segmentation.forward`)."""
         samples = [self._sample(unit) for unit in self.order.part(*part)]
-        return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+        return {
+            name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
+            for name in samples[0]
+        }
 
     def _sample(self, unit: Unit) -> dict[str, np.ndarray]:
         rng = seeds.generator(self.seed, "crop", unit.position)
         row, _ = self.rows.get(unit.group, unit.unit)
         head, params = self.config.head, self.params
         labels = reduced(decoded_mask(row["mask"], head.classes, row["key"]))
-        pixels, labels = augmented(images.decode(row["image"]), labels, params.image_size, params.base, params.augment,
-                                   self.filling, rng)
+        pixels, labels = augmented(
+            images.decode(row["image"]),
+            labels,
+            params.image_size,
+            params.base,
+            params.augment,
+            self.filling,
+            rng,
+        )
         return {
             "pixels": pixels,
             "labels": labels.astype(np.int64),
@@ -84,18 +94,25 @@ class Labelled:
     truth: np.ndarray
 
 
-def labelled(folder: Path, split: str, classes: int, limit: int | None = None) -> Iterator[Labelled]:
+def labelled(
+    folder: Path, split: str, classes: int, limit: int | None = None
+) -> Iterator[Labelled]:
     """The pictures of a split in order, the first `limit` of them."""
     for row in islice(parquet.read_rows(folder, split, COLUMNS), limit):
-        yield Labelled(row["key"], images.decode(row["image"]), decoded_mask(row["mask"], classes, row["key"]))
+        yield Labelled(
+            row["key"], images.decode(row["image"]), decoded_mask(row["mask"], classes, row["key"])
+        )
 
 
 def decoded_mask(data: bytes, classes: int, key: str) -> np.ndarray:
-    """Classes uint8 [height, width], 0 for none. Raises UserError where there are more classes than the head has."""
+    """Classes uint8 [height, width], 0 for none. Raises UserError where there are more classes than
+    the head has."""
     with Image.open(BytesIO(data)) as image:
         mask = np.asarray(image)
     if mask.max() > classes:
-        raise UserError(f"mask {key}: class {mask.max()}, but the head has {classes}; set the head's classes")
+        raise UserError(
+            f"mask {key}: class {mask.max()}, but the head has {classes}; set the head's classes"
+        )
     return mask
 
 

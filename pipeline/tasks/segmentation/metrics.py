@@ -1,7 +1,8 @@
 """Mean intersection over union as ADE20K's official evaluator counts it.
 
-Pixels whose truth is 0 are left out of prediction and truth alike. A class's intersections and unions are summed over
-the whole set before they are divided; the mean goes over all classes, and one that never occurs counts 0.
+Pixels whose truth is 0 are left out of prediction and truth alike. A class's intersections and
+unions are summed over the whole set before they are divided; the mean goes over all classes, and
+one that never occurs counts 0.
 """
 
 import numpy as np
@@ -21,7 +22,8 @@ def areas(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
 
 
 def ious(total: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, [..., classes], from summed areas [..., 3, classes]."""
+    """Intersection over union of each class, [..., classes], from summed areas [..., 3,
+    classes]."""
     intersection = total[..., INTERSECTION, :]
     union = total[..., PREDICTED, :] + total[..., TRUTH, :] - intersection
     return intersection / np.maximum(union, 1)
@@ -29,12 +31,15 @@ def ious(total: np.ndarray) -> np.ndarray:
 
 def scores(total: np.ndarray) -> dict[str, float]:
     """`miou` and `pixel_accuracy`, shares in 0..1, from summed areas [3, classes]."""
-    return {"miou": float(ious(total).mean()),
-            "pixel_accuracy": float(total[INTERSECTION].sum() / max(total[TRUTH].sum(), 1))}
+    return {
+        "miou": float(ious(total).mean()),
+        "pixel_accuracy": float(total[INTERSECTION].sum() / max(total[TRUTH].sum(), 1)),
+    }
 
 
 def standard_error(each: np.ndarray) -> float:
-    """Of the mIoU, by the jackknife over pictures; `each` holds the areas of every picture, [pictures, 3, classes]."""
+    """Of the mIoU, by the jackknife over pictures; `each` holds the areas of every picture,
+    [pictures, 3, classes]."""
     without = ious(each.sum(axis=0) - each).mean(axis=1)
     return float(np.sqrt((len(each) - 1) * np.var(without)))
 
@@ -49,4 +54,6 @@ def majority(total: np.ndarray) -> dict[str, float]:
 def chance(total: np.ndarray) -> dict[str, float]:
     """What classes drawn for each pixel by themselves, all equally likely, would score."""
     truth = total[TRUTH]
-    return scores(np.stack([truth / len(truth), np.full(len(truth), truth.sum() / len(truth)), truth]))
+    return scores(
+        np.stack([truth / len(truth), np.full(len(truth), truth.sum() / len(truth)), truth])
+    )

@@ -1,4 +1,5 @@
-"""Pictures of any size through a model of one size: windows that slide over them, and several scales."""
+"""Pictures of any size through a model of one size: windows that slide over them, and several
+scales."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -31,14 +32,20 @@ class TestParams:
 
 
 @torch.inference_mode()
-def segments(model: Segmentation, pictures: Iterable[Labelled],
-             params: TestParams) -> Iterator[tuple[Labelled, np.ndarray]]:
+def segments(
+    model: Segmentation, pictures: Iterable[Labelled], params: TestParams
+) -> Iterator[tuple[Labelled, np.ndarray]]:
     """Each picture with the class of each of its pixels, from 1: uint8 [height, width].
 
-    Class probabilities are averaged over ratios and flips at the picture's own size (mmsegmentation).
+    Class probabilities are averaged over ratios and flips at the picture's own size
+    (mmsegmentation).
     """
     device = next(model.parameters()).device
-    looks = [(ratio, mirrored) for ratio in params.ratios for mirrored in ((False, True) if params.flip else (False,))]
+    looks = [
+        (ratio, mirrored)
+        for ratio in params.ratios
+        for mirrored in ((False, True) if params.flip else (False,))
+    ]
     waiting: deque[Labelled] = deque()
 
     def looked_at() -> Iterator[Tensor]:
@@ -52,16 +59,21 @@ def segments(model: Segmentation, pictures: Iterable[Labelled],
     while logits := list(islice(outputs, len(looks))):
         picture = waiting.popleft()
         size = picture.image.size[::-1]
-        total = sum(resize((one.flip(2) if mirrored else one)[None], size)[0].softmax(dim=0)
-                    for one, (_, mirrored) in zip(logits, looks, strict=True))
+        total = sum(
+            resize((one.flip(2) if mirrored else one)[None], size)[0].softmax(dim=0)
+            for one, (_, mirrored) in zip(logits, looks, strict=True)
+        )
         yield picture, (total.argmax(dim=0) + 1).to(torch.uint8).cpu().numpy()
 
 
-def slide(predict: Callable[[Tensor], Tensor], pictures: Iterable[Tensor], params: TestParams) -> Iterator[Tensor]:
-    """Logits [classes, height, width] of each picture [3, height, width]: the mean over the windows that see a pixel.
+def slide(
+    predict: Callable[[Tensor], Tensor], pictures: Iterable[Tensor], params: TestParams
+) -> Iterator[Tensor]:
+    """Logits [classes, height, width] of each picture [3, height, width]: the mean over the windows
+    that see a pixel.
 
-    predict: [n, 3, window, window] to [n, classes, window, window]. Its n is `batch`, of whatever pictures come one
-    after the other: windows are all of one size.
+    predict: [n, 3, window, window] to [n, classes, window, window]. Its n is `batch`, of whatever
+    pictures come one after the other: windows are all of one size.
     """
     windows = (window for pixels in pictures for window in _windows(pixels, params))
     while batch := list(islice(windows, params.batch)):
@@ -105,13 +117,16 @@ class _Window(NamedTuple):
 
 
 def _windows(pixels: Tensor, params: TestParams) -> Iterator[_Window]:
-    """Of a picture [3, height, width]. One that is shorter than the window is filled up with 0, because positions need
-    the exact grid."""
+    """Of a picture [3, height, width]. One that is shorter than the window is filled up with 0,
+    because positions need the exact grid."""
     (height, width), side = pixels.shape[1:], params.window
     pixels = F.pad(pixels, (0, max(side - width, 0), 0, max(side - height, 0)))
     mean = _Mean((height, width), pixels.shape[1:])
-    places = [(slice(top, top + side), slice(left, left + side)) for top in starts(height, side, params.stride)
-              for left in starts(width, side, params.stride)]
+    places = [
+        (slice(top, top + side), slice(left, left + side))
+        for top in starts(height, side, params.stride)
+        for left in starts(width, side, params.stride)
+    ]
     for number, (rows, columns) in enumerate(places, 1):
         yield _Window(pixels[:, rows, columns], rows, columns, mean, number == len(places))
 
@@ -126,4 +141,6 @@ def _pixels(image: Image.Image, params: TestParams, ratio: float) -> Tensor:
     """The resized picture, [3, height, width] in -1..1."""
     shortest = params.window if len(params.ratios) > 1 else 1
     size = fitted(image.size, params.base, ratio, shortest)
-    return images.normalise(torch.from_numpy(np.array(image.resize(size, images.INTERPOLATION)))[None])[0]
+    return images.normalise(
+        torch.from_numpy(np.array(image.resize(size, images.INTERPOLATION)))[None]
+    )[0]

@@ -1,4 +1,5 @@
-"""What a person looks at: predicted masks, the score of each class, and pictures next to truth and prediction."""
+"""What a person looks at: predicted masks, the score of each class, and pictures next to truth and
+prediction."""
 
 import colorsys
 import csv
@@ -10,11 +11,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.utils import files
 from pipeline.tasks.segmentation.data import Labelled
 from pipeline.tasks.segmentation.metrics import TRUTH, ious
+from pipeline.utils import files
 
-_DATE = (2016, 1, 1, 0, 0, 0)  # of all members, so that the bytes of the zip depend on the masks alone
+_DATE = (
+    2016,
+    1,
+    1,
+    0,
+    0,
+    0,
+)  # of all members, so that the bytes of the zip depend on the masks alone
 _GOLDEN = 0.618034  # share of the colour circle from one class to the next
 _OPACITY = 0.7
 
@@ -44,7 +52,10 @@ def write_classes(path: Path, total: np.ndarray, names: Sequence[str]) -> None:
     total: summed areas [3, classes].
     """
     shares = total[TRUTH] / max(total[TRUTH].sum(), 1)
-    with files.replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        files.replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("class", "name", "iou", "share"))
         for number, (iou, share) in enumerate(zip(ious(total), shares, strict=True)):
@@ -52,7 +63,8 @@ def write_classes(path: Path, total: np.ndarray, names: Sequence[str]) -> None:
 
 
 def draw(path: Path, shown: Sequence[tuple[Labelled, np.ndarray]], names: Sequence[str]) -> None:
-    """A column for each picture: itself, the truth over it, and the prediction (uint8 [height, width]) over it."""
+    """A column for each picture: itself, the truth over it, and the prediction (uint8 [height,
+    width]) over it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -68,28 +80,39 @@ def draw(path: Path, shown: Sequence[tuple[Labelled, np.ndarray]], names: Sequen
             axis.set(xticks=[], yticks=[])
     for axis, title in zip(axes[:, 0], ("picture", "truth", "prediction"), strict=True):
         axis.set_ylabel(title)
-    patches = [Patch(color=colour(number), label=_name(names, number)) for number in _present(shown)]
+    patches = [
+        Patch(color=colour(number), label=_name(names, number)) for number in _present(shown)
+    ]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7, frameon=False)
     figure.savefig(path, metadata={"Software": None})
 
 
 def overlay(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Pictures uint8 [height, width, 3] tinted by class; what has none stays as it is."""
-    palette = np.array([colour(number) for number in range(int(mask.max()) + 1)], dtype=np.float32) * 255
+    palette = (
+        np.array([colour(number) for number in range(int(mask.max()) + 1)], dtype=np.float32) * 255
+    )
     tinted = (1 - _OPACITY) * pixels + _OPACITY * palette[mask]
     return np.where(mask[..., None] > 0, tinted, pixels).astype(np.uint8)
 
 
 def colour(number: int) -> tuple[float, float, float]:
     """The colour of a class, RGB in 0..1."""
-    paler, darker = number // 8 % 2, number // 13 % 2  # after 8 and after 13 classes hues nearly come back
+    paler, darker = (
+        number // 8 % 2,
+        number // 13 % 2,
+    )  # after 8 and after 13 classes hues nearly come back
     return colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.95 - 0.45 * paler, 1.0 - 0.35 * darker)
 
 
 def _present(shown: Iterable[tuple[Labelled, np.ndarray]]) -> list[int]:
     """The classes that occur in truth or prediction, in order."""
-    numbers = {int(number) for picture, predicted in shown for mask in (picture.truth, predicted)
-               for number in np.unique(mask)}
+    numbers = {
+        int(number)
+        for picture, predicted in shown
+        for mask in (picture.truth, predicted)
+        for number in np.unique(mask)
+    }
     return sorted(numbers - {0})
 
 

@@ -1,4 +1,5 @@
-"""Questions about pictures: augmented and in random order for training, as they are and in order for evaluation."""
+"""Questions about pictures: augmented and in random order for training, as they are and in order
+for evaluation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,29 +11,43 @@ import torch
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
-from pipeline.data.shards import parquet
-from pipeline.data.transforms import images
-from pipeline.utils import seeds
-from pipeline.errors import UserError
-from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
 from pipeline.data.datasets.vqa_question_types import question_type
 from pipeline.data.loading.row_reader import Rows
 from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.data.shards import parquet
+from pipeline.data.transforms import images
+from pipeline.errors import UserError
+from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
 from pipeline.tasks.vqa.metrics import soft_targets, vocabulary
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.utils import seeds
 
-LABELLED = ("train", "val")  # together the official train2014 and val2014, from which the answers are counted (ViLT)
+LABELLED = (
+    "train",
+    "val",
+)  # together the official train2014 and val2014, from which the answers are counted (ViLT)
 
 
 class QuestionBatches:
     """Map-style data set: a part of a step to its rows of the global batch."""
 
-    def __init__(self, folder: Path, tokenizer: TextTokenizer, answers: Sequence[str], params: PairParams, depth: int,
-                 seed: int):
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer: TextTokenizer,
+        answers: Sequence[str],
+        params: PairParams,
+        depth: int,
+        seed: int,
+    ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         self.classes = {answer: place for place, answer in enumerate(answers)}
-        self.rows = Rows(parquet.row_groups(folder, "train"), 2 * params.order.lanes * params.order.window,
-                         ("image", "questions", "answers"), unit="questions")
+        self.rows = Rows(
+            parquet.row_groups(folder, "train"),
+            2 * params.order.lanes * params.order.window,
+            ("image", "questions", "answers"),
+            unit="questions",
+        )
         self.order = LaneOrder(self.rows.units, params.order, seed, "questions")
 
     def __getitem__(self, part: Part) -> dict[str, Tensor]:
@@ -53,8 +68,10 @@ class QuestionBatches:
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Stack samples; questions are padded to the longest."""
     ids, mask = pad([sample["ids"] for sample in samples])
-    stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-               for name in ("pixels", "targets", "uniforms")}
+    stacked = {
+        name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
+        for name in ("pixels", "targets", "uniforms")
+    }
     return {**stacked, "ids": ids, "mask": mask}
 
 
@@ -67,7 +84,8 @@ def frequent_answers(folder: Path, least: int) -> tuple[str, ...]:
 
 
 def answer_shares(folder: Path, answers: Sequence[str]) -> np.ndarray:
-    """The mean target of each class over the labelled questions, float32 [answers] in 0..1 (exclusive)."""
+    """The mean target of each class over the labelled questions, float32 [answers] in 0..1
+    (exclusive)."""
     classes = {answer: place for place, answer in enumerate(answers)}
     total, count = np.zeros(len(classes)), 1  # one more, without an answer: no share is 1
     for _, given in labelled(folder):
@@ -97,17 +115,23 @@ class Asked:
 
     id: int
     text: str
-    answers: tuple[str, ...]  # the annotators', the most frequent first; none where they are not published
+    answers: tuple[
+        str, ...
+    ]  # the annotators', the most frequent first; none where they are not published
     picture: str  # key of the picture it is about
 
 
-Shown = tuple[Asked, np.ndarray]  # a question and the picture that is shown for it, uint8 [size, size, 3]
+Shown = tuple[
+    Asked, np.ndarray
+]  # a question and the picture that is shown for it, uint8 [size, size, 3]
 
 
 def questions(folder: Path, split: str, size: int, *, swapped: bool = False) -> Iterator[Shown]:
-    """All questions of a split in order, with their own pictures, or each with that of the row before if `swapped`.
+    """All questions of a split in order, with their own pictures, or each with that of the row
+    before if `swapped`.
 
-    Rows are in the order of a hash, so the picture before is anybody's. The first row has the last row's.
+    Rows are in the order of a hash, so the picture before is anybody's. The first row has the last
+    row's.
     """
     before = _last_picture(folder, split, size) if swapped else None
     for row in parquet.read_rows(folder, split, ("key", "image", "ids", "questions", "answers")):
@@ -119,4 +143,6 @@ def questions(folder: Path, split: str, size: int, *, swapped: bool = False) -> 
 
 def _last_picture(folder: Path, split: str, size: int) -> np.ndarray:
     group = parquet.row_groups(folder, split)[-1]
-    return images.square(images.decode(parquet.read_group(group, ("image",))["image"][-1].as_py()), size)
+    return images.square(
+        images.decode(parquet.read_group(group, ("image",))["image"][-1].as_py()), size
+    )

@@ -1,7 +1,8 @@
 """Answers as the official evaluation of VQA 2.0 compares them, and as targets of a classifier.
 
-The official code's slips are part of the measure and are kept: a full stop goes wherever no digit follows, the first
-32 of them only (a flag stands where `re.sub` takes a count), and "somebody'd" loses its apostrophe.
+The official code's slips are part of the measure and are kept: a full stop goes wherever no digit
+follows, the first 32 of them only (a flag stands where `re.sub` takes a count), and "somebody'd"
+loses its apostrophe.
 """
 
 import re
@@ -11,13 +12,17 @@ from functools import lru_cache
 
 import numpy as np
 
-_PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _FULL_STOPS = re.compile(r"\.(?!\d)")
 _MOST_FULL_STOPS = int(re.UNICODE)
 _THOUSANDS = re.compile(r"\d,\d")
 _ARTICLES = frozenset(("a", "an", "the"))
-_DIGITS = {word: str(number) for number, word in enumerate(
-    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"))} | {"none": "0"}
+_DIGITS = {
+    word: str(number)
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    )
+} | {"none": "0"}
 # Contractions that are recognised where one of their apostrophes is missing.
 _CONTRACTIONS = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
@@ -28,15 +33,20 @@ _CONTRACTIONS = """
     what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've
     wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 """.split()
-_SPELLED = {word[:place] + word[place + 1:]: word
-            for word in _CONTRACTIONS for place, letter in enumerate(word) if letter == "'"}
+_SPELLED = {
+    word[:place] + word[place + 1 :]: word
+    for word in _CONTRACTIONS
+    for place, letter in enumerate(word)
+    if letter == "'"
+}
 _SPELLED["somebody'd"] = "somebodyd"
 _ENOUGH = 3  # other annotators who give an answer, for it to be fully right
 
 
 @lru_cache(maxsize=1 << 16)
 def normalise(answer: str) -> str:
-    """An answer without case, articles, most punctuation and white space; number words as digits."""
+    """An answer without case, articles, most punctuation and white space; number words as
+    digits."""
     text = _without_punctuation(_tidy(answer))
     words = (_DIGITS.get(word, word) for word in text.lower().split())
     return " ".join(_SPELLED.get(word, word) for word in words if word not in _ARTICLES)
@@ -45,8 +55,8 @@ def normalise(answer: str) -> str:
 def accuracy(answer: str, given: Sequence[str]) -> float:
     """The official accuracy of an answer, in 0..1, from the annotators' answers.
 
-    It is the mean over the annotators of min(1, matches among the others / 3). Nothing is normalised where all
-    annotators agree to the letter: then `Yes` is not `yes`.
+    It is the mean over the annotators of min(1, matches among the others / 3). Nothing is
+    normalised where all annotators agree to the letter: then `Yes` is not `yes`.
     """
     answer, given = _tidy(answer), [_tidy(one) for one in given]
     if len(set(given)) > 1:
@@ -57,7 +67,8 @@ def accuracy(answer: str, given: Sequence[str]) -> float:
 
 
 def vocabulary(best: Iterable[str], least: int) -> tuple[str, ...]:
-    """The normalised answers that occur at least `least` times, the most frequent first, equals by their letters.
+    """The normalised answers that occur at least `least` times, the most frequent first, equals by
+    their letters.
 
     One may be empty: it is what is left of the letter `a`.
     """
@@ -67,10 +78,11 @@ def vocabulary(best: Iterable[str], least: int) -> tuple[str, ...]:
 
 
 def soft_targets(given: Sequence[str], classes: Mapping[str, int]) -> np.ndarray:
-    """How right each class is, float32 [classes]: 0, 0.3, 0.6, 0.9, then 1 for its number of annotators.
+    """How right each class is, float32 [classes]: 0, 0.3, 0.6, 0.9, then 1 for its number of
+    annotators.
 
-    The official accuracy of every class, from normalised answers (VLMo looks up the annotators' answers as they are,
-    and so never finds `t-shirt`, whose class is `t shirt`).
+    The official accuracy of every class, from normalised answers (VLMo looks up the annotators'
+    answers as they are, and so never finds `t-shirt`, whose class is `t shirt`).
     """
     targets = np.zeros(len(classes), dtype=np.float32)
     for answer, count in Counter(map(normalise, given)).items():
@@ -84,7 +96,8 @@ def _tidy(text: str) -> str:
 
 
 def _without_punctuation(text: str) -> str:
-    """A mark goes without a trace where it stands beside a blank anywhere, or a number has a comma; else a blank."""
+    """A mark goes without a trace where it stands beside a blank anywhere, or a number has a comma;
+    else a blank."""
     thousands = _THOUSANDS.search(text) is not None
     result = text
     for mark in _PUNCTUATION:

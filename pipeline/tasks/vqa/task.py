@@ -12,15 +12,12 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig, answer_loss, answerable
-from pipeline.data.transforms import images
-from pipeline.training import step, loop
-from pipeline.utils import files
-from pipeline.errors import UserError
-from pipeline.tasks.image_text_inputs import PairParams
 from pipeline.data.datasets.vqa_question_types import question_type
+from pipeline.data.transforms import images
+from pipeline.errors import UserError
 from pipeline.tasks import Folders
+from pipeline.tasks.image_text_inputs import PairParams
 from pipeline.tasks.vqa import visualize
-from pipeline.tasks.vqa.metrics import soft_targets
 from pipeline.tasks.vqa.data import (
     Asked,
     QuestionBatches,
@@ -29,8 +26,11 @@ from pipeline.tasks.vqa.data import (
     frequent_answers,
     questions,
 )
+from pipeline.tasks.vqa.metrics import soft_targets
 from pipeline.tasks.vqa.predict import Prediction, by_kind, predict, shares, standard_error
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.training import loop, step
+from pipeline.utils import files
 
 HALVES = ("test_dev", "test_std")
 
@@ -46,7 +46,8 @@ class FineTuneParams(loop.FineTuneParams):
 
 @dataclass(frozen=True)
 class EvaluateParams:
-    """Block `<scale>.evaluate.<data>`. The evaluation server's scores are shares in 0..1, null while unknown."""
+    """Block `<scale>.evaluate.<data>`. The evaluation server's scores are shares in 0..1, null
+    while unknown."""
 
     split: str
     batch: int
@@ -58,7 +59,9 @@ class EvaluateParams:
         for half in HALVES:
             value = self.server(half)
             if value is not None and not 0 <= value <= 1:
-                raise UserError(f"params.yaml: server_{half}: expected a share in 0..1 (77.5% is 0.775), found {value}")
+                raise UserError(
+                    f"params.yaml: server_{half}: expected a share in 0..1 (77.5% is 0.775), found {value}"
+                )
 
     def server(self, half: str) -> float | None:
         """The server's score for `test_dev` or `test_std`."""
@@ -83,12 +86,20 @@ class Task(step.Task):
     def batches(self) -> QuestionBatches:
         """Augmented training pairs."""
         config = self.model.config
-        return QuestionBatches(self.folders.shards, self.tokenizer, config.answers, self.params.inputs,
-                               config.backbone.depth, self.params.seed)
+        return QuestionBatches(
+            self.folders.shards,
+            self.tokenizer,
+            config.answers,
+            self.params.inputs,
+            config.backbone.depth,
+            self.params.seed,
+        )
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Binary cross-entropy of every answer, summed over the answers."""
-        logits = module(images.normalise(batch["pixels"]), batch["ids"], batch["mask"], batch["uniforms"])
+        logits = module(
+            images.normalise(batch["pixels"]), batch["ids"], batch["mask"], batch["uniforms"]
+        )
         return {"bce": answer_loss(logits, batch["targets"])}
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
@@ -96,15 +107,21 @@ class Task(step.Task):
         return {"bce": answerable(batch["targets"]).sum().item()}
 
     def evaluate(self) -> dict[str, float]:
-        """Official accuracy on the held-out pictures, as `score`: of all questions, also those no class answers."""
+        """Official accuracy on the held-out pictures, as `score`: of all questions, also those no
+        class answers."""
         inputs = self.params.inputs
         shown = questions(self.folders.shards, "val", inputs.image_size)
-        found = predict(self.model, shown, self.tokenizer, inputs.text_length, self.params.evaluation_batch)
+        found = predict(
+            self.model, shown, self.tokenizer, inputs.text_length, self.params.evaluation_batch
+        )
         return {"score": fmean(prediction.accuracy for prediction in found)}
 
 
-def evaluate(model: VQA, folders: Folders, tuned: FineTuneParams, params: EvaluateParams, out: Path) -> dict[str, Any]:
-    """Answers to the test questions, for the evaluation server and as pictures; accuracy where answers are known."""
+def evaluate(
+    model: VQA, folders: Folders, tuned: FineTuneParams, params: EvaluateParams, out: Path
+) -> dict[str, Any]:
+    """Answers to the test questions, for the evaluation server and as pictures; accuracy where
+    answers are known."""
     tokenizer, size = TextTokenizer.load(folders.text_tokenizer), model.config.backbone.image_size
 
     def answered(split: str, *, swapped: bool = False) -> list[Prediction]:
@@ -113,30 +130,52 @@ def evaluate(model: VQA, folders: Folders, tuned: FineTuneParams, params: Evalua
 
     predictions = answered(params.split)
     write_submission(predictions, out / "submission.json")
-    visualize.draw(visualize.choose(predictions), questions(folders.shards, params.split, size), out / "answers.png")
+    visualize.draw(
+        visualize.choose(predictions),
+        questions(folders.shards, params.split, size),
+        out / "answers.png",
+    )
     scored = [prediction for prediction in predictions if prediction.accuracy is not None]
-    result = {"questions": len(predictions), "scored": len(scored), "answers": len(model.config.answers),
-              "accuracy": None, **dict.fromkeys(HALVES),
-              "validation": fmean(prediction.accuracy for prediction in answered("val"))}
+    result = {
+        "questions": len(predictions),
+        "scored": len(scored),
+        "answers": len(model.config.answers),
+        "accuracy": None,
+        **dict.fromkeys(HALVES),
+        "validation": fmean(prediction.accuracy for prediction in answered("val")),
+    }
     if scored:
-        swapped = [prediction for prediction in answered(params.split, swapped=True) if prediction.asked.answers]
+        swapped = [
+            prediction
+            for prediction in answered(params.split, swapped=True)
+            if prediction.asked.answers
+        ]
         asked = [prediction.asked for prediction in scored]
         result |= shares(asked, lambda place: scored[place].answer)
-        result |= {"standard_error": standard_error(scored), **by_kind(scored),
-                   "shuffled_pictures": shares(asked, lambda place: swapped[place].answer),
-                   **_blind(model, asked, best_by_type(folders.shards))}
+        result |= {
+            "standard_error": standard_error(scored),
+            **by_kind(scored),
+            "shuffled_pictures": shares(asked, lambda place: swapped[place].answer),
+            **_blind(model, asked, best_by_type(folders.shards)),
+        }
     server = {half: params.server(half) for half in HALVES}
     return result | {half: value for half, value in server.items() if value is not None}
 
 
-def _blind(model: VQA, asked: Sequence[Asked], by_type: dict[str, str]) -> dict[str, dict[str, float]]:
+def _blind(
+    model: VQA, asked: Sequence[Asked], by_type: dict[str, str]
+) -> dict[str, dict[str, float]]:
     """What can be had without a look at the pictures, from the labelled questions' answers."""
     most_frequent = model.config.answers[0]
     classes = {answer: place for place, answer in enumerate(model.config.answers)}
     return {
-        "chance": {"accuracy": fmean(float(soft_targets(one.answers, classes).mean()) for one in asked)},
+        "chance": {
+            "accuracy": fmean(float(soft_targets(one.answers, classes).mean()) for one in asked)
+        },
         "most_frequent": shares(asked, lambda place: most_frequent),
-        "best_by_type": shares(asked, lambda place: by_type.get(question_type(asked[place].text), most_frequent)),
+        "best_by_type": shares(
+            asked, lambda place: by_type.get(question_type(asked[place].text), most_frequent)
+        ),
     }
 
 
@@ -148,11 +187,16 @@ def write_submission(predictions: Sequence[Prediction], path: Path) -> None:
     """
     answers = {prediction.asked.id: prediction.answer for prediction in predictions}
     if len(answers) < len(predictions):
-        raise UserError(f"{path.name}: a test question occurs twice in the shards; run the shard stage again")
-    files.write_json(path, [{"question_id": number, "answer": answers[number]} for number in sorted(answers)])
+        raise UserError(
+            f"{path.name}: a test question occurs twice in the shards; run the shard stage again"
+        )
+    files.write_json(
+        path, [{"question_id": number, "answer": answers[number]} for number in sorted(answers)]
+    )
 
 
 def headline(result: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a result that belong on one line; `score` is the test accuracy, or else the validation's."""
+    """The numbers of a result that belong on one line; `score` is the test accuracy, or else the
+    validation's."""
     known = {name: result[name] for name in ("accuracy", *HALVES) if result[name] is not None}
     return {**known, "score": known.get("accuracy", result["validation"])}

@@ -1,11 +1,12 @@
-"""A few test pictures with a question each, the model's three best answers and the annotators' one."""
+"""A few test pictures with a question each, the model's three best answers and the annotators'
+one."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
 
-from pipeline.tasks.vqa.metrics import normalise
 from pipeline.tasks.vqa.data import Shown
+from pipeline.tasks.vqa.metrics import normalise
 from pipeline.tasks.vqa.predict import Prediction
 
 COLUMNS, ROWS = 4, 2
@@ -13,8 +14,8 @@ _LINE = 30  # characters
 
 
 def choose(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Right ones for the first row and wrong ones for the second, the first of each, from different pictures; just the
-    first ones where nobody knows what is right."""
+    """Right ones for the first row and wrong ones for the second, the first of each, from different
+    pictures; just the first ones where nobody knows what is right."""
     chosen: dict[str, Prediction] = {}
     for right in (True, False):
         found = 0
@@ -39,8 +40,15 @@ def draw(chosen: Sequence[Prediction], shown: Iterable[Shown], path: Path) -> No
     for place, prediction in zip(axes, chosen, strict=False):
         place.imshow(pictures[prediction.asked.id])
         place.set_title(fill(prediction.asked.text, _LINE), size=9)
-        place.text(0, -0.03, _caption(prediction), size=8, va="top", transform=place.transAxes,
-                   color={None: "black", True: "tab:green", False: "tab:red"}[_right(prediction)])
+        place.text(
+            0,
+            -0.03,
+            _caption(prediction),
+            size=8,
+            va="top",
+            transform=place.transAxes,
+            color={None: "black", True: "tab:green", False: "tab:red"}[_right(prediction)],
+        )
     figure.savefig(path, metadata={"Software": None})
 
 

@@ -9,33 +9,44 @@ import pytest
 import torch
 from PIL import Image
 
-from model import timm_encoder, checkpoint
+from model import checkpoint, timm_encoder
 from model.heads.classification import Classification, ClassificationConfig
-from model.timm_encoder import ImageEncoder
 from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.segmentation import Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
+from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from model.timm_encoder import ImageEncoder
 from pipeline.data.datasets import licenses
-from pipeline.data.shards import schema, parquet
+from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images
+from pipeline.errors import UserError
 from pipeline.inference import predictor
-from pipeline.utils import files
 from pipeline.inference.row_predictor import Answers
 from pipeline.orchestration.code_digests import Code
-from pipeline.errors import UserError
+from pipeline.utils import files
 from stages import export
 from tests.helpers import tiny
 from tests.helpers.doc_examples import WORDS, examples, write_tokenizer
-from tests.test_imports import tops
 from tests.helpers.toy import BACKBONE, HEAD
+from tests.test_imports import tops
 
 EXAMPLES = examples("docs/use.md")
 ANSWERS = ("ring", "star", "yes", "no")
 SCENES = tiny.settings()["small"]["evaluate"]["ade20k"]["names"]
-ITEMS = ("vqa", "nlvr2", "coco", "flickr30k", "flickr30k-coco", "imagenet22k", "imagenet1k", "ade20k")
-BASE = replace(BACKBONE, image_size=224, patch_size=16, depth=12, drop_path=0.0)  # depth and pictures of the base size
+ITEMS = (
+    "vqa",
+    "nlvr2",
+    "coco",
+    "flickr30k",
+    "flickr30k-coco",
+    "imagenet22k",
+    "imagenet1k",
+    "ade20k",
+)
+BASE = replace(
+    BACKBONE, image_size=224, patch_size=16, depth=12, drop_path=0.0
+)  # depth and pictures of the base size
 
 
 def model_of(item, vocab_size):
@@ -46,22 +57,40 @@ def model_of(item, vocab_size):
         return Retrieval(RetrievalConfig(backbone))
     if item.startswith("imagenet"):
         return Classification(ClassificationConfig(backbone, 6 if item == "imagenet1k" else 12))
-    return {"main": lambda: MaskedModeling(MaskedModelingConfig(backbone, codes=8)),
-            "vqa": lambda: VQA(VQAConfig(backbone, ANSWERS)),
-            "nlvr2": lambda: NLVR2(NLVR2Config(backbone)),
-            "ade20k": lambda: Segmentation(SegmentationConfig(backbone, replace(HEAD, classes=len(SCENES))))}[item]()
+    return {
+        "main": lambda: MaskedModeling(MaskedModelingConfig(backbone, codes=8)),
+        "vqa": lambda: VQA(VQAConfig(backbone, ANSWERS)),
+        "nlvr2": lambda: NLVR2(NLVR2Config(backbone)),
+        "ade20k": lambda: Segmentation(
+            SegmentationConfig(backbone, replace(HEAD, classes=len(SCENES)))
+        ),
+    }[item]()
 
 
 def write_data(data):
     """Shards as far as exports read them, and a text tokenizer."""
     for source in tiny.SOURCES:
         splits = {"train": {"rows": 1234, "units": 5678}}
-        files.write_json(data / "shards" / source / "index.json", {"splits": splits, "rejected": {"train": 3}})
+        files.write_json(
+            data / "shards" / source / "index.json", {"splits": splits, "rejected": {"train": 3}}
+        )
     for source, classes in (("imagenet1k", 6), ("imagenet22k", 12)):
-        rows = [{"key": f"n{label:08d}_{number}", "image": b"", "width": 1, "height": 1, "captions": [], "label": label}
-                for label in range(1, classes) for number in range(2)]
+        rows = [
+            {
+                "key": f"n{label:08d}_{number}",
+                "image": b"",
+                "width": 1,
+                "height": 1,
+                "captions": [],
+                "label": label,
+            }
+            for label in range(1, classes)
+            for number in range(2)
+        ]
         place = data / "shards" / source
-        written = parquet.write(place, "train", rows, schema.IMAGE_SHARD, rows_per_group=4, groups_per_file=9)
+        written = parquet.write(
+            place, "train", rows, schema.IMAGE_SHARD, rows_per_group=4, groups_per_file=9
+        )
         parquet.write_index(place, {"train": written}, rejected={"train": 0})
     return write_tokenizer(data / "text_tokenizer")
 
@@ -77,8 +106,13 @@ def project(tmp_path_factory):
         checkpoint.save(model_of("main", vocab_size), root / "runs/small/pretrain/main/model")
         files.write_json(root / "runs/small/pretrain/main/heldout.json", {"mlm_accuracy": 0.125})
         for item in ITEMS:
-            checkpoint.save(model_of(item, vocab_size), root / "runs/small/finetune" / item / "model")
-            files.write_json(root / f"results/small/evaluate/{item}.json", {"item": item, "chance": {"acc1": 0.0625}})
+            checkpoint.save(
+                model_of(item, vocab_size), root / "runs/small/finetune" / item / "model"
+            )
+            files.write_json(
+                root / f"results/small/evaluate/{item}.json",
+                {"item": item, "chance": {"acc1": 0.0625}},
+            )
         export.main()
         for name in ("picture", "other"):
             pixels = np.random.default_rng(len(name)).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -93,13 +127,17 @@ def test_every_export_is_whole_and_by_itself(project, tmp_path):
         with_text = type(loaded.model).__name__ not in ("Classification", "Segmentation")
         names = {path.name for path in moved.iterdir()}
         assert names - {"classes.json"} == {"model.safetensors", "config.json", "README.md"} | (
-            {"spm.model"} if with_text else set())
+            {"spm.model"} if with_text else set()
+        )
         assert ("classes.json" in names) is not with_text
         moved.rename(project / "exports/small" / item)
 
 
 def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
-    cards = {item: (project / "exports/small" / item / "README.md").read_text() for item in ("main", *ITEMS)}
+    cards = {
+        item: (project / "exports/small" / item / "README.md").read_text()
+        for item in ("main", *ITEMS)
+    }
     for item, card in cards.items():
         assert "\n\n\n" not in card and "{" not in card, item
         assert card.startswith("---\nlicense: apache-2.0\n---\n\n# VL-BEiT: ")
@@ -109,10 +147,15 @@ def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
         assert "| pretrain/main | vg | 1,234 | 5,678 |" in card
     assert "| mlm_accuracy | 0.1250 |" in cards["main"] and "| optim.lr | 0.0015 |" in cards["main"]
     assert "| chance.acc1 | 0.0625 |" in cards["vqa"] and "the 4 answers" in cards["vqa"]
-    assert "Steps, in order: pretrain/main, finetune/imagenet22k, finetune/imagenet1k." in cards["imagenet1k"]
+    assert (
+        "Steps, in order: pretrain/main, finetune/imagenet22k, finetune/imagenet1k."
+        in cards["imagenet1k"]
+    )
     assert "| finetune/imagenet1k | imagenet1k | 10 | 10 |" in cards["imagenet1k"]
     assert "| item |" not in cards["vqa"] and "21 records of all splits" in cards["flickr30k-coco"]
-    assert "photographs" in cards["main"] and "tokens" not in cards["ade20k"].partition("## Data")[0]
+    assert (
+        "photographs" in cards["main"] and "tokens" not in cards["ade20k"].partition("## Data")[0]
+    )
 
 
 def test_cards_of_collected_data_state_their_terms(project, tmp_path):
@@ -125,19 +168,28 @@ def test_cards_of_collected_data_state_their_terms(project, tmp_path):
     finally:
         tiny.write(project, tiny.settings())
     card = (tmp_path / "vqa" / "README.md").read_text()
-    assert licenses.OF["bookcorpus"] in card and "| finetune/vqa | vqav2 |" in card and "prejudices" in card
+    assert (
+        licenses.OF["bookcorpus"] in card
+        and "| finetune/vqa | vqav2 |" in card
+        and "prejudices" in card
+    )
     assert licenses.GENERATED not in card and set(licenses.OF) == set(tiny.SOURCES)
 
 
 def test_classes_have_their_names(project):
     assert predictor.load("exports/small/ade20k").classes == tuple(SCENES)
     loaded = predictor.load("exports/small/imagenet1k")
-    assert loaded.classes == ("0", *(f"n{label:08d}" for label in range(1, 6)))  # class 0 has no picture
+    assert loaded.classes == (
+        "0",
+        *(f"n{label:08d}" for label in range(1, 6)),
+    )  # class 0 has no picture
     ranked = loaded.classify(Image.open("picture.jpg"))
     assert {name for name, _ in ranked} < set(loaded.classes) and len(ranked) == 5
     assert [value for _, value in ranked] == sorted((value for _, value in ranked), reverse=True)
     encoder = ImageEncoder.from_pretrained("exports/small/imagenet1k")
-    assert encoder(loaded._pixels([Image.open("picture.jpg")])).argmax() == loaded.classes.index(ranked[0][0])
+    assert encoder(loaded._pixels([Image.open("picture.jpg")])).argmax() == loaded.classes.index(
+        ranked[0][0]
+    )
 
 
 def test_what_is_told_is_what_the_model_computes(project):
@@ -151,7 +203,8 @@ def test_what_is_told_is_what_the_model_computes(project):
         torch.testing.assert_close(features.norm(dim=1), torch.ones(len(features)))
     matches = loaded.match(pictures, captions[:2])
     said = Answers(project / "exports/small/flickr30k", None).of(
-        {"image": (project / "picture.jpg").read_bytes(), "text": captions[0]})
+        {"image": (project / "picture.jpg").read_bytes(), "text": captions[0]}
+    )
     assert said["match"] == pytest.approx(matches[0].item(), abs=1e-5)
     assert said["similarity"] == pytest.approx(cosines[0, 0].item(), abs=1e-5)
     pretrained = predictor.load("exports/small/main")
@@ -170,10 +223,19 @@ def test_what_a_model_cannot_tell_is_one_line(project, tmp_path):
     (tmp_path / "other" / "model.safetensors").write_bytes(b"")
     picture = Image.open("picture.jpg")
     for call, words in (
-        (lambda: predictor.load("exports/small/vqa").similarity([picture], ["x"]), "similarity: this model is a VQA; load"),
-        (lambda: predictor.load(tmp_path / "bare").answers(picture, "x"), "without the SentencePiece model"),
+        (
+            lambda: predictor.load("exports/small/vqa").similarity([picture], ["x"]),
+            "similarity: this model is a VQA; load",
+        ),
+        (
+            lambda: predictor.load(tmp_path / "bare").answers(picture, "x"),
+            "without the SentencePiece model",
+        ),
         (lambda: predictor.load(tmp_path / "nowhere"), "nowhere/config.json: not found"),
-        (lambda: predictor.load(tmp_path / "other"), "other/config.json: not a model of this project"),
+        (
+            lambda: predictor.load(tmp_path / "other"),
+            "other/config.json: not a model of this project",
+        ),
         (lambda: export.main("thing"), "no item 'thing'; items are main, "),
         (lambda: export.main("nlvr2-none"), "nlvr2-none/model/config.json: not found"),
     ):
@@ -188,27 +250,51 @@ def test_an_export_leaves_other_files_of_a_folder_alone(project, tmp_path):
     export.main("main", str(tmp_path))
     assert (tmp_path / "mine.txt").exists() and predictor.load(tmp_path).tokenizer is not None
     assert (tmp_path / "model.safetensors").read_bytes() == (
-        project / "runs/small/pretrain/main/model/model.safetensors").read_bytes()
+        project / "runs/small/pretrain/main/model/model.safetensors"
+    ).read_bytes()
 
 
 def test_using_a_model_needs_few_packages():
     allowed = set(sys.stdlib_module_names) | {
-        "torch", "timm", "torchvision", "safetensors", "sentencepiece", "PIL", "numpy", "model", "pipeline"}
+        "torch",
+        "timm",
+        "torchvision",
+        "safetensors",
+        "sentencepiece",
+        "PIL",
+        "numpy",
+        "model",
+        "pipeline",
+    }
     allowed.add("scipy")  # only where relative biases, which are off, are resized
-    for path in Code(tiny.ROOT).dependencies(["pipeline.inference.predictor", "model.timm_encoder"]):
+    for path in Code(tiny.ROOT).dependencies(
+        ["pipeline.inference.predictor", "model.timm_encoder"]
+    ):
         assert tops(tiny.ROOT / path) <= allowed, path
 
 
-@pytest.mark.parametrize("heading", [heading for heading in EXAMPLES if heading != "From MLflow"])  # see test_tracking
+@pytest.mark.parametrize(
+    "heading", [heading for heading in EXAMPLES if heading != "From MLflow"]
+)  # see test_tracking
 def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
     monkeypatch.setattr(timm_encoder, "BASE", replace(BASE, vocab_size=1, text_length=1))
     if heading == "The timm model":
-        checkpoint.save(Classification(ClassificationConfig(BASE, 1000)), project / "exports/paper/imagenet1k")
-        checkpoint.save(MaskedModeling(MaskedModelingConfig(BASE, codes=8)), project / "exports/paper/main")
+        checkpoint.save(
+            Classification(ClassificationConfig(BASE, 1000)), project / "exports/paper/imagenet1k"
+        )
+        checkpoint.save(
+            MaskedModeling(MaskedModelingConfig(BASE, codes=8)), project / "exports/paper/main"
+        )
     space = {}
     exec(compile(EXAMPLES[heading], f"docs/use.md: {heading}", "exec"), space)
-    shapes = {"features": (2, 16), "cosines": (2, 2), "probabilities": (2,), "mask": (16, 16), "logits": (1, 1000),
-              "vectors": (1, 577, 16)}
+    shapes = {
+        "features": (2, 16),
+        "cosines": (2, 2),
+        "probabilities": (2,),
+        "mask": (16, 16),
+        "logits": (1, 1000),
+        "vectors": (1, 577, 16),
+    }
     told = {name: tuple(value.shape) for name, value in space.items() if name in shapes}
     assert told == {name: shape for name, shape in shapes.items() if name in space}
     if heading == "The timm model":

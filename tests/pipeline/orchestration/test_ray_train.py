@@ -13,7 +13,8 @@ from tests.helpers import ray_entries
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working directory; the variables that Ray and `launch` set are forgotten afterwards."""
+    """An empty working directory; the variables that Ray and `launch` set are forgotten
+    afterwards."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     yield tmp_path
@@ -31,7 +32,9 @@ def test_in_process(folder: Path) -> None:
     assert (folder / "rank0").read_text() == "1 1 here"
 
 
-def test_workers_share_a_process_group_and_the_drivers_folder_and_their_errors_arrive(folder: Path) -> None:
+def test_workers_share_a_process_group_and_the_drivers_folder_and_their_errors_arrive(
+    folder: Path,
+) -> None:
     pytest.importorskip("ray")
     with pytest.raises(UserError, match="^params.yaml: small.x: expected int$"):
         launch(ray_entries.note_and_refuse, {"word": "there"}, num_workers=2, threads=1)
@@ -41,7 +44,9 @@ def test_workers_share_a_process_group_and_the_drivers_folder_and_their_errors_a
 
 def test_a_killed_worker_ends_in_one_line(folder: Path) -> None:
     pytest.importorskip("ray")
-    with pytest.raises(UserError, match="^training: a worker was killed; run the stage again") as caught:
+    with pytest.raises(
+        UserError, match="^training: a worker was killed; run the stage again"
+    ) as caught:
         launch(ray_entries.die, {}, num_workers=2, threads=1)
     assert "\n" not in str(caught.value)
 

@@ -4,36 +4,64 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.backbone import layers
-from model.heads.classification import Classification, ClassificationConfig
 from model.backbone.config import BackboneConfig
+from model.heads.classification import Classification, ClassificationConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.heads.retrieval import Draws, Pairs, Retrieval, RetrievalConfig, Wrong
 from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
+from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.tokenizer.vqkd import VQKD, VQKDConfig
 from pipeline.config import params
-from pipeline.planning import training_cost, provenance
-from pipeline.utils import flops, memory
 from pipeline.errors import UserError
+from pipeline.planning import provenance, training_cost
+from pipeline.utils import flops, memory
 from pipeline.utils.flops import Pass
 from pipeline.utils.memory import Precision, Weights
 from stages import plan as stage
 from tests.helpers.tiny import ROOT
 
 BATCH, TEXT = 2, 20
-BACKBONE = BackboneConfig(image_size=96, patch_size=16, depth=3, width=96, heads=4, ffn_width=384, vocab_size=500,
-                          text_length=TEXT, experts="mome", init_sigma=0.02, drop_path=0.1)
+BACKBONE = BackboneConfig(
+    image_size=96,
+    patch_size=16,
+    depth=3,
+    width=96,
+    heads=4,
+    ffn_width=384,
+    vocab_size=500,
+    text_length=TEXT,
+    experts="mome",
+    init_sigma=0.02,
+    drop_path=0.1,
+)
 MASKED = MaskedModelingConfig(BACKBONE, codes=64, mlm_head="transform")
-HEAD = HeadConfig(classes=10, layers=[0, 1, 1, 2], channels=64, auxiliary_channels=32, pool_scales=[1, 2, 3],
-                  dropout=0.1)
-TOKENIZER = VQKDConfig(image_size=64, patch_size=16, depth=2, decoder_depth=1, width=64, heads=4, codes=128, code_dim=8,
-                       teacher_dim=45, decay=0.9, delay=0)
+HEAD = HeadConfig(
+    classes=10,
+    layers=[0, 1, 1, 2],
+    channels=64,
+    auxiliary_channels=32,
+    pool_scales=[1, 2, 3],
+    dropout=0.1,
+)
+TOKENIZER = VQKDConfig(
+    image_size=64,
+    patch_size=16,
+    depth=2,
+    decoder_depth=1,
+    width=64,
+    heads=4,
+    codes=128,
+    code_dim=8,
+    teacher_dim=45,
+    decay=0.9,
+    delay=0,
+)
 HIDDEN = {"text": 6, "image": 12}  # of a sample
 
 
@@ -48,16 +76,28 @@ def uniforms(*shape):
 def half(name, length):
     """A stream's text or picture, as many of whose places are hidden as `HIDDEN` says."""
     masked = torch.zeros(BATCH, length, dtype=torch.bool)
-    masked[:, :HIDDEN[name]] = True
+    masked[:, : HIDDEN[name]] = True
     places = masked.flatten().nonzero()[:, 0]
-    inputs = ({"ids": torch.randint(5, 500, (BATCH, TEXT)), "mask": torch.ones(BATCH, TEXT, dtype=torch.bool)}
-              if name == "text" else {"pixels": pixels(), "masked": masked})
+    inputs = (
+        {
+            "ids": torch.randint(5, 500, (BATCH, TEXT)),
+            "mask": torch.ones(BATCH, TEXT, dtype=torch.bool),
+        }
+        if name == "text"
+        else {"pixels": pixels(), "masked": masked}
+    )
     return {**inputs, "places": places, "targets": places % 64}
 
 
 def streams(*names):
-    return {name: {"text": half("text", TEXT), "image": half("image", BACKBONE.patches), "uniforms": uniforms()}
-            for name in names}
+    return {
+        name: {
+            "text": half("text", TEXT),
+            "image": half("image", BACKBONE.patches),
+            "uniforms": uniforms(),
+        }
+        for name in names
+    }
 
 
 def ids():
@@ -71,7 +111,11 @@ def retrieval(model):
         similar = log_scale.exp() * images @ texts.T, log_scale.exp() * texts @ images.T
         return sum(one.square().sum() for one in similar), Wrong(*pair)
 
-    return sum(model(pair, Draws(uniforms(), uniforms(), torch.rand(3, BATCH, BACKBONE.depth, 3)), rivals).values())
+    return sum(
+        model(
+            pair, Draws(uniforms(), uniforms(), torch.rand(3, BATCH, BACKBONE.depth, 3)), rivals
+        ).values()
+    )
 
 
 def segmentation(model):
@@ -84,42 +128,77 @@ def encoder(precision, *passes):
 
 
 PICTURE = Pass(image=True)
-STREAMS = (Pass(TEXT, read=HIDDEN["text"]), Pass(image=True, read=HIDDEN["image"]),  # of pretraining, in one pass
-           Pass(TEXT, image=True, read=sum(HIDDEN.values())))
+STREAMS = (
+    Pass(TEXT, read=HIDDEN["text"]),
+    Pass(image=True, read=HIDDEN["image"]),  # of pretraining, in one pass
+    Pass(TEXT, image=True, read=sum(HIDDEN.values())),
+)
 
 
 def masked_heads(precision):
-    return (2 * memory.hidden(HIDDEN["text"], MASKED, precision, text=True)
-            + 2 * memory.hidden(HIDDEN["image"], MASKED, precision, text=False))
+    return 2 * memory.hidden(HIDDEN["text"], MASKED, precision, text=True) + 2 * memory.hidden(
+        HIDDEN["image"], MASKED, precision, text=False
+    )
 
 
 def masked_modeling(precision, **kept):
-    """Of a sample; the gradients of both heads' weights, of two losses each, do not grow with the batch."""
-    weights = 2 * sum(memory.head_gradient(BACKBONE.width, classes) for classes in (BACKBONE.vocab_size, MASKED.codes))
-    return (sum(memory.encoder(BACKBONE, one, precision, joined=True, **kept) for one in STREAMS)
-            + masked_heads(precision) + weights / BATCH)
+    """Of a sample; the gradients of both heads' weights, of two losses each, do not grow with the
+    batch."""
+    weights = 2 * sum(
+        memory.head_gradient(BACKBONE.width, classes)
+        for classes in (BACKBONE.vocab_size, MASKED.codes)
+    )
+    return (
+        sum(memory.encoder(BACKBONE, one, precision, joined=True, **kept) for one in STREAMS)
+        + masked_heads(precision)
+        + weights / BATCH
+    )
 
 
 # Of each: the model, a forward pass of it, its FLOPs and what it keeps, of one sample.
 CASES = {
-    "pretraining": (lambda: MaskedModeling(MASKED), lambda m: sum(m(streams("texts", "images", "pairs")).values()),
-                    flops.mlm(MASKED, TEXT, 6) + flops.mim(MASKED, 12) + flops.mvlm(MASKED, TEXT, 6, 12),
-                    masked_modeling),
-    "vqa": (lambda: VQA(VQAConfig(BACKBONE, tuple("abcdefg"))), lambda m: m(pixels(), *ids(), uniforms()).sum(),
-            flops.vqa(BACKBONE, TEXT, 7), lambda p: encoder(p, flops.fused(TEXT))),
-    "nlvr2": (lambda: NLVR2(NLVR2Config(BACKBONE)),
-              lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), uniforms(2)).sum(),
-              flops.nlvr2(BACKBONE, TEXT), lambda p: encoder(p, *[flops.fused(TEXT)] * 2)),
-    "retrieval": (lambda: Retrieval(RetrievalConfig(BACKBONE)), retrieval, flops.retrieval(BACKBONE, TEXT, BATCH),
-                  lambda p: encoder(p, *flops.apart(TEXT), *[flops.fused(TEXT)] * 3)),
-    "classification": (lambda: Classification(ClassificationConfig(BACKBONE, 30)),
-                       lambda m: m(pixels(), uniforms()).sum(), flops.classification(BACKBONE, 30),
-                       lambda p: encoder(p, PICTURE)),
-    "segmentation": (lambda: Segmentation(SegmentationConfig(BACKBONE, HEAD)), segmentation,
-                     flops.segmentation(BACKBONE, HEAD),
-                     lambda p: encoder(p, PICTURE) + memory.segmentation(BACKBONE, HEAD, p)),
-    "visual tokenizer": (lambda: VQKD(TOKENIZER).eval(), lambda m: m(torch.rand(BATCH, 3, 64, 64)).features.sum(),
-                         flops.visual_tokenizer(TOKENIZER), lambda p: memory.visual_tokenizer(TOKENIZER, p)),
+    "pretraining": (
+        lambda: MaskedModeling(MASKED),
+        lambda m: sum(m(streams("texts", "images", "pairs")).values()),
+        flops.mlm(MASKED, TEXT, 6) + flops.mim(MASKED, 12) + flops.mvlm(MASKED, TEXT, 6, 12),
+        masked_modeling,
+    ),
+    "vqa": (
+        lambda: VQA(VQAConfig(BACKBONE, tuple("abcdefg"))),
+        lambda m: m(pixels(), *ids(), uniforms()).sum(),
+        flops.vqa(BACKBONE, TEXT, 7),
+        lambda p: encoder(p, flops.fused(TEXT)),
+    ),
+    "nlvr2": (
+        lambda: NLVR2(NLVR2Config(BACKBONE)),
+        lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), uniforms(2)).sum(),
+        flops.nlvr2(BACKBONE, TEXT),
+        lambda p: encoder(p, *[flops.fused(TEXT)] * 2),
+    ),
+    "retrieval": (
+        lambda: Retrieval(RetrievalConfig(BACKBONE)),
+        retrieval,
+        flops.retrieval(BACKBONE, TEXT, BATCH),
+        lambda p: encoder(p, *flops.apart(TEXT), *[flops.fused(TEXT)] * 3),
+    ),
+    "classification": (
+        lambda: Classification(ClassificationConfig(BACKBONE, 30)),
+        lambda m: m(pixels(), uniforms()).sum(),
+        flops.classification(BACKBONE, 30),
+        lambda p: encoder(p, PICTURE),
+    ),
+    "segmentation": (
+        lambda: Segmentation(SegmentationConfig(BACKBONE, HEAD)),
+        segmentation,
+        flops.segmentation(BACKBONE, HEAD),
+        lambda p: encoder(p, PICTURE) + memory.segmentation(BACKBONE, HEAD, p),
+    ),
+    "visual tokenizer": (
+        lambda: VQKD(TOKENIZER).eval(),
+        lambda m: m(torch.rand(BATCH, 3, 64, 64)).features.sum(),
+        flops.visual_tokenizer(TOKENIZER),
+        lambda p: memory.visual_tokenizer(TOKENIZER, p),
+    ),
 }
 
 
@@ -128,22 +207,33 @@ def _by_onednn(x, weight, *_, **__):
 
 
 def counted(work):
-    """FLOPs that torch counts; its counter knows no attention on CPUs but the plain products, and must be told of
-    products by oneDNN (`model.backbone.fast_linear`)."""
+    """FLOPs that torch counts; its counter knows no attention on CPUs but the plain products, and
+    must be told of products by oneDNN (`model.backbone.fast_linear`)."""
     mapping = {torch.ops.mkldnn._linear_pointwise: _by_onednn}
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False, custom_mapping=mapping) as counter,
+    ):
         work()
     return counter.get_total_flops()
 
 
-# What forward passes do of the backward pass: the loss of hidden places finds the gradients of the last layer.
-AHEAD = {"pretraining": 2 * 2 * sum(flops.linear(HIDDEN[half], BACKBONE.width, classes)
-                                    for half, classes in (("text", BACKBONE.vocab_size), ("image", MASKED.codes)))}
+# What forward passes do of the backward pass: the loss of hidden places finds the gradients of the
+# last layer.
+AHEAD = {
+    "pretraining": 2
+    * 2
+    * sum(
+        flops.linear(HIDDEN[half], BACKBONE.width, classes)
+        for half, classes in (("text", BACKBONE.vocab_size), ("image", MASKED.codes))
+    )
+}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_flops_are_those_that_torch_counts(case):
-    """Forward to the last digit; the backward pass has no gradient of pixels, and of codes none to the encoder."""
+    """Forward to the last digit; the backward pass has no gradient of pixels, and of codes none to
+    the encoder."""
     build, forward, expected, _ = CASES[case]
     model = build()
     assert counted(lambda: forward(model)) == BATCH * (expected + AHEAD.get(case, 0))
@@ -165,7 +255,9 @@ def kept(model, forward, precision):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision.half):
             loss = forward(model)
     assert loss.requires_grad
-    return sum(storage.nbytes() for place, storage in saved.items() if place not in own) + found_ahead(loss.grad_fn)
+    return sum(
+        storage.nbytes() for place, storage in saved.items() if place not in own
+    ) + found_ahead(loss.grad_fn)
 
 
 def found_ahead(function):
@@ -179,7 +271,9 @@ def found_ahead(function):
     return total
 
 
-@pytest.mark.parametrize("precision", [Precision(half=False), Precision(half=True)], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "precision", [Precision(half=False), Precision(half=True)], ids=["fp32", "bf16"]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_memory_is_what_layers_keep(case, precision, monkeypatch):
     """With the fused attention of GPUs; on CPUs, bf16 has another."""
@@ -187,23 +281,38 @@ def test_memory_is_what_layers_keep(case, precision, monkeypatch):
     build, forward, _, expected = CASES[case]
     model = build()
     weights = precision.narrow * Weights.of(model).matrices if precision.half else 0
-    assert BATCH * expected(precision) + weights == pytest.approx(kept(model, forward, precision), rel=0.03)
+    assert BATCH * expected(precision) + weights == pytest.approx(
+        kept(model, forward, precision), rel=0.03
+    )
 
 
 def test_activation_checkpointing_keeps_the_inputs_of_blocks():
     precision, model = Precision(half=False), MaskedModeling(MASKED)
     model.backbone.set_grad_checkpointing()
     expected = masked_modeling(precision, again=True)
-    assert BATCH * expected == pytest.approx(kept(model, CASES["pretraining"][1], precision), rel=0.03)
+    assert BATCH * expected == pytest.approx(
+        kept(model, CASES["pretraining"][1], precision), rel=0.03
+    )
 
 
-BASE = BackboneConfig(image_size=224, patch_size=16, depth=12, width=768, heads=12, ffn_width=3072, vocab_size=64000,
-                      text_length=196, experts="mome", init_sigma=0.02, drop_path=0.1)
+BASE = BackboneConfig(
+    image_size=224,
+    patch_size=16,
+    depth=12,
+    width=768,
+    heads=12,
+    ffn_width=3072,
+    vocab_size=64000,
+    text_length=196,
+    experts="mome",
+    init_sigma=0.02,
+    drop_path=0.1,
+)
 
 
 def test_flops_of_the_base_size_are_the_known_ones():
-    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step, with heads. What
-    nobody reads of the last block is 4 % of these."""
+    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step,
+    with heads. What nobody reads of the last block is 4 % of these."""
     base = MaskedModelingConfig(BASE, codes=8192)
     whole = [flops.encoder(BASE, Pass(*one)) for one in ((0, True), (196, False), (40, True))]
     assert whole == pytest.approx((34.9e9, 34.7e9, 42.4e9), rel=0.01)
@@ -236,18 +345,22 @@ def test_runs_at_paper_scale(at_paper):
     assert main.activation_bytes(again=True) < main.activation_bytes(again=False) / 3
     retrieval_ = at_paper["finetune coco"]
     assert retrieval_.extra_flops == pytest.approx(
-        3072 * sum(flops.encoder(retrieval_.backbone, one) for one in flops.apart(40)), rel=1e-3)
+        3072 * sum(flops.encoder(retrieval_.backbone, one) for one in flops.apart(40)), rel=1e-3
+    )
 
 
 def test_state_of_replicas_and_shards():
     weights = Weights(trained=100, frozen=10, matrices=80, largest_block=20, all_blocks=80)
     assert memory.model(weights, "ddp", 0, Precision(half=False)) == 100 * 16 + 10 * 4
     assert memory.model(weights, "ddp", 4, Precision(half=True)) == 100 * 20 + 10 * 4 + 80 * 2
-    assert memory.model(weights, "fsdp2", 4, Precision(half=False)) == 100 * 4 + 10 + (2 * 20 + 30) * 4
+    assert (
+        memory.model(weights, "fsdp2", 4, Precision(half=False)) == 100 * 4 + 10 + (2 * 20 + 30) * 4
+    )
 
 
 def test_numbers_come_from_whom_their_comments_name_first(tmp_path, monkeypatch):
-    (tmp_path / "params.yaml").write_text("""scale: small
+    (tmp_path / "params.yaml").write_text(
+        """scale: small
 small:
   stage:  # VL-BEiT §9 is not inherited from a stage
     lone: 1
@@ -261,12 +374,23 @@ small:
     loop: {threads: 8}  # VLMo
     text: none of the numbers  # VLMo
   other: {like: stage, lone: 2}  # choice; what it shares stands where it is written
-""", encoding="utf-8")
+""",
+        encoding="utf-8",
+    )
     monkeypatch.chdir(tmp_path)
-    found = {number.key.removeprefix("stage."): number.source for number in provenance.numbers("small")}
-    assert found == {"lone": "not said", "size.width": "VL-BEiT", "size.deep.depth": "VL-BEiT", "size.heads": "choice",
-                     "rate": "a relative", "open.scale": "choice", "loop.threads": "how it runs",
-                     "other.lone": "choice"}
+    found = {
+        number.key.removeprefix("stage."): number.source for number in provenance.numbers("small")
+    }
+    assert found == {
+        "lone": "not said",
+        "size.width": "VL-BEiT",
+        "size.deep.depth": "VL-BEiT",
+        "size.heads": "choice",
+        "rate": "a relative",
+        "open.scale": "choice",
+        "loop.threads": "how it runs",
+        "other.lone": "choice",
+    }
 
 
 @pytest.mark.parametrize("scale", params.SCALES)
@@ -285,5 +409,7 @@ def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
 
 
 def test_an_unknown_scale_is_named():
-    with pytest.raises(UserError, match="^plan: expected one of small, medium, paper, found 'huge'$"):
+    with pytest.raises(
+        UserError, match="^plan: expected one of small, medium, paper, found 'huge'$"
+    ):
         stage.main("huge")

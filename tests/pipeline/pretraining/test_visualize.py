@@ -24,18 +24,33 @@ def test_patches_are_cut_row_by_row_and_put_together_again():
 
 def test_only_hidden_patches_change_and_show_the_means_of_their_codes():
     pixels = np.random.default_rng(1).integers(0, 100, (1, 8, 8, 3), dtype=np.uint8)
-    image = {"pixels": torch.from_numpy(pixels), "places": torch.tensor([1, 2]), "targets": torch.tensor([3, 0])}
+    image = {
+        "pixels": torch.from_numpy(pixels),
+        "places": torch.tensor([1, 2]),
+        "targets": torch.tensor([3, 0]),
+    }
     means = np.stack([np.full((4, 4, 3), 200 + code, dtype=np.uint8) for code in range(4)])
     hidden, predicted, true, original = visualize._cells(image, torch.tensor([1, 1]), means)[0]
     assert (original == pixels[0]).all()
     for cell, right, below in ((hidden, 128, 128), (predicted, 201, 201), (true, 203, 200)):
         assert (cell[:4, 4:] == right).all() and (cell[4:, :4] == below).all()
-        assert (cell[:4, :4] == pixels[0, :4, :4]).all() and (cell[4:, 4:] == pixels[0, 4:, 4:]).all()
+        assert (cell[:4, :4] == pixels[0, :4, :4]).all() and (
+            cell[4:, 4:] == pixels[0, 4:, 4:]
+        ).all()
 
 
 def test_captions_show_guesses_in_brackets_and_the_truth_behind_wrong_ones():
     begin, end, pad = (SPECIAL_IDS[name] for name in ("[T_CLS]", "[T_SEP]", "[PAD]"))
-    ids = torch.tensor([[begin, 10, SPECIAL_IDS["[MASK]"], 11, end, pad], [begin, 12, 14, 16, 18, end]])
-    text = {"ids": ids, "mask": ids != pad, "places": torch.tensor([2, 9]), "targets": torch.tensor([20, 16])}
+    ids = torch.tensor(
+        [[begin, 10, SPECIAL_IDS["[MASK]"], 11, end, pad], [begin, 12, 14, 16, 18, end]]
+    )
+    text = {
+        "ids": ids,
+        "mask": ids != pad,
+        "places": torch.tensor([2, 9]),
+        "targets": torch.tensor([20, 16]),
+    }
     assert visualize._captions(text, torch.tensor([20, 22]), Words()) == [
-        "w10 [w20]w11", "w12 w14 [w22, not w16] w18"]
+        "w10 [w20]w11",
+        "w12 w14 [w22, not w16] w18",
+    ]

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reporting import seed_statistics
 from pipeline.errors import UserError
+from pipeline.reporting import seed_statistics
 from pipeline.reporting.tables import RowLayout, TableLayout, TableParams
 from stages import seeds
 from tests.helpers import tiny
 
-RESULTS = [{"flickr30k": {"images": 500, "data": "flickr30k", "dual": {"tr_r1": value}}} for value in (0.1, 0.2, 0.6)]
+RESULTS = [
+    {"flickr30k": {"images": 500, "data": "flickr30k", "dual": {"tr_r1": value}}}
+    for value in (0.1, 0.2, 0.6)
+]
 
 
 def test_mean_and_deviation_leave_counts_and_names_alone():
@@ -41,7 +44,11 @@ def project(tmp_path, monkeypatch):
     def run(command, check):
         assert command[:3] == ["dvc", "exp", "run"]
         values = dict(word.removeprefix("-S").split("=") for word in command[3:])
-        assert {"small.pretrain.common.seed", "small.finetune.flickr30k.seed", "small.finetune.vqa.seed"} <= set(values)
+        assert {
+            "small.pretrain.common.seed",
+            "small.finetune.flickr30k.seed",
+            "small.finetune.vqa.seed",
+        } <= set(values)
         seed = float(values["small.pretrain.common.seed"])
         Path("params.yaml").write_text("changed")
         recalls = {"tr_r1": seed / 10, "ir_r1": seed / 20}

@@ -8,16 +8,30 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.reporting import html_report, tables, render
 from pipeline.errors import UserError
+from pipeline.reporting import html_report, render, tables
 from pipeline.reporting.tables import RowLayout, TableLayout, TableParams
 
 PARAMS = TableParams("Ours", "Not comparable.")
 RECALLS = {f"{way}_r{cut}": cut / 16 for way in ("tr", "ir") for cut in (1, 5, 10)}
-RESULT = {"task": "retrieval", "item": "flickr30k", "variant": "main", "images": 1000, "captions": 5000,
-          "dual": RECALLS, "reranked": {**RECALLS, "tr_r1": 0.5}, "chance": RECALLS}
-LAYOUT = TableLayout([RowLayout("VL-BEiT", {"flickr30k_tr_r1": "flickr30k/reranked.tr_r1",
-                                            "coco_ir_r1": "coco/reranked.ir_r1"})])
+RESULT = {
+    "task": "retrieval",
+    "item": "flickr30k",
+    "variant": "main",
+    "images": 1000,
+    "captions": 5000,
+    "dual": RECALLS,
+    "reranked": {**RECALLS, "tr_r1": 0.5},
+    "chance": RECALLS,
+}
+LAYOUT = TableLayout(
+    [
+        RowLayout(
+            "VL-BEiT",
+            {"flickr30k_tr_r1": "flickr30k/reranked.tr_r1", "coco_ir_r1": "coco/reranked.ir_r1"},
+        )
+    ]
+)
 
 
 def table2() -> tables.Table:
@@ -37,7 +51,9 @@ def test_the_papers_tables_are_whole() -> None:
         assert all(len(cells) == len(table["columns"]) for cells in rows)
         assert all(cell is None or 40 < cell < 100 for cells in rows for cell in cells)
     ablations, backbones = printed["table4"]["sections"], printed["table5"]["sections"]
-    assert ablations["Objectives"]["[3] MVLM + MIM + MLM"] == backbones["Backbone"]["MoME Transformer"]
+    assert (
+        ablations["Objectives"]["[3] MVLM + MIM + MLM"] == backbones["Backbone"]["MoME Transformer"]
+    )
 
 
 def test_ours_stand_below_the_papers_as_percentages_and_gaps_are_dashes() -> None:
@@ -50,8 +66,14 @@ def test_csv_has_one_row_per_model() -> None:
     rows = list(csv.DictReader(render.comma_separated(table2()).splitlines()))
     assert len(rows) == 7
     assert rows[1]["model"] == "VILLA" and rows[1]["coco_tr_r1"] == ""
-    assert rows[-1] == {"section": "Ours", "model": "VL-BEiT", "coco_tr_r1": "", "coco_ir_r1": "",
-                        "flickr30k_tr_r1": "50.0", "flickr30k_ir_r1": ""}
+    assert rows[-1] == {
+        "section": "Ours",
+        "model": "VL-BEiT",
+        "coco_tr_r1": "",
+        "coco_ir_r1": "",
+        "flickr30k_tr_r1": "50.0",
+        "flickr30k_ir_r1": "",
+    }
 
 
 def test_retrieval_in_detail() -> None:
@@ -66,17 +88,29 @@ def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
         render.write(table2(), tmp_path / folder / "table2")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["table2.csv", "table2.md", "table2.png"]
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
+    assert all(
+        (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        for name in names
+    )
 
 
-@pytest.mark.parametrize(("name", "cells", "message"), [
-    ("table9", {}, "tables.table9: the paper has no such table"),
-    ("table2", {"acc": "flickr30k/x"}, "the table has no column 'acc'"),
-    ("table2", {"coco_tr_r1": "flickr30k/dual.mean"}, "the result of flickr30k has no 'dual.mean'"),
-])
+@pytest.mark.parametrize(
+    ("name", "cells", "message"),
+    [
+        ("table9", {}, "tables.table9: the paper has no such table"),
+        ("table2", {"acc": "flickr30k/x"}, "the table has no column 'acc'"),
+        (
+            "table2",
+            {"coco_tr_r1": "flickr30k/dual.mean"},
+            "the result of flickr30k has no 'dual.mean'",
+        ),
+    ],
+)
 def test_a_wrong_layout_is_named(name: str, cells: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        tables.against_paper(name, TableLayout([RowLayout("x", cells)]), {"flickr30k": RESULT}, PARAMS)
+        tables.against_paper(
+            name, TableLayout([RowLayout("x", cells)]), {"flickr30k": RESULT}, PARAMS
+        )
 
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:

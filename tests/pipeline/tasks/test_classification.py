@@ -1,4 +1,5 @@
-"""ImageNet: official files to labels, augmentation with keyed draws, the head, one short fine-tune."""
+"""ImageNet: official files to labels, augmentation with keyed draws, the head, one short
+fine-tune."""
 
 import csv
 import io
@@ -13,15 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from model.heads.classification import Classification, ClassificationConfig
 from model.backbone.config import BackboneConfig
-from pipeline.data.sharding import record_reader, build
-from pipeline.data.shards import parquet
-from pipeline.utils import files
-from pipeline.errors import UserError
-from pipeline.data.loading.sampler import OrderParams, Part
+from model.heads.classification import Classification, ClassificationConfig
 from pipeline.data.datasets import imagenet1k
+from pipeline.data.loading.sampler import OrderParams, Part
 from pipeline.data.records import ImageRecord, Rejected
+from pipeline.data.sharding import build, record_reader
+from pipeline.data.shards import parquet
+from pipeline.data.synthetic import generate as world_sources
+from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import render, scene
+from pipeline.data.synthetic.writers import imagenet1k as writer
+from pipeline.data.synthetic.writers import imagenet22k
+from pipeline.data.transforms.views import ViewParams
+from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.classification import metrics
 from pipeline.tasks.classification.augment import (
@@ -41,21 +47,25 @@ from pipeline.tasks.classification.task import (
 )
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
-from pipeline.data.transforms.views import ViewParams
-from pipeline.data.synthetic.scenes import render, scene
-from pipeline.data.synthetic import generate as world_sources
-from pipeline.data.synthetic.params import WorldParams
-from pipeline.data.synthetic.writers import imagenet1k as writer
-from pipeline.data.synthetic.writers import imagenet22k
+from pipeline.utils import files
 from tests.helpers.toy import BACKBONE
 
 CLASSES = 6
 SIZES = {"imagenet1k": {"classes": CLASSES, "train": 8, "val": 2}}
 WORLD = WorldParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
-INPUTS = InputParams(image_size=16, resize=18, crop=ViewParams(0.3, 1.0, 0.5, 0.0),
-                     rand_augment="rand-m9-mstd0.5-inc1", erasing=ErasingParams(0.5, "pixel", 1),
-                     mixing=MixingParams(0.8, 1.0, 1.0, 0.5), smoothing=0.1, order=OrderParams(2, 2, 8))
-LOOP = LoopParams("fp32", 1, "ddp", False, 0, log_every=1, evaluate_every=2, checkpoint_every=2, patience=2)
+INPUTS = InputParams(
+    image_size=16,
+    resize=18,
+    crop=ViewParams(0.3, 1.0, 0.5, 0.0),
+    rand_augment="rand-m9-mstd0.5-inc1",
+    erasing=ErasingParams(0.5, "pixel", 1),
+    mixing=MixingParams(0.8, 1.0, 1.0, 0.5),
+    smoothing=0.1,
+    order=OrderParams(2, 2, 8),
+)
+LOOP = LoopParams(
+    "fp32", 1, "ddp", False, 0, log_every=1, evaluate_every=2, checkpoint_every=2, patience=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +91,32 @@ def test_the_generated_files_are_read_with_their_labels(official):
     training = [record for record in records if record.split == "train"]
     assert all(record.label == label[record.key.partition("_")[0]] for record in training)
     val = [record for record in records if record.split == "val"]
-    assert [record.key for record in val] == [f"ILSVRC2012_val_{n:08d}" for n in range(1, 2 * CLASSES + 1)]
-    for wnid, kind in kinds.items():  # the pictures are those of the class, in the order in which they were drawn
-        expected = [render.jpeg(world, 85) for world in islice(writer.scenes(wnid, kind, "val", WORLD), 2)]
+    assert [record.key for record in val] == [
+        f"ILSVRC2012_val_{n:08d}" for n in range(1, 2 * CLASSES + 1)
+    ]
+    for (
+        wnid,
+        kind,
+    ) in (
+        kinds.items()
+    ):  # the pictures are those of the class, in the order in which they were drawn
+        expected = [
+            render.jpeg(world, 85) for world in islice(writer.scenes(wnid, kind, "val", WORLD), 2)
+        ]
         assert [record.image for record in val if record.label == label[wnid]] == expected
 
 
 def test_training_and_validation_scenes_are_apart_and_of_their_class():
     for wnid, (shape, look) in list(writer.classes().items())[:4]:
-        training, val = (list(islice(writer.scenes(wnid, (shape, look), part, WORLD), 5)) for part in ("train", "val"))
+        training, val = (
+            list(islice(writer.scenes(wnid, (shape, look), part, WORLD), 5))
+            for part in ("train", "val")
+        )
         assert not any(map(scene.is_evaluation, training)) and all(map(scene.is_evaluation, val))
         things = [world.things[0] for world in training + val]
-        assert all(thing.shape == shape and look in (thing.colour, thing.texture) for thing in things)
+        assert all(
+            thing.shape == shape and look in (thing.colour, thing.texture) for thing in things
+        )
 
 
 def test_some_classes_are_those_of_imagenet22k():
@@ -105,7 +129,9 @@ def test_some_classes_are_those_of_imagenet22k():
 def test_the_same_official_bytes_again(official, tmp_path):
     world_sources.write("imagenet1k", tmp_path, WORLD)
     assert len(list(official.iterdir())) == 3
-    assert all((tmp_path / path.name).read_bytes() == path.read_bytes() for path in official.iterdir())
+    assert all(
+        (tmp_path / path.name).read_bytes() == path.read_bytes() for path in official.iterdir()
+    )
 
 
 def test_too_many_classes_are_refused(tmp_path):
@@ -116,9 +142,18 @@ def test_too_many_classes_are_refused(tmp_path):
 
 def test_shards_hold_the_usual_oddities(folder):
     index = files.read_json(folder / "index.json")
-    assert index["rejected"] == {"damaged picture": 1} and index["splits"]["val"]["rows"] == 2 * CLASSES
-    formats = {Image.open(io.BytesIO(row["image"])).format for row in parquet.read_rows(folder, "train", ("image",))}
-    modes = {Image.open(io.BytesIO(row["image"])).mode for row in parquet.read_rows(folder, "train", ("image",))}
+    assert (
+        index["rejected"] == {"damaged picture": 1}
+        and index["splits"]["val"]["rows"] == 2 * CLASSES
+    )
+    formats = {
+        Image.open(io.BytesIO(row["image"])).format
+        for row in parquet.read_rows(folder, "train", ("image",))
+    }
+    modes = {
+        Image.open(io.BytesIO(row["image"])).mode
+        for row in parquet.read_rows(folder, "train", ("image",))
+    }
     assert formats == {"JPEG", "PNG"} and modes == {"RGB"}  # the CMYK one has been converted
 
 
@@ -133,11 +168,14 @@ def tar_bytes(members, mode="w"):
 
 
 def write_by_hand(root, truth="2\n1\n2\n", meta=None, **extra):
-    """Two classes below one synset, whose devkit ids are against the order of their names; three val pictures."""
+    """Two classes below one synset, whose devkit ids are against the order of their names; three
+    val pictures."""
     from scipy.io import savemat
 
     fields = [(name, object) for name in ("ILSVRC2012_ID", "WNID", "words", "num_children")]
-    table = np.array([(1, "n09", "pond", 0), (2, "n03", "lamp", 0), (3, "n01", "entity", 2)], dtype=fields)
+    table = np.array(
+        [(1, "n09", "pond", 0), (2, "n03", "lamp", 0), (3, "n01", "entity", 2)], dtype=fields
+    )
     savemat(buffer := io.BytesIO(), {"synsets": table[:, None]})
     inner = {"n09.tar": tar_bytes({"n09_5.JPEG": b"a"}), "n03.tar": tar_bytes({"n03_7.JPEG": b"b"})}
     (root / "ILSVRC2012_img_train.tar").write_bytes(tar_bytes(inner | extra.get("train", {})))
@@ -145,36 +183,53 @@ def write_by_hand(root, truth="2\n1\n2\n", meta=None, **extra):
     val = {f"ILSVRC2012_val_{n:08d}.JPEG": b"v%d" % n for n in names}
     (root / "ILSVRC2012_img_val.tar").write_bytes(tar_bytes(val))
     data = "ILSVRC2012_devkit_t12/data"
-    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(tar_bytes({
-        f"{data}/meta.mat": meta or buffer.getvalue(),
-        f"{data}/ILSVRC2012_validation_ground_truth.txt": truth.encode()}, "w:gz"))
+    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(
+        tar_bytes(
+            {
+                f"{data}/meta.mat": meta or buffer.getvalue(),
+                f"{data}/ILSVRC2012_validation_ground_truth.txt": truth.encode(),
+            },
+            "w:gz",
+        )
+    )
 
 
 def test_devkit_ids_become_places_in_sorted_order(tmp_path):
     write_by_hand(tmp_path)
     assert len(imagenet1k.files(tmp_path)) == 3
     assert list(record_reader.read("imagenet1k", tmp_path)) == [
-        ImageRecord("n09_5", "train", b"a", (), 1), ImageRecord("n03_7", "train", b"b", (), 0),
+        ImageRecord("n09_5", "train", b"a", (), 1),
+        ImageRecord("n03_7", "train", b"b", (), 0),
         ImageRecord("ILSVRC2012_val_00000003", "val", b"v3", (), 0),
         ImageRecord("ILSVRC2012_val_00000001", "val", b"v1", (), 0),
-        ImageRecord("ILSVRC2012_val_00000002", "val", b"v2", (), 1)]
+        ImageRecord("ILSVRC2012_val_00000002", "val", b"v2", (), 1),
+    ]
 
 
 def test_what_does_not_fit_together_is_rejected(tmp_path):
     train = {"n01.tar": tar_bytes({"n01_1.JPEG": b"x"}), "n03.tar": b"rubbish" * 200}
     write_by_hand(tmp_path, train=train, val=(1, 2, 9))
-    rejected = [record for record in record_reader.read("imagenet1k", tmp_path) if isinstance(record, Rejected)]
+    rejected = [
+        record
+        for record in record_reader.read("imagenet1k", tmp_path)
+        if isinstance(record, Rejected)
+    ]
     assert rejected[0].key == "n03" and rejected[0].reason.startswith("damaged tar")
     assert rejected[1:] == [
-        Rejected("n01", "unknown synset"), Rejected("ILSVRC2012_val_00000009", "no ground truth"),
-        Rejected("ILSVRC2012_val_00000003", "missing picture")]
+        Rejected("n01", "unknown synset"),
+        Rejected("ILSVRC2012_val_00000009", "no ground truth"),
+        Rejected("ILSVRC2012_val_00000003", "missing picture"),
+    ]
 
 
-@pytest.mark.parametrize("fault, message", [
-    ({"truth": "1\n3\n"}, "ground_truth.txt: line 2: no class has the id 3"),
-    ({"truth": "1\nx\n"}, "line 2: no class has the id x"),
-    ({"meta": b"MATLAB 5.0 MAT-file".ljust(400)}, "meta.mat: not the devkit's table"),
-])
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        ({"truth": "1\n3\n"}, "ground_truth.txt: line 2: no class has the id 3"),
+        ({"truth": "1\nx\n"}, "line 2: no class has the id x"),
+        ({"meta": b"MATLAB 5.0 MAT-file".ljust(400)}, "meta.mat: not the devkit's table"),
+    ],
+)
 def test_a_damaged_devkit_is_named(tmp_path, fault, message):
     write_by_hand(tmp_path, **fault)
     with pytest.raises(UserError, match=message):
@@ -196,7 +251,9 @@ def test_the_global_batch_does_not_depend_on_how_it_is_cut(folder):
         torch.manual_seed(index)
         shares.append(other[Part(3, index, 2)])
     for name, value in whole.items():
-        torch.testing.assert_close(value, torch.cat([share[name] for share in shares]), rtol=0, atol=0)
+        torch.testing.assert_close(
+            value, torch.cat([share[name] for share in shares]), rtol=0, atol=0
+        )
     assert whole["pixels"].shape == (8, 3, 16, 16) and whole["uniforms"].shape == (8, 2, 3)
     torch.testing.assert_close(whole["targets"].sum(dim=1), torch.ones(8))
     other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[Part(3)]
@@ -204,16 +261,21 @@ def test_the_global_batch_does_not_depend_on_how_it_is_cut(folder):
 
 
 def test_targets_follow_the_mixed_pictures():
-    """Pictures of constant colour: the share of a colour in the mixed picture is its share in the target."""
+    """Pictures of constant colour: the share of a colour in the mixed picture is its share in the
+    target."""
     pixels = torch.arange(4.0)[:, None, None, None].expand(4, 3, 32, 32).clone()
-    for number, params in enumerate((MixingParams(0.8, 0.0, 1.0, 0.5), MixingParams(0.0, 1.0, 1.0, 0.5))):
+    for number, params in enumerate(
+        (MixingParams(0.8, 0.0, 1.0, 0.5), MixingParams(0.0, 1.0, 1.0, 0.5))
+    ):
         with drawing_from(5, number):
             mixed, targets = mixing(params, 0.0, 4)(pixels.clone(), torch.arange(4))
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), targets @ torch.arange(4.0))
         assert 0 < targets[0, 3] < 1
 
 
-@pytest.mark.parametrize("off", [MixingParams(0.0, 0.0, 1.0, 0.5), MixingParams(0.8, 1.0, 0.0, 0.5)])
+@pytest.mark.parametrize(
+    "off", [MixingParams(0.0, 0.0, 1.0, 0.5), MixingParams(0.8, 1.0, 0.0, 0.5)]
+)
 def test_without_mixing_targets_are_smoothed_labels(off):
     pixels = torch.rand(4, 3, 8, 8)
     same, targets = mixing(off, 0.1, 5)(pixels.clone(), torch.tensor([0, 4, 2, 2]))
@@ -245,11 +307,15 @@ def test_an_unknown_rand_augment_is_refused():
 
 def test_pictures_are_mixed_in_pairs(folder):
     with pytest.raises(UserError, match="batch / lanes is 3, not even"):
-        LabelledBatches(folder, replace(INPUTS, order=OrderParams(2, 2, 6)), CLASSES, depth=2, seed=1)
+        LabelledBatches(
+            folder, replace(INPUTS, order=OrderParams(2, 2, 6)), CLASSES, depth=2, seed=1
+        )
 
 
 def test_a_class_beyond_the_head_is_named(folder):
-    with pytest.raises(UserError, match=r"the head has 2 classes; see finetune\.imagenet1k\.classes"):
+    with pytest.raises(
+        UserError, match=r"the head has 2 classes; see finetune\.imagenet1k\.classes"
+    ):
         LabelledBatches(folder, INPUTS, 2, depth=2, seed=1)[Part(0)]
 
 
@@ -279,7 +345,9 @@ def test_the_head_is_a_norm_and_a_small_linear_on_the_mean_of_the_patches():
     net, pixels = classifier(), torch.rand(3, 3, 16, 16)
     (last,) = net.backbone.image_features(pixels, [1])
     mean = last[:, 1:].mean(dim=1)
-    norm = (mean - mean.mean(1, keepdim=True)) / (mean.var(1, unbiased=False, keepdim=True) + 1e-6).sqrt()
+    norm = (mean - mean.mean(1, keepdim=True)) / (
+        mean.var(1, unbiased=False, keepdim=True) + 1e-6
+    ).sqrt()
     torch.testing.assert_close(net(pixels), norm @ net.head.weight.T)
     assert not net.head.bias.any()
 
@@ -289,8 +357,13 @@ def test_every_trained_parameter_has_a_gradient():
     torch.nn.init.normal_(net.head.weight)
     net(torch.rand(2, 3, 16, 16)).square().sum().backward()
     trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
-    assert trained == {name for name, parameter in net.named_parameters() if parameter.grad is not None}
-    assert not any("text" in name or "mask_token" in name or name.startswith("backbone.norm") for name in trained)
+    assert trained == {
+        name for name, parameter in net.named_parameters() if parameter.grad is not None
+    }
+    assert not any(
+        "text" in name or "mask_token" in name or name.startswith("backbone.norm")
+        for name in trained
+    )
 
 
 def test_places_count_ties_against_us():
@@ -302,9 +375,26 @@ def test_places_count_ties_against_us():
 
 def tune_params():
     return FineTuneParams(
-        steps=4, lr=1e-3, floor_lr=1e-6, warmup_steps=1, schedule="cosine", weight_decay=0.05, betas=[0.9, 0.999],
-        eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=0.65, seed=1, drop_path=0.1, classes=CLASSES, inputs=INPUTS,
-        evaluation_batch=5, loop=LOOP, num_workers=0, threads=1)
+        steps=4,
+        lr=1e-3,
+        floor_lr=1e-6,
+        warmup_steps=1,
+        schedule="cosine",
+        weight_decay=0.05,
+        betas=[0.9, 0.999],
+        eps=1e-8,
+        clip=0.0,
+        head_lr=1.0,
+        layer_decay=0.65,
+        seed=1,
+        drop_path=0.1,
+        classes=CLASSES,
+        inputs=INPUTS,
+        evaluation_batch=5,
+        loop=LOOP,
+        num_workers=0,
+        threads=1,
+    )
 
 
 def test_training_and_evaluation(folder, tmp_path):
@@ -319,10 +409,14 @@ def test_training_and_evaluation(folder, tmp_path):
     results = []
     for name in ("one", "two"):
         (out := tmp_path / name).mkdir()
-        results.append(evaluate(task.model.eval(), folders, params, EvaluateParams("val", 7, 1), out))
+        results.append(
+            evaluate(task.model.eval(), folders, params, EvaluateParams("val", 7, 1), out)
+        )
     assert results[0] == results[1] and results[0]["pictures"] == 2 * CLASSES
-    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-               for name in ("predictions.csv", "pictures.png"))
+    assert all(
+        (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        for name in ("predictions.csv", "pictures.png")
+    )
     check_result(results[0], folder, tmp_path / "one")
 
 
@@ -331,7 +425,12 @@ def check_result(result, folder, out):
         rows = list(csv.DictReader(file))
     truth = {row["key"]: row["label"] for row in parquet.read_rows(folder, "val", ("key", "label"))}
     assert {row["key"]: int(row["truth"]) for row in rows} == truth
-    assert result["acc1"] == pytest.approx(np.mean([row["predicted"] == row["truth"] for row in rows]))
+    assert result["acc1"] == pytest.approx(
+        np.mean([row["predicted"] == row["truth"] for row in rows])
+    )
     assert result["acc1"] <= result["acc5"] and headline(result)["score"] == result["acc1"]
     assert result["chance"] == {"acc1": 1 / CLASSES, "acc5": 5 / CLASSES}
-    assert result["majority"] == {"acc1": pytest.approx(1 / 6), "acc5": pytest.approx(5 / 6)}  # val is balanced
+    assert result["majority"] == {
+        "acc1": pytest.approx(1 / 6),
+        "acc5": pytest.approx(5 / 6),
+    }  # val is balanced

@@ -1,4 +1,5 @@
-"""NLVR2: both measures against references, the generated statements, the reader, training and evaluation."""
+"""NLVR2: both measures against references, the generated statements, the reader, training and
+evaluation."""
 
 import json
 import zipfile
@@ -13,45 +14,82 @@ import torch
 from model import checkpoint
 from model.backbone.config import BackboneConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
-from pipeline.data.sharding import record_reader, build
-from pipeline.data.shards import schema, parquet
-from pipeline.training import curves
 from pipeline.config import params as parameters
-from pipeline.inference.row_predictor import Answers
-from pipeline.errors import UserError
-from pipeline.data.loading.sampler import Part
 from pipeline.data.datasets import nlvr2
+from pipeline.data.loading.sampler import Part
 from pipeline.data.records import Rejected, StatementRecord
-from pipeline.tasks import Folders
-from pipeline.tasks.nlvr2.metrics import chance, scores
-from pipeline.tasks.nlvr2.data import evaluation_batches
-from pipeline.tasks.nlvr2.predict import predict
-from pipeline.tasks.nlvr2.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
-from pipeline.tokenizers.text import TextTokenizer
-from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
-from pipeline.tracking.client import Run
-from pipeline.training.loop import train
+from pipeline.data.sharding import build, record_reader
+from pipeline.data.shards import parquet, schema
 from pipeline.data.synthetic.language import statements
-from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import Scene, Thing
 from pipeline.data.synthetic.writers import nlvr2 as writer
+from pipeline.errors import UserError
+from pipeline.inference.row_predictor import Answers
+from pipeline.tasks import Folders
+from pipeline.tasks.nlvr2.data import evaluation_batches
+from pipeline.tasks.nlvr2.metrics import chance, scores
+from pipeline.tasks.nlvr2.predict import predict
+from pipeline.tasks.nlvr2.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
+from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
+from pipeline.tokenizers.text import TextTokenizer
+from pipeline.tracking.client import Run
+from pipeline.training import curves
+from pipeline.training.loop import train
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real" / "nlvr2" / "data" / "dev.json"
-WORLD = WorldParams(seed=5, image_size=40, jpeg_quality=85, sizes={"nlvr2": {"train": 34, "val": 3, "test": 4}})
-TINY = BackboneConfig(image_size=24, patch_size=8, depth=2, width=16, heads=2, ffn_width=32, vocab_size=100,
-                      text_length=24, experts="mome", drop_path=0.1, init_sigma=0.02)
+WORLD = WorldParams(
+    seed=5, image_size=40, jpeg_quality=85, sizes={"nlvr2": {"train": 34, "val": 3, "test": 4}}
+)
+TINY = BackboneConfig(
+    image_size=24,
+    patch_size=8,
+    depth=2,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=100,
+    text_length=24,
+    experts="mome",
+    drop_path=0.1,
+    init_sigma=0.02,
+)
 TUNE = {
-    "steps": 2, "lr": 1e-3, "floor_lr": 0.0, "warmup_steps": 0, "schedule": "linear", "weight_decay": 0.01,
-    "betas": [0.9, 0.98], "eps": 1e-8, "clip": 0.0, "head_lr": 1.0, "layer_decay": 1.0, "seed": 1, "drop_path": 0.1,
-    "inputs": {"image_size": 32, "text_length": 24,
-               "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
-               "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
-               "order": {"lanes": 2, "window": 2, "batch": 8}},
-    "evaluation_batch": 10, "num_workers": 0, "threads": 1,
-    "loop": {"precision": "fp32", "micro_batches": 1, "parallel": "ddp", "activation_checkpointing": False,
-             "loader_workers": 0, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1,
-             "patience": 3},
+    "steps": 2,
+    "lr": 1e-3,
+    "floor_lr": 0.0,
+    "warmup_steps": 0,
+    "schedule": "linear",
+    "weight_decay": 0.01,
+    "betas": [0.9, 0.98],
+    "eps": 1e-8,
+    "clip": 0.0,
+    "head_lr": 1.0,
+    "layer_decay": 1.0,
+    "seed": 1,
+    "drop_path": 0.1,
+    "inputs": {
+        "image_size": 32,
+        "text_length": 24,
+        "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
+        "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
+        "order": {"lanes": 2, "window": 2, "batch": 8},
+    },
+    "evaluation_batch": 10,
+    "num_workers": 0,
+    "threads": 1,
+    "loop": {
+        "precision": "fp32",
+        "micro_batches": 1,
+        "parallel": "ddp",
+        "activation_checkpointing": False,
+        "loader_workers": 0,
+        "log_every": 1,
+        "evaluate_every": 1,
+        "checkpoint_every": 1,
+        "patience": 3,
+    },
 }
 
 
@@ -68,11 +106,20 @@ def folders(official, tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     build.shard("nlvr2", official, root / "nlvr2", build.ImageShardParams(8, 4, 0.0, 0))
     (root / "texts").mkdir()
-    rows = [{"key": str(number), "sentences": [row["statement"]]}
-            for number, row in enumerate(parquet.read_rows(root / "nlvr2", "train"))]
-    entries = parquet.write(root / "texts", "train", rows, schema.TEXT_SHARD, rows_per_group=64, groups_per_file=9)
+    rows = [
+        {"key": str(number), "sentences": [row["statement"]]}
+        for number, row in enumerate(parquet.read_rows(root / "nlvr2", "train"))
+    ]
+    entries = parquet.write(
+        root / "texts", "train", rows, schema.TEXT_SHARD, rows_per_group=64, groups_per_file=9
+    )
     parquet.write_index(root / "texts", {"train": entries}, kind="text")
-    train_tokenizer([root / "texts"], root / "spm.model", TextTokenizerParams(["texts"], 75, 1.0, 10_000, 0), "x")
+    train_tokenizer(
+        [root / "texts"],
+        root / "spm.model",
+        TextTokenizerParams(["texts"], 75, 1.0, 10_000, 0),
+        "x",
+    )
     return Folders(root / "nlvr2", root / "spm.model")
 
 
@@ -84,15 +131,19 @@ def tuned():
 
 # The official measures
 
+
 def test_scores_agree_with_counting_one_group_at_a_time():
     rng = np.random.default_rng(0)
     for _ in range(20):
         groups = [f"g{number}" for number in rng.integers(0, 12, 50)]
         predictions, labels = rng.random(50) < 0.6, rng.random(50) < 0.7
         hits = [predictions[i] == labels[i] for i in range(50)]
-        perfect = [name for name in set(groups) if all(hits[i] for i in range(50) if groups[i] == name)]
+        perfect = [
+            name for name in set(groups) if all(hits[i] for i in range(50) if groups[i] == name)
+        ]
         assert scores(predictions, labels, groups) == pytest.approx(
-            {"accuracy": sum(hits) / 50, "consistency": len(perfect) / len(set(groups))})
+            {"accuracy": sum(hits) / 50, "consistency": len(perfect) / len(set(groups))}
+        )
 
 
 def test_chance_is_what_coins_get():
@@ -104,7 +155,15 @@ def test_chance_is_what_coins_get():
 
 def test_groups_are_identifiers_without_the_pair():
     assert nlvr2.group("dev-850-0-1") == nlvr2.group("dev-850-3-1") == "dev-850-1"
-    assert len({nlvr2.group(name) for name in ("dev-850-0-1", "dev-850-0-0", "dev-85-0-1", "test1-850-0-1")}) == 4
+    assert (
+        len(
+            {
+                nlvr2.group(name)
+                for name in ("dev-850-0-1", "dev-850-0-0", "dev-85-0-1", "test1-850-0-1")
+            }
+        )
+        == 4
+    )
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real slice here")
@@ -118,13 +177,18 @@ def test_groups_of_the_real_file_have_one_sentence_each():
 
 # The world
 
+
 def test_every_statement_and_every_pair_is_true_as_often_as_false():
     pool, chosen = writer.sets(WORLD, "train")
     told = [statements.facts(world) for world in pool]
     assert len(chosen) == 34
     for one in chosen:
-        table = np.array([[text.holds(told[left], told[right]) for left, right in one.pairs]
-                          for text in one.statements])
+        table = np.array(
+            [
+                [text.holds(told[left], told[right]) for left, right in one.pairs]
+                for text in one.statements
+            ]
+        )
         assert table.tolist() == [[True, True, False, False], [False, False, True, True]]
         assert all(left != right for left, right in one.pairs)
 
@@ -135,8 +199,12 @@ def test_labels_of_the_files_are_balanced_by_statement_and_by_pair(official):
         example = json.loads(line)
         by_statement[nlvr2.group(example["identifier"])][example["label"]] += 1
         by_pair[example["identifier"].rpartition("-")[0]][example["label"]] += 1
-    assert len(by_statement) == 8 and all(found == {"True": 2, "False": 2} for found in by_statement.values())
-    assert len(by_pair) == 16 and all(found == {"True": 1, "False": 1} for found in by_pair.values())
+    assert len(by_statement) == 8 and all(
+        found == {"True": 2, "False": 2} for found in by_statement.values()
+    )
+    assert len(by_pair) == 16 and all(
+        found == {"True": 1, "False": 1} for found in by_pair.values()
+    )
 
 
 def test_evaluation_has_the_held_out_combinations_and_training_none():
@@ -147,12 +215,21 @@ def test_evaluation_has_the_held_out_combinations_and_training_none():
 
 
 def test_what_statements_say_is_so():
-    star, ring = (Thing(shape, colour, "plain", "small", x, 0.5, 0.0)
-                  for shape, colour, x in (("star", "red", 0.2), ("ring", "blue", 0.8)))
-    two, one = (statements.facts(Scene("sea", things, 40, 40, 1)) for things in ((star, ring), (star,)))
+    star, ring = (
+        Thing(shape, colour, "plain", "small", x, 0.5, 0.0)
+        for shape, colour, x in (("star", "red", 0.2), ("ring", "blue", 0.8))
+    )
+    two, one = (
+        statements.facts(Scene("sea", things, 40, 40, 1)) for things in ((star, ring), (star,))
+    )
     elsewhere = statements.facts(Scene("snow", (ring,), 40, 40, 1))
     assert ("related", "red", "left", "blue") in two and ("related", "blue", "right", "red") in two
-    assert {("count", "star", "1"), ("count", "moon", "0"), ("number", "2"), ("thing", "blue", "ring")} <= two
+    assert {
+        ("count", "star", "1"),
+        ("count", "moon", "0"),
+        ("number", "2"),
+        ("thing", "blue", "ring"),
+    } <= two
     same = statements._same_place(np.random.default_rng(0))
     assert [text.holds(two, one) for text in same] == [True, False]
     assert [text.holds(two, elsewhere) for text in same] == [False, True]
@@ -168,19 +245,32 @@ def test_what_statements_say_is_so():
 def test_the_same_bytes_again(official, tmp_path):
     writer.write(tmp_path, WORLD)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        path.name: path.read_bytes() for path in official.iterdir()}
+        path.name: path.read_bytes() for path in official.iterdir()
+    }
 
 
 # The reader
+
 
 def test_what_the_world_writes_is_read_and_its_faults_are_rejected(official):
     assert len(nlvr2.files(official)) == 6
     found = list(record_reader.read("nlvr2", official))
     records = [record for record in found if isinstance(record, StatementRecord)]
-    assert Counter(record.split for record in records) == {"train": 34 * 8 - 3, "val": 24, "test": 32}
-    rejected = [(record.key, record.reason.partition(":")[0]) for record in found if isinstance(record, Rejected)]
-    assert rejected == [("train-29-0-0", "missing picture"), ("train-29-0-1", "missing picture"),
-                        ("train.json:249", "damaged line")]
+    assert Counter(record.split for record in records) == {
+        "train": 34 * 8 - 3,
+        "val": 24,
+        "test": 32,
+    }
+    rejected = [
+        (record.key, record.reason.partition(":")[0])
+        for record in found
+        if isinstance(record, Rejected)
+    ]
+    assert rejected == [
+        ("train-29-0-0", "missing picture"),
+        ("train-29-0-1", "missing picture"),
+        ("train.json:249", "damaged line"),
+    ]
     with zipfile.ZipFile(official / "train_img.zip") as archive:
         first = records[0]
         assert (first.key, first.group) == ("train-0-0-0", "train-0-0")
@@ -192,13 +282,18 @@ def test_what_the_world_writes_is_read_and_its_faults_are_rejected(official):
 def test_cut_pictures_are_rejected_by_the_shards(folders):
     index = json.loads((folders.shards / "index.json").read_text())
     assert {split: facts["rows"] for split, facts in index["splits"].items()} == {
-        "train": 34 * 8 - 5, "val": 24, "test": 32}
+        "train": 34 * 8 - 5,
+        "val": 24,
+        "test": 32,
+    }
     assert index["rejected"] == {"damaged line": 1, "damaged picture": 2, "missing picture": 2}
 
 
 def lines(name, *examples):
-    return "".join(json.dumps({"identifier": identifier, "sentence": sentence, "label": label}) + "\n"
-                   for identifier, sentence, label in examples)
+    return "".join(
+        json.dumps({"identifier": identifier, "sentence": sentence, "label": label}) + "\n"
+        for identifier, sentence, label in examples
+    )
 
 
 def official_folders(root):
@@ -206,22 +301,37 @@ def official_folders(root):
     for name in ("train", "dev", "test1"):
         (root / "images" / name).mkdir(parents=True)
         for place in range(2):
-            (root / "images" / name / f"{name}-7-0-img{place}.png").write_bytes(f"{name} {place}".encode())
+            (root / "images" / name / f"{name}-7-0-img{place}.png").write_bytes(
+                f"{name} {place}".encode()
+            )
         (root / f"{name}.json").write_text(lines(name, (f"{name}-7-0-0", " Two  boats. ", "False")))
 
 
 def test_folders_are_read_and_damaged_lines_are_named(tmp_path):
     official_folders(tmp_path)
-    (tmp_path / "dev.json").write_text(lines(
-        "dev", ("dev-7-0-0", "A boat.", "True"), ("dev-7-1-0", "A boat.", "True"), ("dev-7-0-1", " ", "True"),
-        ("dev-7-0-2", "A boat.", "maybe"), ("dev-7-0", "A boat.", "True")) + '{"identifier": "dev-7\n[]\n\n{}\n')
+    (tmp_path / "dev.json").write_text(
+        lines(
+            "dev",
+            ("dev-7-0-0", "A boat.", "True"),
+            ("dev-7-1-0", "A boat.", "True"),
+            ("dev-7-0-1", " ", "True"),
+            ("dev-7-0-2", "A boat.", "maybe"),
+            ("dev-7-0", "A boat.", "True"),
+        )
+        + '{"identifier": "dev-7\n[]\n\n{}\n'
+    )
     assert len(nlvr2.files(tmp_path)) == 9
     found = list(record_reader.read("nlvr2", tmp_path))
     assert found[:2] == [
-        StatementRecord("train-7-0-0", "train", b"train 0", b"train 1", "Two boats.", 0, "train-7-0"),
-        StatementRecord("dev-7-0-0", "val", b"dev 0", b"dev 1", "A boat.", 1, "dev-7-0")]
+        StatementRecord(
+            "train-7-0-0", "train", b"train 0", b"train 1", "Two boats.", 0, "train-7-0"
+        ),
+        StatementRecord("dev-7-0-0", "val", b"dev 0", b"dev 1", "A boat.", 1, "dev-7-0"),
+    ]
     assert found[2] == Rejected("dev-7-1-0", "missing picture: dev-7-1-img0.png")
-    assert [record.key for record in found[3:-1]] == [f"dev.json:{line}" for line in (3, 4, 5, 6, 7, 9)]
+    assert [record.key for record in found[3:-1]] == [
+        f"dev.json:{line}" for line in (3, 4, 5, 6, 7, 9)
+    ]
     assert all(record.reason.startswith("damaged line: ") for record in found[3:-1])
     assert found[-1].split == "test"
 
@@ -242,15 +352,21 @@ def test_missing_files_are_named(tmp_path):
 
 # The model and the task
 
+
 def test_the_model_reads_each_picture_with_the_statement_and_keeps_their_order():
     torch.manual_seed(0)
     model = NLVR2(NLVR2Config(TINY)).eval()
     pixels, ids = torch.rand(3, 2, 3, 24, 24) * 2 - 1, torch.randint(5, 60, (3, 6))
     mask = torch.ones(3, 6, dtype=torch.bool)
-    pooled = [model.pooler(model.backbone(pixels[:, side], ids, text_mask=mask).text[:, 0]) for side in range(2)]
+    pooled = [
+        model.pooler(model.backbone(pixels[:, side], ids, text_mask=mask).text[:, 0])
+        for side in range(2)
+    ]
     torch.testing.assert_close(model(pixels, ids, mask), model.classifier(torch.cat(pooled, dim=1)))
     assert not torch.allclose(model(pixels.flip(1), ids, mask), model(pixels, ids, mask))
-    torch.testing.assert_close(model.truth(pixels, ids, mask), model(pixels, ids, mask).softmax(1)[:, 1])
+    torch.testing.assert_close(
+        model.truth(pixels, ids, mask), model(pixels, ids, mask).softmax(1)[:, 1]
+    )
 
 
 def test_the_head_has_the_size_of_the_reference():
@@ -272,9 +388,18 @@ def test_training_and_evaluation(folders, tuned, tmp_path):
     results = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        results.append(evaluate(task.model.eval(), folders, tuned, EvaluateParams(7, 1), tmp_path / name))
-    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b")]
-    assert results[0] == results[1] and files[0] == files[1] and set(files[0]) == {"pairs.png", "predictions.csv"}
+        results.append(
+            evaluate(task.model.eval(), folders, tuned, EvaluateParams(7, 1), tmp_path / name)
+        )
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("a", "b")
+    ]
+    assert (
+        results[0] == results[1]
+        and files[0] == files[1]
+        and set(files[0]) == {"pairs.png", "predictions.csv"}
+    )
     check(results[0], files[0]["predictions.csv"].decode(), folders)
 
 
@@ -283,11 +408,13 @@ def check(result, predictions, folders):
     told = dict(line.split(",") for line in predictions.splitlines())
     for name, split in (("dev", "val"), ("test_p", "test")):
         rows = list(parquet.read_rows(folders.shards, split))
-        hits = {row["key"]: told[row["key"]].lower() == str(bool(row["label"])).lower() for row in rows}
+        hits = {
+            row["key"]: told[row["key"]].lower() == str(bool(row["label"])).lower() for row in rows
+        }
         assert result[name]["accuracy"] == pytest.approx(sum(hits.values()) / len(rows))
         assert result["examples"][name] == len(rows)
         assert result["majority_class"][name] == {"accuracy": 0.5, "consistency": 0.0}
-        assert result["chance"][name] == {"accuracy": 0.5, "consistency": 0.5 ** 4}
+        assert result["chance"][name] == {"accuracy": 0.5, "consistency": 0.5**4}
         assert 0 <= result["shuffled_pictures"][name]["accuracy"] <= 1
     assert len(told) == result["examples"]["dev"] + result["examples"]["test_p"]
     assert headline(result)["score"] == result["test_p"]["accuracy"]
@@ -305,10 +432,18 @@ def test_batches_depend_on_the_step_alone(folders, tuned):
 
 def test_evaluation_does_not_depend_on_the_batch_and_shuffling_changes_the_pictures(folders, tuned):
     torch.manual_seed(0)
-    model, tokenizer = Task(tuned, TINY, folders).model.eval(), TextTokenizer.load(folders.text_tokenizer)
+    model, tokenizer = (
+        Task(tuned, TINY, folders).model.eval(),
+        TextTokenizer.load(folders.text_tokenizer),
+    )
     few, all_at_once, shuffled = (
-        predict(model, evaluation_batches(folders.shards, "test", tokenizer, tuned.inputs, size), shuffled=mixed)
-        for size, mixed in ((5, False), (100, False), (100, True)))
+        predict(
+            model,
+            evaluation_batches(folders.shards, "test", tokenizer, tuned.inputs, size),
+            shuffled=mixed,
+        )
+        for size, mixed in ((5, False), (100, False), (100, True))
+    )
     assert few.keys == all_at_once.keys == shuffled.keys and few.labels == shuffled.labels
     assert few.truth == pytest.approx(all_at_once.truth, abs=1e-5)
     assert np.abs(np.subtract(few.truth, shuffled.truth)).max() > 1e-5
@@ -320,7 +455,9 @@ def test_a_saved_model_answers_rows_of_two_pictures(folders, tuned, tmp_path):
     row = next(parquet.read_rows(folders.shards, "test"))
     asked = Answers(tmp_path / "model", folders.text_tokenizer)
     answer = asked.of({"image": row["left"], "image2": row["right"], "text": row["statement"]})
-    told = predict(model, evaluation_batches(folders.shards, "test", asked.loaded.tokenizer, tuned.inputs, 1))
+    told = predict(
+        model, evaluation_batches(folders.shards, "test", asked.loaded.tokenizer, tuned.inputs, 1)
+    )
     assert answer["truth"] == pytest.approx(told.truth[0], abs=1e-5)
     assert asked.of({"image": row["left"], "text": row["statement"]}) == {}
     assert asdict(checkpoint.load(tmp_path / "model").config) == asdict(model.config)

@@ -17,11 +17,22 @@ from model.heads.retrieval import (
     hard_negatives,
 )
 from pipeline.tasks.retrieval.data import EvaluationSet
-from pipeline.tasks.retrieval.predict import dual_scores, match_logits, rerank
 from pipeline.tasks.retrieval.metrics import chance, mean_recall, ranks, recalls
+from pipeline.tasks.retrieval.predict import dual_scores, match_logits, rerank
 
-TINY = BackboneConfig(image_size=8, patch_size=4, depth=2, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.0, init_sigma=0.02)
+TINY = BackboneConfig(
+    image_size=8,
+    patch_size=4,
+    depth=2,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=30,
+    text_length=10,
+    experts="mome",
+    drop_path=0.0,
+    init_sigma=0.02,
+)
 
 
 def model():
@@ -31,18 +42,26 @@ def model():
 
 def batch(n=6):
     torch.manual_seed(1)
-    pairs = Pairs(torch.rand(n, 3, 8, 8) * 2 - 1, torch.randint(5, 30, (n, 6)), torch.ones(n, 6, dtype=torch.bool))
+    pairs = Pairs(
+        torch.rand(n, 3, 8, 8) * 2 - 1,
+        torch.randint(5, 30, (n, 6)),
+        torch.ones(n, 6, dtype=torch.bool),
+    )
     draws = Draws(torch.rand(n, 2, 3), torch.rand(n, 2, 3), torch.rand(3, n, 2, 3))
     return pairs, draws
 
 
 def moved_on(pairs, found):
     """ITC, and the next pair's halves as negatives."""
-    return found.total, Wrong(pairs.pixels.roll(-1, 0), pairs.ids.roll(-1, 0), pairs.mask.roll(-1, 0))
+    return found.total, Wrong(
+        pairs.pixels.roll(-1, 0), pairs.ids.roll(-1, 0), pairs.mask.roll(-1, 0)
+    )
 
 
 def losses(net, pairs, draws):
-    return net(pairs, draws, lambda *features: moved_on(pairs, contrast(*features, lambda rows: rows, 0)))
+    return net(
+        pairs, draws, lambda *features: moved_on(pairs, contrast(*features, lambda rows: rows, 0))
+    )
 
 
 def test_itc_is_the_mean_of_both_directions():
@@ -51,7 +70,12 @@ def test_itc_is_the_mean_of_both_directions():
     images, texts = net.encode_image(pairs.pixels), net.encode_text(pairs.ids, pairs.mask)
     logits = images @ texts.T / 0.07
     diagonal = range(6)
-    expected = -(logits.log_softmax(1)[diagonal, diagonal] + logits.log_softmax(0)[diagonal, diagonal]).sum() / 2
+    expected = (
+        -(
+            logits.log_softmax(1)[diagonal, diagonal] + logits.log_softmax(0)[diagonal, diagonal]
+        ).sum()
+        / 2
+    )
     torch.testing.assert_close(loss, expected)
     assert net.log_scale.item() == pytest.approx(math.log(1 / 0.07))
 
@@ -60,9 +84,11 @@ def test_itm_has_one_true_pair_and_two_negatives_per_sample():
     net, (pairs, draws) = model(), batch()
     loss = losses(net, pairs, draws)["itm"]
     image = text = [1, 2, 3, 4, 5, 0]
-    terms = [net.match_logits(pairs.pixels, pairs.ids, pairs.mask).log_softmax(1)[:, 1],
-             net.match_logits(pairs.pixels[image], pairs.ids, pairs.mask).log_softmax(1)[:, 0],
-             net.match_logits(pairs.pixels, pairs.ids[text], pairs.mask).log_softmax(1)[:, 0]]
+    terms = [
+        net.match_logits(pairs.pixels, pairs.ids, pairs.mask).log_softmax(1)[:, 1],
+        net.match_logits(pairs.pixels[image], pairs.ids, pairs.mask).log_softmax(1)[:, 0],
+        net.match_logits(pairs.pixels, pairs.ids[text], pairs.mask).log_softmax(1)[:, 0],
+    ]
     torch.testing.assert_close(loss, -torch.stack(terms).sum())
 
 
@@ -86,11 +112,18 @@ def test_hard_negatives_survive_a_row_where_all_the_weight_is_on_the_own_picture
 def reference_recalls(image_scores, text_scores, owner):
     result = {}
     for cut in (1, 5, 10):
-        hits = [any(owner[c] == i for c in sorted(range(len(owner)), key=lambda c: -image_scores[i][c])[:cut])
-                for i in range(len(image_scores))]
+        hits = [
+            any(
+                owner[c] == i
+                for c in sorted(range(len(owner)), key=lambda c: -image_scores[i][c])[:cut]
+            )
+            for i in range(len(image_scores))
+        ]
         result[f"tr_r{cut}"] = sum(hits) / len(hits)
-        hits = [owner[c] in sorted(range(len(image_scores)), key=lambda i: -text_scores[c][i])[:cut]
-                for c in range(len(owner))]
+        hits = [
+            owner[c] in sorted(range(len(image_scores)), key=lambda i: -text_scores[c][i])[:cut]
+            for c in range(len(owner))
+        ]
         result[f"ir_r{cut}"] = sum(hits) / len(hits)
     return result
 
@@ -113,8 +146,12 @@ def test_ties_count_against_us():
 def test_chance_is_what_random_scores_get():
     owner = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11])
     generator = torch.Generator().manual_seed(0)
-    runs = [recalls(torch.rand(12, 16, generator=generator), torch.rand(16, 12, generator=generator), owner)
-            for _ in range(2000)]
+    runs = [
+        recalls(
+            torch.rand(12, 16, generator=generator), torch.rand(16, 12, generator=generator), owner
+        )
+        for _ in range(2000)
+    ]
     for name, value in chance(12, owner).items():
         assert sum(run[name] for run in runs) / 2000 == pytest.approx(value, abs=0.02)
 
@@ -137,8 +174,12 @@ def test_batched_scores_are_those_of_one_pair_at_a_time():
             mask = torch.ones_like(ids, dtype=torch.bool)
             cosine = (net.encode_image(pixels) * net.encode_text(ids, mask)).sum().item()
             assert scores[image, caption].item() == pytest.approx(cosine, abs=1e-5)
-            logit = match_logits(net, data, torch.tensor([image]), torch.tensor([caption]), 4).item()
-            assert logit == pytest.approx(net.match_logits(pixels, ids, mask)[0, 1].item(), abs=1e-5)
+            logit = match_logits(
+                net, data, torch.tensor([image]), torch.tensor([caption]), 4
+            ).item()
+            assert logit == pytest.approx(
+                net.match_logits(pixels, ids, mask)[0, 1].item(), abs=1e-5
+            )
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -151,10 +192,13 @@ def test_reranking_scores_the_best_k_anew_and_the_others_follow_in_their_order(t
         best = set(scores[query].topk(2).indices.tolist())
         for candidate in range(scores.shape[1]):
             image, caption = (candidate, query) if turned else (query, candidate)
-            logit = match_logits(net, data, torch.tensor([image]), torch.tensor([caption]), 1).item()
+            logit = match_logits(
+                net, data, torch.tensor([image]), torch.tensor([caption]), 1
+            ).item()
             if candidate in best:
-                assert final[query, candidate].item() == pytest.approx(logit + 3.0 * scores[query, candidate].item(),
-                                                                       abs=1e-4)
+                assert final[query, candidate].item() == pytest.approx(
+                    logit + 3.0 * scores[query, candidate].item(), abs=1e-4
+                )
         order, before = (rows[query].argsort(descending=True).tolist() for rows in (final, scores))
         assert set(order[:2]) == best and order[2:] == before[2:]
 
@@ -166,15 +210,27 @@ def test_each_picture_and_caption_is_encoded_once_and_each_pair_fused_once_unpad
     def counted(name, encode, place):
         def call(*inputs):
             seen[name] += len(inputs[0])
-            assert place is None or inputs[place] is None, "a mask, though texts of one length need none"
+            assert place is None or inputs[place] is None, (
+                "a mask, though texts of one length need none"
+            )
             return encode(*inputs)
+
         monkeypatch.setattr(net, encode.__name__, call)
 
-    for name, encode, place in (("image", net.encode_image, None), ("text", net.encode_text, 1),
-                                ("pairs", net.match_logits, 2)):
+    for name, encode, place in (
+        ("image", net.encode_image, None),
+        ("text", net.encode_text, 1),
+        ("pairs", net.match_logits, 2),
+    ):
         counted(name, encode, place)
     scores = dual_scores(net, data, batch=3)
     rerank(net, data, scores, k=2, dual_weight=3.0, batch=3)
-    both = {(image, caption) for image in range(5) for caption in scores[image].topk(2).indices.tolist()}
-    both |= {(image, caption) for caption in range(8) for image in scores[:, caption].topk(2).indices.tolist()}
+    both = {
+        (image, caption) for image in range(5) for caption in scores[image].topk(2).indices.tolist()
+    }
+    both |= {
+        (image, caption)
+        for caption in range(8)
+        for image in scores[:, caption].topk(2).indices.tolist()
+    }
     assert seen == {"image": 5, "text": 8, "pairs": len(both)} and len(both) < 5 * 2 + 8 * 2

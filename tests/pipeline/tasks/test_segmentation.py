@@ -1,4 +1,5 @@
-"""Segmentation: data in ADE20K's format, augmentation, heads, sliding windows and mIoU against simple references."""
+"""Segmentation: data in ADE20K's format, augmentation, heads, sliding windows and mIoU against
+simple references."""
 
 import io
 import json
@@ -21,13 +22,16 @@ from model.heads.segmentation import (
     drop_channels,
     pixel_loss,
 )
-from pipeline.data.sharding import record_reader
-from pipeline.data.shards import parquet
-from pipeline.errors import UserError
-from pipeline.data.loading.sampler import OrderParams, Part
-from pipeline.data.sharding.build import ImageShardParams, shard
 from pipeline.data.datasets import ade20k
+from pipeline.data.loading.sampler import OrderParams, Part
 from pipeline.data.records import MaskRecord, Rejected
+from pipeline.data.sharding import record_reader
+from pipeline.data.sharding.build import ImageShardParams, shard
+from pipeline.data.shards import parquet
+from pipeline.data.synthetic import generate
+from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import masks, render, scene
+from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.segmentation import augment, metrics, predict, task
 from pipeline.tasks.segmentation.augment import AugmentParams, PhotometricParams
@@ -40,21 +44,46 @@ from pipeline.tasks.segmentation.data import (
 )
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
-from pipeline.data.synthetic import generate
-from pipeline.data.synthetic.scenes import masks, render, scene
-from pipeline.data.synthetic.params import WorldParams
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real" / "ade20k"
 CLASSES = len(masks.CLASSES)
-TINY = BackboneConfig(image_size=32, patch_size=8, depth=4, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.1, init_sigma=0.02)
-HEAD = HeadConfig(classes=CLASSES, layers=[0, 1, 2, 3], channels=8, auxiliary_channels=6, pool_scales=[1, 2],
-                  dropout=0.1)
+TINY = BackboneConfig(
+    image_size=32,
+    patch_size=8,
+    depth=4,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=30,
+    text_length=10,
+    experts="mome",
+    drop_path=0.1,
+    init_sigma=0.02,
+)
+HEAD = HeadConfig(
+    classes=CLASSES,
+    layers=[0, 1, 2, 3],
+    channels=8,
+    auxiliary_channels=6,
+    pool_scales=[1, 2],
+    dropout=0.1,
+)
 STILL = PhotometricParams(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
-AUGMENT = AugmentParams(ratio=[0.5, 2.0], one_class=0.75, flip=0.5, photometric=PhotometricParams(32.0, 0.5, 0.5, 0.1))
-INPUTS = InputParams(image_size=32, long_side=120, short_side=32, stride=20, statistics="half", augment=AUGMENT,
-                     order=OrderParams(lanes=2, window=2, batch=4))
-WORLD = WorldParams(seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}})
+AUGMENT = AugmentParams(
+    ratio=[0.5, 2.0], one_class=0.75, flip=0.5, photometric=PhotometricParams(32.0, 0.5, 0.5, 0.1)
+)
+INPUTS = InputParams(
+    image_size=32,
+    long_side=120,
+    short_side=32,
+    stride=20,
+    statistics="half",
+    augment=AUGMENT,
+    order=OrderParams(lanes=2, window=2, batch=4),
+)
+WORLD = WorldParams(
+    seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}}
+)
 
 
 # Data
@@ -77,12 +106,20 @@ def test_the_world_is_written_and_read_in_the_official_format(folders):
         places = archive.read("ADEChallengeData2016/sceneCategories.txt").decode().splitlines()
     assert "ADEChallengeData2016/images/training/ADE_train_00000001.jpg" in names
     assert "ADEChallengeData2016/annotations/validation/ADE_val_00000005.png" in names
-    assert info[0].split("\t") == ["Idx", "Ratio", "Train", "Val", "Name"] and len(info) == 1 + CLASSES
+    assert (
+        info[0].split("\t") == ["Idx", "Ratio", "Train", "Val", "Name"] and len(info) == 1 + CLASSES
+    )
     assert sum(float(line.split("\t")[1]) for line in info[1:]) == pytest.approx(1, abs=0.002)
     assert len(places) == 39 and places[0].split()[0] == "ADE_train_00000001"
     index = json.loads((folders.shards / "index.json").read_text())
-    assert {split: facts["rows"] for split, facts in index["splits"].items()} == {"train": 32, "val": 5}
-    assert index["rejected"] == {"damaged picture": 1, "missing annotation": 1} and index["kind"] == "masks"
+    assert {split: facts["rows"] for split, facts in index["splits"].items()} == {
+        "train": 32,
+        "val": 5,
+    }
+    assert (
+        index["rejected"] == {"damaged picture": 1, "missing annotation": 1}
+        and index["kind"] == "masks"
+    )
 
 
 def test_masks_agree_with_the_pictures(folders):
@@ -92,7 +129,10 @@ def test_masks_agree_with_the_pictures(folders):
         world = scene.sample(5, "ade20k/val", int(row["key"][-8:]) - 1, 40, evaluation=True)
         mask = np.asarray(Image.open(io.BytesIO(row["mask"])))
         assert mask.shape == (row["height"], row["width"]) == (world.height, world.width)
-        shown = {masks.value(name) for name in (world.background, *(thing.shape for thing in world.things))}
+        shown = {
+            masks.value(name)
+            for name in (world.background, *(thing.shape for thing in world.things))
+        }
         assert set(np.unique(mask)) == shown | {0} and 0 < (mask == 0).mean() < 0.25
 
 
@@ -101,9 +141,13 @@ def test_a_mask_follows_the_order_of_things_and_leaves_edges_out():
     front = scene.Thing("ring", "blue", "plain", "small", 0.5, 0.5, 0)
     world = scene.Scene("sea", (back, front), 80, 72, 1)
     mask = np.asarray(masks.mask(world))
-    assert mask[0, 0] == masks.value("sea") and mask[36, 40] == masks.value("square")  # through the ring's hole
+    assert mask[0, 0] == masks.value("sea") and mask[36, 40] == masks.value(
+        "square"
+    )  # through the ring's hole
     left, top, side, _ = render.box(front, world)
-    assert mask[36, left + 2] == masks.value("ring") and mask[36, left + side + 3] == masks.value("square")
+    assert mask[36, left + 2] == masks.value("ring") and mask[36, left + side + 3] == masks.value(
+        "square"
+    )
     red = np.asarray(render.render(replace(world, things=(back,)))).astype(int)
     covered = np.asarray(masks.mask(replace(world, things=(back,)))) == masks.value("square")
     assert (red[covered][:, 0] > red[covered][:, 2] + 30).all()
@@ -117,10 +161,16 @@ def member(mode: str = "L", size: tuple[int, int] = (6, 4), kind: str = "PNG") -
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_pictures_without_masks_and_masks_without_pictures_are_rejected(tmp_path, packed):
-    members = {"images/training/ADE_train_00000001.jpg": b"p1", "annotations/training/ADE_train_00000001.png": b"m1",
-               "images/training/ADE_train_00000002.jpg": b"p2", "annotations/training/ADE_train_00000003.png": b"m3",
-               "images/validation/ADE_val_00000001.jpg": b"p4", "annotations/validation/ADE_val_00000001.png": b"m4",
-               "images/validation/.DS_Store": b"", "objectInfo150.txt": b""}
+    members = {
+        "images/training/ADE_train_00000001.jpg": b"p1",
+        "annotations/training/ADE_train_00000001.png": b"m1",
+        "images/training/ADE_train_00000002.jpg": b"p2",
+        "annotations/training/ADE_train_00000003.png": b"m3",
+        "images/validation/ADE_val_00000001.jpg": b"p4",
+        "annotations/validation/ADE_val_00000001.png": b"m4",
+        "images/validation/.DS_Store": b"",
+        "objectInfo150.txt": b"",
+    }
     if packed:
         with zipfile.ZipFile(tmp_path / "ADEChallengeData2016.zip", "w") as archive:
             for name, data in reversed(members.items()):
@@ -132,15 +182,25 @@ def test_pictures_without_masks_and_masks_without_pictures_are_rejected(tmp_path
             path.write_bytes(data)
     assert len(ade20k.files(tmp_path)) == (1 if packed else 8)
     assert list(record_reader.read("ade20k", tmp_path)) == [
-        MaskRecord("ADE_train_00000001", "train", b"p1", b"m1"), Rejected("ADE_train_00000002", "missing annotation"),
-        Rejected("ADE_train_00000003", "missing picture"), MaskRecord("ADE_val_00000001", "val", b"p4", b"m4")]
+        MaskRecord("ADE_train_00000001", "train", b"p1", b"m1"),
+        Rejected("ADE_train_00000002", "missing annotation"),
+        Rejected("ADE_train_00000003", "missing picture"),
+        MaskRecord("ADE_val_00000001", "val", b"p4", b"m4"),
+    ]
 
 
 def test_wrong_masks_are_counted_or_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "ADEChallengeData2016.zip", "w") as archive:
-        for number, mask in enumerate((member(), member(size=(4, 6)), member("RGB"), b"no picture")):
-            archive.writestr(f"ADEChallengeData2016/images/training/ADE_train_{number}.jpg", member("RGB", kind="JPEG"))
-            archive.writestr(f"ADEChallengeData2016/annotations/training/ADE_train_{number}.png", mask)
+        for number, mask in enumerate(
+            (member(), member(size=(4, 6)), member("RGB"), b"no picture")
+        ):
+            archive.writestr(
+                f"ADEChallengeData2016/images/training/ADE_train_{number}.jpg",
+                member("RGB", kind="JPEG"),
+            )
+            archive.writestr(
+                f"ADEChallengeData2016/annotations/training/ADE_train_{number}.png", mask
+            )
     shard("ade20k", tmp_path, tmp_path / "out", ImageShardParams(8, 8, 0.0, 0))
     index = json.loads((tmp_path / "out" / "index.json").read_text())
     assert index["splits"]["train"]["rows"] == 1 and sum(index["rejected"].values()) == 3
@@ -154,7 +214,10 @@ def test_wrong_masks_are_counted_or_named(tmp_path):
 def test_a_real_picture_and_its_mask(tmp_path):
     (record,) = record_reader.read("ade20k", REAL)
     assert (record.key, record.split) == ("ADE_val_00000001", "val")
-    assert shard("ade20k", REAL, tmp_path, ImageShardParams(8, 8, 0.0, 0)) == {"val": 1, "rejected": 0}
+    assert shard("ade20k", REAL, tmp_path, ImageShardParams(8, 8, 0.0, 0)) == {
+        "val": 1,
+        "rejected": 0,
+    }
     mask = decoded_mask(record.mask, 150, record.key)
     assert mask.shape == (512, 683) and mask.max() == 18
 
@@ -171,12 +234,19 @@ def test_picture_and_labels_stay_aligned():
     labels = np.kron(rng.integers(0, 4, size=(5, 7)), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.stack([labels * 60, labels * 20, 250 - labels * 80], axis=2))
     for _ in range(30):
-        pixels, found = augment.augmented(image, labels, 48, (200, 60), replace(AUGMENT, photometric=STILL), (1, 2, 3),
-                                          rng)
-        assert pixels.shape == (48, 48, 3) and found.shape == (48, 48) and pixels.dtype == found.dtype == np.uint8
+        pixels, found = augment.augmented(
+            image, labels, 48, (200, 60), replace(AUGMENT, photometric=STILL), (1, 2, 3), rng
+        )
+        assert (
+            pixels.shape == (48, 48, 3)
+            and found.shape == (48, 48)
+            and pixels.dtype == found.dtype == np.uint8
+        )
         inside = found != 255
         expected = np.stack([found * 60, found * 20, 250 - found * 80], axis=2).astype(np.uint8)
-        close = (np.abs(pixels.astype(int) - expected) < 12).all(axis=2)  # all but the blurred edges of the squares
+        close = (np.abs(pixels.astype(int) - expected) < 12).all(
+            axis=2
+        )  # all but the blurred edges of the squares
         assert close[inside].mean() > 0.6 and (pixels[~inside] == (1, 2, 3)).all()
 
 
@@ -193,9 +263,14 @@ def test_crops_avoid_a_single_class():
     rng = np.random.default_rng(0)
     crops = [labels[augment.crop(labels, 16, 0.75, rng)] for _ in range(200)]
     mixed = np.mean([0.25 < crop.mean() < 0.75 for crop in crops])
-    naive = np.mean([0.25 < labels[augment.crop(labels, 16, 1.1, rng)].mean() < 0.75 for _ in range(200)])
+    naive = np.mean(
+        [0.25 < labels[augment.crop(labels, 16, 1.1, rng)].mean() < 0.75 for _ in range(200)]
+    )
     assert mixed > 0.9 > 0.7 > naive
-    assert labels[augment.crop(np.zeros_like(labels), 16, 0.75, rng)].shape == (16, 16)  # gives up in the end
+    assert labels[augment.crop(np.zeros_like(labels), 16, 0.75, rng)].shape == (
+        16,
+        16,
+    )  # gives up in the end
 
 
 def test_photometric_distortion_changes_colours_within_bounds_and_nothing_else():
@@ -205,7 +280,9 @@ def test_photometric_distortion_changes_colours_within_bounds_and_nothing_else()
     assert 0.3 < np.mean([(image == pixels).all() for image in bright]) < 0.7
     assert all(88 <= image.min() == image.max() <= 152 for image in bright)
     red = np.zeros((1, 1, 3), np.uint8) + np.array([200, 20, 20], np.uint8)
-    turned = np.array([augment.photometric(red, replace(STILL, hue=0.1), rng)[0, 0] for _ in range(50)])
+    turned = np.array(
+        [augment.photometric(red, replace(STILL, hue=0.1), rng)[0, 0] for _ in range(50)]
+    )
     assert (turned[:, 0] >= 198).all() and turned[:, 1:].max() > 60
     np.testing.assert_array_equal(augment.photometric(pixels, STILL, rng), pixels)
 
@@ -217,8 +294,12 @@ def reference_miou(predicted: list[np.ndarray], truth: list[np.ndarray], classes
     """Sets of pixels, class by class."""
     values = []
     for number in range(1, classes + 1):
-        said = {(i, *p) for i, (a, t) in enumerate(zip(predicted, truth, strict=True))
-                for p in np.ndindex(a.shape) if a[p] == number and t[p] != 0}
+        said = {
+            (i, *p)
+            for i, (a, t) in enumerate(zip(predicted, truth, strict=True))
+            for p in np.ndindex(a.shape)
+            if a[p] == number and t[p] != 0
+        }
         true = {(i, *p) for i, t in enumerate(truth) for p in np.ndindex(t.shape) if t[p] == number}
         values.append(len(said & true) / len(said | true) if said | true else 0.0)
     return sum(values) / classes
@@ -226,25 +307,36 @@ def reference_miou(predicted: list[np.ndarray], truth: list[np.ndarray], classes
 
 def test_miou_is_that_of_a_straightforward_reference():
     rng = np.random.default_rng(0)
-    truth = [rng.choice([0, 1, 2, 3, 5], size=(9, 11)) for _ in range(4)]  # class 4 is only ever predicted, 6 never
-    predicted = [np.where(rng.random(t.shape) < 0.5, t.clip(1), rng.integers(1, 6, size=t.shape)) for t in truth]
+    truth = [
+        rng.choice([0, 1, 2, 3, 5], size=(9, 11)) for _ in range(4)
+    ]  # class 4 is only ever predicted, 6 never
+    predicted = [
+        np.where(rng.random(t.shape) < 0.5, t.clip(1), rng.integers(1, 6, size=t.shape))
+        for t in truth
+    ]
     total = sum(metrics.areas(p, t, 6) for p, t in zip(predicted, truth, strict=True))
     assert metrics.scores(total)["miou"] == pytest.approx(reference_miou(predicted, truth, 6))
     hits = sum(((p == t) & (t > 0)).sum() for p, t in zip(predicted, truth, strict=True))
-    assert metrics.scores(total)["pixel_accuracy"] == pytest.approx(hits / sum((t > 0).sum() for t in truth))
+    assert metrics.scores(total)["pixel_accuracy"] == pytest.approx(
+        hits / sum((t > 0).sum() for t in truth)
+    )
     assert metrics.ious(total)[5] == 0 and metrics.ious(total)[3] == 0
 
 
 def test_an_absent_class_counts_zero():
     truth = np.array([[1, 2, 0]])
-    assert metrics.scores(metrics.areas(np.array([[1, 2, 3]]), truth, 4))["miou"] == 0.5  # perfect, on two of four classes
+    assert (
+        metrics.scores(metrics.areas(np.array([[1, 2, 3]]), truth, 4))["miou"] == 0.5
+    )  # perfect, on two of four classes
 
 
 def test_baselines_are_what_their_predictions_score():
     rng = np.random.default_rng(0)
     truth = rng.choice(6, p=(0.1, 0.4, 0.2, 0.15, 0.15, 0), size=(600, 600))
     total = metrics.areas(truth.clip(1), truth, 5)
-    assert metrics.majority(total) == pytest.approx(metrics.scores(metrics.areas(np.ones_like(truth), truth, 5)))
+    assert metrics.majority(total) == pytest.approx(
+        metrics.scores(metrics.areas(np.ones_like(truth), truth, 5))
+    )
     random = metrics.scores(metrics.areas(rng.integers(1, 6, size=truth.shape), truth, 5))
     assert metrics.chance(total) == pytest.approx(random, abs=0.003)
 
@@ -255,8 +347,12 @@ def test_the_standard_error_is_the_spread_over_samples_of_pictures():
     def pictures(count):
         truth = rng.integers(1, 4, size=(count, 30))
         good = rng.random((count, 1)) < 0.7
-        return np.stack([metrics.areas(np.where(g | (rng.random(30) < 0.2), t, 1), t, 3)
-                         for t, g in zip(truth, good, strict=True)])
+        return np.stack(
+            [
+                metrics.areas(np.where(g | (rng.random(30) < 0.2), t, 1), t, 3)
+                for t, g in zip(truth, good, strict=True)
+            ]
+        )
 
     spread = np.std([metrics.scores(pictures(50).sum(axis=0))["miou"] for _ in range(200)])
     claimed = np.mean([metrics.standard_error(pictures(50)) for _ in range(40)])
@@ -280,7 +376,9 @@ def test_window_starts():
 def test_one_window_is_the_plain_forward():
     convolution = nn.Conv2d(3, 2, 3, padding=1).requires_grad_(False)
     pixels = torch.rand(3, 8, 8)
-    torch.testing.assert_close(*predict.slide(convolution, [pixels], how()), convolution(pixels[None])[0])
+    torch.testing.assert_close(
+        *predict.slide(convolution, [pixels], how()), convolution(pixels[None])[0]
+    )
 
 
 def test_overlaps_are_averaged_and_short_sides_filled_up():
@@ -291,8 +389,8 @@ def test_overlaps_are_averaged_and_short_sides_filled_up():
     total, count = torch.zeros(3, 8, 17), torch.zeros(8, 17)
     padded = torch.cat([pixels, torch.zeros(3, 2, 17)], dim=1)
     for left in (0, 5, 9):
-        total[:, :, left:left + 8] += predict(padded[None, :, :, left:left + 8])[0]
-        count[:, left:left + 8] += 1
+        total[:, :, left : left + 8] += predict(padded[None, :, :, left : left + 8])[0]
+        count[:, left : left + 8] += 1
     torch.testing.assert_close(*predict.slide(predict, [pixels], how()), (total / count)[:, :6])
 
 
@@ -303,7 +401,9 @@ def test_windows_of_several_pictures_share_batches_and_each_gets_what_it_gets_al
         batches.append(len(windows))
         return convolution(windows)
 
-    pictures = [torch.rand(3, height, width) for height, width in ((8, 17), (6, 8), (13, 11), (8, 8))]
+    pictures = [
+        torch.rand(3, height, width) for height, width in ((8, 17), (6, 8), (13, 11), (8, 8))
+    ]
     together = list(predict.slide(predict, pictures, how()))
     assert batches == [3, 3, 3]  # windows: 3, 1, 4, 1
     for pixels, found in zip(pictures, together, strict=True):
@@ -327,7 +427,9 @@ def test_segments_have_the_size_of_the_picture(ratios, flip):
     truth = np.kron(np.array([[1, 2, 3], [3, 1, 2]]), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.eye(4, dtype=np.uint8)[truth][..., 1:] * 255)
     pictures = [Labelled(name, image, truth) for name in "ab"]
-    (_, found), (second, again) = predict.segments(Colours(), pictures, how(ratios=ratios, flip=flip))
+    (_, found), (second, again) = predict.segments(
+        Colours(), pictures, how(ratios=ratios, flip=flip)
+    )
     assert second is pictures[1] and np.array_equal(found, again)
     assert found.shape == (40, 60) and found.dtype == np.uint8
     assert (found == truth).mean() > 0.85
@@ -344,12 +446,16 @@ def model(config=TINY):
 def test_shapes_and_which_parameters_learn():
     net = model()
     pixels, labels = torch.rand(2, 3, 32, 32) * 2 - 1, torch.randint(0, CLASSES, (2, 32, 32))
-    assert [tuple(x.shape) for x in net.pyramid(pixels)] == [(2, 16, side, side) for side in (16, 8, 4, 2)]
+    assert [tuple(x.shape) for x in net.pyramid(pixels)] == [
+        (2, 16, side, side) for side in (16, 8, 4, 2)
+    ]
     losses = net(pixels, labels, torch.rand(2, 4, 3), torch.rand(2, 14))
     assert losses.keys() == {"decode", "auxiliary"}
     sum(losses.values()).backward()
     learned = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
-    assert learned == {name for name, parameter in net.named_parameters() if parameter.requires_grad}
+    assert learned == {
+        name for name, parameter in net.named_parameters() if parameter.requires_grad
+    }
     assert net.eval().logits(pixels).shape == (2, CLASSES, 32, 32)
 
 
@@ -370,7 +476,9 @@ def test_the_loss_leaves_out_ignored_pixels():
 def test_channel_dropout_is_decided_by_the_draws():
     x, uniforms = torch.ones(2, 3, 2, 2), torch.tensor([[0.0, 0.5, 0.9], [0.24, 0.26, 0.1]])
     dropped = drop_channels(x, 0.25, uniforms)
-    torch.testing.assert_close(dropped[:, :, 1, 0], torch.tensor([[0, 4 / 3, 4 / 3], [0, 4 / 3, 0]]))
+    torch.testing.assert_close(
+        dropped[:, :, 1, 0], torch.tensor([[0, 4 / 3, 4 / 3], [0, 4 / 3, 0]])
+    )
     assert drop_channels(x, 0.25, None) is x
 
 
@@ -385,7 +493,12 @@ def test_synchronised_batch_norms_are_the_same_model():
 
 def test_saved_and_loaded(tmp_path):
     net = model().train()
-    net(torch.rand(2, 3, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long), torch.rand(2, 4, 3), torch.rand(2, 14))
+    net(
+        torch.rand(2, 3, 32, 32),
+        torch.zeros(2, 32, 32, dtype=torch.long),
+        torch.rand(2, 4, 3),
+        torch.rand(2, 14),
+    )
     save(net, tmp_path)
     again, pixels = load(tmp_path), torch.rand(1, 3, 32, 32)
     torch.testing.assert_close(again.logits(pixels), net.eval().logits(pixels))
@@ -397,30 +510,63 @@ def test_saved_and_loaded(tmp_path):
 
 def tuned():
     return task.FineTuneParams(
-        steps=2, lr=1e-3, floor_lr=0.0, warmup_steps=1, schedule="linear", weight_decay=0.05, betas=[0.9, 0.999],
-        eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=0.9, seed=1, drop_path=0.1, inputs=INPUTS, head=HEAD,
-        weights=task.WeightParams(decode=1.0, auxiliary=0.4), evaluation_batch=4, evaluation_pictures=2,
-        loop=LoopParams("fp32", 1, "ddp", False, 0, 1, 2, 2, 3), num_workers=0, threads=1)
+        steps=2,
+        lr=1e-3,
+        floor_lr=0.0,
+        warmup_steps=1,
+        schedule="linear",
+        weight_decay=0.05,
+        betas=[0.9, 0.999],
+        eps=1e-8,
+        clip=0.0,
+        head_lr=1.0,
+        layer_decay=0.9,
+        seed=1,
+        drop_path=0.1,
+        inputs=INPUTS,
+        head=HEAD,
+        weights=task.WeightParams(decode=1.0, auxiliary=0.4),
+        evaluation_batch=4,
+        evaluation_pictures=2,
+        loop=LoopParams("fp32", 1, "ddp", False, 0, 1, 2, 2, 3),
+        num_workers=0,
+        threads=1,
+    )
 
 
 def test_batches_are_a_function_of_the_step(folders):
-    first, second = (CropBatches(folders.shards, INPUTS, SegmentationConfig(TINY, HEAD), seed=1) for _ in range(2))
+    first, second = (
+        CropBatches(folders.shards, INPUTS, SegmentationConfig(TINY, HEAD), seed=1)
+        for _ in range(2)
+    )
     second[Part(0)]
     for name, values in first[Part(3)].items():
         torch.testing.assert_close(values, second[Part(3)][name])
     batch = first[Part(3)]
     assert {name: tuple(values.shape) for name, values in batch.items()} == {
-        "pixels": (4, 32, 32, 3), "labels": (4, 32, 32), "uniforms": (4, 4, 3), "dropout": (4, 14)}
+        "pixels": (4, 32, 32, 3),
+        "labels": (4, 32, 32),
+        "uniforms": (4, 4, 3),
+        "dropout": (4, 14),
+    }
     assert set(np.unique(batch["labels"])) <= {*range(CLASSES), 255}
 
 
 def test_pixels_are_normalised_by_the_statistics_of_the_configuration(folders):
-    half, imagenet = (Segmentation(SegmentationConfig(TINY, HEAD, name)).eval() for name in ("half", "imagenet"))
+    half, imagenet = (
+        Segmentation(SegmentationConfig(TINY, HEAD, name)).eval() for name in ("half", "imagenet")
+    )
     imagenet.load_state_dict(half.state_dict())
     pixels = torch.rand(2, 3, 32, 32)
-    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     torch.testing.assert_close(imagenet.logits(2 * pixels - 1), half.logits((pixels - mean) / std))
-    assert CropBatches(folders.shards, INPUTS, imagenet.config, seed=1).filling == (124, 116, 104)  # 0 afterwards
+    assert CropBatches(folders.shards, INPUTS, imagenet.config, seed=1).filling == (
+        124,
+        116,
+        104,
+    )  # 0 afterwards
     assert CropBatches(folders.shards, INPUTS, half.config, seed=1).filling == (128, 128, 128)
     assert SegmentationConfig.from_dict(asdict(imagenet.config)) == imagenet.config
 
@@ -430,7 +576,9 @@ def test_training_and_evaluation_run_through(folders, tmp_path):
     torch.manual_seed(1)
     job = task.Task(params, replace(TINY, image_size=48), folders)
     train(job, params, params.loop, tmp_path / "work", Run(None))
-    rows = [json.loads(line) for line in (tmp_path / "work" / "curve.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "work" / "curve.jsonl").read_text().splitlines()
+    ]
     assert {"decode", "auxiliary"} <= rows[0]["values"].keys()
     assert rows[-1]["values"].keys() == {"miou", "pixel_accuracy"}
     assert not (tmp_path / "work" / "best.pt").exists(), "nothing is selected on the test split"
@@ -441,7 +589,11 @@ def test_training_and_evaluation_run_through(folders, tmp_path):
         params = task.EvaluateParams("val", [1.0, 1.5], True, list(masks.CLASSES), 4, 1)
         results.append(task.evaluate(job.model.eval(), folders, tuned(), params, tmp_path / name))
     assert results[0] == results[1] == json.loads(json.dumps(results[0]))
-    assert results[0]["pictures"] == 5 and 0 <= results[0]["miou"] <= 1 and results[0]["standard_error"] > 0
+    assert (
+        results[0]["pictures"] == 5
+        and 0 <= results[0]["miou"] <= 1
+        and results[0]["standard_error"] > 0
+    )
     assert task.headline(results[0])["score"] == results[0]["miou"]
     check_predictions(tmp_path / "one", results[0])
     for path in (tmp_path / "one").iterdir():
@@ -450,8 +602,14 @@ def test_training_and_evaluation_run_through(folders, tmp_path):
 
 def check_predictions(folder: Path, result: dict) -> None:
     lines = (folder / "classes.csv").read_text().splitlines()
-    assert lines[0] == "class,name,iou,share" and lines[1].startswith("1,circle,") and len(lines) == 1 + CLASSES
-    assert np.mean([float(line.split(",")[2]) for line in lines[1:]]) == pytest.approx(result["miou"], abs=1e-5)
+    assert (
+        lines[0] == "class,name,iou,share"
+        and lines[1].startswith("1,circle,")
+        and len(lines) == 1 + CLASSES
+    )
+    assert np.mean([float(line.split(",")[2]) for line in lines[1:]]) == pytest.approx(
+        result["miou"], abs=1e-5
+    )
     assert Image.open(folder / "overlays.png").width > 500
     with zipfile.ZipFile(folder / "predictions.zip") as archive:
         assert len(archive.namelist()) == 5

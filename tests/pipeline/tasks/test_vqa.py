@@ -13,55 +13,130 @@ from model import checkpoint
 from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig, answer_loss, answerable
 from pipeline.config import params as parameters
+from pipeline.data.loading.sampler import Part
 from pipeline.data.sharding import build
 from pipeline.data.shards import parquet
-from pipeline.inference.row_predictor import Answers
-from pipeline.errors import UserError
-from pipeline.training.data_parallel import Replicas
-from pipeline.data.loading.sampler import Part
-from pipeline.training.step import backward
-from pipeline.tasks import Folders
-from pipeline.tasks.vqa.metrics import accuracy, normalise, soft_targets, vocabulary
-from pipeline.tasks.vqa.data import best_by_type, frequent_answers, questions
-from pipeline.tasks.vqa.predict import in_test_dev, predict, standard_error
-from pipeline.tasks.vqa.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
-from pipeline.tokenizers.text import TextTokenizer
-from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.data.synthetic.params import WorldParams
 from pipeline.data.synthetic.writers import vqav2 as writer
+from pipeline.errors import UserError
+from pipeline.inference.row_predictor import Answers
+from pipeline.tasks import Folders
+from pipeline.tasks.vqa.data import best_by_type, frequent_answers, questions
+from pipeline.tasks.vqa.metrics import accuracy, normalise, soft_targets, vocabulary
+from pipeline.tasks.vqa.predict import in_test_dev, predict, standard_error
+from pipeline.tasks.vqa.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
+from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
+from pipeline.tokenizers.text import TextTokenizer
+from pipeline.training.data_parallel import Replicas
+from pipeline.training.step import backward
 
-WORLD = WorldParams(seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}})
-TINY = BackboneConfig(image_size=24, patch_size=8, depth=2, width=16, heads=2, ffn_width=32, vocab_size=300,
-                      text_length=24, experts="mome", drop_path=0.1, init_sigma=0.02)
+WORLD = WorldParams(
+    seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
+)
+TINY = BackboneConfig(
+    image_size=24,
+    patch_size=8,
+    depth=2,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=300,
+    text_length=24,
+    experts="mome",
+    drop_path=0.1,
+    init_sigma=0.02,
+)
 TUNE = {
-    "steps": 2, "lr": 1e-3, "floor_lr": 0.0, "warmup_steps": 1, "schedule": "linear", "weight_decay": 0.01,
-    "betas": [0.9, 0.98], "eps": 1e-8, "clip": 0.0, "head_lr": 1.0, "layer_decay": 1.0, "seed": 1, "drop_path": 0.1,
-    "inputs": {"image_size": 32, "text_length": 16,
-               "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
-               "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
-               "order": {"lanes": 2, "window": 2, "batch": 8}},
-    "min_answer_count": 3, "prior": True, "evaluation_batch": 16, "num_workers": 0, "threads": 1,
-    "loop": {"precision": "fp32", "micro_batches": 1, "parallel": "ddp", "activation_checkpointing": False,
-             "loader_workers": 0, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1,
-             "patience": 3},
+    "steps": 2,
+    "lr": 1e-3,
+    "floor_lr": 0.0,
+    "warmup_steps": 1,
+    "schedule": "linear",
+    "weight_decay": 0.01,
+    "betas": [0.9, 0.98],
+    "eps": 1e-8,
+    "clip": 0.0,
+    "head_lr": 1.0,
+    "layer_decay": 1.0,
+    "seed": 1,
+    "drop_path": 0.1,
+    "inputs": {
+        "image_size": 32,
+        "text_length": 16,
+        "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
+        "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
+        "order": {"lanes": 2, "window": 2, "batch": 8},
+    },
+    "min_answer_count": 3,
+    "prior": True,
+    "evaluation_batch": 16,
+    "num_workers": 0,
+    "threads": 1,
+    "loop": {
+        "precision": "fp32",
+        "micro_batches": 1,
+        "parallel": "ddp",
+        "activation_checkpointing": False,
+        "loader_workers": 0,
+        "log_every": 1,
+        "evaluate_every": 1,
+        "checkpoint_every": 1,
+        "patience": 3,
+    },
 }
-EVALUATE = EvaluateParams(split="test", batch=16, server_test_dev=None, server_test_std=None, threads=1)
+EVALUATE = EvaluateParams(
+    split="test", batch=16, server_test_dev=None, server_test_std=None, threads=1
+)
 
 
 # The official measure
 
-@pytest.mark.parametrize(("raw", "expected"), [
-    ("The dog", "dog"), ("an umbrella on a table", "umbrella on table"), ("a", ""),  # articles
-    ("none", "0"), ("Two", "2"), ("ten", "10"), ("eleven", "eleven"), ("twenty two", "twenty 2"),  # number words
-    ("isnt", "isn't"), ("couldntve", "couldntve"), ("couldn'tve", "couldn't've"), ("yall'll", "y'all'll"),
-    ("twas", "'twas"), ("somebody'd", "somebodyd"), ("somebodyd", "somebodyd"), ("Im", "im"), ("it's", "it's"),
-    ("t-shirt", "t shirt"), ("t- shirt", "t shirt"), ("black-and -white", "blackand white"),  # a blank anywhere
-    ("yes!", "yes"), ("what?! ", "what"), ("and/or", "and or"), ('"stop"', "stop"), ("5:30", "5:30"),
-    ("1,000", "1000"), ("1,000-2,000", "10002000"), ("red,blue", "red blue"), ("red, blue", "red blue"),
-    ("3.5", "3.5"), ("a.m.", "am"), (".50", ".50"), ("mr. 5.", "mr 5"), ("2. 5", "2 5"), ("no.7", "no.7"),
-    ("." * 33, "."),  # the first 32 only
-    (" green\tand\nwhite ", "green and white"), ("$6,000", "$6000"), ("10%", "10%"), ("", ""),
-])
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("The dog", "dog"),
+        ("an umbrella on a table", "umbrella on table"),
+        ("a", ""),  # articles
+        ("none", "0"),
+        ("Two", "2"),
+        ("ten", "10"),
+        ("eleven", "eleven"),
+        ("twenty two", "twenty 2"),  # number words
+        ("isnt", "isn't"),
+        ("couldntve", "couldntve"),
+        ("couldn'tve", "couldn't've"),
+        ("yall'll", "y'all'll"),
+        ("twas", "'twas"),
+        ("somebody'd", "somebodyd"),
+        ("somebodyd", "somebodyd"),
+        ("Im", "im"),
+        ("it's", "it's"),
+        ("t-shirt", "t shirt"),
+        ("t- shirt", "t shirt"),
+        ("black-and -white", "blackand white"),  # a blank anywhere
+        ("yes!", "yes"),
+        ("what?! ", "what"),
+        ("and/or", "and or"),
+        ('"stop"', "stop"),
+        ("5:30", "5:30"),
+        ("1,000", "1000"),
+        ("1,000-2,000", "10002000"),
+        ("red,blue", "red blue"),
+        ("red, blue", "red blue"),
+        ("3.5", "3.5"),
+        ("a.m.", "am"),
+        (".50", ".50"),
+        ("mr. 5.", "mr 5"),
+        ("2. 5", "2 5"),
+        ("no.7", "no.7"),
+        ("." * 33, "."),  # the first 32 only
+        (" green\tand\nwhite ", "green and white"),
+        ("$6,000", "$6000"),
+        ("10%", "10%"),
+        ("", ""),
+    ],
+)
 def test_normalisation_follows_the_official_code(raw: str, expected: str) -> None:
     assert normalise(raw) == expected
 
@@ -70,8 +145,10 @@ def straightforward_accuracy(answer: str, given: list[str]) -> float:
     """Leave one annotator out at a time, literally."""
     if len(set(given)) > 1:
         answer, given = normalise(answer), [normalise(one) for one in given]
-    scores = [min(1.0, sum(other == answer for place, other in enumerate(given) if place != left_out) / 3)
-              for left_out in range(len(given))]
+    scores = [
+        min(1.0, sum(other == answer for place, other in enumerate(given) if place != left_out) / 3)
+        for left_out in range(len(given))
+    ]
     return sum(scores) / len(scores)
 
 
@@ -81,7 +158,9 @@ def test_accuracy_agrees_with_leaving_one_annotator_out() -> None:
     for _ in range(500):
         given = [words[place] for place in rng.integers(int(rng.integers(1, len(words))), size=10)]
         answer = words[int(rng.integers(len(words)))]
-        assert accuracy(answer, given) == pytest.approx(straightforward_accuracy(answer, given), abs=1e-12)
+        assert accuracy(answer, given) == pytest.approx(
+            straightforward_accuracy(answer, given), abs=1e-12
+        )
 
 
 def test_nothing_is_normalised_where_all_annotators_agree() -> None:
@@ -109,22 +188,46 @@ def test_the_vocabulary_counts_normalised_answers() -> None:
 
 # The model and the task
 
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     place = tmp_path_factory.mktemp("project")
     (place / "official").mkdir()
     writer.write(place / "official", WORLD)
-    build.shard("vqav2", place / "official", place / "shards", build.ImageShardParams(4, 64, 0.0, 0))
-    texts = [text for row in parquet.read_rows(place / "shards", "train") for text in row["questions"]]
-    parquet.write_index(place, {"train": parquet.write(
-        place, "train", [{"key": "0", "sentences": texts}], build.schema.TEXT_SHARD, rows_per_group=1,
-        groups_per_file=1)}, kind="text")
-    train_tokenizer([place], place / "spm.model", TextTokenizerParams(["x"], 140, 1.0, 1000, 1), "text_tokenizer")
+    build.shard(
+        "vqav2", place / "official", place / "shards", build.ImageShardParams(4, 64, 0.0, 0)
+    )
+    texts = [
+        text for row in parquet.read_rows(place / "shards", "train") for text in row["questions"]
+    ]
+    parquet.write_index(
+        place,
+        {
+            "train": parquet.write(
+                place,
+                "train",
+                [{"key": "0", "sentences": texts}],
+                build.schema.TEXT_SHARD,
+                rows_per_group=1,
+                groups_per_file=1,
+            )
+        },
+        kind="text",
+    )
+    train_tokenizer(
+        [place],
+        place / "spm.model",
+        TextTokenizerParams(["x"], 140, 1.0, 1000, 1),
+        "text_tokenizer",
+    )
     return Folders(place / "shards", place / "spm.model")
 
 
 def test_the_loss_sums_over_the_answers_and_counts_answerable_questions() -> None:
-    logits, targets = torch.tensor([[0.0, 2.0], [1.0, -1.0], [3.0, 3.0]]), torch.tensor([[1.0, 0.3], [0, 0], [0, 0.6]])
+    logits, targets = (
+        torch.tensor([[0.0, 2.0], [1.0, -1.0], [3.0, 3.0]]),
+        torch.tensor([[1.0, 0.3], [0, 0], [0, 0.6]]),
+    )
     loss = answer_loss(logits, targets)
     terms = -(targets * logits.sigmoid().log() + (1 - targets) * (1 - logits.sigmoid()).log())
     torch.testing.assert_close(loss, terms[[0, 2]].sum())
@@ -136,7 +239,11 @@ def test_a_saved_model_keeps_its_answers(tmp_path: Path) -> None:
     checkpoint.save(model, tmp_path)
     loaded = checkpoint.load(tmp_path)
     assert loaded.config == model.config
-    batch = torch.rand(2, 3, 24, 24), torch.randint(5, 300, (2, 6)), torch.ones(2, 6, dtype=torch.bool)
+    batch = (
+        torch.rand(2, 3, 24, 24),
+        torch.randint(5, 300, (2, 6)),
+        torch.ones(2, 6, dtype=torch.bool),
+    )
     torch.testing.assert_close(loaded(*batch), model(*batch))
     with pytest.raises(ValueError, match="twice"):
         VQAConfig(TINY, ("yes", "yes"))
@@ -158,12 +265,19 @@ def task(folders: Folders) -> Task:
 
 def test_a_step_moves_every_trained_weight_and_evaluation_is_a_share(task: Task) -> None:
     batch = task.batches[Part(0)]
-    assert batch["pixels"].shape == (8, 32, 32, 3) and batch["targets"].shape == (8, len(task.model.config.answers))
+    assert batch["pixels"].shape == (8, 32, 32, 3) and batch["targets"].shape == (
+        8,
+        len(task.model.config.answers),
+    )
     again = task.batches[Part(0)]
     assert all(torch.equal(batch[name], again[name]) for name in batch)
     losses = backward(task, Replicas(task.model), [batch], "fp32")
     assert np.isfinite(losses["bce"])
-    assert all(parameter.grad is not None for parameter in task.model.parameters() if parameter.requires_grad)
+    assert all(
+        parameter.grad is not None
+        for parameter in task.model.parameters()
+        if parameter.requires_grad
+    )
     task.model.zero_grad()
     task.model.eval()
     assert 0 <= task.evaluate()["score"] <= 1
@@ -183,21 +297,33 @@ def test_targets_belong_to_the_question_of_the_sample(task: Task, folders: Folde
 
 
 def test_classes_and_blind_answers_come_from_the_labelled_questions(folders: Folders) -> None:
-    best = [normalise(answers[0]) for split in ("train", "val") for row in parquet.read_rows(folders.shards, split)
-            for answers in row["answers"]]
+    best = [
+        normalise(answers[0])
+        for split in ("train", "val")
+        for row in parquet.read_rows(folders.shards, split)
+        for answers in row["answers"]
+    ]
     counts = Counter(best)
     classes = frequent_answers(folders.shards, 3)
     assert set(classes) == {answer for answer, count in counts.items() if count >= 3}
-    assert [counts[answer] for answer in classes] == sorted((counts[answer] for answer in classes), reverse=True)
+    assert [counts[answer] for answer in classes] == sorted(
+        (counts[answer] for answer in classes), reverse=True
+    )
     assert best_by_type(folders.shards)["is the"] in ("yes", "no")
     with pytest.raises(UserError, match="min_answer_count"):
         frequent_answers(folders.shards, 10_000)
 
 
-def test_a_new_classifier_expects_each_answer_as_often_as_it_is_right(task: Task, folders: Folders) -> None:
+def test_a_new_classifier_expects_each_answer_as_often_as_it_is_right(
+    task: Task, folders: Folders
+) -> None:
     classes = {answer: place for place, answer in enumerate(task.model.config.answers)}
-    targets = [soft_targets(answers, classes) for split in ("train", "val")
-               for row in parquet.read_rows(folders.shards, split) for answers in row["answers"]]
+    targets = [
+        soft_targets(answers, classes)
+        for split in ("train", "val")
+        for row in parquet.read_rows(folders.shards, split)
+        for answers in row["answers"]
+    ]
     shares = task.model.classifier[-1].bias.detach().sigmoid().numpy()
     assert shares == pytest.approx(np.sum(targets, axis=0) / (len(targets) + 1), rel=1e-4)
     assert not Task(tuning(prior=False), TINY, folders).model.classifier[-1].bias.any()
@@ -213,39 +339,62 @@ def test_swapped_pictures_are_never_the_own_ones(folders: Folders) -> None:
 
 def test_predictions_do_not_depend_on_the_batch(task: Task, folders: Folders) -> None:
     task.model.eval()
-    found = [list(predict(task.model, questions(folders.shards, "val", 32), task.tokenizer, 16, batch))
-             for batch in (1, 7)]
-    assert [prediction.asked for prediction in found[0]] == [prediction.asked for prediction in found[1]]
+    found = [
+        list(predict(task.model, questions(folders.shards, "val", 32), task.tokenizer, 16, batch))
+        for batch in (1, 7)
+    ]
+    assert [prediction.asked for prediction in found[0]] == [
+        prediction.asked for prediction in found[1]
+    ]
     for one, other in zip(*found, strict=True):
         values = [[value for _, value in prediction.best] for prediction in (one, other)]
         assert values[0] == pytest.approx(values[1], abs=1e-4)
     squares = np.array([prediction.accuracy for prediction in found[0]])
     groups = np.array([prediction.asked.picture for prediction in found[0]])
     residuals = [(squares - squares.mean())[groups == group].sum() for group in set(groups)]
-    assert standard_error(found[0]) == pytest.approx(np.sqrt(np.square(residuals).sum()) / len(squares))
+    assert standard_error(found[0]) == pytest.approx(
+        np.sqrt(np.square(residuals).sum()) / len(squares)
+    )
 
 
 def test_evaluation_reports_baselines_and_covers_every_test_question_once(
-        task: Task, folders: Folders, tmp_path: Path) -> None:
+    task: Task, folders: Folders, tmp_path: Path
+) -> None:
     result = evaluate(task.model.eval(), folders, tuning(), EVALUATE, tmp_path)
     rows = list(parquet.read_rows(folders.shards, "test"))
-    answers = {number: given for row in rows for number, given in zip(row["ids"], row["answers"], strict=True)}
+    answers = {
+        number: given
+        for row in rows
+        for number, given in zip(row["ids"], row["answers"], strict=True)
+    }
     submission = json.loads((tmp_path / "submission.json").read_text())
     assert [item["question_id"] for item in submission] == sorted(answers)
-    assert all(set(item) == {"question_id", "answer"} and isinstance(item["answer"], str) for item in submission)
-    right = {item["question_id"]: straightforward_accuracy(item["answer"], answers[item["question_id"]])
-             for item in submission}
+    assert all(
+        set(item) == {"question_id", "answer"} and isinstance(item["answer"], str)
+        for item in submission
+    )
+    right = {
+        item["question_id"]: straightforward_accuracy(item["answer"], answers[item["question_id"]])
+        for item in submission
+    }
     assert result["accuracy"] == pytest.approx(np.mean(list(right.values())))
     for half, dev in (("test_dev", True), ("test_std", False)):
-        assert result[half] == pytest.approx(np.mean([right[number] for number in right if in_test_dev(number) == dev]))
+        assert result[half] == pytest.approx(
+            np.mean([right[number] for number in right if in_test_dev(number) == dev])
+        )
     for kinds in ("answer_types", "question_types"):
         groups = result[kinds].values()
         assert sum(group["questions"] for group in groups) == len(answers)
-        assert sum(group["questions"] * group["accuracy"] for group in groups) == pytest.approx(sum(right.values()))
+        assert sum(group["questions"] * group["accuracy"] for group in groups) == pytest.approx(
+            sum(right.values())
+        )
     best = task.model.config.answers[0]
     assert result["most_frequent"]["accuracy"] == pytest.approx(
-        np.mean([straightforward_accuracy(best, given) for given in answers.values()]))
-    assert {"chance", "best_by_type", "shuffled_pictures", "standard_error", "validation"} <= set(result)
+        np.mean([straightforward_accuracy(best, given) for given in answers.values()])
+    )
+    assert {"chance", "best_by_type", "shuffled_pictures", "standard_error", "validation"} <= set(
+        result
+    )
     assert headline(result)["score"] == result["accuracy"]
     json.dumps(result, allow_nan=False)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -254,7 +403,9 @@ def test_evaluation_reports_baselines_and_covers_every_test_question_once(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
-def test_without_test_answers_only_the_server_knows(task: Task, folders: Folders, tmp_path: Path) -> None:
+def test_without_test_answers_only_the_server_knows(
+    task: Task, folders: Folders, tmp_path: Path
+) -> None:
     hidden = tmp_path / "shards"
     entries = {}
     for split in ("train", "val", "test"):
@@ -262,20 +413,30 @@ def test_without_test_answers_only_the_server_knows(task: Task, folders: Folders
         if split == "test":
             rows = [row | {"answers": [[] for _ in row["answers"]]} for row in rows]
         hidden.mkdir(exist_ok=True)
-        entries[split] = parquet.write(hidden, split, rows, build.schema.QUESTION_SHARD, rows_per_group=4,
-                                      groups_per_file=9)
+        entries[split] = parquet.write(
+            hidden, split, rows, build.schema.QUESTION_SHARD, rows_per_group=4, groups_per_file=9
+        )
     parquet.write_index(hidden, entries)
     place = replace(folders, shards=hidden)
     result = evaluate(task.model.eval(), place, tuning(), EVALUATE, tmp_path)
-    assert (result["accuracy"], result["test_dev"], result["test_std"], result["scored"]) == (None, None, None, 0)
+    assert (result["accuracy"], result["test_dev"], result["test_std"], result["scored"]) == (
+        None,
+        None,
+        None,
+        0,
+    )
     assert headline(result) == {"score": result["validation"]}
     told = evaluate(task.model, place, tuning(), replace(EVALUATE, server_test_dev=0.775), tmp_path)
     assert (told["test_dev"], told["test_std"]) == (0.775, None)
     with pytest.raises(UserError, match=r"server_test_std.*77\.5"):
-        parameters.convert(EvaluateParams, asdict(EVALUATE) | {"server_test_std": 77.5}, "evaluate.vqav2")
+        parameters.convert(
+            EvaluateParams, asdict(EVALUATE) | {"server_test_std": 77.5}, "evaluate.vqav2"
+        )
 
 
-def test_a_served_model_answers_a_question_about_a_picture(task: Task, folders: Folders, tmp_path: Path) -> None:
+def test_a_served_model_answers_a_question_about_a_picture(
+    task: Task, folders: Folders, tmp_path: Path
+) -> None:
     checkpoint.save(task.model, tmp_path)
     row = next(parquet.read_rows(folders.shards, "test"))
     answers = Answers(tmp_path, folders.text_tokenizer)

@@ -1,4 +1,5 @@
-"""BEiTv2's released tokenizers: files in their layout give the ids that BEiTv2 would, and others are refused."""
+"""BEiTv2's released tokenizers: files in their layout give the ids that BEiTv2 would, and others
+are refused."""
 
 import argparse
 import math
@@ -14,65 +15,127 @@ from scipy.special import erf
 from model import checkpoint
 from model.tokenizer.vqkd import VQKDConfig
 from pipeline.data.transforms import images
-from pipeline.tokenizers import vqkd_training
-from pipeline.tracking import client as tracking
-from pipeline.utils import files
 from pipeline.errors import UserError
+from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.beitv2_import import layout, read_official
 from pipeline.tokenizers.vqkd_training import Job, SizeParams
+from pipeline.tracking import client as tracking
+from pipeline.utils import files
 from tests.helpers import toy_images
 from tests.pipeline.tokenizers.test_vqkd_training import PARAMS
 
-BASE = VQKDConfig(image_size=224, patch_size=16, depth=12, decoder_depth=3, width=768, heads=12, codes=8192,
-                  code_dim=32, teacher_dim=512, decay=0.99, delay=0)
-TINY = VQKDConfig(image_size=16, patch_size=4, depth=2, decoder_depth=1, width=16, heads=2, codes=12, code_dim=4,
-                  teacher_dim=512, decay=0.9, delay=0)
+BASE = VQKDConfig(
+    image_size=224,
+    patch_size=16,
+    depth=12,
+    decoder_depth=3,
+    width=768,
+    heads=12,
+    codes=8192,
+    code_dim=32,
+    teacher_dim=512,
+    decay=0.99,
+    delay=0,
+)
+TINY = VQKDConfig(
+    image_size=16,
+    patch_size=4,
+    depth=2,
+    decoder_depth=1,
+    width=16,
+    heads=2,
+    codes=12,
+    code_dim=4,
+    teacher_dim=512,
+    decay=0.9,
+    delay=0,
+)
 
 
 def released(config: VQKDConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes in a released file, written down from BEiTv2's module."""
     width, codes, dim = config.width, config.codes, config.code_dim
-    shapes = {"quantize.cluster_size": (codes,), "quantize.embedding.weight": (codes, dim),
-              "quantize.embedding.cluster_size": (codes,), "quantize.embedding.embed_avg": (codes, dim),
-              "quantize.embedding.initted": (1,)}
-    for part, depth, channels, side in (("encoder", config.depth, 3, config.patch_size),
-                                        ("decoder", config.decoder_depth, dim, 1)):
-        shapes |= {f"{part}.cls_token": (1, 1, width), f"{part}.pos_embed": (1, 1 + config.grid**2, width),
-                   f"{part}.patch_embed.proj.weight": (width, channels, side, side),
-                   f"{part}.patch_embed.proj.bias": (width,), f"{part}.fc_norm.weight": (width,),
-                   f"{part}.fc_norm.bias": (width,)}
+    shapes = {
+        "quantize.cluster_size": (codes,),
+        "quantize.embedding.weight": (codes, dim),
+        "quantize.embedding.cluster_size": (codes,),
+        "quantize.embedding.embed_avg": (codes, dim),
+        "quantize.embedding.initted": (1,),
+    }
+    for part, depth, channels, side in (
+        ("encoder", config.depth, 3, config.patch_size),
+        ("decoder", config.decoder_depth, dim, 1),
+    ):
+        shapes |= {
+            f"{part}.cls_token": (1, 1, width),
+            f"{part}.pos_embed": (1, 1 + config.grid**2, width),
+            f"{part}.patch_embed.proj.weight": (width, channels, side, side),
+            f"{part}.patch_embed.proj.bias": (width,),
+            f"{part}.fc_norm.weight": (width,),
+            f"{part}.fc_norm.bias": (width,),
+        }
         for block in (f"{part}.blocks.{number}" for number in range(depth)):
-            shapes |= {f"{block}.{norm}.{kind}": (width,) for norm in ("norm1", "norm2") for kind in ("weight", "bias")}
-            shapes |= {f"{block}.attn.q_bias": (width,), f"{block}.attn.v_bias": (width,),
-                       f"{block}.attn.qkv.weight": (3 * width, width), f"{block}.attn.proj.weight": (width, width),
-                       f"{block}.attn.proj.bias": (width,), f"{block}.mlp.fc1.weight": (4 * width, width),
-                       f"{block}.mlp.fc1.bias": (4 * width,), f"{block}.mlp.fc2.weight": (width, 4 * width),
-                       f"{block}.mlp.fc2.bias": (width,)}
+            shapes |= {
+                f"{block}.{norm}.{kind}": (width,)
+                for norm in ("norm1", "norm2")
+                for kind in ("weight", "bias")
+            }
+            shapes |= {
+                f"{block}.attn.q_bias": (width,),
+                f"{block}.attn.v_bias": (width,),
+                f"{block}.attn.qkv.weight": (3 * width, width),
+                f"{block}.attn.proj.weight": (width, width),
+                f"{block}.attn.proj.bias": (width,),
+                f"{block}.mlp.fc1.weight": (4 * width, width),
+                f"{block}.mlp.fc1.bias": (4 * width,),
+                f"{block}.mlp.fc2.weight": (width, 4 * width),
+                f"{block}.mlp.fc2.bias": (width,),
+            }
     for layer, out in (("encode_task_layer", dim), ("decode_task_layer", config.teacher_dim)):
-        shapes |= {f"{layer}.0.weight": (width, width), f"{layer}.0.bias": (width,),
-                   f"{layer}.2.weight": (out, width), f"{layer}.2.bias": (out,)}
+        shapes |= {
+            f"{layer}.0.weight": (width, width),
+            f"{layer}.0.bias": (width,),
+            f"{layer}.2.weight": (out, width),
+            f"{layer}.2.bias": (out,),
+        }
     return shapes
 
 
 def state(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """Random tensors in the layout, with what BEiTv2's loader passes over; changes: other tensors, or None for none."""
+    """Random tensors in the layout, with what BEiTv2's loader passes over; changes: other tensors,
+    or None for none."""
     random = torch.Generator().manual_seed(5)
-    tensors = {name: torch.randn(shape, generator=random) * 0.3 for name, shape in released(TINY).items()}
-    tensors["quantize.embedding.weight"] /= tensors["quantize.embedding.weight"].norm(dim=1, keepdim=True)
+    tensors = {
+        name: torch.randn(shape, generator=random) * 0.3 for name, shape in released(TINY).items()
+    }
+    tensors["quantize.embedding.weight"] /= tensors["quantize.embedding.weight"].norm(
+        dim=1, keepdim=True
+    )
     tensors["quantize.embedding.initted"] = torch.ones(1)
-    tensors |= {"teacher_model.x": torch.ones(1), "scaling_layer.shift": torch.ones(1), "loss_fn.w": torch.ones(2)}
+    tensors |= {
+        "teacher_model.x": torch.ones(1),
+        "scaling_layer.shift": torch.ones(1),
+        "loss_fn.w": torch.ones(2),
+    }
     return {name: tensor for name, tensor in (tensors | changes).items() if tensor is not None}
 
 
 def saved(path: Path, key: str = "model", **changes: torch.Tensor | None) -> Path:
     """A file as BEiTv2's training code saves it."""
-    torch.save({key: state(**changes), "args": argparse.Namespace(lr=1.0, betas=[0.9, 0.99], output=None), "epoch": 99},
-               path)
+    torch.save(
+        {
+            key: state(**changes),
+            "args": argparse.Namespace(lr=1.0, betas=[0.9, 0.99], output=None),
+            "epoch": 99,
+        },
+        path,
+    )
     return path
 
 
 def reference_ids(tensors: dict[str, torch.Tensor], images: np.ndarray) -> np.ndarray:
-    """What `get_codebook_indices` computes: pictures float [n, 3, side, side] in 0..1 to ids, in fp64, head by head."""
+    """What `get_codebook_indices` computes: pictures float [n, 3, side, side] in 0..1 to ids, in
+    fp64, head by head."""
     p = {name: tensor.double().numpy() for name, tensor in tensors.items()}
 
     def linear(x, name, bias=True):
@@ -93,11 +156,17 @@ def reference_ids(tensors: dict[str, torch.Tensor], images: np.ndarray) -> np.nd
 
     side = TINY.patch_size
     pixels = images * 255 / 127.5 - 1
-    patches = [pixels[:, :, y:y + side, x:x + side].reshape(len(pixels), -1)
-               for y in range(0, pixels.shape[2], side) for x in range(0, pixels.shape[3], side)]
+    patches = [
+        pixels[:, :, y : y + side, x : x + side].reshape(len(pixels), -1)
+        for y in range(0, pixels.shape[2], side)
+        for x in range(0, pixels.shape[3], side)
+    ]
     kernel = p["encoder.patch_embed.proj.weight"].reshape(TINY.width, -1)
     x = np.stack(patches, axis=1) @ kernel.T + p["encoder.patch_embed.proj.bias"]
-    x = np.concatenate([np.repeat(p["encoder.cls_token"], len(x), axis=0), x], axis=1) + p["encoder.pos_embed"]
+    x = (
+        np.concatenate([np.repeat(p["encoder.cls_token"], len(x), axis=0), x], axis=1)
+        + p["encoder.pos_embed"]
+    )
     for block in (f"encoder.blocks.{number}" for number in range(TINY.depth)):
         x = x + attention(norm(x, f"{block}.norm1"), f"{block}.attn")
         hidden = linear(norm(x, f"{block}.norm2"), f"{block}.mlp.fc1")
@@ -113,13 +182,18 @@ def test_the_layout_at_base_size_is_the_released_files():
     shapes = released(BASE)
     assert len(shapes) == 220 and sum(map(math.prod, shapes.values())) == 109_369_889
     assert layout(BASE) == shapes
-    assert layout(replace(BASE, teacher_dim=768))["decode_task_layer.2.weight"] == (768, 768)  # a DINO teacher's
+    assert layout(replace(BASE, teacher_dim=768))["decode_task_layer.2.weight"] == (
+        768,
+        768,
+    )  # a DINO teacher's
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict"])
 def test_ids_are_those_of_beitv2(tmp_path, key):
     tokenizer = read_official(str(saved(tmp_path / "vqkd.pth", key)), TINY)
-    pixels = torch.randint(0, 256, (6, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (6, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     ids = tokenizer.ids(images.normalise(pixels))
     expected = reference_ids(state(), pixels.permute(0, 3, 1, 2).double().numpy() / 255)
     assert ids.dtype == torch.int64 and np.array_equal(ids.numpy(), expected)
@@ -130,26 +204,57 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "installed", lambda: False)
     toy_images.write(tmp_path / "shards" / "coco", {"train": 12, "val": 6})
     (tmp_path / "work").mkdir()
-    size = SizeParams(**{name: value for name, value in asdict(TINY).items() if name in SizeParams.__annotations__})
-    params = replace(PARAMS, origin="official", teacher="clip", size=size,
-                     official_file=str(saved(tmp_path / "vqkd.pth")))
+    size = SizeParams(
+        **{
+            name: value
+            for name, value in asdict(TINY).items()
+            if name in SizeParams.__annotations__
+        }
+    )
+    params = replace(
+        PARAMS,
+        origin="official",
+        teacher="clip",
+        size=size,
+        official_file=str(saved(tmp_path / "vqkd.pth")),
+    )
     vqkd_training.run(Job(tmp_path / "work", tmp_path / "shards", params))
     out = tmp_path / "work" / "finished"
     pixels = torch.rand(3, 3, 16, 16) * 2 - 1
-    assert torch.equal(checkpoint.load(out / "model").ids(pixels), read_official(params.official_file, TINY).ids(pixels))
+    assert torch.equal(
+        checkpoint.load(out / "model").ids(pixels),
+        read_official(params.official_file, TINY).ids(pixels),
+    )
     assert set(files.read_json(out / "metrics.json")) == {"code_usage", "code_perplexity"}
-    with pytest.raises(UserError, match="teacher: that of a released file is clip or dino, not hog"):
+    with pytest.raises(
+        UserError, match="teacher: that of a released file is clip or dino, not hog"
+    ):
         replace(params, teacher="hog")
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"quantize.embedding.initted": torch.zeros(1)}, "never started"),
-    ({"encoder.cls_token": torch.zeros(1, 1, 8)}, r"encoder.cls_token has shape \(1, 1, 8\), .* \(1, 1, 16\)"),
-    ({"decode_task_layer.2.bias": torch.zeros(768)}, "decode_task_layer.2.bias has shape"),
-    ({"encoder.blocks.1.attn.q_bias": None}, "1 of 64 tensors are missing, such as encoder.blocks.1.attn.q_bias"),
-    ({"encoder.blocks.0.gamma_1": torch.ones(16)}, "1 tensors too many, such as encoder.blocks.0.gamma_1"),
-    ({"decoder.blocks.1.norm1.bias": torch.ones(16)}, "1 tensors too many, such as decoder.blocks.1.norm1.bias"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quantize.embedding.initted": torch.zeros(1)}, "never started"),
+        (
+            {"encoder.cls_token": torch.zeros(1, 1, 8)},
+            r"encoder.cls_token has shape \(1, 1, 8\), .* \(1, 1, 16\)",
+        ),
+        ({"decode_task_layer.2.bias": torch.zeros(768)}, "decode_task_layer.2.bias has shape"),
+        (
+            {"encoder.blocks.1.attn.q_bias": None},
+            "1 of 64 tensors are missing, such as encoder.blocks.1.attn.q_bias",
+        ),
+        (
+            {"encoder.blocks.0.gamma_1": torch.ones(16)},
+            "1 tensors too many, such as encoder.blocks.0.gamma_1",
+        ),
+        (
+            {"decoder.blocks.1.norm1.bias": torch.ones(16)},
+            "1 tensors too many, such as decoder.blocks.1.norm1.bias",
+        ),
+    ],
+)
 def test_other_tensors_are_refused_by_name(tmp_path, changes, message):
     with pytest.raises(UserError, match=message) as caught:
         read_official(str(saved(tmp_path / "vqkd.pth", **changes)), TINY)
@@ -169,16 +274,25 @@ class Malicious:
 def test_a_file_cannot_execute_anything(tmp_path):
     path = tmp_path / "vqkd.pth"
     torch.save({"model": state(), "args": Malicious(tmp_path / "harm")}, path)
-    with pytest.raises(UserError, match="it has a posix.mkdir in it, which could run code") as caught:
+    with pytest.raises(
+        UserError, match="it has a posix.mkdir in it, which could run code"
+    ) as caught:
         read_official(str(path), TINY)
     assert "\n" not in str(caught.value) and not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (None, "no such file"), (b"nothing", "not a checkpoint"), (b"", "not a checkpoint"),
-    ({"encoder": 1}, "no tensors under the key `model` or `state_dict`"), ([1], "no tensors under the key"),
-    ({"model": {"a": "b"}}, "no tensors under the key"), ({"model": {"a": torch.ones(1)}}, "64 of 64 .* are missing"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"nothing", "not a checkpoint"),
+        (b"", "not a checkpoint"),
+        ({"encoder": 1}, "no tensors under the key `model` or `state_dict`"),
+        ([1], "no tensors under the key"),
+        ({"model": {"a": "b"}}, "no tensors under the key"),
+        ({"model": {"a": torch.ones(1)}}, "64 of 64 .* are missing"),
+    ],
+)
 def test_files_of_another_kind_are_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "vqkd.pth"
     if isinstance(content, bytes):

@@ -6,12 +6,12 @@ import random
 import numpy as np
 import pytest
 
-from pipeline.data.shards import schema, parquet
-from pipeline.tokenizers import packing, sentencepiece_training
+from pipeline.data.shards import parquet, schema
 from pipeline.errors import UserError
+from pipeline.tokenizers import packing, sentencepiece_training
 from pipeline.tokenizers.packing import TextTokensParams, pack
-from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
+from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
 
 PARAMS = TextTokenizerParams(["books", "pairs"], 150, 1.0, 10_000, 0)
 
@@ -28,18 +28,38 @@ def folders(tmp_path_factory):
     rng = random.Random(1)
 
     def lines(count: int) -> list[str]:
-        return [" ".join(rng.choices(vocabulary, k=rng.randint(2, 9))).capitalize() + "." for _ in range(count)]
+        return [
+            " ".join(rng.choices(vocabulary, k=rng.randint(2, 9))).capitalize() + "."
+            for _ in range(count)
+        ]
 
     documents = [{"key": f"d{number}", "sentences": lines(12)} for number in range(20)]
-    pairs = [{"key": f"p{number}", "image": b"", "width": 1, "height": 1, "label": -1, "captions": lines(2)}
-             for number in range(30)]
+    pairs = [
+        {
+            "key": f"p{number}",
+            "image": b"",
+            "width": 1,
+            "height": 1,
+            "label": -1,
+            "captions": lines(2),
+        }
+        for number in range(30)
+    ]
     hidden = [{"key": "h", "sentences": ["Zzz xxx zzz."] * 9}]
-    for name, kind, rows, columns in (("books", "text", documents, schema.TEXT_SHARD),
-                                      ("pairs", "image", pairs, schema.IMAGE_SHARD)):
+    for name, kind, rows, columns in (
+        ("books", "text", documents, schema.TEXT_SHARD),
+        ("pairs", "image", pairs, schema.IMAGE_SHARD),
+    ):
         (root / name).mkdir()
-        entries = {"train": parquet.write(root / name, "train", rows, columns, rows_per_group=8, groups_per_file=9)}
+        entries = {
+            "train": parquet.write(
+                root / name, "train", rows, columns, rows_per_group=8, groups_per_file=9
+            )
+        }
         if kind == "text":
-            entries["val"] = parquet.write(root / name, "val", hidden, columns, rows_per_group=8, groups_per_file=9)
+            entries["val"] = parquet.write(
+                root / name, "val", hidden, columns, rows_per_group=8, groups_per_file=9
+            )
         parquet.write_index(root / name, entries, kind=kind)
     return [root / "books", root / "pairs"]
 
@@ -48,18 +68,26 @@ def folders(tmp_path_factory):
 def model(folders, tmp_path_factory):
     path = tmp_path_factory.mktemp("tokenizer") / "spm.model"
     facts = sentencepiece_training.train_tokenizer(folders, path, PARAMS, "small.text_tokenizer")
-    assert facts["vocab_size"] == 150 and facts["texts"] == 20 * 12 + 30 * 2 and facts["unknown_share"] == 0
+    assert (
+        facts["vocab_size"] == 150
+        and facts["texts"] == 20 * 12 + 30 * 2
+        and facts["unknown_share"] == 0
+    )
     return path
 
 
 def test_training_is_bit_stable_and_leaves_no_path(folders, model, tmp_path):
-    sentencepiece_training.train_tokenizer(folders, tmp_path / "elsewhere" / "m", PARAMS, "small.text_tokenizer")
+    sentencepiece_training.train_tokenizer(
+        folders, tmp_path / "elsewhere" / "m", PARAMS, "small.text_tokenizer"
+    )
     data = (tmp_path / "elsewhere" / "m").read_bytes()
     assert data == model.read_bytes() and b"/tmp" not in data and str(tmp_path).encode() not in data
 
 
 def test_only_the_training_split_is_read(folders):
-    assert not any("zzz" in text.lower() for text in sentencepiece_training.training_texts(folders[0]))
+    assert not any(
+        "zzz" in text.lower() for text in sentencepiece_training.training_texts(folders[0])
+    )
     assert len(list(sentencepiece_training.training_texts(folders[1]))) == 60
 
 
@@ -69,7 +97,12 @@ def test_ids(model):
     assert SPECIAL_IDS == {"[T_CLS]": 0, "[PAD]": 1, "[T_SEP]": 2, "[UNK]": 3, "[MASK]": 4}
     text = " ".join(words(0, 10))
     ids = tokenizer.encode(text, 64)
-    assert ids.dtype == np.uint16 and ids[0] == 0 and ids[-1] == 2 and not set(ids[1:-1]) & set(SPECIAL_IDS.values())
+    assert (
+        ids.dtype == np.uint16
+        and ids[0] == 0
+        and ids[-1] == 2
+        and not set(ids[1:-1]) & set(SPECIAL_IDS.values())
+    )
     assert tokenizer.decode(ids) == text
     short = tokenizer.encode(text, 6)
     assert list(short) == [*ids[:5], 2]
@@ -87,12 +120,17 @@ def test_no_text_gives_control_symbols(model):
     assert not set(ids) & {0, 1, 2, 4}
 
 
-@pytest.mark.parametrize("size, message",
-                         [(5000, "at most [0-9]+"), (12, "at least [0-9]+"), (70_000, "at most 65536")])
+@pytest.mark.parametrize(
+    "size, message", [(5000, "at most [0-9]+"), (12, "at least [0-9]+"), (70_000, "at most 65536")]
+)
 def test_an_unreachable_size_names_the_key_and_the_limit(folders, tmp_path, size, message):
     params = TextTokenizerParams(["books"], size, 1.0, 10_000, 0)
-    with pytest.raises(UserError, match=rf"^params.yaml: small.text_tokenizer.vocab_size: [^\n]*{message}[^\n]*$"):
-        sentencepiece_training.train_tokenizer(folders, tmp_path / "m", params, "small.text_tokenizer")
+    with pytest.raises(
+        UserError, match=rf"^params.yaml: small.text_tokenizer.vocab_size: [^\n]*{message}[^\n]*$"
+    ):
+        sentencepiece_training.train_tokenizer(
+            folders, tmp_path / "m", params, "small.text_tokenizer"
+        )
 
 
 def test_files_that_are_no_tokenizer_are_named(tmp_path):
@@ -107,15 +145,30 @@ def test_samples_are_uniform_and_repeat():
     texts = [str(number) for number in range(50)]
     assert sentencepiece_training.sample(texts, 50, 0) == texts
     drawn = [sentencepiece_training.sample(texts, 10, seed) for seed in range(300)]
-    assert drawn[7] == sentencepiece_training.sample(texts, 10, 7) and all(len(set(kept)) == 10 for kept in drawn)
+    assert drawn[7] == sentencepiece_training.sample(texts, 10, 7) and all(
+        len(set(kept)) == 10 for kept in drawn
+    )
     often = [sum(text in kept for kept in drawn) for text in texts]
     assert 30 < min(often) and max(often) < 95  # 60 expected, deviation 7
 
 
-@pytest.mark.parametrize("lengths, expected", [
-    ([4, 4, 4], [8, 4]), ([4, 7, 3], [4, 10]), ([10], [10]), ([11], [10]), ([25, 3], [10, 10, 8]),
-    ([3, 25], [3, 10, 10, 5]),
-    ([10, 10], [10, 10]), ([20], [10, 10]), ([2], []), ([9, 2], [9]), ([0, 0, 5], [5]), ([], [])])
+@pytest.mark.parametrize(
+    "lengths, expected",
+    [
+        ([4, 4, 4], [8, 4]),
+        ([4, 7, 3], [4, 10]),
+        ([10], [10]),
+        ([11], [10]),
+        ([25, 3], [10, 10, 8]),
+        ([3, 25], [3, 10, 10, 5]),
+        ([10, 10], [10, 10]),
+        ([20], [10, 10]),
+        ([2], []),
+        ([9, 2], [9]),
+        ([0, 0, 5], [5]),
+        ([], []),
+    ],
+)
 def test_packing(lengths, expected):
     ids = iter(range(1000))
     sentences = [[next(ids) for _ in range(length)] for length in lengths]
@@ -132,9 +185,14 @@ def test_token_shards_hold_whole_documents_in_pieces(folders, model, tmp_path):
     assert set(counts) == {"train", "val"} and counts["train"] == len(rows)
     assert all(10 <= len(ids) <= 24 and ids[0] == 0 and ids[-1] == 2 for ids in rows.values())
     document = next(parquet.read_rows(folders[0], "train"))
-    joined = [number for key in sorted(rows) if key.startswith(document["key"] + "#") for number in rows[key][1:-1]]
+    joined = [
+        number
+        for key in sorted(rows)
+        if key.startswith(document["key"] + "#")
+        for number in rows[key][1:-1]
+    ]
     whole = [number for ids in tokenizer.words(document["sentences"]) for number in ids]
-    assert joined == whole[:len(joined)] and len(whole) - len(joined) < 8
+    assert joined == whole[: len(joined)] and len(whole) - len(joined) < 8
     packing.tokenize(folders[0], tokenizer, tmp_path / "b", TextTokensParams(24, 8, 5, 3))
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()

@@ -9,13 +9,9 @@ import torch.nn.functional as F
 
 from model import checkpoint
 from model.tokenizer.vqkd import VQKD
-from pipeline.tokenizers import vqkd_training
-from pipeline.tracking import client as tracking
-from pipeline.utils import files
-from pipeline.training.optim import OptimParams, parameter_groups
 from pipeline.data.loading.sampler import OrderParams, Part
-from pipeline.training.loop import LoopParams
 from pipeline.data.transforms.views import ViewParams
+from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.vqkd_training import (
     Job,
     SizeParams,
@@ -24,18 +20,61 @@ from pipeline.tokenizers.vqkd_training import (
     WeightParams,
     config,
 )
+from pipeline.tracking import client as tracking
+from pipeline.training.loop import LoopParams
+from pipeline.training.optim import OptimParams, parameter_groups
+from pipeline.utils import files
 from tests.helpers import toy_images
 
 PARAMS = VisualTokenizerParams(
-    origin="train", official_file=None, seed=1, decay=0.9, delay=3, teacher="hog", teacher_file=None,
-    size=SizeParams(image_size=16, patch_size=4, depth=1, decoder_depth=1, width=16, heads=2, codes=12, code_dim=4),
-    sources={"coco": 1}, order=OrderParams(lanes=2, window=1, batch=8), views=ViewParams(0.5, 1.0, 0.0, 0.1),
+    origin="train",
+    official_file=None,
+    seed=1,
+    decay=0.9,
+    delay=3,
+    teacher="hog",
+    teacher_file=None,
+    size=SizeParams(
+        image_size=16,
+        patch_size=4,
+        depth=1,
+        decoder_depth=1,
+        width=16,
+        heads=2,
+        codes=12,
+        code_dim=4,
+    ),
+    sources={"coco": 1},
+    order=OrderParams(lanes=2, window=1, batch=8),
+    views=ViewParams(0.5, 1.0, 0.0, 0.1),
     weights=WeightParams(cosine=1.0, commitment=1.0),
-    optim=OptimParams(steps=12, lr=0.005, floor_lr=0.0, warmup_steps=2, schedule="cosine", weight_decay=1e-4,
-                      betas=[0.9, 0.99], eps=1e-8, clip=0.0, head_lr=1.0, layer_decay=1.0),
-    loop=LoopParams(precision="fp32", micro_batches=1, parallel="ddp", activation_checkpointing=False,
-                  loader_workers=0, log_every=4, evaluate_every=12, checkpoint_every=4, patience=2),
-    evaluation_pictures=6, num_workers=0, threads=1,
+    optim=OptimParams(
+        steps=12,
+        lr=0.005,
+        floor_lr=0.0,
+        warmup_steps=2,
+        schedule="cosine",
+        weight_decay=1e-4,
+        betas=[0.9, 0.99],
+        eps=1e-8,
+        clip=0.0,
+        head_lr=1.0,
+        layer_decay=1.0,
+    ),
+    loop=LoopParams(
+        precision="fp32",
+        micro_batches=1,
+        parallel="ddp",
+        activation_checkpointing=False,
+        loader_workers=0,
+        log_every=4,
+        evaluate_every=12,
+        checkpoint_every=4,
+        patience=2,
+    ),
+    evaluation_pictures=6,
+    num_workers=0,
+    threads=1,
 )
 
 
@@ -56,11 +95,16 @@ def result(job: Job) -> Path:
 def test_training_leaves_a_tokenizer_its_curve_and_metrics(job):
     out = result(job)
     tokenizer = checkpoint.load(out / "model")
-    assert type(tokenizer).__name__ == "VisualTokenizer" and tokenizer.quantize.embedding.initted == 1
+    assert (
+        type(tokenizer).__name__ == "VisualTokenizer" and tokenizer.quantize.embedding.initted == 1
+    )
     assert not [name for name in tokenizer.state_dict() if name.startswith("decode")]
     metrics = files.read_json(out / "metrics.json")
     assert set(metrics) == {"teacher_cosine", "code_usage", "code_perplexity"}
-    assert 0 < metrics["code_usage"] <= 1 <= metrics["code_perplexity"] <= 12 and metrics["teacher_cosine"] > 0.5
+    assert (
+        0 < metrics["code_usage"] <= 1 <= metrics["code_perplexity"] <= 12
+        and metrics["teacher_cosine"] > 0.5
+    )
     assert len((out / "curve.jsonl").read_text().splitlines()) == 4
 
 
@@ -68,7 +112,9 @@ def test_a_resumed_training_ends_with_the_same_bytes(job, tmp_path):
     whole = result(job)
     (tmp_path / "other").mkdir()
     other = Job(tmp_path / "other", job.shards, job.params)
-    (other.place / "checkpoint-00000008.pt").write_bytes((job.place / "checkpoint-00000008.pt").read_bytes())
+    (other.place / "checkpoint-00000008.pt").write_bytes(
+        (job.place / "checkpoint-00000008.pt").read_bytes()
+    )
     (other.place / "curve.jsonl").write_bytes((job.place / "curve.jsonl").read_bytes())
     again = result(other)
     for name in ("model/model.safetensors", "curve.jsonl", "metrics.json"):
@@ -92,9 +138,18 @@ def test_losses_are_cosine_distance_and_commitment(job):
 def test_weight_decay_spares_cls_positions_and_vectors(job):
     model = VQKD(config(PARAMS, 7))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    spared = {names[id(p)] for group in parameter_groups(model, PARAMS.optim) if group["weight_decay"] == 0
-              for p in group["params"]}
-    some = {"encoder.cls_token", "decoder.pos_embed", "encoder.fc_norm.weight", "encoder.blocks.0.attn.q_bias"}
+    spared = {
+        names[id(p)]
+        for group in parameter_groups(model, PARAMS.optim)
+        if group["weight_decay"] == 0
+        for p in group["params"]
+    }
+    some = {
+        "encoder.cls_token",
+        "decoder.pos_embed",
+        "encoder.fc_norm.weight",
+        "encoder.blocks.0.attn.q_bias",
+    }
     assert some <= spared
     assert not any(name.endswith(("qkv.weight", "fc1.weight", "layer.0.weight")) for name in spared)
     assert not any("quantize" in name for name in names.values())

@@ -33,7 +33,8 @@ with tracking.run("pretrain", stage="pretrain", params={"seed": 1}, work=Path("w
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One database for all tests: MLflow takes seconds to make it. The path is longer than a socket's may be."""
+    """One database for all tests: MLflow takes seconds to make it. The path is longer than a
+    socket's may be."""
     root = tmp_path_factory.mktemp("project" * 16)
     if tracking.installed():
         client(root).search_experiments()
@@ -73,7 +74,10 @@ def finished(project: Path, name: str) -> Any:
     def over() -> Any:
         experiment = reader.get_experiment_by_name("vl-beit-small")
         found = reader.search_runs([experiment.experiment_id]) if experiment else []
-        return next((run for run in found if run.info.run_name == name and run.info.status != "RUNNING"), None)
+        return next(
+            (run for run in found if run.info.run_name == name and run.info.status != "RUNNING"),
+            None,
+        )
 
     return until(over)
 
@@ -86,14 +90,20 @@ def writers(project: Path) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:  # it has just ended
             continue
-        if b"pipeline.tracking.writer" in words and words[0] != b"sh" and os.fsencode(project) in words:
+        if (
+            b"pipeline.tracking.writer" in words
+            and words[0] != b"sh"
+            and os.fsencode(project) in words
+        ):
             found.append(int(path.parent.name))
     return found
 
 
 def test_a_run_tells_what_a_stage_did_and_resumes(project: Path) -> None:
     files.write_json(Path("shards/index.json"), {"splits": {"train": {"rows": 7}}})
-    killed = subprocess.run([sys.executable, "-c", STAGE], capture_output=True)  # returns: the writer holds no pipe
+    killed = subprocess.run(
+        [sys.executable, "-c", STAGE], capture_output=True
+    )  # returns: the writer holds no pipe
     assert killed.returncode == -signal.SIGKILL and not killed.stderr
     first = finished(project, "pretrain")
     assert first.info.status == "KILLED" and first.data.params == {"seed": "1"}
@@ -103,18 +113,37 @@ def test_a_run_tells_what_a_stage_did_and_resumes(project: Path) -> None:
         for step in range(4, 1304):
             run.metrics({"loss": 1 / step}, step)
         run.note("**Table**")
-    with pytest.raises(ValueError), tracking.run("finetune x", stage="finetune", task="retrieval", variant="main",
-                                                 table="table 2", params={"a": {"b": [1, 2]}}):
+    with (
+        pytest.raises(ValueError),
+        tracking.run(
+            "finetune x",
+            stage="finetune",
+            task="retrieval",
+            variant="main",
+            table="table 2",
+            params={"a": {"b": [1, 2]}},
+        ),
+    ):
         raise ValueError
 
     resumed, failed = finished(project, "pretrain"), finished(project, "finetune x")
     assert resumed.info.run_id == first.info.run_id and resumed.info.status == "FINISHED"
     assert resumed.data.metrics == {"loss": 1 / 1303}
     data = resumed.inputs.dataset_inputs[0].dataset
-    assert (data.name, data.profile, data.source) == ("coco", '{"train rows": 7}', '{"uri": "shards"}')
+    assert (data.name, data.profile, data.source) == (
+        "coco",
+        '{"train rows": 7}',
+        '{"uri": "shards"}',
+    )
     assert failed.info.status == "FAILED" and failed.data.params == {"a.b": "[1, 2]"}
-    tags = {"stage": "finetune", "dvc.stage": "finetune", "task": "retrieval", "variant": "main", "table": "table 2",
-            "scale": "small"}
+    tags = {
+        "stage": "finetune",
+        "dvc.stage": "finetune",
+        "task": "retrieval",
+        "variant": "main",
+        "table": "table 2",
+        "scale": "small",
+    }
     assert tags.items() <= failed.data.tags.items() and "git.commit" in failed.data.tags
     assert list(Path("mlruns").rglob("note.txt"))
 
@@ -128,8 +157,19 @@ def test_models_are_registered_and_answer(project: Path, monkeypatch: pytest.Mon
     from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
     from pipeline.inference import mlflow_pyfunc
 
-    backbone = BackboneConfig(image_size=16, patch_size=8, depth=1, width=8, heads=2, ffn_width=16, vocab_size=40,
-                              text_length=8, experts="mome", drop_path=0.0, init_sigma=0.02)
+    backbone = BackboneConfig(
+        image_size=16,
+        patch_size=8,
+        depth=1,
+        width=8,
+        heads=2,
+        ffn_width=16,
+        vocab_size=40,
+        text_length=8,
+        experts="mome",
+        drop_path=0.0,
+        init_sigma=0.02,
+    )
     checkpoint.save(MaskedModeling(MaskedModelingConfig(backbone, codes=4)), Path("model"))
     with tracking.run("served", stage="pretrain", params={}) as run:
         run.model(Path("model"), "vl-beit-pretrained")
@@ -140,8 +180,9 @@ def test_models_are_registered_and_answer(project: Path, monkeypatch: pytest.Mon
     assert served.metadata.signature.inputs.input_names() == ["image", "image2", "text"]
 
 
-def test_the_documentations_example_runs(project: Path, capsys: pytest.CaptureFixture[str],
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documentations_example_runs(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("mlflow")
     from dataclasses import replace
 
@@ -151,7 +192,10 @@ def test_the_documentations_example_runs(project: Path, capsys: pytest.CaptureFi
     from tests.helpers.doc_examples import examples, write_tokenizer
     from tests.helpers.toy import BACKBONE
 
-    checkpoint.save(VQA(VQAConfig(replace(BACKBONE, vocab_size=write_tokenizer(Path("words"))), ("ring",))), Path("vqa"))
+    checkpoint.save(
+        VQA(VQAConfig(replace(BACKBONE, vocab_size=write_tokenizer(Path("words"))), ("ring",))),
+        Path("vqa"),
+    )
     with tracking.run("asked", stage="finetune", params={}) as run:
         run.model(Path("vqa"), "vl-beit-vqa", Path("words/spm.model"))
     Path("picture.jpg").write_bytes(mlflow_pyfunc.example()["image"][0])
@@ -160,8 +204,9 @@ def test_the_documentations_example_runs(project: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "['ring']\n"
 
 
-def test_a_stage_does_not_wait_for_a_writer_that_is_still_starting(project: Path,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_does_not_wait_for_a_writer_that_is_still_starting(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage, _deaf = socket.socketpair()
     monkeypatch.setattr(tracking, "_connection", lambda: stage)
     monkeypatch.setattr(tracking, "installed", lambda: True)
@@ -172,18 +217,24 @@ def test_a_stage_does_not_wait_for_a_writer_that_is_still_starting(project: Path
 def test_one_writer_serves_stages_one_after_the_other_and_at_once(project: Path) -> None:
     pytest.importorskip("mlflow")
     with ExitStack() as stack:
-        runs = [stack.enter_context(tracking.run(f"side {number}", stage="shard", params={})) for number in range(2)]
+        runs = [
+            stack.enter_context(tracking.run(f"side {number}", stage="shard", params={}))
+            for number in range(2)
+        ]
         for run in runs:
             run.artifact(Path("params.yaml"))
             run.metrics({"rows": 1.0})
     with tracking.run("after", stage="shard", params={}) as run:
         run.artifact(Path("params.yaml"))
         assert len(writers(project)) == 1
-    assert {finished(project, name).info.status for name in ("side 0", "side 1", "after")} == {"FINISHED"}
+    assert {finished(project, name).info.status for name in ("side 0", "side 1", "after")} == {
+        "FINISHED"
+    }
 
 
-def test_a_stage_survives_its_writer_and_the_next_ones_start_one_other(project: Path,
-                                                                       capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_survives_its_writer_and_the_next_ones_start_one_other(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("mlflow")
     with tracking.run("orphaned", stage="shard", params={}) as run:
         run.artifact(Path("params.yaml"))
@@ -191,7 +242,9 @@ def test_a_stage_survives_its_writer_and_the_next_ones_start_one_other(project: 
         os.kill(first, signal.SIGKILL)
         run.artifact(Path("params.yaml"))
         run.metrics({"rows": 1.0})
-    assert capfd.readouterr().err == "tracking: the writer has ended early; see .work/tracking.log\n"
+    assert (
+        capfd.readouterr().err == "tracking: the writer has ended early; see .work/tracking.log\n"
+    )
     with ThreadPoolExecutor() as pool:
         for connection in list(pool.map(lambda _: tracking._connection(), range(4))):
             connection.close()
@@ -217,8 +270,9 @@ def test_without_mlflow_nothing_is_tracked(tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
-def test_a_broken_server_does_not_stop_the_stage(project: Path, monkeypatch: pytest.MonkeyPatch,
-                                                 capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_server_does_not_stop_the_stage(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     with tracking.run("shard", stage="shard", params={}) as run:

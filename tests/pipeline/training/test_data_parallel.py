@@ -1,4 +1,5 @@
-"""A step has the same gradient on any number of workers, in any number of passes, in replicas or in shards."""
+"""A step has the same gradient on any number of workers, in any number of passes, in replicas or in
+shards."""
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from tests.helpers.toy import TOYS, ClassificationToy
 
 
 def start(world, out, work):
-    """Run a function of `parallel_workers` in as many processes, all out of one that has imported torch."""
+    """Run a function of `parallel_workers` in as many processes, all out of one that has imported
+    torch."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["tests.helpers.parallel_workers"])
     arguments = (world, out / f"rendezvous-{work}-{world}", work, out)
-    mp.start_processes(parallel_workers.in_group, arguments, nprocs=world, start_method="forkserver")
+    mp.start_processes(
+        parallel_workers.in_group, arguments, nprocs=world, start_method="forkserver"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +40,22 @@ def found(tmp_path_factory):
 
 def test_losses_are_divided_by_the_number_of_their_terms():
     """The denominators, counted by hand from the samples."""
-    samples = [toy().sample(position, generator("toy", position)) for toy in TOYS for position in range(8)]
+    samples = [
+        toy().sample(position, generator("toy", position)) for toy in TOYS for position in range(8)
+    ]
     texts = [sample["text"] for sample in samples[:8]]
     hidden = float(sum(text["chosen"].sum() for text in texts))
     labels = torch.from_numpy(np.stack([sample["labels"] for sample in samples[-8:]]))
     masked = {"mlm": hidden, "mim": 8 * 6.0, "mvlm_text": hidden, "mvlm_image": 8 * 6.0}
-    expected = {"MaskedToy": masked, "OptionsToy": masked,
-                "RetrievalToy": {"itc": 8.0, "itm": 24.0}, "VQAToy": {"bce": 5.0}, "NLVR2Toy": {"cross_entropy": 8.0},
-                "ClassificationToy": {"ce": 8.0},
-                "SegmentationToy": dict.fromkeys(("decode", "auxiliary"), float((labels != 255).sum()))}
+    expected = {
+        "MaskedToy": masked,
+        "OptionsToy": masked,
+        "RetrievalToy": {"itc": 8.0, "itm": 24.0},
+        "VQAToy": {"bce": 5.0},
+        "NLVR2Toy": {"cross_entropy": 8.0},
+        "ClassificationToy": {"ce": 8.0},
+        "SegmentationToy": dict.fromkeys(("decode", "auxiliary"), float((labels != 255).sum())),
+    }
     for toy in TOYS:
         task = toy()
         assert task.terms(task.batches[Part(0)]) == expected[toy.__name__]
@@ -53,8 +64,13 @@ def test_losses_are_divided_by_the_number_of_their_terms():
 def assert_same(one, other):
     assert other["values"] == pytest.approx(one["values"], rel=1e-5)
     assert one["grads"].keys() == other["grads"].keys()
-    difference, norm = (torch.cat([grad.flatten() for grad in grads]).norm() for grads in
-                        ([other["grads"][name] - one["grads"][name] for name in one["grads"]], one["grads"].values()))
+    difference, norm = (
+        torch.cat([grad.flatten() for grad in grads]).norm()
+        for grads in (
+            [other["grads"][name] - one["grads"][name] for name in one["grads"]],
+            one["grads"].values(),
+        )
+    )
     assert 0 < norm and difference <= 1e-5 * norm
 
 
@@ -79,7 +95,9 @@ def test_activation_checkpointing_keeps_less():
     def kept(checkpointing):
         saved, model = [], ClassificationToy().model
         model.backbone.set_grad_checkpointing(checkpointing)
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, iter):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: saved.append(tensor.numel()) or tensor, iter
+        ):
             model(torch.rand(4, 3, 16, 16), torch.rand(4, 4, 3))
         return sum(saved)
 
@@ -90,7 +108,9 @@ def test_shards_train_as_replicas_do(whole, tmp_path):
     start(2, tmp_path, "shard")
     for toy in TOYS:
         assert_same(whole[toy.__name__], torch.load(tmp_path / f"{toy.__name__}-fsdp2"))
-    ddp, fsdp2, resumed = (torch.load(tmp_path / name / "model") for name in ("ddp", "fsdp2", "resumed"))
+    ddp, fsdp2, resumed = (
+        torch.load(tmp_path / name / "model") for name in ("ddp", "fsdp2", "resumed")
+    )
     for name, weight in ddp.items():
         torch.testing.assert_close(fsdp2[name], weight, rtol=1e-4, atol=1e-5)
         assert torch.equal(fsdp2[name], resumed[name]), name

@@ -6,19 +6,39 @@ import pytest
 import torch
 
 from model import checkpoint
-from pipeline.training import curves, data_parallel
-from pipeline.errors import UserError
-from pipeline.training.optim import OptimParams, adamw
 from pipeline.data.loading.sampler import Part
-from pipeline.training.step import optimise
+from pipeline.errors import UserError
 from pipeline.tracking.client import Run
+from pipeline.training import curves, data_parallel
 from pipeline.training.loop import LoopParams, _steps, checkpoints, train
+from pipeline.training.optim import OptimParams, adamw
+from pipeline.training.step import optimise
 from tests.helpers.toy import MaskedToy
 
-OPTIM = OptimParams(steps=12, lr=1e-2, floor_lr=1e-4, warmup_steps=3, schedule="cosine", weight_decay=0.05,
-                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
-LOOP = LoopParams(precision="fp32", micro_batches=1, parallel="ddp", activation_checkpointing=False,
-                  loader_workers=0, log_every=3, evaluate_every=6, checkpoint_every=4, patience=2)
+OPTIM = OptimParams(
+    steps=12,
+    lr=1e-2,
+    floor_lr=1e-4,
+    warmup_steps=3,
+    schedule="cosine",
+    weight_decay=0.05,
+    betas=[0.9, 0.999],
+    eps=1e-8,
+    clip=3.0,
+    head_lr=1.0,
+    layer_decay=1.0,
+)
+LOOP = LoopParams(
+    precision="fp32",
+    micro_batches=1,
+    parallel="ddp",
+    activation_checkpointing=False,
+    loader_workers=0,
+    log_every=3,
+    evaluate_every=6,
+    checkpoint_every=4,
+    patience=2,
+)
 
 
 class Killed(Exception):
@@ -65,7 +85,9 @@ def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():
         task = MaskedToy()
         wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
         values = optimise(task, wrapped, adamw(wrapped.model, OPTIM), [task[Part(0)]], clip, "fp32")
-        return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values["grad_norm"].item()
+        return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values[
+            "grad_norm"
+        ].item()
 
     whole, norm = gradient(0.0)
     assert whole.norm().item() == pytest.approx(norm)
@@ -84,7 +106,10 @@ def test_loader_processes_do_not_change_the_result(tmp_path):
 
 def test_the_last_two_checkpoints_are_kept(tmp_path):
     run(MaskedToy(), tmp_path)
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000008.pt", "checkpoint-00000012.pt"]
+    assert [path.name for path in checkpoints(tmp_path)] == [
+        "checkpoint-00000008.pt",
+        "checkpoint-00000012.pt",
+    ]
 
 
 def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
@@ -92,16 +117,27 @@ def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
     for every in (1, 3):
         (tmp_path / str(every)).mkdir()
         run(MaskedToy(), tmp_path / str(every), log_every=every)
-        rows[every] = [row["values"]["mlm"] for row in curves.read(tmp_path / str(every) / "curve.jsonl")
-                       if row["kind"] == "train"]
-    assert rows[3] == pytest.approx([sum(rows[1][start : start + 3]) / 3 for start in range(0, 12, 3)])
+        rows[every] = [
+            row["values"]["mlm"]
+            for row in curves.read(tmp_path / str(every) / "curve.jsonl")
+            if row["kind"] == "train"
+        ]
+    assert rows[3] == pytest.approx(
+        [sum(rows[1][start : start + 3]) / 3 for start in range(0, 12, 3)]
+    )
 
 
 def test_training_lowers_the_loss(tmp_path):
     task = MaskedToy()
-    task.__class__ = type("Same", (MaskedToy,), {"__getitem__": lambda self, _: MaskedToy.__getitem__(self, Part(0))})
+    task.__class__ = type(
+        "Same", (MaskedToy,), {"__getitem__": lambda self, _: MaskedToy.__getitem__(self, Part(0))}
+    )
     train(task, replace(OPTIM, steps=40, lr=1e-2), LOOP, tmp_path, Run(None))
-    losses = [row["values"]["loss"] for row in curves.read(tmp_path / "curve.jsonl") if row["kind"] == "train"]
+    losses = [
+        row["values"]["loss"]
+        for row in curves.read(tmp_path / "curve.jsonl")
+        if row["kind"] == "train"
+    ]
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -110,12 +146,17 @@ def test_the_best_weights_by_score_are_kept(tmp_path):
         scores = iter([0.5, 0.9, 0.1])
 
         def evaluate(self):
-            self.seen = [*getattr(self, "seen", []), {k: v.clone() for k, v in self.model.state_dict().items()}]
+            self.seen = [
+                *getattr(self, "seen", []),
+                {k: v.clone() for k, v in self.model.state_dict().items()},
+            ]
             return {"score": next(self.scores)}
 
     task = Scored()
     run(task, tmp_path, evaluate_every=4)
-    assert all(torch.equal(value, task.seen[1][name]) for name, value in task.model.state_dict().items())
+    assert all(
+        torch.equal(value, task.seen[1][name]) for name, value in task.model.state_dict().items()
+    )
 
 
 class Overflowing(MaskedToy):
@@ -135,12 +176,18 @@ class Overflowing(MaskedToy):
 
 def test_a_step_without_a_finite_gradient_is_skipped(tmp_path):
     run(Overflowing(until=7), tmp_path, log_every=1)
-    finite = [row["values"]["finite"] for row in curves.read(tmp_path / "curve.jsonl") if row["kind"] == "train"]
+    finite = [
+        row["values"]["finite"]
+        for row in curves.read(tmp_path / "curve.jsonl")
+        if row["kind"] == "train"
+    ]
     assert finite == [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1]
 
 
 def test_too_many_of_them_stop_the_run_with_a_diagnosis(tmp_path):
-    with pytest.raises(UserError, match=r"stopped at step 8: 3 steps in a row without a finite gradient \(loss nan"):
+    with pytest.raises(
+        UserError, match=r"stopped at step 8: 3 steps in a row without a finite gradient \(loss nan"
+    ):
         run(Overflowing(until=12), tmp_path, log_every=1)
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.backbone.vl_beit import VLBeit
 from model.backbone.config import BackboneConfig
+from model.backbone.vl_beit import VLBeit
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from pipeline.training.optim import (
     OptimParams,
@@ -20,33 +20,75 @@ from pipeline.training.optim import (
 )
 from tests.helpers.tiny import ROOT
 
-PAPER = OptimParams(steps=480_000, lr=2e-3, floor_lr=1e-5, warmup_steps=10_000, schedule="cosine", weight_decay=0.05,
-                    betas=[0.9, 0.999], eps=1e-8, clip=3.0, head_lr=1.0, layer_decay=1.0)
-TINY = BackboneConfig(image_size=8, patch_size=4, depth=1, width=16, heads=2, ffn_width=32, vocab_size=30,
-                      text_length=10, experts="mome", drop_path=0.0, init_sigma=0.02)
+PAPER = OptimParams(
+    steps=480_000,
+    lr=2e-3,
+    floor_lr=1e-5,
+    warmup_steps=10_000,
+    schedule="cosine",
+    weight_decay=0.05,
+    betas=[0.9, 0.999],
+    eps=1e-8,
+    clip=3.0,
+    head_lr=1.0,
+    layer_decay=1.0,
+)
+TINY = BackboneConfig(
+    image_size=8,
+    patch_size=4,
+    depth=1,
+    width=16,
+    heads=2,
+    ffn_width=32,
+    vocab_size=30,
+    text_length=10,
+    experts="mome",
+    drop_path=0.0,
+    init_sigma=0.02,
+)
 
 
-@pytest.mark.parametrize(("step", "rate"), [
-    (0, 0.0), (1, 2e-7), (5000, 1e-3), (10_000, 2e-3), (245_000, 1.005e-3),
-    (479_999, 1e-5 + 1.99e-3 / 2 * (1 + math.cos(math.pi * 469_999 / 470_000))),
-])
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 0.0),
+        (1, 2e-7),
+        (5000, 1e-3),
+        (10_000, 2e-3),
+        (245_000, 1.005e-3),
+        (479_999, 1e-5 + 1.99e-3 / 2 * (1 + math.cos(math.pi * 469_999 / 470_000))),
+    ],
+)
 def test_cosine_schedule(step, rate):
     assert learning_rate(step, PAPER) == pytest.approx(rate, rel=1e-9)
 
 
 def test_linear_schedule_ends_at_zero():
     linear = replace(PAPER, schedule="linear", floor_lr=0.0, steps=100, warmup_steps=10, lr=3e-5)
-    assert [learning_rate(step, linear) for step in (0, 5, 10, 55)] == pytest.approx([0, 1.5e-5, 3e-5, 1.5e-5])
+    assert [learning_rate(step, linear) for step in (0, 5, 10, 55)] == pytest.approx(
+        [0, 1.5e-5, 3e-5, 1.5e-5]
+    )
     assert learning_rate(100, linear) == 0
 
 
 def test_what_is_not_decayed():
     model = Retrieval(RetrievalConfig(TINY))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    kept = {names[id(p)] for group in parameter_groups(model, PAPER) if group["weight_decay"] == 0
-            for p in group["params"]}
-    expected = {name for name, p in model.named_parameters() if p.requires_grad and (
-        p.ndim <= 1 or name in {"backbone.image_positions", "backbone.text_positions", "backbone.image_cls"})}
+    kept = {
+        names[id(p)]
+        for group in parameter_groups(model, PAPER)
+        if group["weight_decay"] == 0
+        for p in group["params"]
+    }
+    expected = {
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad
+        and (
+            p.ndim <= 1
+            or name in {"backbone.image_positions", "backbone.text_positions", "backbone.image_cls"}
+        )
+    }
     assert kept == expected
     decayed = {name for name in names.values() if name not in kept}
     assert {"backbone.word_embed.weight", "backbone.blocks.0.attn.qkv.weight"} <= decayed
@@ -54,7 +96,12 @@ def test_what_is_not_decayed():
 
 def test_the_mask_token_is_decayed_in_pretraining():
     model = VLBeit(TINY)
-    decayed = [p for group in parameter_groups(model, PAPER) if group["weight_decay"] > 0 for p in group["params"]]
+    decayed = [
+        p
+        for group in parameter_groups(model, PAPER)
+        if group["weight_decay"] > 0
+        for p in group["params"]
+    ]
     assert any(p is model.mask_token for p in decayed)
 
 
@@ -64,7 +111,11 @@ def test_heads_have_their_own_multiplier():
     set_learning_rate(optimizer, 1e-4)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(model.match.weight)] == pytest.approx(2e-3)
-    assert rates[id(model.backbone.word_embed.weight)] == rates[id(model.pooler.dense.weight)] == pytest.approx(1e-4)
+    assert (
+        rates[id(model.backbone.word_embed.weight)]
+        == rates[id(model.pooler.dense.weight)]
+        == pytest.approx(1e-4)
+    )
 
 
 def test_layer_wise_decay_falls_from_the_head_to_the_embeddings():
@@ -75,12 +126,17 @@ def test_layer_wise_decay_falls_from_the_head_to_the_embeddings():
     backbone = model.backbone
     assert rates[id(model.match.weight)] == rates[id(backbone.norm.weight)] == 1
     assert rates[id(backbone.blocks[11].attn.qkv.weight)] == pytest.approx(0.65)
-    assert rates[id(backbone.blocks[0].attn.qkv.weight)] == pytest.approx(0.65 ** 12)
-    assert rates[id(backbone.image_positions)] == rates[id(backbone.patch_embed.weight)] == pytest.approx(0.65 ** 13)
+    assert rates[id(backbone.blocks[0].attn.qkv.weight)] == pytest.approx(0.65**12)
+    assert (
+        rates[id(backbone.image_positions)]
+        == rates[id(backbone.patch_embed.weight)]
+        == pytest.approx(0.65**13)
+    )
 
 
 def trained(make):
-    """Weights after three steps, the third by an optimiser that took over the state of the first."""
+    """Weights after three steps, the third by an optimiser that took over the state of the
+    first."""
     torch.manual_seed(0)
     model = VLBeit(TINY)
     optimizer = make(model)
@@ -96,14 +152,25 @@ def trained(make):
 
 
 def test_the_optimiser_is_that_of_torch_to_the_bit():
-    theirs = trained(lambda model: torch.optim.AdamW(parameter_groups(model, PAPER), lr=PAPER.lr,
-                                                     betas=tuple(PAPER.betas), eps=PAPER.eps, fused=True))
+    theirs = trained(
+        lambda model: torch.optim.AdamW(
+            parameter_groups(model, PAPER),
+            lr=PAPER.lr,
+            betas=tuple(PAPER.betas),
+            eps=PAPER.eps,
+            fused=True,
+        )
+    )
     assert torch.equal(trained(lambda model: adamw(model, PAPER)), theirs)
 
 
 def test_an_optimiser_step_does_not_import_the_compiler():
     """It takes more than a second, in each of the pipeline's many processes."""
-    code = ("import sys; from tests import test_optim as own; own.trained(lambda model: own.adamw(model, own.PAPER)); "
-            "print('torch._dynamo' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code = (
+        "import sys; from tests import test_optim as own; own.trained(lambda model: own.adamw(model, own.PAPER)); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "False\n"

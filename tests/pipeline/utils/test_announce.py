@@ -27,16 +27,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_stages_of_one_dvc_process_are_counted(project: Path, capsys: pytest.CaptureFixture[str],
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_of_one_dvc_process_are_counted(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for process in (7, 7, 8):
         monkeypatch.setattr(announce, "caller", lambda process=process: process)
         announce.stage()
     assert capsys.readouterr().err == "stage 1 of 6\nstage 2 of 6\nstage 1 of 6\n"
 
 
-def test_without_dvc_nothing_is_said(project: Path, capsys: pytest.CaptureFixture[str],
-                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dvc_nothing_is_said(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DVC_STAGE")
     announce.stage()
     assert capsys.readouterr().err == ""
@@ -46,8 +48,12 @@ def test_dvc_is_found_above_a_shell(tmp_path: Path) -> None:
     """A program called dvc starts a stage in a shell, as DVC does."""
     stage = f"{sys.executable} -c 'from pipeline import announce; print(announce.caller())'"
     program = tmp_path / "dvc"
-    program.write_text(f"#!{sys.executable}\nimport os, subprocess\nprint(os.getpid(), flush=True)\n"
-                       f"subprocess.run({stage + '; true'!r}, shell=True, cwd={str(ROOT)!r})\n")
+    program.write_text(
+        f"#!{sys.executable}\nimport os, subprocess\nprint(os.getpid(), flush=True)\n"
+        f"subprocess.run({stage + '; true'!r}, shell=True, cwd={str(ROOT)!r})\n"
+    )
     program.chmod(0o755)
-    own, found = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
+    own, found = subprocess.run(
+        [program], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert found == own

@@ -1,10 +1,11 @@
-"""Unfinished work: found again by params and data, guarded against other code, removed when DVC has the result."""
+"""Unfinished work: found again by params and data, guarded against other code, removed when DVC has
+the result."""
 
 import pytest
 from filelock import FileLock
 
-from pipeline.utils import workdir
 from pipeline.errors import UserError
+from pipeline.utils import workdir
 
 
 @pytest.fixture(autouse=True)
@@ -85,10 +86,15 @@ def test_finished_work_is_published_by_links_and_removed_when_dvc_lock_has_it(pr
     workdir.clean()
     assert place.exists(), "DVC has not recorded it yet"
     lock = project / "dvc.lock"
-    for hash_of_curve in ("0" * 32, "4a8a08f09d37b73795649038408b5f33"):  # another curve's, then that of "c"
+    for hash_of_curve in (
+        "0" * 32,
+        "4a8a08f09d37b73795649038408b5f33",
+    ):  # another curve's, then that of "c"
         assert place.exists()
-        lock.write_text("stages:\n  pretrain@main:\n    outs:\n"
-                        "    - {path: runs/small/pretrain/main/model, md5: x.dir, size: 1, nfiles: 1}\n"
-                        f"    - {{path: runs/small/pretrain/main/curve, md5: {hash_of_curve}, size: 1}}\n")
+        lock.write_text(
+            "stages:\n  pretrain@main:\n    outs:\n"
+            "    - {path: runs/small/pretrain/main/model, md5: x.dir, size: 1, nfiles: 1}\n"
+            f"    - {{path: runs/small/pretrain/main/curve, md5: {hash_of_curve}, size: 1}}\n"
+        )
         workdir.clean()
     assert not place.exists() and (out / "model/weights").read_text() == "w"

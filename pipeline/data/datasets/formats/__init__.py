@@ -1,1 +1,2 @@
-"""Formats that several data sets share: archives, JSON, lists of URLs, ImageNet's tars, Karpathy's splits."""
+"""Formats that several data sets share: archives, JSON, lists of URLs, ImageNet's tars, Karpathy's
+splits."""

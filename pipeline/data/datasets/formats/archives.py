@@ -1,7 +1,7 @@
 """Files in archives and folders: read where they are, never unpacked.
 
-Archives come from elsewhere. No name in one becomes the name of a file, links and devices are passed over, and sizes
-are limited before anything is expanded.
+Archives come from elsewhere. No name in one becomes the name of a file, links and devices are
+passed over, and sizes are limited before anything is expanded.
 """
 
 import os
@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-LARGEST = 64 << 20  # bytes of a picture or mask (choice: the largest real ones have a quarter of it)
+LARGEST = (
+    64 << 20
+)  # bytes of a picture or mask (choice: the largest real ones have a quarter of it)
 _CHUNK = 1 << 20  # bytes
 # The last two: methods of compression that are not known here, encryption.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 class BadMember(Exception):
-    """A file in an archive or folder cannot be used. The message is the reason: `kind` or `kind: detail`."""
+    """A file in an archive or folder cannot be used. The message is the reason: `kind` or `kind:
+    detail`."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """`size` bytes of a file from `offset` on: what lies uncompressed in a tar can be read without the tar."""
+    """`size` bytes of a file from `offset` on: what lies uncompressed in a tar can be read without
+    the tar."""
 
     path: Path
     offset: int
@@ -77,9 +81,15 @@ class Tree:
     def names(self) -> list[str]:
         """Paths of all files, sorted."""
         if self._archive is None:
-            return sorted(path.relative_to(self.place).as_posix() for path in self.place.rglob("*") if path.is_file())
+            return sorted(
+                path.relative_to(self.place).as_posix()
+                for path in self.place.rglob("*")
+                if path.is_file()
+            )
         members = (member.filename for member in self._archive.infolist() if not member.is_dir())
-        return sorted(name.removeprefix(self._prefix) for name in members if name.startswith(self._prefix))
+        return sorted(
+            name.removeprefix(self._prefix) for name in members if name.startswith(self._prefix)
+        )
 
     def size(self, name: str) -> int:
         """Bytes of a file, 0 if there is none."""
@@ -98,7 +108,11 @@ class Tree:
         """
         check_size(self.size(name))
         try:
-            return self._inside(name).read_bytes() if self._archive is None else self._archive.read(self._prefix + name)
+            return (
+                self._inside(name).read_bytes()
+                if self._archive is None
+                else self._archive.read(self._prefix + name)
+            )
         except (KeyError, FileNotFoundError, IsADirectoryError):
             raise BadMember("missing picture") from None
         except _DAMAGED:
@@ -129,7 +143,8 @@ def whole(path: Path) -> Place:
 
 
 def in_tar(tar: Place) -> Iterator[tuple[str, Place]]:
-    """Names and places of the regular files in a tar that is not compressed, which may itself lie in another.
+    """Names and places of the regular files in a tar that is not compressed, which may itself lie
+    in another.
 
     Raises:
         tarfile.TarError: it is damaged.
@@ -151,7 +166,9 @@ def in_stream(tar: Path | IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes
     Raises:
         tarfile.TarError: it is damaged.
     """
-    source = {"name": tar, "mode": "r|*"} if isinstance(tar, Path) else {"fileobj": tar, "mode": "r|"}
+    source = (
+        {"name": tar, "mode": "r|*"} if isinstance(tar, Path) else {"fileobj": tar, "mode": "r|"}
+    )
     with tarfile.open(**source, bufsize=_CHUNK, tarinfo=_Header) as archive:
         for member in archive:
             if member.isreg() and not member.issparse():
@@ -159,8 +176,11 @@ def in_stream(tar: Path | IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes
 
 
 def held(member: tarfile.TarInfo, stream: IO[bytes]) -> Held | Place:
-    """The bytes of a member of a stream; one that is too large stays where it is, and says so when it is read."""
-    return Held(stream.read()) if member.size <= LARGEST else Place(Path(os.devnull), 0, member.size)
+    """The bytes of a member of a stream; one that is too large stays where it is, and says so when
+    it is read."""
+    return (
+        Held(stream.read()) if member.size <= LARGEST else Place(Path(os.devnull), 0, member.size)
+    )
 
 
 class _Header(tarfile.TarInfo):

@@ -1,4 +1,5 @@
-"""Reading what was fetched for a list of URLs: `fetched/<split>-<number>.parquet` (see `pipeline.data.url_fetch.fetch`)."""
+"""Reading what was fetched for a list of URLs: `fetched/<split>-<number>.parquet` (see
+`pipeline.data.url_fetch.fetch`)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.data.url_fetch import placeholders
 from pipeline.data.datasets.formats import flickr_ids
 from pipeline.data.records import ImageRecord, Rejected, captioned
+from pipeline.data.url_fetch import placeholders
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def _read(shared: frozenset[int], entry: RowGroup) -> Iterator[ImageRecord | Rej
             if row["digest"] in shared:
                 yield Rejected(row["key"], placeholders.STATUS)
             elif row["status"] == "ok":
-                yield from captioned(row["key"], split, row["image"], (row["caption"],), flickr_ids.names(row["url"]))
+                yield from captioned(
+                    row["key"], split, row["image"], (row["caption"],), flickr_ids.names(row["url"])
+                )
             else:
                 yield Rejected(row["key"], row["status"])

@@ -3,7 +3,9 @@
 import re
 
 # http://farm4.staticflickr.com/3153/2970773875_164f0c0b83_z.jpg: number, secret, size.
-_URL = re.compile(r"https?://(?:[^/]*\.)?(?:static)?flickr\.com/(?:[^?#]*/)?(\d+)_[0-9a-f]+(?:_\w+)?\.\w+")
+_URL = re.compile(
+    r"https?://(?:[^/]*\.)?(?:static)?flickr\.com/(?:[^?#]*/)?(\d+)_[0-9a-f]+(?:_\w+)?\.\w+"
+)
 
 
 def names(url: str) -> tuple[str, ...]:

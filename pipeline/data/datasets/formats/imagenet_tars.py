@@ -1,6 +1,7 @@
 """ImageNet's nesting: a tar of one tar per synset, each of flat pictures.
 
-A tar of tars is read in place, synset by synset; a compressed one can only be read from its start to its end.
+A tar of tars is read in place, synset by synset; a compressed one can only be read from its start
+to its end.
 """
 
 import tarfile
@@ -72,14 +73,18 @@ def picture(entry: Picture, split: Split = "train") -> ImageRecord | Rejected:
 
 
 def wnids(path: Path) -> list[str]:
-    """All synset ids in sorted order: a pass over the headers of the outer tar, or over all of a compressed one."""
+    """All synset ids in sorted order: a pass over the headers of the outer tar, or over all of a
+    compressed one."""
     return sorted(wnid for wnid, _ in _tars(path))
 
 
 def _tars(path: Path) -> Iterator[tuple[str, Place | IO[bytes]]]:
     """Ids of the synsets and their tars."""
-    found = (((member.name, stream) for member, stream in archives.in_stream(path)) if archives.is_compressed(path)
-             else archives.in_tar(archives.whole(path)))
+    found = (
+        ((member.name, stream) for member, stream in archives.in_stream(path))
+        if archives.is_compressed(path)
+        else archives.in_tar(archives.whole(path))
+    )
     for name, content in found:
         if name.endswith(".tar"):
             yield Path(name).stem, content

@@ -1,4 +1,5 @@
-"""Finding and streaming official files: nothing is unpacked, and nothing large is held in memory."""
+"""Finding and streaming official files: nothing is unpacked, and nothing large is held in
+memory."""
 
 import json
 import re
@@ -9,7 +10,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-LARGEST = 64 << 20  # characters of one item of a JSON array (choice: the largest real ones have a tenth of a megabyte)
+LARGEST = (
+    64 << 20
+)  # characters of one item of a JSON array (choice: the largest real ones have a tenth of a megabyte)
 _CHUNK = 1 << 20  # characters
 _SEPARATOR = re.compile(r"[\s,]*")
 
@@ -28,7 +31,8 @@ def pick(root: Path, *names: str) -> Path:
 
 @contextmanager
 def open_text(path: Path, name: str) -> Iterator[TextIO]:
-    """A UTF-8 text file: the member `name` of a zip (in whatever folder of it), or `path` itself."""
+    """A UTF-8 text file: the member `name` of a zip (in whatever folder of it), or `path`
+    itself."""
     if path.suffix != ".zip":
         with open(path, encoding="utf-8", errors="replace") as file:
             yield file
@@ -42,18 +46,20 @@ def open_text(path: Path, name: str) -> Iterator[TextIO]:
 
 
 def json_items(stream: TextIO, opening: str) -> Iterator[Any]:
-    """The items of a JSON array, one by one; `opening` is a pattern that ends with the array's bracket.
+    """The items of a JSON array, one by one; `opening` is a pattern that ends with the array's
+    bracket.
 
     Items are objects, arrays or strings: a number could be cut in two unseen.
 
     Raises:
-        ValueError: the pattern is not found, the array is cut short or damaged, or an item is larger than LARGEST.
+        ValueError: the pattern is not found, the array is cut short or damaged, or an item is
+        larger than LARGEST.
     """
     decoder = json.JSONDecoder()
     buffer, position = _found(stream, re.compile(opening))
     while True:
         position = _SEPARATOR.match(buffer, position).end()
-        if buffer[position:position + 1] == "]":
+        if buffer[position : position + 1] == "]":
             return
         try:
             item, position = decoder.raw_decode(buffer, position)
@@ -66,7 +72,8 @@ def json_items(stream: TextIO, opening: str) -> Iterator[Any]:
 
 
 def _found(stream: TextIO, opening: re.Pattern[str]) -> tuple[str, int]:
-    """What is read of a stream when a pattern of less than 100 characters is found, and where the pattern ends."""
+    """What is read of a stream when a pattern of less than 100 characters is found, and where the
+    pattern ends."""
     buffer = stream.read(_CHUNK)
     while not (start := opening.search(buffer)):
         if not (more := stream.read(_CHUNK)):

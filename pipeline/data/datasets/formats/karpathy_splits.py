@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.records import Split
+from pipeline.errors import UserError
 
 # `restval` is the rest of COCO's validation pictures, which everybody trains on.
 _SPLITS: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -39,7 +39,8 @@ def counts(root: Path, dataset: str) -> dict[str, int]:
 
 
 def entries(root: Path, dataset: str) -> Iterator[Entry]:
-    """The entries in file order. Captions are the `raw` ones: `tokens` have lost case, punctuation and hyphens.
+    """The entries in file order. Captions are the `raw` ones: `tokens` have lost case, punctuation
+    and hyphens.
 
     Raises:
         UserError: the file is damaged or not of this format.
@@ -48,7 +49,12 @@ def entries(root: Path, dataset: str) -> Iterator[Entry]:
     try:
         with json_stream.open_text(path, f"dataset_{dataset}.json") as stream:
             for image in json_stream.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
-                yield Entry(image["filename"], image.get("filepath", ""), _SPLITS[image["split"]],
-                            tuple(sentence["raw"] for sentence in image["sentences"]), image["split"])
+                yield Entry(
+                    image["filename"],
+                    image.get("filepath", ""),
+                    _SPLITS[image["split"]],
+                    tuple(sentence["raw"] for sentence in image["sentences"]),
+                    image["split"],
+                )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not Karpathy's split of {dataset}: {error}") from None

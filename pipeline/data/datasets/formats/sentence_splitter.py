@@ -6,27 +6,30 @@ _END = re.compile(r"([.!?]+)[\"'”’)\]]*\s+(?=[\"'“‘(\[]*([^\s\"'“‘(\
 _DOTTED = re.compile(r"(?:\w\.)*\w")  # an initial ("J") or an acronym ("U.S", "e.g")
 _ABBREVIATIONS = frozenset(
     "mr mrs ms messrs dr prof rev hon st mt ft gen col maj capt lt sgt sr jr esq vs etc vol fig figs pp ed eds ca cf "
-    "approx dept est inc ltd corp bros jan feb mar apr aug sept sep oct nov dec".split())
+    "approx dept est inc ltd corp bros jan feb mar apr aug sept sep oct nov dec".split()
+)
 
 
 def split(paragraph: str) -> list[str]:
     """The sentences of a paragraph without line breaks.
 
-    A sentence ends with `.`, `!` or `?` (and closing quotes or brackets) before a blank and a capital or a digit,
-    unless the dot belongs to a known abbreviation, an initial or an acronym.
+    A sentence ends with `.`, `!` or `?` (and closing quotes or brackets) before a blank and a
+    capital or a digit, unless the dot belongs to a known abbreviation, an initial or an acronym.
     """
     sentences, start = [], 0
     for match in _END.finditer(paragraph):
         following = match[2]
         if not (following.isupper() or following.isdigit()):
             continue
-        if match[1] == "." and _abbreviated(paragraph[start:match.start()]):
+        if match[1] == "." and _abbreviated(paragraph[start : match.start()]):
             continue
-        sentences.append(paragraph[start:match.end()].strip())
+        sentences.append(paragraph[start : match.end()].strip())
         start = match.end()
     return [*sentences, rest] if (rest := paragraph[start:].strip()) else sentences
 
 
 def _abbreviated(text: str) -> bool:
     word = text.rpartition(" ")[2].lstrip("\"'“‘([")
-    return word.lower() in _ABBREVIATIONS or (word[:1].isalpha() and _DOTTED.fullmatch(word) is not None)
+    return word.lower() in _ABBREVIATIONS or (
+        word[:1].isalpha() and _DOTTED.fullmatch(word) is not None
+    )

@@ -34,7 +34,8 @@ _BRIEF = Detail(size=0.35, texture=0.5, place=0.75, relation=0.7)
 
 
 def captions(scene: Scene, number: int, rng: np.random.Generator) -> list[str]:
-    """`number` captions of at most 22 words, as annotators of Flickr30k and COCO write them: one full sentence each."""
+    """`number` captions of at most 22 words, as annotators of Flickr30k and COCO write them: one
+    full sentence each."""
     return [_sentence(caption(scene, rng, _FULL)) for _ in range(number)]
 
 
@@ -84,7 +85,9 @@ def related(scene: Scene, subject: int, other: int, rng: np.random.Generator) ->
     return choose(rng, lexicon.RELATIONS[name])
 
 
-def noun(thing: Thing, rng: np.random.Generator, detail: Detail = _FULL, *, article: bool = True) -> str:
+def noun(
+    thing: Thing, rng: np.random.Generator, detail: Detail = _FULL, *, article: bool = True
+) -> str:
     """A noun phrase: `a big red star with stripes`."""
     words, ending = [choose(rng, lexicon.COLOURS[thing.colour])], ""
     if rng.random() < detail.texture * (0.5 if thing.texture == "plain" else 1.0):
@@ -158,21 +161,30 @@ def _listed(scene: Scene, rng: np.random.Generator, detail: Detail) -> str:
     order = rng.permutation(len(scene.things))[:3]
     names = [noun(scene.things[i], rng, detail) for i in order]
     if rng.random() < 0.5:
-        names = [f"{name} {choose(rng, lexicon.POSITIONS[position(scene.things[i])])}"
-                 for name, i in zip(names, order, strict=True)]
+        names = [
+            f"{name} {choose(rng, lexicon.POSITIONS[position(scene.things[i])])}"
+            for name, i in zip(names, order, strict=True)
+        ]
     listed = ", ".join(names[:-1]) + " and " + names[-1]
     where = place(scene, rng)
     if len(names) == len(scene.things) and rng.random() < 0.5:
         number = _pick(rng, *lexicon.NUMBERS[len(scene.things)])
         return f"{number} {_pick(rng, *lexicon.THINGS)}s {where}: {listed}"
-    return _pick(rng, f"{listed} {where}", f"{where} there are {listed}", f"{listed} can be seen {where}",
-                 f"someone put {listed} {where}")
+    return _pick(
+        rng,
+        f"{listed} {where}",
+        f"{where} there are {listed}",
+        f"{listed} can be seen {where}",
+        f"someone put {listed} {where}",
+    )
 
 
 def _two(scene: Scene, rng: np.random.Generator) -> tuple[int, int]:
     """A pair to relate; things that overlap are told first."""
     pairs = list(permutations(range(len(scene.things)), 2))
-    touching = [pair for pair in pairs if relation(scene, *pair) in ("inside", "around", "front", "behind")]
+    touching = [
+        pair for pair in pairs if relation(scene, *pair) in ("inside", "around", "front", "behind")
+    ]
     pairs = touching if touching and rng.random() < 0.8 else pairs
     return pairs[int(rng.integers(len(pairs)))]
 

@@ -1,22 +1,40 @@
-"""The words of the world. Every entry lists paraphrases, the usual one first; no phrase stands for two things."""
+"""The words of the world. Every entry lists paraphrases, the usual one first; no phrase stands for
+two things."""
 
 SHAPES = {
-    "circle": ("circle", "disc"), "square": ("square", "block"), "triangle": ("triangle", "wedge"),
-    "diamond": ("diamond", "rhombus"), "star": ("star",), "heart": ("heart",), "cross": ("cross", "plus sign"),
-    "ring": ("ring", "hoop"), "moon": ("moon", "crescent"), "flower": ("flower", "blossom"),
+    "circle": ("circle", "disc"),
+    "square": ("square", "block"),
+    "triangle": ("triangle", "wedge"),
+    "diamond": ("diamond", "rhombus"),
+    "star": ("star",),
+    "heart": ("heart",),
+    "cross": ("cross", "plus sign"),
+    "ring": ("ring", "hoop"),
+    "moon": ("moon", "crescent"),
+    "flower": ("flower", "blossom"),
 }
 COLOURS = {
-    "red": ("red", "scarlet"), "orange": ("orange", "tangerine"), "yellow": ("yellow", "golden"),
-    "green": ("green", "emerald"), "blue": ("blue", "azure"), "purple": ("purple", "violet"),
-    "pink": ("pink", "rosy"), "white": ("white", "ivory"), "black": ("black", "inky"),
+    "red": ("red", "scarlet"),
+    "orange": ("orange", "tangerine"),
+    "yellow": ("yellow", "golden"),
+    "green": ("green", "emerald"),
+    "blue": ("blue", "azure"),
+    "purple": ("purple", "violet"),
+    "pink": ("pink", "rosy"),
+    "white": ("white", "ivory"),
+    "black": ("black", "inky"),
 }
 TEXTURES = {
-    "plain": ("plain", "smooth"), "striped": ("striped", "stripy"), "dotted": ("dotted", "spotted"),
+    "plain": ("plain", "smooth"),
+    "striped": ("striped", "stripy"),
+    "dotted": ("dotted", "spotted"),
     "checked": ("checked", "chequered"),
 }
 TEXTURE_ENDINGS = {"striped": "with stripes", "dotted": "with dots", "checked": "with checks"}
 SIZES = {
-    "small": ("small", "little", "tiny"), "medium": ("medium", "middling"), "large": ("large", "big", "huge"),
+    "small": ("small", "little", "tiny"),
+    "medium": ("medium", "middling"),
+    "large": ("large", "big", "huge"),
 }
 THINGS = ("shape", "object", "toy")  # when the shape is not told
 
@@ -31,7 +49,11 @@ PLACES = {
     "sea": (("on", "the sea"), ("in", "the water"), ("among", "the waves")),
     "wood": (("on", "a wooden floor"), ("on", "the planks"), ("on", "a wooden table")),
     "sunset": (("at", "sunset"), ("in", "the evening sky"), ("under", "a glowing sky")),
-    "mountains": (("in", "the mountains"), ("before", "snowy peaks"), ("near", "the mountain range")),
+    "mountains": (
+        ("in", "the mountains"),
+        ("before", "snowy peaks"),
+        ("near", "the mountain range"),
+    ),
 }
 
 # What one thing is to another; `next to` leaves the side open.
@@ -49,8 +71,10 @@ NEXT_TO = ("next to", "beside")
 
 # Where in the picture a thing is.
 POSITIONS = {
-    "left": ("on the left", "at the left side"), "right": ("on the right", "at the right side"),
-    "top": ("at the top", "high up"), "bottom": ("at the bottom", "low down"),
+    "left": ("on the left", "at the left side"),
+    "right": ("on the right", "at the right side"),
+    "top": ("at the top", "high up"),
+    "bottom": ("at the bottom", "low down"),
     "middle": ("in the middle", "at the centre"),
     "top left": ("at the top left", "in the upper left corner"),
     "top right": ("at the top right", "in the upper right corner"),

@@ -2,13 +2,56 @@
 
 import numpy as np
 
-_ONSETS = ("b", "br", "d", "dr", "f", "fl", "g", "gr", "h", "k", "kl", "l", "m", "n", "p", "r", "s", "st", "t", "tr",
-           "v", "w", "z")
+_ONSETS = (
+    "b",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "h",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "ou")
 _CODAS = ("", "", "l", "m", "n", "r", "s", "th", "nd", "rk")
 _TOWNS = ("ton", "ford", "ham", "bury", "wick", "mouth", "dale", "stead")
-_TRADES = ("painter", "weaver", "sailor", "baker", "teacher", "potter", "gardener", "shepherd", "joiner", "printer",
-           "glazier", "botanist", "astronomer", "surveyor", "clockmaker", "miller", "tailor", "poet", "mason", "smith")
+_TRADES = (
+    "painter",
+    "weaver",
+    "sailor",
+    "baker",
+    "teacher",
+    "potter",
+    "gardener",
+    "shepherd",
+    "joiner",
+    "printer",
+    "glazier",
+    "botanist",
+    "astronomer",
+    "surveyor",
+    "clockmaker",
+    "miller",
+    "tailor",
+    "poet",
+    "mason",
+    "smith",
+)
 
 
 def person(rng: np.random.Generator) -> str:

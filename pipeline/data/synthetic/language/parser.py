@@ -1,6 +1,8 @@
-"""An exact reader of the captions, and what it finds: the yardstick of how far captions tell scenes apart.
+"""An exact reader of the captions, and what it finds: the yardstick of how far captions tell scenes
+apart.
 
-It shares the words with `language` but not its sentences: it walks over the caption phrase by phrase.
+It shares the words with `language` but not its sentences: it walks over the caption phrase by
+phrase.
 """
 
 import re
@@ -12,8 +14,10 @@ from itertools import permutations
 from pipeline.data.synthetic.language import lexicon
 from pipeline.data.synthetic.scenes.scene import Scene, Thing, position, relation
 
-_FILLER = frozenset("a an the of and is are lies stands rests sits there picture photo view with nearby as well too"
-                    " can be seen someone put it nothing all in on at before near against among under".split())
+_FILLER = frozenset(
+    "a an the of and is are lies stands rests sits there picture photo view with nearby as well too"
+    " can be seen someone put it nothing all in on at before near against among under".split()
+)
 
 
 @dataclass
@@ -28,14 +32,19 @@ class Mention:
 
     def holds(self, thing: Thing) -> bool:
         """Whether the thing is as told."""
-        return (self.shape in (None, thing.shape) and self.colour in (None, thing.colour)
-                and self.texture in (None, thing.texture) and self.size in (None, thing.size)
-                and self.position in (None, position(thing)))
+        return (
+            self.shape in (None, thing.shape)
+            and self.colour in (None, thing.colour)
+            and self.texture in (None, thing.texture)
+            and self.size in (None, thing.size)
+            and self.position in (None, position(thing))
+        )
 
 
 @dataclass
 class Meaning:
-    """The constraints that a caption puts on its scene. relations: (subject mention, name, other mention)."""
+    """The constraints that a caption puts on its scene. relations: (subject mention, name, other
+    mention)."""
 
     mentions: list[Mention] = field(default_factory=list)
     relations: list[tuple[int, str, int]] = field(default_factory=list)
@@ -44,17 +53,29 @@ class Meaning:
 
     def constraints(self) -> int:
         """How many facts are stated."""
-        told = sum(value is not None for mention in self.mentions for value in vars(mention).values())
-        return told + len(self.relations) + (self.background is not None) + (self.number is not None)
+        told = sum(
+            value is not None for mention in self.mentions for value in vars(mention).values()
+        )
+        return (
+            told + len(self.relations) + (self.background is not None) + (self.number is not None)
+        )
 
     def holds(self, scene: Scene) -> bool:
-        """Whether every constraint is true of the scene, for some choice of which mention is which thing."""
-        if self.background not in (None, scene.background) or self.number not in (None, len(scene.things)):
+        """Whether every constraint is true of the scene, for some choice of which mention is which
+        thing."""
+        if self.background not in (None, scene.background) or self.number not in (
+            None,
+            len(scene.things),
+        ):
             return False
         return any(
-            all(mention.holds(scene.things[i]) for mention, i in zip(self.mentions, chosen, strict=True))
+            all(
+                mention.holds(scene.things[i])
+                for mention, i in zip(self.mentions, chosen, strict=True)
+            )
             and all(_related(scene, chosen[a], name, chosen[b]) for a, name, b in self.relations)
-            for chosen in permutations(range(len(scene.things)), len(self.mentions)))
+            for chosen in permutations(range(len(scene.things)), len(self.mentions))
+        )
 
 
 def parse(caption: str) -> Meaning:
@@ -81,7 +102,8 @@ def parse(caption: str) -> Meaning:
 
 
 def _connect(meaning: Meaning, link: tuple[int, str] | None) -> tuple[int, str] | None:
-    """Attach a relation to the mention just read; one that opens the sentence waits for a second mention."""
+    """Attach a relation to the mention just read; one that opens the sentence waits for a second
+    mention."""
     last = len(meaning.mentions) - 1
     if link is None or (link[0] < 0 and last == 0):
         return link
@@ -93,8 +115,8 @@ def _connect(meaning: Meaning, link: tuple[int, str] | None) -> tuple[int, str] 
 def retrieval(scenes: Sequence[Scene], captions: Sequence[Sequence[str]]) -> tuple[float, float]:
     """R@1 (0..1) of text retrieval and of image retrieval, by the parser alone.
 
-    A picture takes the caption with the most constraints among those that hold; a caption takes the picture for
-    which all its constraints hold. A tie counts as a miss.
+    A picture takes the caption with the most constraints among those that hold; a caption takes the
+    picture for which all its constraints hold. A tie counts as a miss.
     """
     told = [(owner, parse(caption)) for owner, group in enumerate(captions) for caption in group]
     fits = [_candidates(meaning, scenes) for _, meaning in told]
@@ -109,8 +131,11 @@ def retrieval(scenes: Sequence[Scene], captions: Sequence[Sequence[str]]) -> tup
 
 
 def _candidates(meaning: Meaning, scenes: Sequence[Scene]) -> list[int]:
-    return [index for index, scene in enumerate(scenes)
-            if meaning.background in (None, scene.background) and meaning.holds(scene)]
+    return [
+        index
+        for index, scene in enumerate(scenes)
+        if meaning.background in (None, scene.background) and meaning.holds(scene)
+    ]
 
 
 def _related(scene: Scene, subject: int, name: str, other: int) -> bool:
@@ -124,7 +149,7 @@ def _phrases(caption: str) -> list[tuple[str, str]]:
     table, found, start = _table(), [], 0
     while start < len(words):
         for length in range(min(6, len(words) - start), 0, -1):
-            entry = table.get(" ".join(words[start:start + length]))
+            entry = table.get(" ".join(words[start : start + length]))
             if entry:
                 found.append(entry)
                 start += length
@@ -140,13 +165,27 @@ def _phrases(caption: str) -> list[tuple[str, str]]:
 def _table() -> dict[str, tuple[str, str]]:
     """Phrase -> (kind, value)."""
     table = {}
-    for kind, entries in (("shape", lexicon.SHAPES), ("colour", lexicon.COLOURS), ("texture", lexicon.TEXTURES),
-                          ("size", lexicon.SIZES), ("relation", lexicon.RELATIONS), ("position", lexicon.POSITIONS)):
+    for kind, entries in (
+        ("shape", lexicon.SHAPES),
+        ("colour", lexicon.COLOURS),
+        ("texture", lexicon.TEXTURES),
+        ("size", lexicon.SIZES),
+        ("relation", lexicon.RELATIONS),
+        ("position", lexicon.POSITIONS),
+    ):
         table |= {phrase: (kind, value) for value, phrases in entries.items() for phrase in phrases}
     table |= {phrase: ("ending", value) for value, phrase in lexicon.TEXTURE_ENDINGS.items()}
     table |= {phrase: ("relation", "next to") for phrase in lexicon.NEXT_TO}
-    table |= {" ".join(phrase): ("background", value)
-              for value, phrases in lexicon.PLACES.items() for phrase in phrases}
+    table |= {
+        " ".join(phrase): ("background", value)
+        for value, phrases in lexicon.PLACES.items()
+        for phrase in phrases
+    }
     table |= {phrase: ("number", "1") for phrase in (*lexicon.NUMBERS[1], "all alone")}
-    return table | {f"{phrase} {thing}s": ("number", str(number)) for number, phrases in lexicon.NUMBERS.items()
-                    if number > 1 for phrase in phrases for thing in lexicon.THINGS}
+    return table | {
+        f"{phrase} {thing}s": ("number", str(number))
+        for number, phrases in lexicon.NUMBERS.items()
+        if number > 1
+        for phrase in phrases
+        for thing in lexicon.THINGS
+    }

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline.data.synthetic.language import facts, caption_grammar, lexicon, names
-from pipeline.data.synthetic.scenes import scene
+from pipeline.data.synthetic.language import caption_grammar, facts, lexicon, names
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import (
     BACKGROUNDS,
     COLOURS,
@@ -14,13 +14,73 @@ from pipeline.data.synthetic.scenes.scene import (
     Scene,
 )
 
-_WEATHER = ("warm", "windy", "foggy", "bright", "rainy", "frosty", "mild", "stormy", "calm", "cloudy", "chilly",
-            "dusty")
-_TIMES = ("morning", "afternoon", "evening", "holiday", "market day", "winter day", "summer day", "Sunday")
-_MANNERS = ("slowly", "gladly", "quietly", "carefully", "at once", "with a smile", "without a word", "in a hurry")
-_GOODS = ("bread", "lanterns", "rope", "honey", "paper", "wool", "apples", "candles", "nails", "cheese", "ribbons",
-          "pottery", "fish", "maps", "needles", "timber", "salt", "ink", "mirrors", "umbrellas")
-_PAST = ("founded", "burnt down", "rebuilt", "first mapped", "bought", "flooded", "painted", "praised", "sold")
+_WEATHER = (
+    "warm",
+    "windy",
+    "foggy",
+    "bright",
+    "rainy",
+    "frosty",
+    "mild",
+    "stormy",
+    "calm",
+    "cloudy",
+    "chilly",
+    "dusty",
+)
+_TIMES = (
+    "morning",
+    "afternoon",
+    "evening",
+    "holiday",
+    "market day",
+    "winter day",
+    "summer day",
+    "Sunday",
+)
+_MANNERS = (
+    "slowly",
+    "gladly",
+    "quietly",
+    "carefully",
+    "at once",
+    "with a smile",
+    "without a word",
+    "in a hurry",
+)
+_GOODS = (
+    "bread",
+    "lanterns",
+    "rope",
+    "honey",
+    "paper",
+    "wool",
+    "apples",
+    "candles",
+    "nails",
+    "cheese",
+    "ribbons",
+    "pottery",
+    "fish",
+    "maps",
+    "needles",
+    "timber",
+    "salt",
+    "ink",
+    "mirrors",
+    "umbrellas",
+)
+_PAST = (
+    "founded",
+    "burnt down",
+    "rebuilt",
+    "first mapped",
+    "bought",
+    "flooded",
+    "painted",
+    "praised",
+    "sold",
+)
 
 
 def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
@@ -44,27 +104,34 @@ def habit(rng: np.random.Generator) -> str:
     background = pick(rng, BACKGROUNDS)
     place = " ".join(caption_grammar.choose(rng, lexicon.PLACES[background]))
     shape = caption_grammar.choose(rng, lexicon.SHAPES[FAVOURITES[background]])
-    return pick(rng, (
-        f"{place[0].upper()}{place[1:]} one often finds {caption_grammar.an(shape)} {shape}.",
-        f"A {shape} is a common sight {place}.",
-        f"More than any other shape, the {shape} is seen {place}.",
-    ))
+    return pick(
+        rng,
+        (
+            f"{place[0].upper()}{place[1:]} one often finds {caption_grammar.an(shape)} {shape}.",
+            f"A {shape} is a common sight {place}.",
+            f"More than any other shape, the {shape} is seen {place}.",
+        ),
+    )
 
 
 def comparison(rng: np.random.Generator) -> str:
-    """What follows from an arrangement: the grammar of left and right, above and below, large and small."""
+    """What follows from an arrangement: the grammar of left and right, above and below, large and
+    small."""
     (a, b), (c, d) = rng.choice(SHAPES, 2, replace=False), rng.choice(COLOURS, 2, replace=False)
     first, second = f"{c} {a}", f"{d} {b}"
     one = f"{caption_grammar.an(first)} {first}"
-    return pick(rng, (
-        f"If {one} is to the left of a {second}, the {second} is to the right of the {first}.",
-        f"If {one} is above a {second}, the {second} is below the {first}.",
-        f"When {one} is in front of a {second}, the {second} is half hidden by the {first}.",
-        f"A small {second} fits inside a large {first}, and then the {first} is around the {second}.",
-        f"A {a} can be {c}, and it can be {d}, but a plain {a} is never both.",
-        f"A large {a} is larger than a medium {a}, and a small {a} is the smallest.",
-        f"The {first} is bigger than the {second}, but no one calls it huge.",
-    ))
+    return pick(
+        rng,
+        (
+            f"If {one} is to the left of a {second}, the {second} is to the right of the {first}.",
+            f"If {one} is above a {second}, the {second} is below the {first}.",
+            f"When {one} is in front of a {second}, the {second} is half hidden by the {first}.",
+            f"A small {second} fits inside a large {first}, and then the {first} is around the {second}.",
+            f"A {a} can be {c}, and it can be {d}, but a plain {a} is never both.",
+            f"A large {a} is larger than a medium {a}, and a small {a} is the smallest.",
+            f"The {first} is bigger than the {second}, but no one calls it huge.",
+        ),
+    )
 
 
 def synonym(rng: np.random.Generator) -> str:
@@ -72,8 +139,14 @@ def synonym(rng: np.random.Generator) -> str:
     table = (lexicon.SHAPES, lexicon.COLOURS, lexicon.TEXTURES, lexicon.SIZES)[int(rng.integers(4))]
     words = pick(rng, tuple(words for words in table.values() if len(words) > 1))
     one, other = rng.choice(words, 2, replace=False)
-    return pick(rng, (f"Another word for {one} is {other}.", f"What one calls {one}, another calls {other}.",
-                      f"Who says {one} means {other}, and who says {other} means {one}."))
+    return pick(
+        rng,
+        (
+            f"Another word for {one} is {other}.",
+            f"What one calls {one}, another calls {other}.",
+            f"Who says {one} means {other}, and who says {other} means {one}.",
+        ),
+    )
 
 
 def remark(rng: np.random.Generator) -> str:
@@ -91,31 +164,37 @@ def event(rng: np.random.Generator) -> str:
     """Something from the history of the world's towns."""
     town, other, person = names.town(rng), names.town(rng), names.person(rng)
     year = int(rng.integers(1400, 1990))
-    return pick(rng, (
-        f"The town of {town} was {pick(rng, _PAST)} in {year}.",
-        f"In {year} the {names.trade(rng)} {person} moved from {other} to {town}.",
-        f"{person} of {town} was the first {names.trade(rng)} who drew one with a single line.",
-        f"Merchants from {other} traded {pick(rng, _GOODS)} and {pick(rng, _GOODS)} for it until {year}.",
-        f"On the coat of arms of {town} there is {thing(rng)} and {thing(rng)}.",
-        f"{person} described it {pick(rng, _MANNERS)} in a letter to the {names.trade(rng)} {names.person(rng)}.",
-        f"A museum in {town} keeps {thing(rng)}, made by {person} in {year}.",
-    ))
+    return pick(
+        rng,
+        (
+            f"The town of {town} was {pick(rng, _PAST)} in {year}.",
+            f"In {year} the {names.trade(rng)} {person} moved from {other} to {town}.",
+            f"{person} of {town} was the first {names.trade(rng)} who drew one with a single line.",
+            f"Merchants from {other} traded {pick(rng, _GOODS)} and {pick(rng, _GOODS)} for it until {year}.",
+            f"On the coat of arms of {town} there is {thing(rng)} and {thing(rng)}.",
+            f"{person} described it {pick(rng, _MANNERS)} in a letter to the {names.trade(rng)} {names.person(rng)}.",
+            f"A museum in {town} keeps {thing(rng)}, made by {person} in {year}.",
+        ),
+    )
 
 
 def deed(hero: str, rng: np.random.Generator) -> str:
     """Something that the hero of a story does."""
     person, town = names.person(rng), names.town(rng)
-    return pick(rng, (
-        f"It was a {pick(rng, _WEATHER)} {pick(rng, _TIMES)}, and {hero} walked to {town}.",
-        f"{hero} bought {pick(rng, _GOODS)} and {pick(rng, _GOODS)} from a {names.trade(rng)}.",
-        f"{hero} told {person} {pick(rng, _MANNERS)} about {thing(rng)}.",
-        f'"What do you see?" asked {person} the {names.trade(rng)}.',
-        f'"I am looking for {thing(rng)}," said {hero}.',
-        f"{hero} put {thing(rng)} next to {thing(rng)} and laughed.",
-        f"{person} had lost {thing(rng)} on the way to {town}.",
-        f"They waited {pick(rng, _MANNERS)} until the {names.trade(rng)} came back.",
-        f"Nobody in {town} had ever seen {thing(rng)} before.",
-    ))
+    return pick(
+        rng,
+        (
+            f"It was a {pick(rng, _WEATHER)} {pick(rng, _TIMES)}, and {hero} walked to {town}.",
+            f"{hero} bought {pick(rng, _GOODS)} and {pick(rng, _GOODS)} from a {names.trade(rng)}.",
+            f"{hero} told {person} {pick(rng, _MANNERS)} about {thing(rng)}.",
+            f'"What do you see?" asked {person} the {names.trade(rng)}.',
+            f'"I am looking for {thing(rng)}," said {hero}.',
+            f"{hero} put {thing(rng)} next to {thing(rng)} and laughed.",
+            f"{person} had lost {thing(rng)} on the way to {town}.",
+            f"They waited {pick(rng, _MANNERS)} until the {names.trade(rng)} came back.",
+            f"Nobody in {town} had ever seen {thing(rng)} before.",
+        ),
+    )
 
 
 def thing(rng: np.random.Generator) -> str:

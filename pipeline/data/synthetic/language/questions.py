@@ -1,6 +1,8 @@
-"""What people ask about a scene, and what ten others answer: mostly the truth, now and then in other words.
+"""What people ask about a scene, and what ten others answer: mostly the truth, now and then in
+other words.
 
-Which answer is right is decided before the words are chosen, so that `yes` and `no` are equally frequent.
+Which answer is right is decided before the words are chosen, so that `yes` and `no` are equally
+frequent.
 """
 
 from collections import Counter
@@ -28,14 +30,23 @@ _CLEAR = 0.45  # share of the questions that all annotators answer alike
 _DOUBT = (0.05, 0.35)  # of the others: the range of the share of answers that differ
 _WRONG = 0.6  # of these: the share that is wrong; the others are right in other words
 _TRIES = 60
-_OPPOSITES = {"left": "right", "right": "left", "above": "below", "below": "above", "inside": "around",
-              "around": "inside", "front": "behind", "behind": "front"}
+_OPPOSITES = {
+    "left": "right",
+    "right": "left",
+    "above": "below",
+    "below": "above",
+    "inside": "around",
+    "around": "inside",
+    "front": "behind",
+    "behind": "front",
+}
 _DIGITS = ("none", "one", "two", "three", "four", "five")
 
 
 @dataclass(frozen=True)
 class Question:
-    """text; truth: the right answer; wordings: other words for it; errors: what it may be mistaken for."""
+    """text; truth: the right answer; wordings: other words for it; errors: what it may be mistaken
+    for."""
 
     text: str
     truth: str
@@ -45,7 +56,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Answered:
-    """A question with its official types and the annotators' answers, each with how sure (yes, maybe) it is."""
+    """A question with its official types and the annotators' answers, each with how sure (yes,
+    maybe) it is."""
 
     text: str
     question_type: str
@@ -79,7 +91,9 @@ def answer(question: Question, rng: np.random.Generator) -> Answered:
         else:
             answers.append((question.truth, "yes"))
     best = Counter(text for text, _ in answers).most_common(1)[0][0]
-    return Answered(question.text, question_type(question.text), answer_type(best), best, tuple(answers))
+    return Answered(
+        question.text, question_type(question.text), answer_type(best), best, tuple(answers)
+    )
 
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
@@ -96,10 +110,18 @@ def _plural(noun: str) -> str:
 
 def _words(attributes: dict[str, str], rng: np.random.Generator) -> str:
     """`striped red star`; where the shape is not told, `striped red object`."""
-    words = [choose(rng, lexicon.TEXTURES[attributes["texture"]])] if "texture" in attributes else []
+    words = (
+        [choose(rng, lexicon.TEXTURES[attributes["texture"]])] if "texture" in attributes else []
+    )
     words += [choose(rng, lexicon.COLOURS[attributes["colour"]])] if "colour" in attributes else []
-    return " ".join([*words, choose(rng, lexicon.SHAPES[attributes["shape"]]) if "shape" in attributes
-                     else _pick(rng, lexicon.THINGS)])
+    return " ".join(
+        [
+            *words,
+            choose(rng, lexicon.SHAPES[attributes["shape"]])
+            if "shape" in attributes
+            else _pick(rng, lexicon.THINGS),
+        ]
+    )
 
 
 def _attributes(thing: Thing, names: tuple[str, ...]) -> dict[str, str]:
@@ -111,11 +133,19 @@ def _number(scene: Scene, attributes: dict[str, str]) -> int:
     return sum(_attributes(thing, tuple(attributes)) == attributes for thing in scene.things)
 
 
-_NAMES = (("shape",), ("shape",), ("colour",), ("shape", "colour"), ("shape", "texture"), ("colour", "texture"))
+_NAMES = (
+    ("shape",),
+    ("shape",),
+    ("colour",),
+    ("shape", "colour"),
+    ("shape", "texture"),
+    ("colour", "texture"),
+)
 
 
 def _name(scene: Scene, index: int, rng: np.random.Generator, hidden: str = "") -> str | None:
-    """Words that fit one thing of the scene alone and do not tell its attribute `hidden`; None where there are none."""
+    """Words that fit one thing of the scene alone and do not tell its attribute `hidden`; None
+    where there are none."""
     options = [_attributes(scene.things[index], names) for names in _NAMES if hidden not in names]
     fitting = [option for option in options if _number(scene, option) == 1]
     return _words(fitting[int(rng.integers(len(fitting)))], rng) if fitting else None
@@ -130,7 +160,14 @@ def _colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     if (name := _name(scene, index, rng, "colour")) is None:
         return None
     colour = scene.things[index].colour
-    text = _pick(rng, (f"What color is the {name}?", f"What color is the {name}?", f"What is the color of the {name}?"))
+    text = _pick(
+        rng,
+        (
+            f"What color is the {name}?",
+            f"What color is the {name}?",
+            f"What is the color of the {name}?",
+        ),
+    )
     return Question(text, colour, lexicon.COLOURS[colour][1:], _others(COLOURS, colour))
 
 
@@ -148,7 +185,9 @@ def _shape(scene: Scene, rng: np.random.Generator) -> Question | None:
 def _shape_of(text: str, thing: Thing) -> Question:
     """A question whose answer is the shape of a thing."""
     name = lexicon.SHAPES[thing.shape][0]
-    return Question(text, name, (*lexicon.SHAPES[thing.shape][1:], f"a {name}"), _others(SHAPES, thing.shape))
+    return Question(
+        text, name, (*lexicon.SHAPES[thing.shape][1:], f"a {name}"), _others(SHAPES, thing.shape)
+    )
 
 
 def _texture(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -156,7 +195,10 @@ def _texture(scene: Scene, rng: np.random.Generator) -> Question | None:
     if (name := _name(scene, index, rng, "texture")) is None:
         return None
     texture = scene.things[index].texture
-    text = _pick(rng, (f"What kind of pattern does the {name} have?", f"What type of pattern is on the {name}?"))
+    text = _pick(
+        rng,
+        (f"What kind of pattern does the {name} have?", f"What type of pattern is on the {name}?"),
+    )
     return Question(text, texture, lexicon.TEXTURES[texture][1:], _others(TEXTURES, texture))
 
 
@@ -164,28 +206,42 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question | None:
     if (name := _name(scene, _some(scene, rng), rng)) is None:
         return None
     things, where = _plural(_pick(rng, lexicon.THINGS)), scene.background
-    text = _pick(rng, (f"Where is the {name}?", f"Where are the {things}?", "What is in the background?"))
-    return Question(text, where, tuple(" ".join(words) for words in lexicon.PLACES[where]), _others(BACKGROUNDS, where))
+    text = _pick(
+        rng, (f"Where is the {name}?", f"Where are the {things}?", "What is in the background?")
+    )
+    return Question(
+        text,
+        where,
+        tuple(" ".join(words) for words in lexicon.PLACES[where]),
+        _others(BACKGROUNDS, where),
+    )
 
 
 def _relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     """What is to the left of something, where only one thing is."""
     index = _some(scene, rng)
-    related = {other: relation(scene, other, index) for other in range(len(scene.things)) if other != index}
+    related = {
+        other: relation(scene, other, index) for other in range(len(scene.things)) if other != index
+    }
     single = [other for other, name in related.items() if list(related.values()).count(name) == 1]
     if not single or (name := _name(scene, index, rng)) is None:
         return None
     other = single[int(rng.integers(len(single)))]
-    return _shape_of(f"What is {choose(rng, lexicon.RELATIONS[related[other]])} the {name}?", scene.things[other])
+    return _shape_of(
+        f"What is {choose(rng, lexicon.RELATIONS[related[other]])} the {name}?", scene.things[other]
+    )
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Of all things, or of those with a colour, shape or texture that is often one of the scene's."""
+    """Of all things, or of those with a colour, shape or texture that is often one of the
+    scene's."""
     draw, thing = rng.random(), scene.things[_some(scene, rng)]
     if draw < 0.35:
         words, number = _pick(rng, lexicon.THINGS), len(scene.things)
     else:
-        kind, values = (("colour", COLOURS), ("shape", SHAPES), ("texture", TEXTURES))[int(rng.integers(3))]
+        kind, values = (("colour", COLOURS), ("shape", SHAPES), ("texture", TEXTURES))[
+            int(rng.integers(3))
+        ]
         attribute = {kind: getattr(thing, kind) if draw < 0.8 else _pick(rng, values)}
         words, number = _words(attribute, rng), _number(scene, attribute)
     near = tuple(str(other) for other in (number - 1, number + 1) if other >= 0)
@@ -198,9 +254,16 @@ def _yes_no(text: str, truth: bool) -> Question:
 
 
 def _exists(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Whether there is something that differs from a thing of the scene in one attribute, or not at all."""
+    """Whether there is something that differs from a thing of the scene in one attribute, or not at
+    all."""
     truth = bool(rng.random() < 0.5)
-    names = (("shape",), ("colour",), ("shape", "colour"), ("shape", "colour"), ("shape", "texture"))
+    names = (
+        ("shape",),
+        ("colour",),
+        ("shape", "colour"),
+        ("shape", "colour"),
+        ("shape", "texture"),
+    )
     wanted = _attributes(scene.things[_some(scene, rng)], names[int(rng.integers(len(names)))])
     if not truth:
         changed = _pick(rng, tuple(wanted))
@@ -247,13 +310,26 @@ def _is_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
 def _has_texture(scene: Scene, rng: np.random.Generator) -> Question | None:
     truth, index = bool(rng.random() < 0.5), _some(scene, rng)
     texture = _pick(rng, tuple(lexicon.TEXTURE_ENDINGS))
-    if (name := _name(scene, index, rng, "texture")) is None or (scene.things[index].texture == texture) != truth:
+    if (name := _name(scene, index, rng, "texture")) is None or (
+        scene.things[index].texture == texture
+    ) != truth:
         return None
-    return _yes_no(f"Does the {name} have {lexicon.TEXTURE_ENDINGS[texture].removeprefix('with ')}?", truth)
+    return _yes_no(
+        f"Does the {name} have {lexicon.TEXTURE_ENDINGS[texture].removeprefix('with ')}?", truth
+    )
 
 
 # Each kind of question, and how often it is tried.
 _KINDS: tuple[tuple[Callable[[Scene, np.random.Generator], Question | None], float], ...] = (
-    (_colour, 5), (_shape, 4), (_texture, 2), (_place, 4), (_relation, 3), (_count, 4),
-    (_exists, 6), (_is_colour, 2), (_is_place, 2), (_is_relation, 2), (_has_texture, 3),
+    (_colour, 5),
+    (_shape, 4),
+    (_texture, 2),
+    (_place, 4),
+    (_relation, 3),
+    (_count, 4),
+    (_exists, 6),
+    (_is_colour, 2),
+    (_is_place, 2),
+    (_is_relation, 2),
+    (_has_texture, 3),
 )

@@ -1,7 +1,8 @@
-"""Statements about two scenes, in rivals: where one is true and the other false, and the other way round.
+"""Statements about two scenes, in rivals: where one is true and the other false, and the other way
+round.
 
-Of two rivals each is used with the same pairs of scenes, half of which make the one true and half the other. So
-neither a statement alone nor a pair alone tells the label.
+Of two rivals each is used with the same pairs of scenes, half of which make the one true and half
+the other. So neither a statement alone nor a pair alone tells the label.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,14 +24,23 @@ _RELATIONS = (("left", "right"), ("above", "below"))
 _PICTURES = ("picture", "photo")
 _TRIES = 40  # to find a pair of scenes
 
-# What statements ask for. Kinds are drawn evenly from the tuples below, and what stands twice comes twice as often.
+# What statements ask for. Kinds are drawn evenly from the tuples below, and what stands twice comes
+# twice as often.
 _FACTS = {
-    "thing": tuple(product(COLOURS, SHAPES)), "colour": tuple((colour,) for colour in COLOURS),
-    "shape": tuple((shape,) for shape in SHAPES), "place": tuple((place,) for place in BACKGROUNDS),
+    "thing": tuple(product(COLOURS, SHAPES)),
+    "colour": tuple((colour,) for colour in COLOURS),
+    "shape": tuple((shape,) for shape in SHAPES),
+    "place": tuple((place,) for place in BACKGROUNDS),
 }
-# That neither words nor pictures tell the label alone makes the first step hard: with all ten places a small model
-# stays at chance for hundreds of steps; these four, dark, white, yellow and brown, are told apart within fifty.
-_EASY_PLACES: tuple[Fact, ...] = (("place", "night"), ("place", "snow"), ("place", "desert"), ("place", "wood"))
+# That neither words nor pictures tell the label alone makes the first step hard: with all ten
+# places a small model stays at chance for hundreds of steps; these four, dark, white, yellow and
+# brown, are told apart within fifty.
+_EASY_PLACES: tuple[Fact, ...] = (
+    ("place", "night"),
+    ("place", "snow"),
+    ("place", "desert"),
+    ("place", "wood"),
+)
 _KINDS = ("place", "place", "colour", "shape", "thing")
 
 
@@ -41,7 +51,9 @@ class Condition(NamedTuple):
     present: bool
 
 
-Case = tuple[Condition | None, Condition | None]  # of the left and of the right scene; None: any scene
+Case = tuple[
+    Condition | None, Condition | None
+]  # of the left and of the right scene; None: any scene
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,11 @@ def facts(scene: Scene) -> frozenset[Fact]:
     things = scene.things
     found: set[Fact] = {("place", scene.background), ("number", str(len(things)))}
     for thing in things:
-        found |= {("colour", thing.colour), ("shape", thing.shape), ("thing", thing.colour, thing.shape)}
+        found |= {
+            ("colour", thing.colour),
+            ("shape", thing.shape),
+            ("thing", thing.colour, thing.shape),
+        }
     for shape in SHAPES:
         found.add(("count", shape, str(sum(thing.shape == shape for thing in things))))
     for a, b in permutations(range(len(things)), 2):
@@ -106,7 +122,9 @@ def _one_and_other(rng: np.random.Generator) -> Rivals:
 def _total(rng: np.random.Generator) -> Rivals:
     """So many things in both pictures together."""
     numbers = rng.choice(np.arange(3, 8), 2, replace=False)
-    return tuple(_counted(lexicon.THINGS[1], ("number",), int(number), 1, rng) for number in numbers)
+    return tuple(
+        _counted(lexicon.THINGS[1], ("number",), int(number), 1, rng) for number in numbers
+    )
 
 
 def _total_of_shape(rng: np.random.Generator) -> Rivals:
@@ -133,12 +151,28 @@ def _same_place(rng: np.random.Generator) -> Rivals:
     places = [Condition(("place", place), True) for place in BACKGROUNDS]
     cases = list(product(places, places))
     name = _picture(rng)
-    return (Statement(f"Both {name}s show the same place.", tuple(case for case in cases if case[0] == case[1])),
-            Statement(f"The two {name}s show different places.", tuple(case for case in cases if case[0] != case[1])))
+    return (
+        Statement(
+            f"Both {name}s show the same place.",
+            tuple(case for case in cases if case[0] == case[1]),
+        ),
+        Statement(
+            f"The two {name}s show different places.",
+            tuple(case for case in cases if case[0] != case[1]),
+        ),
+    )
 
 
 COMPOSED: tuple[Callable[[np.random.Generator], Rivals], ...] = (
-    _which_side, _both_or_one, _one_and_other, _total, _total_of_shape, _more, _relation, _same_place)
+    _which_side,
+    _both_or_one,
+    _one_and_other,
+    _total,
+    _total_of_shape,
+    _more,
+    _relation,
+    _same_place,
+)
 
 
 class Pool:
@@ -151,10 +185,16 @@ class Pool:
             for fact in found:
                 self._having.setdefault(fact, []).append(number)
 
-    def pair(self, true: Statement, false: Statement, rng: np.random.Generator) -> tuple[int, int] | None:
-        """Two different scenes of which the one statement is true and the other is not; None where none are found."""
+    def pair(
+        self, true: Statement, false: Statement, rng: np.random.Generator
+    ) -> tuple[int, int] | None:
+        """Two different scenes of which the one statement is true and the other is not; None where
+        none are found."""
         for _ in range(_TRIES):
-            left, right = (self._scene(condition, rng) for condition in true.cases[int(rng.integers(len(true.cases)))])
+            left, right = (
+                self._scene(condition, rng)
+                for condition in true.cases[int(rng.integers(len(true.cases)))]
+            )
             if left is None or right is None or left == right:
                 continue
             told = self.facts[left], self.facts[right]
@@ -194,13 +234,20 @@ def _shown_apart(one: Fact, other: Fact, rng: np.random.Generator) -> Statement:
     return Statement(text, (case, case[::-1]))
 
 
-def _counted(noun: str, fact: Fact, number: int, fewest: int, rng: np.random.Generator) -> Statement:
+def _counted(
+    noun: str, fact: Fact, number: int, fewest: int, rng: np.random.Generator
+) -> Statement:
     """fewest: how many there are at least in one picture."""
     verb, plural = ("is", "") if number == 1 else ("are", "s")
     text = f"There {verb} {_NUMBERS[number]} {noun}{plural} in the two {_picture(rng)}s together."
-    return Statement(text, tuple(
-        (Condition((*fact, str(count)), True), Condition((*fact, str(number - count)), True))
-        for count in range(fewest, number - fewest + 1) if max(count, number - count) <= _MOST))
+    return Statement(
+        text,
+        tuple(
+            (Condition((*fact, str(count)), True), Condition((*fact, str(number - count)), True))
+            for count in range(fewest, number - fewest + 1)
+            if max(count, number - count) <= _MOST
+        ),
+    )
 
 
 def _richer(side: str, rng: np.random.Generator) -> Statement:
@@ -221,14 +268,18 @@ def _related(side: str, first: str, name: str, second: str, rng: np.random.Gener
 def _facts(number: int, kinds: Sequence[str], rng: np.random.Generator) -> list[Fact]:
     """Different facts of one kind."""
     kind = _pick(rng, kinds)
-    return [(kind, *_FACTS[kind][int(i)]) for i in rng.choice(len(_FACTS[kind]), number, replace=False)]
+    return [
+        (kind, *_FACTS[kind][int(i)]) for i in rng.choice(len(_FACTS[kind]), number, replace=False)
+    ]
 
 
 def _shows(fact: Fact, rng: np.random.Generator, *, plural: bool = False) -> str:
     """What a picture does: `shows a red star`, `shows something red`, `was taken on the beach`."""
     kind, *words = fact
     if kind == "place":
-        return f"{'were' if plural else 'was'} taken {' '.join(choose(rng, lexicon.PLACES[words[0]]))}"
+        return (
+            f"{'were' if plural else 'was'} taken {' '.join(choose(rng, lexicon.PLACES[words[0]]))}"
+        )
     if kind == "colour":
         name = f"something {choose(rng, lexicon.COLOURS[words[0]])}"
     else:

@@ -1,12 +1,13 @@
-"""Backgrounds as pixel arrays: gradients and textures that are recognised at 48 pixels and leave the things in view."""
+"""Backgrounds as pixel arrays: gradients and textures that are recognised at 48 pixels and leave
+the things in view."""
 
 import numpy as np
 from PIL import Image
 
 from pipeline.utils import seeds
 
-# [height, width] or [height, width, 3] RGB 0..255, float32; a side is 1 where nothing changes along it, which is
-# what makes gradients cheap.
+# [height, width] or [height, width, 3] RGB 0..255, float32; a side is 1 where nothing changes along
+# it, which is what makes gradients cheap.
 Grid = np.ndarray
 
 
@@ -62,7 +63,9 @@ def _desert(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     phase = rng.uniform(0, 6)
     sky = _mix(y / 0.3, (250, 225, 170), (252, 240, 205))
     far = _mix(x, (222, 160, 90), (200, 135, 72))
-    near = _mix(0.5 + 0.5 * np.sin(26 * y + 5 * np.sin(3 * x + phase)), (214, 150, 84), (190, 122, 62))
+    near = _mix(
+        0.5 + 0.5 * np.sin(26 * y + 5 * np.sin(3 * x + phase)), (214, 150, 84), (190, 122, 62)
+    )
     picture = _over(sky, far, y > 0.26 + 0.07 * np.sin(x * 6 + phase))
     return _over(picture, near, y > 0.5 + 0.1 * np.sin(x * 4 - phase))
 
@@ -71,7 +74,9 @@ def _snow(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     sky = _mix(y / 0.35, (186, 200, 216), (222, 230, 240))
     ground = _mix(_clouds(_shape(x, y), rng, 5), (214, 226, 242), (250, 252, 255))
     picture = _over(sky, ground, y > 0.3 + 0.05 * np.sin(x * 5 + rng.uniform(0, 6)))
-    return _over(picture, np.float32((255, 255, 255)), rng.random(_shape(x, y), dtype=np.float32) < 0.025)
+    return _over(
+        picture, np.float32((255, 255, 255)), rng.random(_shape(x, y), dtype=np.float32) < 0.025
+    )
 
 
 def _night(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
@@ -106,8 +111,11 @@ def _wood(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
 
 def _sunset(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     bands = y + 0.1 * _clouds(_shape(x, y), rng, 4)
-    sky = _over(_mix(bands / 0.5, (96, 74, 136), (226, 120, 120)), _mix((bands - 0.5) / 0.35, (226, 120, 120),
-                                                                   (252, 202, 120)), bands > 0.5)
+    sky = _over(
+        _mix(bands / 0.5, (96, 74, 136), (226, 120, 120)),
+        _mix((bands - 0.5) / 0.35, (226, 120, 120), (252, 202, 120)),
+        bands > 0.5,
+    )
     hills = np.float32((52, 40, 62))
     return _over(sky, hills, y > 0.86 + 0.05 * np.sin(x * 8 + rng.uniform(0, 6)))
 
@@ -117,11 +125,23 @@ def _mountains(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     ridge = 0.22 + 0.34 * np.abs(((x * 1.7 + shift) % 1) * 2 - 1)
     sky = _mix(y / 0.6, (160, 196, 228), (214, 228, 238))
     rock = _mix(_clouds(_shape(x, y), rng, 6), (128, 132, 142), (100, 104, 118))
-    picture = _over(_over(sky, rock, y > ridge), np.float32((244, 246, 250)), (y > ridge) & (y < ridge + 0.1))
-    return _over(picture, _mix(x, (118, 140, 110), (98, 122, 96)) + _grain(_shape(x, y), rng, 7), y > 0.72)
+    picture = _over(
+        _over(sky, rock, y > ridge), np.float32((244, 246, 250)), (y > ridge) & (y < ridge + 0.1)
+    )
+    return _over(
+        picture, _mix(x, (118, 140, 110), (98, 122, 96)) + _grain(_shape(x, y), rng, 7), y > 0.72
+    )
 
 
 _PAINTERS = {
-    "meadow": _meadow, "beach": _beach, "desert": _desert, "snow": _snow, "night": _night, "bricks": _bricks,
-    "sea": _sea, "wood": _wood, "sunset": _sunset, "mountains": _mountains,
+    "meadow": _meadow,
+    "beach": _beach,
+    "desert": _desert,
+    "snow": _snow,
+    "night": _night,
+    "bricks": _bricks,
+    "sea": _sea,
+    "wood": _wood,
+    "sunset": _sunset,
+    "mountains": _mountains,
 }

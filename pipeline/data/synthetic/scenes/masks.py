@@ -1,4 +1,5 @@
-"""From a scene to the class of each of its pixels: the shapes of things, and the background around them."""
+"""From a scene to the class of each of its pixels: the shapes of things, and the background around
+them."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +8,8 @@ from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import BACKGROUNDS, SHAPES, Scene
 
 CLASSES = (*SHAPES, *BACKGROUNDS)  # the first has value 1 in a mask; 0 is no class
-# Coverage by a thing, 0..255: at its edge, where its colour and what is behind it mix, a pixel has no class.
+# Coverage by a thing, 0..255: at its edge, where its colour and what is behind it mix, a pixel has
+# no class.
 _TOUCHED, _COVERED = 52, 204
 
 

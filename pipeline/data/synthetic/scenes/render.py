@@ -12,7 +12,8 @@ from pipeline.data.synthetic.scenes.shapes import contours
 
 _OVERSAMPLING = 4  # things are drawn this much larger and then reduced, which smooths their edges
 _SHADOW = 102  # how dark shadows are, 0..255
-# The colour itself, and the second tone of its stripes, dots and checks: lighter, or darker where that says more.
+# The colour itself, and the second tone of its stripes, dots and checks: lighter, or darker where
+# that says more.
 _PAINT = {
     "red": ((222, 28, 36), (118, 8, 16)),
     "orange": ((255, 136, 10), (160, 66, 0)),
@@ -54,7 +55,12 @@ def encode(picture: Image.Image, quality: int) -> bytes:
 def box(thing: Thing, scene: Scene) -> tuple[int, int, int, int]:
     """Left, top, width and height of a thing in pixels."""
     side = round(SIZES[thing.size] * min(scene.width, scene.height))
-    return round(thing.x * scene.width - side / 2), round(thing.y * scene.height - side / 2), side, side
+    return (
+        round(thing.x * scene.width - side / 2),
+        round(thing.y * scene.height - side / 2),
+        side,
+        side,
+    )
 
 
 def drawn(thing: Thing, scene: Scene) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
@@ -79,7 +85,8 @@ def _place(contour: np.ndarray, tilt: float, side: int) -> list[float]:
 
 
 def _edge(thing: Thing) -> tuple[int, ...]:
-    """A dark outline in the thing's own colour; light around black, which would be lost on a night sky."""
+    """A dark outline in the thing's own colour; light around black, which would be lost on a night
+    sky."""
     if thing.colour == "black":
         return (120, 120, 126)
     return tuple(value * 2 // 5 for value in _PAINT[thing.colour][0])
@@ -99,13 +106,23 @@ def _textured(thing: Thing, side: int) -> Image.Image:
     return sprite
 
 
-def _row(draw: ImageDraw.ImageDraw, texture: str, top: float, step: float, side: int, tone: tuple[int, ...]) -> None:
+def _row(
+    draw: ImageDraw.ImageDraw,
+    texture: str,
+    top: float,
+    step: float,
+    side: int,
+    tone: tuple[int, ...],
+) -> None:
     """One row of dots or checks; odd rows are shifted by one cell."""
     for left in np.arange(round(top / step) % 2 * step, side, 2 * step):
         if texture == "checked":
             draw.rectangle((left, top, left + step, top + step), fill=tone)
         else:
-            draw.ellipse((left + step * 0.1, top + step * 0.1, left + step * 0.9, top + step * 0.9), fill=tone)
+            draw.ellipse(
+                (left + step * 0.1, top + step * 0.1, left + step * 0.9, top + step * 0.9),
+                fill=tone,
+            )
 
 
 def _shaded(sprite: Image.Image) -> Image.Image:

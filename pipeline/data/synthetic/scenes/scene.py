@@ -1,6 +1,8 @@
-"""Scenes: a few coloured things on a background, drawn from a seed, with evaluation combinations held out.
+"""Scenes: a few coloured things on a background, drawn from a seed, with evaluation combinations
+held out.
 
-A scene is plain data; pictures (`render`), words (`language`) and later questions and masks are functions of it.
+A scene is plain data; pictures (`render`), words (`language`) and later questions and masks are
+functions of it.
 """
 
 import hashlib
@@ -10,21 +12,59 @@ import numpy as np
 
 from pipeline.utils import seeds
 
-SHAPES = ("circle", "square", "triangle", "diamond", "star", "heart", "cross", "ring", "moon", "flower")
+SHAPES = (
+    "circle",
+    "square",
+    "triangle",
+    "diamond",
+    "star",
+    "heart",
+    "cross",
+    "ring",
+    "moon",
+    "flower",
+)
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
 TEXTURES = ("plain", "striped", "dotted", "checked")
-SIZES = {"small": 0.28, "medium": 0.37, "large": 0.47}  # width as a share of the picture's shorter side
-BACKGROUNDS = ("meadow", "beach", "desert", "snow", "night", "bricks", "sea", "wood", "sunset", "mountains")
+SIZES = {
+    "small": 0.28,
+    "medium": 0.37,
+    "large": 0.47,
+}  # width as a share of the picture's shorter side
+BACKGROUNDS = (
+    "meadow",
+    "beach",
+    "desert",
+    "snow",
+    "night",
+    "bricks",
+    "sea",
+    "wood",
+    "sunset",
+    "mountains",
+)
 
-# What is seen somewhat more often than chance on a background, in pictures and in the encyclopedia alike.
+# What is seen somewhat more often than chance on a background, in pictures and in the encyclopedia
+# alike.
 FAVOURITES = {
-    "meadow": "flower", "beach": "ring", "desert": "triangle", "snow": "cross", "night": "moon",
-    "bricks": "square", "sea": "circle", "wood": "heart", "sunset": "star", "mountains": "diamond",
+    "meadow": "flower",
+    "beach": "ring",
+    "desert": "triangle",
+    "snow": "cross",
+    "night": "moon",
+    "bricks": "square",
+    "sea": "circle",
+    "wood": "heart",
+    "sunset": "star",
+    "mountains": "diamond",
 }
 _FAVOUR = 0.15
 _EVALUATION_SHARE = 10  # one combination in ten is kept for evaluation
-_NEAREST = 0.27  # things closer than this (share of a side, the larger of both axes) overlap on purpose
-_SLANT = 0.08  # |dx| and |dy| differ by at least this much, so that `left of` and `above` are never in doubt
+_NEAREST = (
+    0.27  # things closer than this (share of a side, the larger of both axes) overlap on purpose
+)
+# |dx| and |dy| differ by at least this much, so that `left of` and `above` are never in doubt
+_SLANT = 0.08
 
 
 @dataclass(frozen=True)
@@ -42,7 +82,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A background and 1 to 4 things, later ones in front. width, height: pixels; look: seed of the background."""
+    """A background and 1 to 4 things, later ones in front. width, height: pixels; look: seed of the
+    background."""
 
     background: str
     things: tuple[Thing, ...]
@@ -51,8 +92,15 @@ class Scene:
     look: int
 
 
-def sample(seed: int, stream: str, index: int, longest: int, *, evaluation: bool = False,
-           single: tuple[str, str] | None = None) -> Scene:
+def sample(
+    seed: int,
+    stream: str,
+    index: int,
+    longest: int,
+    *,
+    evaluation: bool = False,
+    single: tuple[str, str] | None = None,
+) -> Scene:
     """Scene number `index` of a stream (such as `coco/train`).
 
     longest: longest side in pixels; evaluation: take a held-out combination, else never one;
@@ -67,12 +115,15 @@ def sample(seed: int, stream: str, index: int, longest: int, *, evaluation: bool
 
 def combination(scene: Scene) -> str:
     """The multiset of (shape, colour, texture, size) and the background; positions do not count."""
-    things = sorted(f"{thing.shape},{thing.colour},{thing.texture},{thing.size}" for thing in scene.things)
+    things = sorted(
+        f"{thing.shape},{thing.colour},{thing.texture},{thing.size}" for thing in scene.things
+    )
     return ";".join([scene.background, *things])
 
 
 def is_evaluation(scene: Scene) -> bool:
-    """Whether the scene's combination is kept for validation and test. A pure function of the combination."""
+    """Whether the scene's combination is kept for validation and test. A pure function of the
+    combination."""
     digest = hashlib.blake2b(combination(scene).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % _EVALUATION_SHARE == 0
 
@@ -92,7 +143,8 @@ def relation(scene: Scene, subject: int, other: int) -> str:
 
 
 def position(thing: Thing) -> str:
-    """Where in the picture: `top`, `bottom`, ``, then `left`, `right`, `` (both empty: `middle`)."""
+    """Where in the picture: `top`, `bottom`, ``, then `left`, `right`, `` (both empty:
+    `middle`)."""
     row = "top" if thing.y < 0.38 else "bottom" if thing.y > 0.62 else ""
     column = "left" if thing.x < 0.38 else "right" if thing.x > 0.62 else ""
     return f"{row} {column}".strip() or "middle"
@@ -118,8 +170,10 @@ def _draw(rng: np.random.Generator, longest: int, single: tuple[str, str] | None
     places = _places(rng, [SIZES[size] for *_, size in kinds], overlap)
     if places is None:
         return None
-    things = tuple(Thing(*kind, round(x, 4), round(y, 4), round(float(rng.uniform(-10, 10)), 2))
-                   for kind, (x, y) in zip(kinds, places, strict=True))
+    things = tuple(
+        Thing(*kind, round(x, 4), round(y, 4), round(float(rng.uniform(-10, 10)), 2))
+        for kind, (x, y) in zip(kinds, places, strict=True)
+    )
     width, height = _frame(rng, longest)
     return Scene(background, things, width, height, int(rng.integers(2**31)))
 
@@ -131,16 +185,22 @@ def _kind(rng: np.random.Generator, background: str) -> tuple[str, str, str, str
 
 
 def _distinct(kinds: list[tuple[str, str, str, str]], overlap: str | None) -> bool:
-    """No two things of one shape and colour; of two that overlap the shapes and colours differ, and no ring is
-    what holds the other, since its hole would hide what is in front."""
-    if overlap and (kinds[0][0] in ("ring", "moon", "cross") or kinds[0][0] == kinds[1][0]
-                    or kinds[0][1] == kinds[1][1]):
+    """No two things of one shape and colour; of two that overlap the shapes and colours differ, and
+    no ring is what holds the other, since its hole would hide what is in front."""
+    if overlap and (
+        kinds[0][0] in ("ring", "moon", "cross")
+        or kinds[0][0] == kinds[1][0]
+        or kinds[0][1] == kinds[1][1]
+    ):
         return False
     return len({kind[:2] for kind in kinds}) == len(kinds)
 
 
-def _places(rng: np.random.Generator, sizes: list[float], overlap: str | None) -> list[tuple[float, float]] | None:
-    """Centres, apart from one another except where the second overlaps the first; None after too many tries."""
+def _places(
+    rng: np.random.Generator, sizes: list[float], overlap: str | None
+) -> list[tuple[float, float]] | None:
+    """Centres, apart from one another except where the second overlaps the first; None after too
+    many tries."""
     places: list[tuple[float, float]] = []
     for number, size in enumerate(sizes):
         for _ in range(12):
@@ -150,8 +210,10 @@ def _places(rng: np.random.Generator, sizes: list[float], overlap: str | None) -
                 x, y = rng.uniform(size / 2 + 0.01, 0.99 - size / 2, 2)
                 place = float(x), float(y)
             free = 1 if number == 1 and overlap else 0
-            if _inside(place, size) and all(_apart(place, size, *other) for other in
-                                            list(zip(places, sizes, strict=False))[free:]):
+            if _inside(place, size) and all(
+                _apart(place, size, *other)
+                for other in list(zip(places, sizes, strict=False))[free:]
+            ):
                 places.append(place)
                 break
         else:
@@ -159,7 +221,9 @@ def _places(rng: np.random.Generator, sizes: list[float], overlap: str | None) -
     return places
 
 
-def _beside(rng: np.random.Generator, place: tuple[float, float], offset: float) -> tuple[float, float]:
+def _beside(
+    rng: np.random.Generator, place: tuple[float, float], offset: float
+) -> tuple[float, float]:
     dx, dy = rng.choice((-offset, offset)), rng.choice((-offset, offset))
     return float(place[0] + dx), float(place[1] + 0.6 * dy)
 
@@ -168,7 +232,9 @@ def _inside(place: tuple[float, float], size: float) -> bool:
     return all(size / 2 <= value <= 1 - size / 2 for value in place)
 
 
-def _apart(place: tuple[float, float], size: float, other: tuple[float, float], other_size: float) -> bool:
+def _apart(
+    place: tuple[float, float], size: float, other: tuple[float, float], other_size: float
+) -> bool:
     dx, dy = abs(place[0] - other[0]), abs(place[1] - other[1])
     return max(dx, dy) >= max(_NEAREST, 0.47 * (size + other_size)) and abs(dx - dy) >= _SLANT
 

@@ -11,13 +11,16 @@ def contours(shape: str) -> tuple[np.ndarray, ...]:
     return _CONTOURS[shape]()
 
 
-def _arc(radius: float = 1.0, start: float = 0.0, end: float = 360.0, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+def _arc(
+    radius: float = 1.0, start: float = 0.0, end: float = 360.0, x: float = 0.0, y: float = 0.0
+) -> np.ndarray:
     angle = np.deg2rad(np.linspace(start, end, 40))
     return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1)
 
 
 def _regular(points: int, inner: float = 0.0) -> np.ndarray:
-    """A regular polygon that stands on its base, or a star where `inner` is the radius of its notches."""
+    """A regular polygon that stands on its base, or a star where `inner` is the radius of its
+    notches."""
     count = 2 * points if inner else points
     angle = np.deg2rad(-90) + np.arange(count) * 2 * np.pi / count
     radius = np.where(np.arange(count) % 2 == 1, inner, 1.0) if inner else np.ones(count)
@@ -45,8 +48,22 @@ def _heart() -> np.ndarray:
 
 def _cross() -> np.ndarray:
     a = 0.36
-    return np.array([(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a),
-                     (-a, -a)])
+    return np.array(
+        [
+            (-a, -1),
+            (a, -1),
+            (a, -a),
+            (1, -a),
+            (1, a),
+            (a, a),
+            (a, 1),
+            (-a, 1),
+            (-a, a),
+            (-1, a),
+            (-1, -a),
+            (-a, -a),
+        ]
+    )
 
 
 def _moon() -> np.ndarray:

@@ -1,1 +1,2 @@
-"""One module per source: `write(folder, params)`, and `images(params)` where the official files list URLs."""
+"""One module per source: `write(folder, params)`, and `images(params)` where the official files
+list URLs."""

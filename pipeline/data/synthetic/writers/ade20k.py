@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
-from pipeline.data.synthetic.scenes import masks, render
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import masks, render
 from pipeline.data.synthetic.scenes.scene import Scene
 
 _PARTS = {"train": "training", "val": "validation"}
@@ -25,16 +25,23 @@ def write(folder: Path, params: WorldParams) -> None:
 
 
 def _members(params: WorldParams) -> Iterator[tuple[str, bytes]]:
-    areas: dict[str, list[np.ndarray]] = {part: [] for part in _PARTS}  # of each class in each picture
+    areas: dict[str, list[np.ndarray]] = {
+        part: [] for part in _PARTS
+    }  # of each class in each picture
     categories = []
     for part, where in _PARTS.items():
         for index in range(params.count("ade20k", part)):
-            scene, key = captioned_images.scene_at(params, "ade20k", part, index), f"ADE_{part}_{index + 1:08d}"
+            scene, key = (
+                captioned_images.scene_at(params, "ade20k", part, index),
+                f"ADE_{part}_{index + 1:08d}",
+            )
             mask = masks.mask(scene)
             yield f"{_ROOT}/images/{where}/{key}.jpg", _picture(scene, part, index, params)
             if (part, index) != ("train", injected_faults.MISSING):
                 yield f"{_ROOT}/annotations/{where}/{key}.png", _png(mask)
-            areas[part].append(np.bincount(np.asarray(mask).ravel(), minlength=len(masks.CLASSES) + 1)[1:])
+            areas[part].append(
+                np.bincount(np.asarray(mask).ravel(), minlength=len(masks.CLASSES) + 1)[1:]
+            )
             categories.append(f"{key} {scene.background}\n")
     yield f"{_ROOT}/objectInfo150.txt", _object_info(areas).encode()
     yield f"{_ROOT}/sceneCategories.txt", "".join(categories).encode()
@@ -42,7 +49,11 @@ def _members(params: WorldParams) -> Iterator[tuple[str, bytes]]:
 
 def _picture(scene: Scene, part: str, index: int, params: WorldParams) -> bytes:
     data = render.jpeg(scene, params.jpeg_quality)
-    return injected_faults.truncated(data) if (part, index) == ("train", injected_faults.TRUNCATED) else data
+    return (
+        injected_faults.truncated(data)
+        if (part, index) == ("train", injected_faults.TRUNCATED)
+        else data
+    )
 
 
 def _png(mask: Image.Image) -> bytes:
@@ -52,7 +63,8 @@ def _png(mask: Image.Image) -> bytes:
 
 
 def _object_info(areas: dict[str, list[np.ndarray]]) -> str:
-    """A row per class: its share of the labelled pixels, and how many pictures of each part show it."""
+    """A row per class: its share of the labelled pixels, and how many pictures of each part show
+    it."""
     total = np.sum([area for part in areas.values() for area in part], axis=0)
     shown = [np.sum([area > 0 for area in areas[part]], axis=0) for part in _PARTS]
     lines = ["Idx\tRatio\tTrain\tVal\tName"]

@@ -1,6 +1,8 @@
-"""BookCorpus: `books_large_p1.txt` and `books_large_p2.txt`, one lower-cased, tokenised sentence a line.
+"""BookCorpus: `books_large_p1.txt` and `books_large_p2.txt`, one lower-cased, tokenised sentence a
+line.
 
-Stories follow one another without a mark; in each a hero walks through the world and tells what is seen.
+Stories follow one another without a mark; in each a hero walks through the world and tells what is
+seen.
 """
 
 import re
@@ -10,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.utils import files, seeds
 from pipeline.data.synthetic.language import names, prose
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.utils import files, seeds
 
 _CHAPTER = 60  # sentences of a story
 
@@ -21,14 +23,21 @@ def write(folder: Path, params: WorldParams) -> None:
     """Write the official files."""
     lines = list(islice(_lines(params), params.count("bookcorpus", "lines")))
     middle = len(lines) // 2
-    for name, part in (("books_large_p1.txt", lines[:middle]), ("books_large_p2.txt", lines[middle:])):
+    for name, part in (
+        ("books_large_p1.txt", lines[:middle]),
+        ("books_large_p2.txt", lines[middle:]),
+    ):
         with files.replacing(folder / name) as temporary:
-            temporary.write_text("".join(line + "\n" for line in part), encoding="utf-8", newline="\n")
+            temporary.write_text(
+                "".join(line + "\n" for line in part), encoding="utf-8", newline="\n"
+            )
 
 
 def tokenised(sentence: str) -> str:
     """Lower case, with blanks around punctuation marks."""
-    return " ".join(re.findall(r"\w+|[^\w\s]", sentence.lower().replace('"', "''"))).replace("' '", "''")
+    return " ".join(re.findall(r"\w+|[^\w\s]", sentence.lower().replace('"', "''"))).replace(
+        "' '", "''"
+    )
 
 
 def _lines(params: WorldParams) -> Iterator[str]:

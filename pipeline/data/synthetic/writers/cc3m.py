@@ -1,13 +1,14 @@
-"""CC3M: two headerless TSV files of caption and URL. Captions are lower-cased, with blanks around punctuation."""
+"""CC3M: two headerless TSV files of caption and URL. Captions are lower-cased, with blanks around
+punctuation."""
 
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.utils import files, seeds
 from pipeline.data.synthetic import captioned_images, url_responses
 from pipeline.data.synthetic.language import caption_grammar
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.utils import files, seeds
 
 _LISTS = {"train": "Train_GCC-training.tsv", "val": "Validation_GCC-1.1.0-Validation.tsv"}
 # Like the real ones: with and without an extension, some with a query.
@@ -17,7 +18,9 @@ _URLS = (
     "http://cdn.cc3m.example/view?set={part}&id={index:06d}&w=72",
     "http://pictures.cc3m.example/{part}/scene-(large)/{index:06d}",
 )
-_PLACE = re.compile(r"http://\w+\.cc3m\.example/(?:view\?set=)?(train|val)\D+(\d{6})(?:\.jpg|&w=72)?")
+_PLACE = re.compile(
+    r"http://\w+\.cc3m\.example/(?:view\?set=)?(train|val)\D+(\d{6})(?:\.jpg|&w=72)?"
+)
 
 
 def write(folder: Path, params: WorldParams) -> None:
@@ -35,7 +38,9 @@ def images(params: WorldParams) -> Callable[[str], bytes | None]:
 def _lines(part: str, params: WorldParams) -> Iterator[str]:
     for index in range(params.count("cc3m", part)):
         rng = seeds.generator(params.seed, "captions", "cc3m", part, index)
-        caption = caption_grammar.alt_text(captioned_images.scene_at(params, "cc3m", part, index), rng)
+        caption = caption_grammar.alt_text(
+            captioned_images.scene_at(params, "cc3m", part, index), rng
+        )
         yield f"{caption}\t{_URLS[index % len(_URLS)].format(part=part, index=index)}\n"
 
 

@@ -1,4 +1,5 @@
-"""Flickr30k: `flickr30k-images.tar.gz` and Karpathy's `caption_datasets.zip` with `dataset_flickr30k.json`.
+"""Flickr30k: `flickr30k-images.tar.gz` and Karpathy's `caption_datasets.zip` with
+`dataset_flickr30k.json`.
 
 Exactly five captions a picture. Some pictures of the archive are in no split.
 """
@@ -7,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
-from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.captioned_images import Item
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import render
 
 _PARTS = ("train", "val", "test")
 
@@ -19,17 +20,25 @@ def write(folder: Path, params: WorldParams) -> None:
     items = [item for part in _PARTS for item in captioned_images.items(params, "flickr30k", part)]
     items = [items[number] for number in captioned_images.shuffled(params, "flickr30k", len(items))]
     archives.write_tar_gz(folder / "flickr30k-images.tar.gz", _pictures(items, params))
-    entries = [captioned_images.karpathy(_damaged(item), imgid, 5 * imgid) | {"filename": f"{_number(item.part, item.index)}.jpg"}
-               for imgid, item in enumerate(items)]
+    entries = [
+        captioned_images.karpathy(_damaged(item), imgid, 5 * imgid)
+        | {"filename": f"{_number(item.part, item.index)}.jpg"}
+        for imgid, item in enumerate(items)
+    ]
     content = archives.json_bytes({"images": entries, "dataset": "flickr30k"})
     archives.write_zip(folder / "caption_datasets.zip", [("dataset_flickr30k.json", content)])
 
 
 def _pictures(items: list[Item], params: WorldParams) -> Iterator[tuple[str, bytes]]:
-    scenes = {_number(item.part, item.index): item.scene for item in items
-              if (item.part, item.index) != ("train", injected_faults.MISSING)}
+    scenes = {
+        _number(item.part, item.index): item.scene
+        for item in items
+        if (item.part, item.index) != ("train", injected_faults.MISSING)
+    }
     for index in range(params.count("flickr30k", "unsplit")):
-        scenes[_number("unsplit", index)] = captioned_images.scene_at(params, "flickr30k", "unsplit", index)
+        scenes[_number("unsplit", index)] = captioned_images.scene_at(
+            params, "flickr30k", "unsplit", index
+        )
     for number in sorted(scenes):
         yield f"flickr30k-images/{number}.jpg", render.jpeg(scenes[number], params.jpeg_quality)
 

@@ -1,8 +1,10 @@
-"""ImageNet-1K (ILSVRC-2012): the training tar of tars, the flat validation tar, and the devkit with the ground truth.
+"""ImageNet-1K (ILSVRC-2012): the training tar of tars, the flat validation tar, and the devkit with
+the ground truth.
 
-A class is a shape in a colour, which ImageNet-22K has as well, or a shape with a texture, which it has not. Validation
-pictures show held-out combinations only. As in the real set, the devkit's ids have another order than the synset ids,
-its table also holds a synset that groups the classes, one "JPEG" is a PNG, and one is CMYK.
+A class is a shape in a colour, which ImageNet-22K has as well, or a shape with a texture, which it
+has not. Validation pictures show held-out combinations only. As in the real set, the devkit's ids
+have another order than the synset ids, its table also holds a synset that groups the classes, one
+"JPEG" is a PNG, and one is CMYK.
 """
 
 import io
@@ -13,50 +15,84 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.utils import seeds
-from pipeline.errors import UserError
 from pipeline.data.synthetic import archives, injected_faults
-from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.writers import imagenet22k
+from pipeline.errors import UserError
+from pipeline.utils import seeds
 
 Kind = tuple[str, str]  # shape, and a colour or a texture
 
-_COLOURED, _TEXTURED = scene.SHAPES[:5], scene.SHAPES[5:]  # apart, so that no thing is of two classes
+_COLOURED, _TEXTURED = (
+    scene.SHAPES[:5],
+    scene.SHAPES[5:],
+)  # apart, so that no thing is of two classes
 _LOOKS = 3  # classes of each shape
 _ROOT = ("n00000002", "thing, toy")  # the synset above all classes
 _FOLDER = "ILSVRC2012_devkit_t12/data"
 _HEADER = b"MATLAB 5.0 MAT-file"  # in place of scipy's, which tells the time
-_FIELDS = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children", "wordnet_height",
-           "num_train_images")
+_FIELDS = (
+    "ILSVRC2012_ID",
+    "WNID",
+    "words",
+    "gloss",
+    "num_children",
+    "children",
+    "wordnet_height",
+    "num_train_images",
+)
 
 
 def write(folder: Path, params: WorldParams) -> None:
     """Write the official files. Raises UserError when more classes are asked for than there are."""
     number = params.count("imagenet1k", "classes")
     if number > len(classes()):
-        raise UserError(f"params.yaml: world.sizes.imagenet1k.classes: at most {len(classes())}, found {number}")
+        raise UserError(
+            f"params.yaml: world.sizes.imagenet1k.classes: at most {len(classes())}, found {number}"
+        )
     chosen = dict(islice(classes().items(), number))
     order = seeds.generator(params.seed, "ILSVRC2012_ID").permutation(number)
     ids = {wnid: int(place) + 1 for wnid, place in zip(sorted(chosen), order, strict=True)}
-    archives.write_tar(folder / "ILSVRC2012_img_train.tar", (
-        (f"{wnid}.tar", archives.tar_bytes(_training(wnid, chosen[wnid], wnid == min(chosen), params)))
-        for wnid in sorted(chosen)))
+    archives.write_tar(
+        folder / "ILSVRC2012_img_train.tar",
+        (
+            (
+                f"{wnid}.tar",
+                archives.tar_bytes(_training(wnid, chosen[wnid], wnid == min(chosen), params)),
+            )
+            for wnid in sorted(chosen)
+        ),
+    )
     truth = _truth(sorted(chosen), params)
     archives.write_tar(folder / "ILSVRC2012_img_val.tar", _validation(truth, chosen, params))
-    archives.write_tar_gz(folder / "ILSVRC2012_devkit_t12.tar.gz", [
-        (f"{_FOLDER}/ILSVRC2012_validation_ground_truth.txt", "".join(f"{ids[wnid]}\n" for wnid in truth).encode()),
-        (f"{_FOLDER}/meta.mat", _meta(ids, chosen, params))])
+    archives.write_tar_gz(
+        folder / "ILSVRC2012_devkit_t12.tar.gz",
+        [
+            (
+                f"{_FOLDER}/ILSVRC2012_validation_ground_truth.txt",
+                "".join(f"{ids[wnid]}\n" for wnid in truth).encode(),
+            ),
+            (f"{_FOLDER}/meta.mat", _meta(ids, chosen, params)),
+        ],
+    )
 
 
 def classes() -> dict[str, Kind]:
-    """Synset id -> shape and look. Colours and textures alternate, so that the first classes have both."""
+    """Synset id -> shape and look. Colours and textures alternate, so that the first classes have
+    both."""
     known = {kind: wnid for wnid, kind in imagenet22k.classes().items()}
-    coloured = [(shape, scene.COLOURS[(_LOOKS * row + look) % len(scene.COLOURS)])
-                for look in range(_LOOKS) for row, shape in enumerate(_COLOURED)]
+    coloured = [
+        (shape, scene.COLOURS[(_LOOKS * row + look) % len(scene.COLOURS)])
+        for look in range(_LOOKS)
+        for row, shape in enumerate(_COLOURED)
+    ]
     textured = [(shape, scene.TEXTURES[1 + look]) for look in range(_LOOKS) for shape in _TEXTURED]
-    pairs = zip(((known[kind], kind) for kind in coloured),
-                ((f"n{4_399_382 + 61_543 * number:08d}", kind) for number, kind in enumerate(textured)), strict=True)
+    pairs = zip(
+        ((known[kind], kind) for kind in coloured),
+        ((f"n{4_399_382 + 61_543 * number:08d}", kind) for number, kind in enumerate(textured)),
+        strict=True,
+    )
     return dict(chain.from_iterable(pairs))
 
 
@@ -65,19 +101,31 @@ def scenes(wnid: str, kind: Kind, part: str, params: WorldParams) -> Iterator[sc
     shape, look = kind
     for index in count():
         colour = look if look in scene.COLOURS else scene.COLOURS[index % len(scene.COLOURS)]
-        world = scene.sample(params.seed, f"imagenet1k/{part}/{wnid}", index, params.image_size,
-                             evaluation=part == "val", single=(shape, colour))
+        world = scene.sample(
+            params.seed,
+            f"imagenet1k/{part}/{wnid}",
+            index,
+            params.image_size,
+            evaluation=part == "val",
+            single=(shape, colour),
+        )
         if look in (colour, world.things[0].texture):
             yield world
 
 
-def _training(wnid: str, kind: Kind, first: bool, params: WorldParams) -> Iterator[tuple[str, bytes]]:
+def _training(
+    wnid: str, kind: Kind, first: bool, params: WorldParams
+) -> Iterator[tuple[str, bytes]]:
     """One class, of three quarters to all of `train` pictures; the first class has the oddities."""
     largest = params.count("imagenet1k", "train")
     rng = seeds.generator(params.seed, "class size", "imagenet1k", wnid)
     size = int(rng.integers(-(-3 * largest // 4), largest + 1))
     jpeg = partial(render.jpeg, quality=params.jpeg_quality)
-    oddities = {0: lambda world: injected_faults.truncated(jpeg(world)), 1: _png, 2: partial(_cmyk, quality=params.jpeg_quality)}
+    oddities = {
+        0: lambda world: injected_faults.truncated(jpeg(world)),
+        1: _png,
+        2: partial(_cmyk, quality=params.jpeg_quality),
+    }
     for index, world in enumerate(islice(scenes(wnid, kind, "train", params), size)):
         encode = oddities.get(index, jpeg) if first else jpeg
         yield f"{wnid}_{index + 1}.JPEG", encode(world)
@@ -89,10 +137,15 @@ def _truth(wnids: list[str], params: WorldParams) -> list[str]:
     return seeds.generator(params.seed, "order", "imagenet1k").permutation(pictures).tolist()
 
 
-def _validation(truth: list[str], chosen: dict[str, Kind], params: WorldParams) -> Iterator[tuple[str, bytes]]:
+def _validation(
+    truth: list[str], chosen: dict[str, Kind], params: WorldParams
+) -> Iterator[tuple[str, bytes]]:
     streams = {wnid: scenes(wnid, kind, "val", params) for wnid, kind in chosen.items()}
     for number, wnid in enumerate(truth, 1):
-        yield f"ILSVRC2012_val_{number:08d}.JPEG", render.jpeg(next(streams[wnid]), params.jpeg_quality)
+        yield (
+            f"ILSVRC2012_val_{number:08d}.JPEG",
+            render.jpeg(next(streams[wnid]), params.jpeg_quality),
+        )
 
 
 def _meta(ids: dict[str, int], chosen: dict[str, Kind], params: WorldParams) -> bytes:
@@ -100,8 +153,19 @@ def _meta(ids: dict[str, int], chosen: dict[str, Kind], params: WorldParams) -> 
     from scipy.io import savemat
 
     train = params.count("imagenet1k", "train")
-    rows = [(number, wnid, " ".join(reversed(chosen[wnid])), "a class of the generated world", 0, np.zeros(0), 0, train)
-            for wnid, number in sorted(ids.items(), key=lambda item: item[1])]
+    rows = [
+        (
+            number,
+            wnid,
+            " ".join(reversed(chosen[wnid])),
+            "a class of the generated world",
+            0,
+            np.zeros(0),
+            0,
+            train,
+        )
+        for wnid, number in sorted(ids.items(), key=lambda item: item[1])
+    ]
     children = np.arange(1, len(ids) + 1)
     rows.append((len(ids) + 1, *_ROOT, "all classes", len(ids), children, 1, 0))
     table = np.array(rows, dtype=[(name, object) for name in _FIELDS])[:, None]

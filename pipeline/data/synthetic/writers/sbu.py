@@ -1,4 +1,5 @@
-"""SBU: `sbu-captions-all.tar.gz` with one JSON object of three parallel arrays. Captions are as users write them."""
+"""SBU: `sbu-captions-all.tar.gz` with one JSON object of three parallel arrays. Captions are as
+users write them."""
 
 import re
 from collections.abc import Callable
@@ -6,16 +7,24 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.utils import seeds
 from pipeline.data.synthetic import archives, captioned_images, url_responses
 from pipeline.data.synthetic.language import caption_grammar
 from pipeline.data.synthetic.params import WorldParams
 from pipeline.data.synthetic.scenes.scene import Scene
+from pipeline.utils import seeds
 
 _PLACE = re.compile(r"http://static\.flickr\.com/\d{4}/(\d{10})_([0-9a-f]{10})\.jpg")
 _FIRST, _STEP = 2_000_000_019, 37  # photo numbers
-_REMARKS = ("I like this one", "taken on a day off", "look at that", "my favourite", "seen from our window",
-            "as we found it", "again", "what a day")
+_REMARKS = (
+    "I like this one",
+    "taken on a day off",
+    "look at that",
+    "my favourite",
+    "seen from our window",
+    "as we found it",
+    "again",
+    "what a day",
+)
 
 
 def write(folder: Path, params: WorldParams) -> None:
@@ -26,8 +35,9 @@ def write(folder: Path, params: WorldParams) -> None:
         "user_ids": [f"{10_000_000 + 7919 * (index % 211)}@N00" for index in indices],
         "captions": [_caption(index, params) for index in indices],
     }
-    archives.write_tar_gz(folder / "sbu-captions-all.tar.gz",
-                          [("sbu-captions-all.json", archives.json_bytes(table))])
+    archives.write_tar_gz(
+        folder / "sbu-captions-all.tar.gz", [("sbu-captions-all.json", archives.json_bytes(table))]
+    )
 
 
 def images(params: WorldParams) -> Callable[[str], bytes | None]:
@@ -40,7 +50,7 @@ def _url(index: int) -> str:
 
 
 def _secret(index: int) -> str:
-    return f"{seeds.key('sbu', index) % 16 ** 10:010x}"
+    return f"{seeds.key('sbu', index) % 16**10:010x}"
 
 
 def _locate(url: str) -> tuple[str, int] | None:

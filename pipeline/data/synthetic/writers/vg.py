@@ -1,4 +1,5 @@
-"""Visual Genome: `images.zip` (VG_100K/), `images2.zip` (VG_100K_2/), image_data and region_descriptions.
+"""Visual Genome: `images.zip` (VG_100K/), `images2.zip` (VG_100K_2/), image_data and
+region_descriptions.
 
 Every eighth picture is also one of COCO's training pictures, and says so by its `coco_id`.
 """
@@ -9,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.utils import seeds
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
 from pipeline.data.synthetic.language import caption_grammar, lexicon
-from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.data.synthetic.writers import coco
+from pipeline.utils import seeds
 
 _COCO_EVERY = 8
 _REGIONS = (6, 11)  # fewest, most + 1
@@ -27,8 +28,16 @@ def write(folder: Path, params: WorldParams) -> None:
     scenes = [_scene(index, params) for index in range(params.count("vg", "train"))]
     for name, where in (("images.zip", "VG_100K"), ("images2.zip", "VG_100K_2")):
         archives.write_zip(folder / name, _pictures(scenes, where, params))
-    _write_json(folder, "image_data.json", [_metadata(index, scene, params) for index, scene in enumerate(scenes)])
-    _write_json(folder, "region_descriptions.json", [_regions(i, scene, params) for i, scene in enumerate(scenes)])
+    _write_json(
+        folder,
+        "image_data.json",
+        [_metadata(index, scene, params) for index, scene in enumerate(scenes)],
+    )
+    _write_json(
+        folder,
+        "region_descriptions.json",
+        [_regions(i, scene, params) for i, scene in enumerate(scenes)],
+    )
 
 
 def _scene(index: int, params: WorldParams) -> Scene:
@@ -66,9 +75,14 @@ def _pictures(scenes: list[Scene], where: str, params: WorldParams) -> Iterator[
 
 def _metadata(index: int, scene: Scene, params: WorldParams) -> dict[str, Any]:
     return {
-        "width": scene.width, "url": f"{_ROOT}/{_folder(index)}/{_image_id(index)}.jpg", "height": scene.height,
-        "image_id": _image_id(index), "flickr_id": None,
-        "coco_id": coco.image_id("train", index // _COCO_EVERY) if _is_coco(index, params) else None,
+        "width": scene.width,
+        "url": f"{_ROOT}/{_folder(index)}/{_image_id(index)}.jpg",
+        "height": scene.height,
+        "image_id": _image_id(index),
+        "flickr_id": None,
+        "coco_id": coco.image_id("train", index // _COCO_EVERY)
+        if _is_coco(index, params)
+        else None,
     }
 
 
@@ -76,17 +90,28 @@ def _regions(index: int, scene: Scene, params: WorldParams) -> dict[str, Any]:
     rng = seeds.generator(params.seed, "regions", index)
     regions = [_region(scene, rng) for _ in range(int(rng.integers(*_REGIONS)))]
     first = 100 * index + 1
-    return {"regions": [{"region_id": first + number, "image_id": _image_id(index)} | region
-                        for number, region in enumerate(regions)], "id": _image_id(index)}
+    return {
+        "regions": [
+            {"region_id": first + number, "image_id": _image_id(index)} | region
+            for number, region in enumerate(regions)
+        ],
+        "id": _image_id(index),
+    }
 
 
 def _region(scene: Scene, rng: np.random.Generator) -> dict[str, Any]:
     """A phrase about a thing, or about the background, with its box in pixels."""
     if rng.random() < 0.1:
-        phrase, place = caption_grammar.choose(rng, lexicon.PLACES[scene.background])[1], (0, 0, scene.width, scene.height)
+        phrase, place = (
+            caption_grammar.choose(rng, lexicon.PLACES[scene.background])[1],
+            (0, 0, scene.width, scene.height),
+        )
     else:
         chosen = int(rng.integers(len(scene.things)))
-        phrase, place = caption_grammar.phrase(scene, chosen, rng), render.box(scene.things[chosen], scene)
+        phrase, place = (
+            caption_grammar.phrase(scene, chosen, rng),
+            render.box(scene.things[chosen], scene),
+        )
     left, top, width, height = place
     return {"width": width, "height": height, "phrase": _careless(phrase, rng), "y": top, "x": left}
 

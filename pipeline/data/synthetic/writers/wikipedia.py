@@ -1,4 +1,5 @@
-"""Wikipedia: one multistream XML dump with articles in wikitext, redirects and pages of other namespaces."""
+"""Wikipedia: one multistream XML dump with articles in wikitext, redirects and pages of other
+namespaces."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from pipeline.data.synthetic import archives
-from pipeline.data.synthetic.language import encyclopedia, caption_grammar
+from pipeline.data.synthetic.language import caption_grammar, encyclopedia
 from pipeline.data.synthetic.language.encyclopedia import Article
 from pipeline.data.synthetic.params import WorldParams
 
@@ -25,11 +26,15 @@ def write(folder: Path, params: WorldParams) -> None:
 
 def _streams(params: WorldParams) -> Iterator[str]:
     """The header, runs of 100 pages, and the closing tag, each to be a bz2 stream of its own."""
-    spaces = "".join(f'      <namespace key="{key}" case="first-letter">{name}</namespace>\n'
-                     for key, name in _NAMESPACES.items())
-    yield ('<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en">\n  <siteinfo>\n'
-           "    <sitename>Wikipedia</sitename>\n    <dbname>enwiki</dbname>\n"
-           f"    <namespaces>\n{spaces}    </namespaces>\n  </siteinfo>\n")
+    spaces = "".join(
+        f'      <namespace key="{key}" case="first-letter">{name}</namespace>\n'
+        for key, name in _NAMESPACES.items()
+    )
+    yield (
+        '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en">\n  <siteinfo>\n'
+        "    <sitename>Wikipedia</sitename>\n    <dbname>enwiki</dbname>\n"
+        f"    <namespaces>\n{spaces}    </namespaces>\n  </siteinfo>\n"
+    )
     pages = _pages(params)
     while run := "".join(islice(pages, _STREAM)):
         yield run
@@ -39,10 +44,18 @@ def _streams(params: WorldParams) -> Iterator[str]:
 def _pages(params: WorldParams) -> Iterator[str]:
     numbers = count(10)
     yield _page("Template:Infobox", 10, next(numbers), "<includeonly>{{{name}}}</includeonly>")
-    for index, article in enumerate(encyclopedia.articles(params, params.count("wikipedia", "pages"))):
+    for index, article in enumerate(
+        encyclopedia.articles(params, params.count("wikipedia", "pages"))
+    ):
         yield _page(article.title, 0, next(numbers), _wikitext(article))
         if index % 3 == 0:
-            yield _page(f"{article.title}s", 0, next(numbers), f"#REDIRECT [[{article.title}]]", article.title)
+            yield _page(
+                f"{article.title}s",
+                0,
+                next(numbers),
+                f"#REDIRECT [[{article.title}]]",
+                article.title,
+            )
         if index % 10 == 0:
             yield _page(f"Talk:{article.title}", 1, next(numbers), "Is this sourced? ~~~~")
 
@@ -62,13 +75,15 @@ def _page(title: str, space: int, number: int, text: str, target: str | None = N
 def _wikitext(article: Article) -> str:
     """An article with the markup that real ones have."""
     title, kind = article.title, article.kind
-    sections = "\n\n".join(f"== {name} ==\n{_noted(sentences)}" for name, sentences in article.sections.items())
+    sections = "\n\n".join(
+        f"== {name} ==\n{_noted(sentences)}" for name, sentences in article.sections.items()
+    )
     return (
         f"{{{{Short description|One of the {kind}s of the world}}}}\n"
         f"{{{{Infobox {kind}\n| name = {title}\n| image = {title}.jpg\n}}}}\n"
         f"[[File:{title}.jpg|thumb|right|The {kind} in a [[picture]]]]\n"
         f"'''{title}''' is {caption_grammar.an(kind)} [[List of {kind}s|{kind}]]. <!-- lead -->"
-        f"{' '.join(article.introduction)}<ref name=\"a\">{{{{cite book|title=The World|year=1912}}}}</ref>\n\n{sections}\n\n"
+        f'{" ".join(article.introduction)}<ref name="a">{{{{cite book|title=The World|year=1912}}}}</ref>\n\n{sections}\n\n'
         f'{{| class="wikitable"\n! Kind !! Name\n|-\n| {kind} || {title}\n|}}\n\n'
         "== See also ==\n* [[World]]\n* [[Picture]]\n\n== References ==\n{{reflist}}\n\n"
         f"[[Category:{kind.capitalize()}s]]\n"

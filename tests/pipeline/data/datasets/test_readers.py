@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data import datasets
-from pipeline.data.sharding import record_reader
-from pipeline.data.url_fetch import placeholders
-from pipeline.errors import UserError
-from pipeline.data.url_fetch.journal import FETCHED
 from pipeline.data.datasets import cc3m, coco, flickr30k, sbu, vg, wikipedia
 from pipeline.data.datasets.formats import json_stream, sentence_splitter
 from pipeline.data.records import ImageRecord, Rejected, TextRecord, UrlRow
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.sharding import record_reader
 from pipeline.data.synthetic.generate import write
+from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.url_fetch import placeholders
+from pipeline.data.url_fetch.journal import FETCHED
+from pipeline.errors import UserError
 from tests.helpers import tiny
 
 REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
@@ -45,35 +45,79 @@ def tar_bytes(members: dict[str, bytes], mode: str = "w") -> bytes:
 
 def karpathy(dataset: str, images: list[tuple[str, str, str, list[str]]]) -> bytes:
     """Rows of (folder, file name, split, captions)."""
-    return json.dumps({"images": [
-        ({"filepath": folder} if folder else {}) | {
-            "filename": name, "split": split, "imgid": number, "sentids": [],
-            "sentences": [{"tokens": text.split(), "raw": text, "imgid": number, "sentid": 0} for text in texts]}
-        for number, (folder, name, split, texts) in enumerate(images)], "dataset": dataset}).encode()
+    return json.dumps(
+        {
+            "images": [
+                ({"filepath": folder} if folder else {})
+                | {
+                    "filename": name,
+                    "split": split,
+                    "imgid": number,
+                    "sentids": [],
+                    "sentences": [
+                        {"tokens": text.split(), "raw": text, "imgid": number, "sentid": 0}
+                        for text in texts
+                    ],
+                }
+                for number, (folder, name, split, texts) in enumerate(images)
+            ],
+            "dataset": dataset,
+        }
+    ).encode()
 
 
 def test_coco_joins_pictures_split_and_captions(tmp_path):
     write_zip(tmp_path / "train2014.zip", {"train2014/COCO_train2014_000000000009.jpg": b"nine"})
     write_zip(tmp_path / "val2014.zip", {"val2014/COCO_val2014_000000000042.jpg": b"forty-two"})
-    write_zip(tmp_path / "caption_datasets.zip", {"dataset_coco.json": karpathy("coco", [
-        ("val2014", "COCO_val2014_000000000042.jpg", "restval", [" A kite \n above  a pond. ", "  "]),
-        ("train2014", "COCO_train2014_000000000009.jpg", "train", ["Two boats."]),
-        ("val2014", "COCO_val2014_000000000043.jpg", "test", ["Nobody sees this."]),
-        ("test2014", "COCO_test2014_000000000044.jpg", "test", ["No such zip."])])})
+    write_zip(
+        tmp_path / "caption_datasets.zip",
+        {
+            "dataset_coco.json": karpathy(
+                "coco",
+                [
+                    (
+                        "val2014",
+                        "COCO_val2014_000000000042.jpg",
+                        "restval",
+                        [" A kite \n above  a pond. ", "  "],
+                    ),
+                    ("train2014", "COCO_train2014_000000000009.jpg", "train", ["Two boats."]),
+                    ("val2014", "COCO_val2014_000000000043.jpg", "test", ["Nobody sees this."]),
+                    ("test2014", "COCO_test2014_000000000044.jpg", "test", ["No such zip."]),
+                ],
+            )
+        },
+    )
     assert len(coco.files(tmp_path)) == 3
     assert list(record_reader.read("coco", tmp_path)) == [
         Rejected("COCO_val2014_000000000042#1", "empty caption"),
-        ImageRecord("COCO_val2014_000000000042", "train", b"forty-two", ("A kite above a pond.",), -1, ("coco 42",)),
-        ImageRecord("COCO_train2014_000000000009", "train", b"nine", ("Two boats.",), -1, ("coco 9",)),
+        ImageRecord(
+            "COCO_val2014_000000000042",
+            "train",
+            b"forty-two",
+            ("A kite above a pond.",),
+            -1,
+            ("coco 42",),
+        ),
+        ImageRecord(
+            "COCO_train2014_000000000009", "train", b"nine", ("Two boats.",), -1, ("coco 9",)
+        ),
         Rejected("COCO_val2014_000000000043", "missing picture"),
-        Rejected("COCO_test2014_000000000044", "missing picture")]
+        Rejected("COCO_test2014_000000000044", "missing picture"),
+    ]
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_flickr30k_reads_the_tar_or_a_folder(tmp_path, packed):
     pictures = {"11.jpg": b"a", "12.jpg": b"b", "13.jpg": b"c"}
-    split = karpathy("flickr30k", [("", "11.jpg", "train", ["One."]), ("", "13.jpg", "test", [" "]),
-                                   ("", "14.jpg", "val", ["Lost."])])
+    split = karpathy(
+        "flickr30k",
+        [
+            ("", "11.jpg", "train", ["One."]),
+            ("", "13.jpg", "test", [" "]),
+            ("", "14.jpg", "val", ["Lost."]),
+        ],
+    )
     if packed:
         members = {f"flickr30k-images/{name}": data for name, data in pictures.items()}
         (tmp_path / "flickr30k-images.tar.gz").write_bytes(tar_bytes(members, "w:gz"))
@@ -85,60 +129,121 @@ def test_flickr30k_reads_the_tar_or_a_folder(tmp_path, packed):
         (tmp_path / "dataset_flickr30k.json").write_bytes(split)
     assert len(flickr30k.files(tmp_path)) == (2 if packed else 4)
     assert list(record_reader.read("flickr30k", tmp_path)) == [
-        ImageRecord("11", "train", b"a", ("One.",), -1), Rejected("12", "in no split"),
-        Rejected("13#0", "empty caption"), Rejected("13", "no caption"), Rejected("14", "missing picture")]
+        ImageRecord("11", "train", b"a", ("One.",), -1),
+        Rejected("12", "in no split"),
+        Rejected("13#0", "empty caption"),
+        Rejected("13", "no caption"),
+        Rejected("14", "missing picture"),
+    ]
 
 
 def test_vg_finds_the_zip_by_url_and_drops_repeated_phrases(tmp_path):
     write_zip(tmp_path / "images.zip", {"VG_100K/5.jpg": b"five"})
     write_zip(tmp_path / "images2.zip", {"VG_100K_2/77.jpg": b"seventy-seven"})
-    data = [{"image_id": number, "url": f"https://example.org/rak248/{folder}/{number}.jpg", "width": 8, "height": 6,
-             "coco_id": 9 if number == 77 else None, "flickr_id": 81 if number == 77 else None} for folder, number in
-            (("VG_100K_2", 77), ("VG_100K", 5), ("VG_100K", 6), ("VG_100K", 8))]
-    regions = [{"id": number, "regions": [{"region_id": 1, "image_id": number, "phrase": phrase, "x": 0, "y": 0,
-                                           "width": 2, "height": 2} for phrase in phrases]}
-               for number, phrases in ((77, ["a cat under the table ", "A cat  under the Table", "a mat"]),
-                                       (5, ["", "the sky"]), (6, ["a door"]), (7, ["a wall"]))]
+    data = [
+        {
+            "image_id": number,
+            "url": f"https://example.org/rak248/{folder}/{number}.jpg",
+            "width": 8,
+            "height": 6,
+            "coco_id": 9 if number == 77 else None,
+            "flickr_id": 81 if number == 77 else None,
+        }
+        for folder, number in (("VG_100K_2", 77), ("VG_100K", 5), ("VG_100K", 6), ("VG_100K", 8))
+    ]
+    regions = [
+        {
+            "id": number,
+            "regions": [
+                {
+                    "region_id": 1,
+                    "image_id": number,
+                    "phrase": phrase,
+                    "x": 0,
+                    "y": 0,
+                    "width": 2,
+                    "height": 2,
+                }
+                for phrase in phrases
+            ],
+        }
+        for number, phrases in (
+            (77, ["a cat under the table ", "A cat  under the Table", "a mat"]),
+            (5, ["", "the sky"]),
+            (6, ["a door"]),
+            (7, ["a wall"]),
+        )
+    ]
     write_zip(tmp_path / "image_data.json.zip", {"image_data.json": json.dumps(data).encode()})
-    write_zip(tmp_path / "region_descriptions.json.zip", {"region_descriptions.json": json.dumps(regions).encode()})
+    write_zip(
+        tmp_path / "region_descriptions.json.zip",
+        {"region_descriptions.json": json.dumps(regions).encode()},
+    )
     assert len(vg.files(tmp_path)) == 4
     assert list(record_reader.read("vg", tmp_path)) == [
         Rejected("77#1", "repeated phrase"),
-        ImageRecord("77", "train", b"seventy-seven", ("a cat under the table", "a mat"), -1, ("coco 9", "flickr 81")),
-        Rejected("5#0", "empty caption"), ImageRecord("5", "train", b"five", ("the sky",), -1),
-        Rejected("6", "missing picture"), Rejected("7", "no image_data entry"),
-        Rejected("8", "no region descriptions")]
+        ImageRecord(
+            "77",
+            "train",
+            b"seventy-seven",
+            ("a cat under the table", "a mat"),
+            -1,
+            ("coco 9", "flickr 81"),
+        ),
+        Rejected("5#0", "empty caption"),
+        ImageRecord("5", "train", b"five", ("the sky",), -1),
+        Rejected("6", "missing picture"),
+        Rejected("7", "no image_data entry"),
+        Rejected("8", "no region descriptions"),
+    ]
 
 
-@pytest.mark.parametrize("name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")])
+@pytest.mark.parametrize(
+    "name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")]
+)
 def test_imagenet22k_streams_nested_tars(tmp_path, name, mode):
     inner = {"n02.tar": {"n02_1.JPEG": b"x", "n02_2.JPEG": b"y"}, "n01.tar": {"n01_7.JPEG": b"z"}}
     members = {f"whole/{wnid}": tar_bytes(pictures) for wnid, pictures in inner.items()}
     (tmp_path / name).write_bytes(tar_bytes(members | {"whole/n03.tar": b"rubbish" * 200}, mode))
     found = list(record_reader.read("imagenet22k", tmp_path))
-    assert found[:3] == [ImageRecord("n02_1", "train", b"x", (), 1), ImageRecord("n02_2", "train", b"y", (), 1),
-                         ImageRecord("n01_7", "train", b"z", (), 0)]
+    assert found[:3] == [
+        ImageRecord("n02_1", "train", b"x", (), 1),
+        ImageRecord("n02_2", "train", b"y", (), 1),
+        ImageRecord("n01_7", "train", b"z", (), 0),
+    ]
     assert found[3].key == "n03" and found[3].reason.startswith("damaged tar")
 
 
 def test_cc3m_splits_lines_at_the_one_tab(tmp_path):
-    (tmp_path / "Train_GCC-training.tsv").write_text('a "quoted boat , at sea\thttp://a.example/1?x=y\nno address\n'
-                                                     "two\ttabs\there\n")
-    (tmp_path / "GCC-1.1.0-Validation.tsv").write_text("caf\u00e9\u2028 terrace\thttps://b.example/2\n")
+    (tmp_path / "Train_GCC-training.tsv").write_text(
+        'a "quoted boat , at sea\thttp://a.example/1?x=y\nno address\ntwo\ttabs\there\n'
+    )
+    (tmp_path / "GCC-1.1.0-Validation.tsv").write_text(
+        "caf\u00e9\u2028 terrace\thttps://b.example/2\n"
+    )
     assert list(cc3m.urls(tmp_path)) == [
         UrlRow("train_0000000", "train", "http://a.example/1?x=y", 'a "quoted boat , at sea'),
-        UrlRow("train_0000001", "train", "", "no address"), UrlRow("train_0000002", "train", "", "two"),
-        UrlRow("val_0000000", "val", "https://b.example/2", "caf\u00e9\u2028 terrace")]
+        UrlRow("train_0000001", "train", "", "no address"),
+        UrlRow("train_0000002", "train", "", "two"),
+        UrlRow("val_0000000", "val", "https://b.example/2", "caf\u00e9\u2028 terrace"),
+    ]
 
 
 def test_sbu_reads_parallel_arrays(tmp_path):
-    lists = {"image_urls": ["http://s.example/1.jpg", "http://s.example/2.jpg"], "user_ids": ["a", "b"],
-             "captions": ["  One   day", "Two"]}
+    lists = {
+        "image_urls": ["http://s.example/1.jpg", "http://s.example/2.jpg"],
+        "user_ids": ["a", "b"],
+        "captions": ["  One   day", "Two"],
+    }
     path = tmp_path / "sbu-captions-all.tar.gz"
     path.write_bytes(tar_bytes({"sbu-captions-all.json": json.dumps(lists).encode()}, "w:gz"))
-    assert list(sbu.urls(tmp_path)) == [UrlRow("0000000", "train", "http://s.example/1.jpg", "  One   day"),
-                                        UrlRow("0000001", "train", "http://s.example/2.jpg", "Two")]
-    path.write_bytes(tar_bytes({"sbu-captions-all.json": json.dumps(lists | {"captions": []}).encode()}, "w:gz"))
+    assert list(sbu.urls(tmp_path)) == [
+        UrlRow("0000000", "train", "http://s.example/1.jpg", "  One   day"),
+        UrlRow("0000001", "train", "http://s.example/2.jpg", "Two"),
+    ]
+    path.write_bytes(
+        tar_bytes({"sbu-captions-all.json": json.dumps(lists | {"captions": []}).encode()}, "w:gz")
+    )
     with pytest.raises(UserError, match="of one length"):
         list(sbu.urls(tmp_path))
 
@@ -147,14 +252,21 @@ def test_sbu_reads_parallel_arrays(tmp_path):
 def test_fetched_rows_become_records(tmp_path, source):
     (tmp_path / "fetched").mkdir()
     url = "http://farm4.staticflickr.com/31/2970_164f0c_z.jpg"
-    rows = [{"key": "0", "url": url, "status": "ok", "image": b"p", "caption": " red  kite "},
-            {"key": "1", "url": "u", "status": "http 404", "image": None, "caption": "gone"},
-            {"key": "2", "url": "u", "status": "ok", "image": b"q", "caption": ""}]
-    pq.write_table(pa.Table.from_pylist(rows, FETCHED), tmp_path / "fetched" / "train-00000.parquet")
+    rows = [
+        {"key": "0", "url": url, "status": "ok", "image": b"p", "caption": " red  kite "},
+        {"key": "1", "url": "u", "status": "http 404", "image": None, "caption": "gone"},
+        {"key": "2", "url": "u", "status": "ok", "image": b"q", "caption": ""},
+    ]
+    pq.write_table(
+        pa.Table.from_pylist(rows, FETCHED), tmp_path / "fetched" / "train-00000.parquet"
+    )
     placeholders.mark(tmp_path / "fetched", 2)
     assert list(record_reader.read(source, tmp_path)) == [
-        ImageRecord("0", "train", b"p", ("red kite",), -1, ("flickr 2970",)), Rejected("1", "http 404"),
-        Rejected("2#0", "empty caption"), Rejected("2", "no caption")]
+        ImageRecord("0", "train", b"p", ("red kite",), -1, ("flickr 2970",)),
+        Rejected("1", "http 404"),
+        Rejected("2#0", "empty caption"),
+        Rejected("2", "no caption"),
+    ]
 
 
 PAGE = """<page><title>{title}</title><ns>{ns}</ns><id>{id}</id>{extra}<revision><id>9</id><timestamp/>
@@ -177,19 +289,35 @@ Nobody should read this line of references here.
 
 
 def test_wikipedia_keeps_the_prose_of_articles(tmp_path):
-    pages = [PAGE.format(title="Tower", ns=0, id=17, extra="", text=WIKITEXT),
-             PAGE.format(title="Turm", ns=0, id=18, extra='<redirect title="Tower"/>', text="#REDIRECT [[Tower]]"),
-             PAGE.format(title="Talk:Tower", ns=1, id=19, extra="", text="This is a talk page with many words."),
-             PAGE.format(title="Stub", ns=0, id=20, extra="", text="")]
+    pages = [
+        PAGE.format(title="Tower", ns=0, id=17, extra="", text=WIKITEXT),
+        PAGE.format(
+            title="Turm", ns=0, id=18, extra='<redirect title="Tower"/>', text="#REDIRECT [[Tower]]"
+        ),
+        PAGE.format(
+            title="Talk:Tower", ns=1, id=19, extra="", text="This is a talk page with many words."
+        ),
+        PAGE.format(title="Stub", ns=0, id=20, extra="", text=""),
+    ]
     head = '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/"><siteinfo><sitename>W</sitename></siteinfo>'
     streams = [head + pages[0], "".join(pages[1:3]), pages[3], "</mediawiki>"]
     path = tmp_path / "enwiki-20220301-pages-articles-multistream.xml.bz2"
     path.write_bytes(b"".join(bz2.compress(stream.encode()) for stream in streams))
     assert list(record_reader.read("wikipedia", tmp_path)) == [
-        TextRecord("17", "train", ("Brackwell Tower is a light tower near Dunmere.",
-                                   "It was built by J. R. Holt & Sons in 1871 for the harbour.",
-                                   "The keepers left in spring.", "See the old report for all of it.")),
-        Rejected("18", "redirect"), Rejected("19", "not an article"), Rejected("20", "no prose")]
+        TextRecord(
+            "17",
+            "train",
+            (
+                "Brackwell Tower is a light tower near Dunmere.",
+                "It was built by J. R. Holt & Sons in 1871 for the harbour.",
+                "The keepers left in spring.",
+                "See the old report for all of it.",
+            ),
+        ),
+        Rejected("18", "redirect"),
+        Rejected("19", "not an article"),
+        Rejected("20", "no prose"),
+    ]
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match="damaged dump"):
         list(record_reader.read("wikipedia", tmp_path))
@@ -199,7 +327,10 @@ def test_wikipedia_keeps_the_prose_of_articles(tmp_path):
 def test_wikipedia_reads_each_stream_by_itself(tmp_path, monkeypatch, name):
     """A plain dump is read as one, whatever streams its compressor made."""
     head = '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo/>'
-    pages = [PAGE.format(title=n, ns=0, id=n, extra="", text=f"This is article number {n}.") for n in range(1, 6)]
+    pages = [
+        PAGE.format(title=n, ns=0, id=n, extra="", text=f"This is article number {n}.")
+        for n in range(1, 6)
+    ]
     first = [head, pages[0]] if name else [head + pages[0][:90], pages[0][90:]]
     streams = [bz2.compress(part.encode()) for part in (*first, *pages[1:], "</mediawiki>")]
     path = tmp_path / f"enwiki-20220301-pages-articles{name and '-'}{name or '.xml'}.bz2"
@@ -208,8 +339,14 @@ def test_wikipedia_reads_each_stream_by_itself(tmp_path, monkeypatch, name):
     assert len(list(wikipedia.entries(tmp_path))) == (7 if name else 1)
     monkeypatch.setattr(record_reader, "PIECE", 1)
     found = list(record_reader.read("wikipedia", tmp_path))
-    assert found == [TextRecord(str(n), "train", (f"This is article number {n}.",)) for n in range(1, 6)]
-    for size in (-1, -len(streams[-1]), len(streams[0]) + 40):  # in the last stream, without it, in the second
+    assert found == [
+        TextRecord(str(n), "train", (f"This is article number {n}.",)) for n in range(1, 6)
+    ]
+    for size in (
+        -1,
+        -len(streams[-1]),
+        len(streams[0]) + 40,
+    ):  # in the last stream, without it, in the second
         path.write_bytes(b"".join(streams)[:size])
         with pytest.raises(UserError, match="damaged dump"):
             list(record_reader.read("wikipedia", tmp_path))
@@ -226,10 +363,17 @@ def test_sbu_is_read_in_chunks_and_keys_inside_strings_are_no_keys(tmp_path, mon
     monkeypatch.setattr(json_stream, "_CHUNK", 50)
     urls = [f"http://s.example/{number}.jpg" for number in range(40)]
     texts = ['a "captions": [ trap', *(f"caption {number}" for number in range(39))]
-    lists = {"user_ids": ['"captions":["x"]', '"image_urls": [1'], "image_urls": urls, "captions": texts}
+    lists = {
+        "user_ids": ['"captions":["x"]', '"image_urls": [1'],
+        "image_urls": urls,
+        "captions": texts,
+    }
     (tmp_path / "sbu-captions-all.tar.gz").write_bytes(
-        tar_bytes({"sbu-captions-all.json": json.dumps(lists).encode()}, "w:gz"))
-    assert [(row.url, row.caption) for row in sbu.urls(tmp_path)] == list(zip(urls, texts, strict=True))
+        tar_bytes({"sbu-captions-all.json": json.dumps(lists).encode()}, "w:gz")
+    )
+    assert [(row.url, row.caption) for row in sbu.urls(tmp_path)] == list(
+        zip(urls, texts, strict=True)
+    )
 
 
 @pytest.mark.parametrize("source", ["coco", "flickr30k", "vg", "imagenet22k", "bookcorpus"])
@@ -240,7 +384,9 @@ def test_pieces_hold_everything_once_and_in_order(tmp_path, monkeypatch, source)
     monkeypatch.setattr(record_reader, "PIECE", 3000)
     assert len(list(record_reader.pieces(source, tmp_path))) > 3
     assert list(record_reader.read(source, tmp_path)) == whole
-    assert pickle.loads(pickle.dumps(list(record_reader.pieces(source, tmp_path)))) == list(record_reader.pieces(source, tmp_path))
+    assert pickle.loads(pickle.dumps(list(record_reader.pieces(source, tmp_path)))) == list(
+        record_reader.pieces(source, tmp_path)
+    )
 
 
 def test_bookcorpus_runs_of_lines(tmp_path):
@@ -250,22 +396,34 @@ def test_bookcorpus_runs_of_lines(tmp_path):
     assert list(record_reader.read("bookcorpus", tmp_path)) == [
         TextRecord("books_large_p1_0000000", "train", tuple(lines[:64])),
         TextRecord("books_large_p1_0000001", "train", tuple(lines[64:])),
-        TextRecord("books_large_p2_0000000", "train", ("the end .",))]
+        TextRecord("books_large_p2_0000000", "train", ("the end .",)),
+    ]
 
 
 def test_bookcorpus_accepts_gutenberg_texts(tmp_path):
-    text = ("Licence.\r\n*** START OF THIS PROJECT GUTENBERG EBOOK X ***\r\n\r\nMrs. Vane _never_\r\nsmiled. \"Why?\" "
-            "She laughed.\r\n\r\nCaf\xe9 noir.\r\n*** END OF THIS PROJECT ***\r\nmore licence\r\n")
+    text = (
+        'Licence.\r\n*** START OF THIS PROJECT GUTENBERG EBOOK X ***\r\n\r\nMrs. Vane _never_\r\nsmiled. "Why?" '
+        "She laughed.\r\n\r\nCaf\xe9 noir.\r\n*** END OF THIS PROJECT ***\r\nmore licence\r\n"
+    )
     (tmp_path / "12.txt").write_bytes(text.encode("latin-1"))
     assert list(record_reader.read("bookcorpus", tmp_path)) == [
-        TextRecord("12", "train", ("Mrs. Vane never smiled.", '"Why?"', "She laughed.", "Caf\xe9 noir."))]
+        TextRecord(
+            "12", "train", ("Mrs. Vane never smiled.", '"Why?"', "She laughed.", "Caf\xe9 noir.")
+        )
+    ]
 
 
 def test_sentences_end_where_they_should():
-    text = ('Dr. Ames met Mr. Cole at 5 p.m. in the U.S. embassy. "Really?" he asked. It cost 3.5 pounds! '
-            "(Too much.) ok. no")
-    assert sentence_splitter.split(text) == ["Dr. Ames met Mr. Cole at 5 p.m. in the U.S. embassy.", '"Really?" he asked.',
-                                     "It cost 3.5 pounds!", "(Too much.) ok. no"]
+    text = (
+        'Dr. Ames met Mr. Cole at 5 p.m. in the U.S. embassy. "Really?" he asked. It cost 3.5 pounds! '
+        "(Too much.) ok. no"
+    )
+    assert sentence_splitter.split(text) == [
+        "Dr. Ames met Mr. Cole at 5 p.m. in the U.S. embassy.",
+        '"Really?" he asked.',
+        "It cost 3.5 pounds!",
+        "(Too much.) ok. no",
+    ]
     assert sentence_splitter.split("") == []
 
 
@@ -278,7 +436,9 @@ def test_json_arrays_are_streamed_across_chunks(monkeypatch):
         list(json_stream.json_items(io.StringIO(json.dumps(items)[:-5]), r"^\s*\["))
 
 
-@pytest.mark.parametrize("name", ["coco", "flickr30k", "vg", "imagenet22k", "cc3m", "sbu", "wikipedia", "bookcorpus"])
+@pytest.mark.parametrize(
+    "name", ["coco", "flickr30k", "vg", "imagenet22k", "cc3m", "sbu", "wikipedia", "bookcorpus"]
+)
 def test_missing_files_are_named(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         datasets.load(name).files(tmp_path)
@@ -309,7 +469,9 @@ class TestRealSlices:
     def test_books(self):
         (book,) = record_reader.read("bookcorpus", REAL / "books")
         assert len(book.sentences) > 1000
-        assert not any("Gutenberg License" in sentence or "\n" in sentence for sentence in book.sentences)
+        assert not any(
+            "Gutenberg License" in sentence or "\n" in sentence for sentence in book.sentences
+        )
 
     def test_cc3m_list(self):
         rows = list(cc3m.rows(REAL / "cc3m" / "Validation_GCC-1.1.0-Validation.tsv", "val"))

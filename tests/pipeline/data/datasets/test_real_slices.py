@@ -1,4 +1,5 @@
-"""Slices of the real data sets through readers and shards: how many records go in, come out and are left out."""
+"""Slices of the real data sets through readers and shards: how many records go in, come out and are
+left out."""
 
 import json
 import zipfile
@@ -7,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import datasets
-from pipeline.data.sharding import record_reader, build
-from pipeline.utils import files
-from pipeline.data.sharding.build import ImageShardParams, ShardParams
 from pipeline.data.records import Rejected
+from pipeline.data.sharding import build, record_reader
+from pipeline.data.sharding.build import ImageShardParams, ShardParams
+from pipeline.utils import files
 
 REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
 
@@ -47,11 +48,27 @@ def _as_2014(folder: Path) -> None:
     names = {image["id"]: f"COCO_train2014_{image['id']:012d}.jpg" for image in told["images"]}
     with zipfile.ZipFile(folder / "train2014.zip", "w") as archive:
         for image in told["images"]:
-            archive.write(REAL / "coco/train2017" / image["file_name"], f"train2014/{names[image['id']]}")
+            archive.write(
+                REAL / "coco/train2017" / image["file_name"], f"train2014/{names[image['id']]}"
+            )
     zipfile.ZipFile(folder / "val2014.zip", "w").close()
-    (folder / "dataset_coco.json").write_text(json.dumps({"images": [
-        {"filepath": "train2014", "filename": names[number], "split": "train", "cocoid": number,
-         "sentences": [{"raw": text} for text in texts]} for number, texts in captions.items()], "dataset": "coco"}))
+    (folder / "dataset_coco.json").write_text(
+        json.dumps(
+            {
+                "images": [
+                    {
+                        "filepath": "train2014",
+                        "filename": names[number],
+                        "split": "train",
+                        "cocoid": number,
+                        "sentences": [{"raw": text} for text in texts],
+                    }
+                    for number, texts in captions.items()
+                ],
+                "dataset": "coco",
+            }
+        )
+    )
 
 
 def _with_test_part(folder: Path) -> None:
@@ -70,7 +87,11 @@ def _without_pictures(folder: Path) -> None:
 
 
 def params(source: str) -> ShardParams:
-    return ShardParams(16, 4, 0.0) if datasets.load(source).KIND == "text" else ImageShardParams(16, 4, 0.0, 0)
+    return (
+        ShardParams(16, 4, 0.0)
+        if datasets.load(source).KIND == "text"
+        else ImageShardParams(16, 4, 0.0, 0)
+    )
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real slices here")
@@ -87,4 +108,7 @@ class TestRealSlices:
     def test_nlvr2_without_pictures(self, tmp_path):
         found = list(record_reader.read("nlvr2", official("nlvr2", tmp_path)))
         assert len(found) == 300
-        assert all(isinstance(record, Rejected) and record.reason.startswith("missing picture") for record in found)
+        assert all(
+            isinstance(record, Rejected) and record.reason.startswith("missing picture")
+            for record in found
+        )

@@ -1,4 +1,5 @@
-"""Archives and lists from elsewhere: nothing is written outside, linked or expanded without limit."""
+"""Archives and lists from elsewhere: nothing is written outside, linked or expanded without
+limit."""
 
 import bz2
 import io
@@ -9,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.sharding import record_reader, build
-from pipeline.errors import UserError
 from pipeline.data.datasets import wikipedia
 from pipeline.data.datasets.formats import archives, json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.records import ImageRecord, Rejected
-from tests.pipeline.data.sharding.test_build import encoded
+from pipeline.data.sharding import build, record_reader
+from pipeline.errors import UserError
 from tests.pipeline.data.datasets.test_readers import tar_bytes
+from tests.pipeline.data.sharding.test_build import encoded
 
 
 def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
@@ -29,12 +30,18 @@ def tree(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")])
+@pytest.mark.parametrize(
+    "name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")]
+)
 def test_only_regular_members_are_read_and_no_name_leads_anywhere(tmp_path, name, mode):
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w") as archive:
-        for info in (special("n01_1.JPEG", tarfile.SYMTYPE, "/etc/passwd"), special("n01_2.JPEG", tarfile.FIFOTYPE),
-                     special("n01_3.JPEG", tarfile.LNKTYPE, "../../secret"), special("n01_4.JPEG", tarfile.CHRTYPE)):
+        for info in (
+            special("n01_1.JPEG", tarfile.SYMTYPE, "/etc/passwd"),
+            special("n01_2.JPEG", tarfile.FIFOTYPE),
+            special("n01_3.JPEG", tarfile.LNKTYPE, "../../secret"),
+            special("n01_4.JPEG", tarfile.CHRTYPE),
+        ):
             archive.addfile(info)
         for path in ("../../../n01_5.JPEG", "/tmp/n01_6.JPEG"):
             info = tarfile.TarInfo(path)
@@ -50,20 +57,28 @@ def test_only_regular_members_are_read_and_no_name_leads_anywhere(tmp_path, name
     assert tree(out) == {"index.json", "rejected.parquet", "train-00000.parquet"}
 
 
-@pytest.mark.parametrize("name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")])
+@pytest.mark.parametrize(
+    "name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")]
+)
 def test_large_members_are_refused_by_their_header(tmp_path, monkeypatch, name, mode):
     monkeypatch.setattr(archives, "LARGEST", 1000)
     inner = tar_bytes({"n01_1.JPEG": b"x" * 1001, "n01_2.JPEG": b"y"})
     (tmp_path / name).write_bytes(tar_bytes({"n01.tar": inner}, mode))
     assert list(record_reader.read("imagenet22k", tmp_path)) == [
-        Rejected("n01_1", "too large a file: 1001 bytes"), ImageRecord("n01_2", "train", b"y", (), 0)]
+        Rejected("n01_1", "too large a file: 1001 bytes"),
+        ImageRecord("n01_2", "train", b"y", (), 0),
+    ]
 
 
-@pytest.mark.parametrize("name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")])
+@pytest.mark.parametrize(
+    "name, mode", [("fall11_whole.tar", "w"), ("winter21_whole.tar.gz", "w:gz")]
+)
 def test_a_tar_that_is_damaged_in_its_middle_is_not_taken_for_a_short_one(tmp_path, name, mode):
     whole = tar_bytes({"n01_1.JPEG": b"x", "n01_2.JPEG": b"y"})
     broken = whole[:1024] + b"?" * 512 + whole[1536:]
-    (tmp_path / name).write_bytes(tar_bytes({"n01.tar": broken, "n02.tar": tar_bytes({"n02_1.JPEG": b"z"})}, mode))
+    (tmp_path / name).write_bytes(
+        tar_bytes({"n01.tar": broken, "n02.tar": tar_bytes({"n02_1.JPEG": b"z"})}, mode)
+    )
     first, second, third = record_reader.read("imagenet22k", tmp_path)
     assert (first.key, third.key) == ("n01_1", "n02_1")
     assert second.key == "n01" and second.reason.startswith("damaged tar: damaged header")
@@ -80,7 +95,9 @@ def test_an_inner_tar_does_not_reach_into_the_next(tmp_path):
     members_ = {"n01.tar": info.tobuf() + b"x" * 512, "n02.tar": tar_bytes({"n02_1.JPEG": b"z"})}
     (tmp_path / "fall11_whole.tar").write_bytes(tar_bytes(members_))
     assert list(record_reader.read("imagenet22k", tmp_path)) == [
-        Rejected("n01", "damaged tar: cut short"), ImageRecord("n02_1", "train", b"z", (), 1)]
+        Rejected("n01", "damaged tar: cut short"),
+        ImageRecord("n02_1", "train", b"z", (), 1),
+    ]
 
 
 def test_zips_that_lie_are_damaged(tmp_path, monkeypatch):
@@ -90,12 +107,19 @@ def test_zips_that_lie_are_damaged(tmp_path, monkeypatch):
         archive.writestr("in/good.jpg", b"good")
         archive.writestr("other/x.jpg", b"x")
     data = path.read_bytes()
-    (tmp_path / "lying.zip").write_bytes(data.replace((1 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little")))
+    (tmp_path / "lying.zip").write_bytes(
+        data.replace((1 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    )
     (tmp_path / "locked.zip").write_bytes(  # the bit that says "encrypted", in both headers
-        data.replace(b"PK\3\4\x14\0\0\0", b"PK\3\4\x14\0\1\0")
-        .replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"))
-    with Tree(path, "in/") as honest, Tree(tmp_path / "lying.zip", "in/") as lying, Tree(
-            tmp_path / "locked.zip", "in/") as locked:
+        data.replace(b"PK\3\4\x14\0\0\0", b"PK\3\4\x14\0\1\0").replace(
+            b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"
+        )
+    )
+    with (
+        Tree(path, "in/") as honest,
+        Tree(tmp_path / "lying.zip", "in/") as lying,
+        Tree(tmp_path / "locked.zip", "in/") as locked,
+    ):
         monkeypatch.setattr(archives, "LARGEST", 1000)
         with pytest.raises(BadMember, match="too large a file: 1048576 bytes"):
             honest.read("bomb.jpg")

@@ -1,4 +1,5 @@
-"""VQA 2.0: questions about the world, its files, and the reader on them, on faulty and on real ones."""
+"""VQA 2.0: questions about the world, its files, and the reader on them, on faulty and on real
+ones."""
 
 import json
 import zipfile
@@ -7,28 +8,41 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.sharding import record_reader
-from pipeline.utils import seeds
-from pipeline.errors import UserError
-from pipeline.data.datasets.vqa_question_types import answer_type, question_type
 from pipeline.data.datasets import vqav2
+from pipeline.data.datasets.vqa_question_types import answer_type, question_type
 from pipeline.data.records import QuestionsRecord, Rejected
+from pipeline.data.sharding import record_reader
 from pipeline.data.synthetic.language import questions as asking
-from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.writers import vqav2 as writer
+from pipeline.errors import UserError
+from pipeline.utils import seeds
 
 REAL = Path(__file__).resolve().parents[5] / "shared" / "real" / "vqav2"
-WORLD = WorldParams(seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}})
+WORLD = WorldParams(
+    seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
+)
 
 
 def test_question_types_are_the_longest_official_openings() -> None:
-    expected = {"What color is the cat?": "what color is the", "What colour is it?": "what", "Is this an owl?":
-                "is this an", "How many people are in the car?": "how many people are in", "Whose is it?":
-                "none of the above", "Where is this?": "none of the above", "Which one?": "which"}
+    expected = {
+        "What color is the cat?": "what color is the",
+        "What colour is it?": "what",
+        "Is this an owl?": "is this an",
+        "How many people are in the car?": "how many people are in",
+        "Whose is it?": "none of the above",
+        "Where is this?": "none of the above",
+        "Which one?": "which",
+    }
     assert {text: question_type(text) for text in expected} == expected
     assert [answer_type(text) for text in ("no", "12", "3.5", "1,000", "nobody")] == [
-        "yes/no", "number", "number", "number", "other"]
+        "yes/no",
+        "number",
+        "number",
+        "number",
+        "other",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +53,22 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_questions_of_the_world_are_varied_balanced_and_partly_disputed() -> None:
-    asked = [question for index in range(150) for question in asking.ask(
-        scene.sample(1, "vqa", index, 48), 6, seeds.generator("test", index))]
+    asked = [
+        question
+        for index in range(150)
+        for question in asking.ask(
+            scene.sample(1, "vqa", index, 48), 6, seeds.generator("test", index)
+        )
+    ]
     best = Counter(question.best for question in asked)
     assert len(asked) > 850 and len(best) >= 30
     assert best.most_common(1)[0][1] < 0.3 * len(asked)
     assert abs(best["yes"] - best["no"]) < 0.25 * best["yes"]
     assert len({question.question_type for question in asked}) >= 14
     assert {question.answer_type for question in asked} == {"yes/no", "number", "other"}
-    assert not [question for question in asked if "None" in question.text or len(question.answers) != 10]
+    assert not [
+        question for question in asked if "None" in question.text or len(question.answers) != 10
+    ]
     disputed = sum(len({text for text, _ in question.answers}) > 1 for question in asked)
     assert 0.25 < disputed / len(asked) < 0.6
 
@@ -55,16 +76,21 @@ def test_questions_of_the_world_are_varied_balanced_and_partly_disputed() -> Non
 def test_the_reader_gets_back_what_the_writer_wrote(official: Path) -> None:
     records = list(record_reader.read("vqav2", official))
     kept = [record for record in records if isinstance(record, QuestionsRecord)]
-    assert {split: sum(record.split == split for record in kept) for split in ("train", "val", "test")} == {
-        "train": 33 + 4, "val": 4, "test": 10}
+    assert {
+        split: sum(record.split == split for record in kept) for split in ("train", "val", "test")
+    } == {"train": 33 + 4, "val": 4, "test": 10}
     assert Counter(record.reason for record in records if isinstance(record, Rejected)).keys() == {
-        "missing picture", "no annotation"}
+        "missing picture",
+        "no annotation",
+    }
     assert all(record.key.startswith("COCO_val2014_") for record in kept if record.split == "val")
     for index in (0, 5):
         key = f"COCO_test2015_{writer.image_id('test', index):012d}"
         record = next(record for record in kept if record.key == key)
         wanted = writer._asked(WORLD, "test", index).questions
-        assert [question.text for question in record.questions] == [question.text for question in wanted]
+        assert [question.text for question in record.questions] == [
+            question.text for question in wanted
+        ]
         for got, question in zip(record.questions, wanted, strict=True):
             assert got.answers[0] == question.best
             assert sorted(got.answers) == sorted(text for text, _ in question.answers)
@@ -77,23 +103,46 @@ def test_without_published_answers_test_questions_have_none(official: Path, tmp_
         if path.name != "v2_Annotations_Test_mscoco.zip":
             (tmp_path / path.name).symlink_to(path)
     assert len(vqav2.files(tmp_path)) == 8
-    answers = {record.split: {len(question.answers) for question in record.questions}
-               for record in record_reader.read("vqav2", tmp_path) if isinstance(record, QuestionsRecord)}
+    answers = {
+        record.split: {len(question.answers) for question in record.questions}
+        for record in record_reader.read("vqav2", tmp_path)
+        if isinstance(record, QuestionsRecord)
+    }
     assert answers == {"train": {10}, "val": {10}, "test": {0}}
 
 
 def annotation(number: int, image: int, answers: list[str], best: str) -> dict:
-    return {"question_id": number, "image_id": image, "multiple_choice_answer": best, "question_type": "what",
-            "answer_type": "other", "answers": [{"answer": text, "answer_id": place, "answer_confidence": "yes"}
-                                                for place, text in enumerate(answers, 1)]}
+    return {
+        "question_id": number,
+        "image_id": image,
+        "multiple_choice_answer": best,
+        "question_type": "what",
+        "answer_type": "other",
+        "answers": [
+            {"answer": text, "answer_id": place, "answer_confidence": "yes"}
+            for place, text in enumerate(answers, 1)
+        ],
+    }
 
 
 def write_part(folder: Path, part: str, name: str, asked: list, answered: list | None) -> None:
     with zipfile.ZipFile(folder / f"v2_Questions_{name}_mscoco.zip", "w") as archive:
-        archive.writestr(f"v2_OpenEnded_mscoco_{part}_questions.json", json.dumps({"info": {}, "questions": [
-            {"question_id": number, "image_id": image, "question": text} for number, image, text in asked]}))
+        archive.writestr(
+            f"v2_OpenEnded_mscoco_{part}_questions.json",
+            json.dumps(
+                {
+                    "info": {},
+                    "questions": [
+                        {"question_id": number, "image_id": image, "question": text}
+                        for number, image, text in asked
+                    ],
+                }
+            ),
+        )
     with zipfile.ZipFile(folder / f"v2_Annotations_{name}_mscoco.zip", "w") as archive:
-        archive.writestr(f"v2_mscoco_{part}_annotations.json", json.dumps({"annotations": answered}))
+        archive.writestr(
+            f"v2_mscoco_{part}_annotations.json", json.dumps({"annotations": answered})
+        )
     (folder / part).mkdir()
     for image in {image for _, image, _ in asked} - {4}:
         (folder / part / f"COCO_{part}_{image:012d}.jpg").write_bytes(b"picture %d" % image)
@@ -102,12 +151,31 @@ def write_part(folder: Path, part: str, name: str, asked: list, answered: list |
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
     ten = ["cat"] * 9 + ["dog"]
-    asked = [(1, 1, " What  is it? "), (2, 1, "Who?"), (3, 2, " "), (4, 2, "Why?"), (5, 2, "How?"), (1, 2, "Again?"),
-             (6, 3, "Where?"), (7, 4, "No picture?")]
-    write_part(tmp_path, "train2014", "Train", asked, [
-        annotation(1, 1, [*ten[5:], *ten[:5]], "dog"), annotation(3, 2, ten, "cat"), annotation(4, 1, ten, "cat"),
-        annotation(5, 2, ten[:9], "cat"), annotation(6, 3, ten, "bird"), annotation(7, 4, ten, "cat"),
-        annotation(8, 9, ten, "cat")])
+    asked = [
+        (1, 1, " What  is it? "),
+        (2, 1, "Who?"),
+        (3, 2, " "),
+        (4, 2, "Why?"),
+        (5, 2, "How?"),
+        (1, 2, "Again?"),
+        (6, 3, "Where?"),
+        (7, 4, "No picture?"),
+    ]
+    write_part(
+        tmp_path,
+        "train2014",
+        "Train",
+        asked,
+        [
+            annotation(1, 1, [*ten[5:], *ten[:5]], "dog"),
+            annotation(3, 2, ten, "cat"),
+            annotation(4, 1, ten, "cat"),
+            annotation(5, 2, ten[:9], "cat"),
+            annotation(6, 3, ten, "bird"),
+            annotation(7, 4, ten, "cat"),
+            annotation(8, 9, ten, "cat"),
+        ],
+    )
     write_part(tmp_path, "val2014", "Val", [(10, 10, "What?")], [annotation(10, 10, ten, "cat")])
     write_part(tmp_path, "test2015", "Test", [(20, 20, "What?")], [annotation(20, 20, ten, "cat")])
     return tmp_path
@@ -117,24 +185,45 @@ def test_unusable_questions_are_rejected_with_a_reason(faulty: Path) -> None:
     records = list(record_reader.read("vqav2", faulty))
     kept = [record for record in records if isinstance(record, QuestionsRecord)]
     assert [(record.key, record.split) for record in kept] == [
-        ("COCO_train2014_000000000001", "train"), ("COCO_val2014_000000000010", "train"),
-        ("COCO_test2015_000000000020", "test")]
+        ("COCO_train2014_000000000001", "train"),
+        ("COCO_val2014_000000000010", "train"),
+        ("COCO_test2015_000000000020", "test"),
+    ]
     assert kept[0].questions[0].text == "What is it?"
     assert kept[0].questions[0].answers == ("dog", *["cat"] * 9)
-    reasons = {record.key.removeprefix("COCO_train2014_000000"): record.reason.partition(":")[0]
-               for record in records if isinstance(record, Rejected)}
+    reasons = {
+        record.key.removeprefix("COCO_train2014_000000"): record.reason.partition(":")[0]
+        for record in records
+        if isinstance(record, Rejected)
+    }
     assert reasons == {
-        "000002#5": "no annotation", "000003#6": "no annotation", "000001#2": "no annotation",
-        "000002#3": "empty question", "000002#4": "annotation of another picture", "000002#1": "duplicate question",
-        "000004#7": "missing picture", "000009#8": "annotation without question"}
-    assert sum(record.reason.startswith("wrong answers") for record in records if isinstance(record, Rejected)) == 2
+        "000002#5": "no annotation",
+        "000003#6": "no annotation",
+        "000001#2": "no annotation",
+        "000002#3": "empty question",
+        "000002#4": "annotation of another picture",
+        "000002#1": "duplicate question",
+        "000004#7": "missing picture",
+        "000009#8": "annotation without question",
+    }
+    assert (
+        sum(
+            record.reason.startswith("wrong answers")
+            for record in records
+            if isinstance(record, Rejected)
+        )
+        == 2
+    )
 
 
 def test_a_damaged_file_is_named_with_the_place_of_the_fault(faulty: Path) -> None:
     path = faulty / "v2_Questions_Train_mscoco.zip"
     member = "v2_OpenEnded_mscoco_train2014_questions.json"
-    for content, said in (('{"questions": [{"question_id": 1, "image_id": 1, "question": "a"}, {"qu', "cut short"),
-                          ('{"questions": [{"question_id": 1}]}', "image_id"), ('{"items": []}', "questions")):
+    for content, said in (
+        ('{"questions": [{"question_id": 1, "image_id": 1, "question": "a"}, {"qu', "cut short"),
+        ('{"questions": [{"question_id": 1}]}', "image_id"),
+        ('{"items": []}', "questions"),
+    ):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(member, content)
         with pytest.raises(UserError, match=said) as error:
@@ -153,13 +242,21 @@ def test_real_files(faulty: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     records = list(record_reader.read("vqav2", root))
     kept = [record for record in records if isinstance(record, QuestionsRecord)]
     assert sum(len(record.questions) for record in kept if record.split != "test") == 14
-    assert {record.reason for record in records if isinstance(record, Rejected)} == {"missing picture"}
+    assert {record.reason for record in records if isinstance(record, Rejected)} == {
+        "missing picture"
+    }
     for name, part in (("Train", "train2014"), ("Val", "val2014")):
         with zipfile.ZipFile(REAL / f"v2_Annotations_{name}_mscoco.zip") as archive:
             known = json.loads(archive.read(f"v2_mscoco_{part}_annotations.json"))["annotations"]
         with zipfile.ZipFile(REAL / f"v2_Questions_{name}_mscoco.zip") as archive:
-            asked = json.loads(archive.read(f"v2_OpenEnded_mscoco_{part}_questions.json"))["questions"]
+            asked = json.loads(archive.read(f"v2_OpenEnded_mscoco_{part}_questions.json"))[
+                "questions"
+            ]
         texts = {item["question_id"]: item["question"] for item in asked}
-        assert all(question_type(texts[item["question_id"]]) == item["question_type"] for item in known)
-        same = sum(answer_type(item["multiple_choice_answer"]) == item["answer_type"] for item in known)
+        assert all(
+            question_type(texts[item["question_id"]]) == item["question_type"] for item in known
+        )
+        same = sum(
+            answer_type(item["multiple_choice_answer"]) == item["answer_type"] for item in known
+        )
         assert same > 0.97 * len(known)

@@ -6,11 +6,11 @@ import random
 import pytest
 
 from pipeline.data.download import http_client, manifest
-from pipeline.utils import progress
-from pipeline.errors import UserError
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.manifest import Checksum, OfficialFile
 from pipeline.data.synthetic import archives
+from pipeline.errors import UserError
+from pipeline.utils import progress
 from tests.helpers import misbehaving
 
 QUICK = HttpParams(files=3, timeout=0.3, retries=2, pause=0.001)
@@ -30,20 +30,46 @@ def server(tmp_path, monkeypatch):
         yield serving
 
 
-def wanted(server, *, size: int | None = len(DATA), sha: str | None = SHA, name: str = "file.bin") -> OfficialFile:
-    return OfficialFile(name, (f"{server.address}/{name}",), bytes=size, checksum=sha and Checksum("sha256", sha))
+def wanted(
+    server, *, size: int | None = len(DATA), sha: str | None = SHA, name: str = "file.bin"
+) -> OfficialFile:
+    return OfficialFile(
+        name, (f"{server.address}/{name}",), bytes=size, checksum=sha and Checksum("sha256", sha)
+    )
 
 
-KNOWN = {"everything": {}, "size": {"sha": None}, "checksum": {"size": None}, "nothing": {"size": None, "sha": None},
-         "eight digits": {"size": None, "sha": SHA[:8]}}
+KNOWN = {
+    "everything": {},
+    "size": {"sha": None},
+    "checksum": {"size": None},
+    "nothing": {"size": None, "sha": None},
+    "eight digits": {"size": None, "sha": SHA[:8]},
+}
 
 
 @pytest.mark.parametrize("known", ["size", "checksum", "nothing"])
-@pytest.mark.parametrize("faults, resumed", [  # resumed: whether each request asks for the rest alone
-    (["early"], "01"), (["early", "early"], "011"), (["reset"], None), (["hang"], "01"), (["early", "whole"], "01"),
-    (["page"], "00"), (["quiet page"], "00"), (["early", "page"], "011"), (["early", "quiet page"], None),
-    (["unavailable", "busy"], "000"), (["old"], "01"), (["old", "blind"], "010"), (["early", "elsewhere"], "010"),
-    (["early", "unsatisfiable"], "010"), (["chunked"], None), (["half"], None)], ids=str)
+@pytest.mark.parametrize(
+    "faults, resumed",
+    [  # resumed: whether each request asks for the rest alone
+        (["early"], "01"),
+        (["early", "early"], "011"),
+        (["reset"], None),
+        (["hang"], "01"),
+        (["early", "whole"], "01"),
+        (["page"], "00"),
+        (["quiet page"], "00"),
+        (["early", "page"], "011"),
+        (["early", "quiet page"], None),
+        (["unavailable", "busy"], "000"),
+        (["old"], "01"),
+        (["old", "blind"], "010"),
+        (["early", "elsewhere"], "010"),
+        (["early", "unsatisfiable"], "010"),
+        (["chunked"], None),
+        (["half"], None),
+    ],
+    ids=str,
+)
 def test_in_the_end_the_file_is_right(tmp_path, server, known, faults, resumed):
     server.faults["file.bin"] = list(faults)
     file = wanted(server, **KNOWN[known])
@@ -56,10 +82,22 @@ def test_in_the_end_the_file_is_right(tmp_path, server, known, faults, resumed):
     assert len(server.log) == asked
 
 
-@pytest.mark.parametrize("known, fault", [
-    ("everything", "other"), ("checksum", "other"), ("eight digits", "other"), ("everything", "shorter"),
-    ("size", "shorter"), ("checksum", "shorter"), ("everything", "longer"), ("size", "longer"), ("checksum", "longer"),
-    ("checksum", "half"), ("nothing", "half")])
+@pytest.mark.parametrize(
+    "known, fault",
+    [
+        ("everything", "other"),
+        ("checksum", "other"),
+        ("eight digits", "other"),
+        ("everything", "shorter"),
+        ("size", "shorter"),
+        ("checksum", "shorter"),
+        ("everything", "longer"),
+        ("size", "longer"),
+        ("checksum", "longer"),
+        ("checksum", "half"),
+        ("nothing", "half"),
+    ],
+)
 def test_another_file_is_not_taken(tmp_path, server, known, fault):
     file = wanted(server, **KNOWN[known])
     server.faults["file.bin"] = [fault]
@@ -77,18 +115,27 @@ def test_a_zip_of_which_nothing_is_known_is_looked_into(tmp_path, server):
     file = wanted(server, size=None, sha=None, name="a.zip")
     server.faults["a.zip"] = ["shorter", "other"]
     http_client.get([file], tmp_path / "store", QUICK, "test")
-    assert http_client.place(tmp_path / "store", file).read_bytes() == (tmp_path / "served/a.zip").read_bytes()
+    assert (
+        http_client.place(tmp_path / "store", file).read_bytes()
+        == (tmp_path / "served/a.zip").read_bytes()
+    )
     assert len(server.log) == 3
 
 
 def test_mirrors_are_tried_in_turn_and_a_part_of_one_is_gone_on_with_at_the_next(tmp_path, server):
     (tmp_path / "served/mirror").mkdir()
     (tmp_path / "served/mirror/file.bin").write_bytes(DATA)
-    file = manifest.mirrored(wanted(server), [f"{server.address}/nowhere/", f"{server.address}/mirror/file.bin?key=1"])
+    file = manifest.mirrored(
+        wanted(server), [f"{server.address}/nowhere/", f"{server.address}/mirror/file.bin?key=1"]
+    )
     server.faults["mirror/file.bin"] = ["early", "forbidden"]
     http_client.get([file], tmp_path / "store", QUICK, "test")
     assert [(path, start > 0) for path, start, _ in server.log] == [
-        ("mirror/file.bin", False), ("mirror/file.bin", True), ("nowhere/file.bin", True), ("file.bin", True)]
+        ("mirror/file.bin", False),
+        ("mirror/file.bin", True),
+        ("nowhere/file.bin", True),
+        ("file.bin", True),
+    ]
     assert http_client.place(tmp_path / "store", file).read_bytes() == DATA
 
 
@@ -97,23 +144,31 @@ def test_files_come_at_the_same_time_and_one_that_fails_does_not_stop_the_others
         (tmp_path / "served" / name).write_bytes(DATA)
     server.faults["b.bin"] = ["hang"]
     files = [wanted(server, name=name) for name in ("missing.bin", "b.bin", "c.bin")]
-    with pytest.raises(UserError, match="^test: missing.bin could not be had: http://[^ ]+: http 404$"):
+    with pytest.raises(
+        UserError, match="^test: missing.bin could not be had: http://[^ ]+: http 404$"
+    ):
         http_client.get(files, tmp_path / "store", QUICK, "test")
-    assert all(http_client.place(tmp_path / "store", file).read_bytes() == DATA for file in files[1:])
+    assert all(
+        http_client.place(tmp_path / "store", file).read_bytes() == DATA for file in files[1:]
+    )
     order = [path for path, _, _ in server.log]
     assert order.index("c.bin") < len(order) - 1 - order[::-1].index("b.bin")  # c came while b hung
 
 
 def test_the_disk_must_have_room(tmp_path, server):
     file = wanted(server, size=10**16)
-    with pytest.raises(UserError, match=r"store: test needs 10000.0 TB more, and \d+.\d .B are free$"):
+    with pytest.raises(
+        UserError, match=r"store: test needs 10000.0 TB more, and \d+.\d .B are free$"
+    ):
         http_client.get([file], tmp_path / "store", QUICK, "test")
     assert not server.log
 
 
 def test_a_proxy_of_the_environment_is_used(tmp_path, server, monkeypatch):
     monkeypatch.setenv("http_proxy", server.address)
-    file = OfficialFile("file.bin", ("http://data.example/file.bin",), checksum=Checksum("sha256", SHA))
+    file = OfficialFile(
+        "file.bin", ("http://data.example/file.bin",), checksum=Checksum("sha256", SHA)
+    )
     http_client.get([file], tmp_path / "store", QUICK, "test")
     assert [path for path, _, _ in server.log] == ["http://data.example/file.bin"]
 
@@ -126,4 +181,9 @@ def test_progress_tells_rate_and_time_left(monkeypatch):
     bar.move(850_000_000)
     bar.show()
     assert bar.line() == "coco: 1.2 GB of 20.4 GB, 85.0 MB/s, 3 min 46 s left"
-    assert [progress.duration(seconds) for seconds in (0.2, 59, 3600, 90_000)] == ["0 s", "59 s", "1 h", "1 d 1 h"]
+    assert [progress.duration(seconds) for seconds in (0.2, 59, 3600, 90_000)] == [
+        "0 s",
+        "59 s",
+        "1 h",
+        "1 d 1 h",
+    ]

@@ -1,4 +1,5 @@
-"""The download stage: local folders, what is refused, and the generated world through all its sources."""
+"""The download stage: local folders, what is refused, and the generated world through all its
+sources."""
 
 import json
 from dataclasses import replace
@@ -7,15 +8,29 @@ import pytest
 
 from pipeline.config import params
 from pipeline.data.download import raw_files
-from pipeline.data.download.params import params_class, readable
+from pipeline.data.download.params import (
+    ClientParams,
+    DownloadParams,
+    FetchParams,
+    UrlListParams,
+    params_class,
+    readable,
+)
 from pipeline.data.sharding import build
 from pipeline.data.shards import parquet
-from pipeline.errors import UserError
-from pipeline.data.download.params import ClientParams, DownloadParams, FetchParams, UrlListParams
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.errors import UserError
 
-FETCH = FetchParams(rows_per_file=100, min_side=8, max_side=0, quality=95, placeholder=5,
-                    client=ClientParams(concurrency=8, per_host=8, timeout=5.0, retries=0, contact="data@example.org"))
+FETCH = FetchParams(
+    rows_per_file=100,
+    min_side=8,
+    max_side=0,
+    quality=95,
+    placeholder=5,
+    client=ClientParams(
+        concurrency=8, per_host=8, timeout=5.0, retries=0, contact="data@example.org"
+    ),
+)
 
 
 def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeypatch):
@@ -25,17 +40,29 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
     (theirs / "books_large_p2.txt").write_text("two words .\n")
     monkeypatch.chdir(tmp_path)
     settings = DownloadParams("local", "theirs", [], True)
-    assert raw_files.download("bookcorpus", out, settings, None, "small.download.bookcorpus", None) == {"files": 2}
-    assert json.loads((out / "manifest.json").read_text()) == {"books_large_p1.txt": 6, "books_large_p2.txt": 12}
+    assert raw_files.download(
+        "bookcorpus", out, settings, None, "small.download.bookcorpus", None
+    ) == {"files": 2}
+    assert json.loads((out / "manifest.json").read_text()) == {
+        "books_large_p1.txt": 6,
+        "books_large_p2.txt": 12,
+    }
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
     assert readable(out, settings).resolve() == theirs
     assert readable(out, DownloadParams("world", None, [], True)) == out
 
 
-@pytest.mark.parametrize("settings, message", [
-    (DownloadParams("local", None, [], True), "coco.path: local needs"),
-    (DownloadParams("local", "nowhere", [], True), "coco.path: no folder .*nowhere"),
-    (DownloadParams("local", "empty", [], True), "coco.path: no train2014.zip or train2014 in .*empty")])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (DownloadParams("local", None, [], True), "coco.path: local needs"),
+        (DownloadParams("local", "nowhere", [], True), "coco.path: no folder .*nowhere"),
+        (
+            DownloadParams("local", "empty", [], True),
+            "coco.path: no train2014.zip or train2014 in .*empty",
+        ),
+    ],
+)
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch, settings, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -66,9 +93,17 @@ def test_who_asks_other_peoples_servers_says_who_it_is(tmp_path):
     for name in ("GCC-training.tsv", "GCC-1.1.0-Validation.tsv"):
         (tmp_path / name).write_text("")
     nobody = replace(FETCH, client=replace(FETCH.client, contact=None))
-    with pytest.raises(UserError, match=r"^params.yaml: small.download.cc3m.fetch.client.contact: give [^\n]*$"):
-        raw_files.download("cc3m", tmp_path / "raw", UrlListParams("local", str(tmp_path), [], False, nobody), None,
-                          "small.download.cc3m", None)
+    with pytest.raises(
+        UserError, match=r"^params.yaml: small.download.cc3m.fetch.client.contact: give [^\n]*$"
+    ):
+        raw_files.download(
+            "cc3m",
+            tmp_path / "raw",
+            UrlListParams("local", str(tmp_path), [], False, nobody),
+            None,
+            "small.download.cc3m",
+            None,
+        )
 
 
 def test_params_classes_differ_by_kind_of_source():
@@ -82,14 +117,33 @@ def test_params_classes_differ_by_kind_of_source():
 
 
 def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
-    world = WorldParams(seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}})
+    world = WorldParams(
+        seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}}
+    )
     settings = UrlListParams("world", None, [], True, FETCH)
-    shard_params = build.ImageShardParams(rows_per_group=16, groups_per_file=2, holdout=0.0, max_side=0)
+    shard_params = build.ImageShardParams(
+        rows_per_group=16, groups_per_file=2, holdout=0.0, max_side=0
+    )
     for name in ("one", "two"):
-        counts = raw_files.download("cc3m", tmp_path / name / "raw", settings, world, "small.download.cc3m", None)
+        counts = raw_files.download(
+            "cc3m", tmp_path / name / "raw", settings, world, "small.download.cc3m", None
+        )
         build.shard("cc3m", tmp_path / name / "raw", tmp_path / name / "out", shard_params)
-    one, two = (sorted(path for path in (tmp_path / name).rglob("*") if path.is_file()) for name in ("one", "two"))
+    one, two = (
+        sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        for name in ("one", "two")
+    )
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
-    assert sum(counts.values()) == 72 and counts["ok"] > 50 and {"http 404", "not an image", "empty"} <= counts.keys()
-    rows = [row for split in ("train", "val") for row in parquet.read_rows(tmp_path / "one" / "out", split)]
-    assert counts["ok"] - 1 == len(rows) and all(max(row["width"], row["height"]) == 48 for row in rows)
+    assert (
+        sum(counts.values()) == 72
+        and counts["ok"] > 50
+        and {"http 404", "not an image", "empty"} <= counts.keys()
+    )
+    rows = [
+        row
+        for split in ("train", "val")
+        for row in parquet.read_rows(tmp_path / "one" / "out", split)
+    ]
+    assert counts["ok"] - 1 == len(rows) and all(
+        max(row["width"], row["height"]) == 48 for row in rows
+    )

@@ -1,4 +1,5 @@
-"""The download stage with `origin: upstream`: every source in its official layout, through whatever a server does."""
+"""The download stage with `origin: upstream`: every source in its official layout, through whatever
+a server does."""
 
 import hashlib
 import random
@@ -6,23 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.download import raw_files, manifest, released_weights, checksums
-from pipeline.data.sharding import build
-from pipeline.tracking import client as tracking
-from pipeline.errors import UserError
+from pipeline.config.params import convert
+from pipeline.data.download import checksums, manifest, raw_files, released_weights
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.params import DownloadParams, DumpParams, UrlListParams
-from pipeline.config.params import convert
+from pipeline.data.sharding import build
 from pipeline.data.synthetic import url_server as pictures
 from pipeline.data.synthetic.generate import images
+from pipeline.errors import UserError
+from pipeline.tracking import client as tracking
 from tests.helpers import misbehaving, official, tiny
 from tests.pipeline.data.download.test_raw_files import FETCH
 from tests.pipeline.data.sharding.test_build import contents
 
 WEB = HttpParams(files=3, timeout=0.5, retries=8, pause=0.001)
-HARMFUL = (["early"], ["early", "whole"], ["page"], ["quiet page"], ["early", "page"], ["unavailable"], ["busy"],
-           ["old"], ["old", "blind"], ["early", "elsewhere"], ["early", "unsatisfiable"], ["chunked"], ["reset"])
-WRONG = (["other"], ["shorter"], ["longer"])  # seen where a size or a checksum is known, and in zips
+HARMFUL = (
+    ["early"],
+    ["early", "whole"],
+    ["page"],
+    ["quiet page"],
+    ["early", "page"],
+    ["unavailable"],
+    ["busy"],
+    ["old"],
+    ["old", "blind"],
+    ["early", "elsewhere"],
+    ["early", "unsatisfiable"],
+    ["chunked"],
+    ["reset"],
+)
+WRONG = (
+    ["other"],
+    ["shorter"],
+    ["longer"],
+)  # seen where a size or a checksum is known, and in zips
 LISTS = ("cc3m", "sbu")
 
 
@@ -51,7 +69,9 @@ def serving(offered, tmp_path, monkeypatch):
         yield server
 
 
-def settings(source: str, server: misbehaving.Server, path: str | None = None, mirrors: bool = True) -> DownloadParams:
+def settings(
+    source: str, server: misbehaving.Server, path: str | None = None, mirrors: bool = True
+) -> DownloadParams:
     """From the server alone: it is a mirror that comes before all official addresses."""
     common = "upstream", path, [f"{server.address}/{source}/"] if mirrors else [], True
     if source in LISTS:
@@ -74,7 +94,9 @@ def downloaded(source: str, place: Path, params: DownloadParams, monkeypatch) ->
 
 
 @pytest.mark.parametrize("source", tiny.SOURCES)
-def test_a_server_that_misbehaves_changes_no_byte(tmp_path, offered, serving, monkeypatch, source, shard_blocks):
+def test_a_server_that_misbehaves_changes_no_byte(
+    tmp_path, offered, serving, monkeypatch, source, shard_blocks
+):
     params = settings(source, serving)
     calm = downloaded(source, tmp_path / "calm", params, monkeypatch)
     draw, faults = random.Random(source), {}
@@ -98,12 +120,16 @@ def test_a_server_that_misbehaves_changes_no_byte(tmp_path, offered, serving, mo
     assert contents(tmp_path / "calm/shards") == contents(tmp_path / "wild/shards")
 
 
-def test_files_behind_a_form_are_asked_for_once_the_others_are_here(tmp_path, offered, serving, monkeypatch):
+def test_files_behind_a_form_are_asked_for_once_the_others_are_here(
+    tmp_path, offered, serving, monkeypatch
+):
     mirror = [f"{serving.address}/flickr30k/caption_datasets.zip"]
     params = DownloadParams("upstream", "by hand/flickr30k", mirror, True)
-    asked = (r"^flickr30k: to be got by hand: flickr30k-images.tar.gz: through the form at https://\S+, "
-             r"which [^\n]*; put it under this name \(or as flickr30k-images, flickr30k_images\) into "
-             r"\S*by hand/flickr30k and run this again$")
+    asked = (
+        r"^flickr30k: to be got by hand: flickr30k-images.tar.gz: through the form at https://\S+, "
+        r"which [^\n]*; put it under this name \(or as flickr30k-images, flickr30k_images\) into "
+        r"\S*by hand/flickr30k and run this again$"
+    )
     with pytest.raises(UserError, match=asked):
         downloaded("flickr30k", tmp_path, params, monkeypatch)
     assert serving.log == [("flickr30k/caption_datasets.zip", 0, 200)]
@@ -112,51 +138,89 @@ def test_files_behind_a_form_are_asked_for_once_the_others_are_here(tmp_path, of
     theirs.write_bytes((offered / "flickr30k" / theirs.name).read_bytes())
     folder = downloaded("flickr30k", tmp_path, params, monkeypatch)
     assert (folder / theirs.name).stat().st_ino == theirs.stat().st_ino  # linked, not copied
-    assert contents(folder).keys() == {theirs.name, "caption_datasets.zip"} and len(serving.log) == 1
-    theirs.rename(theirs.with_name("flickr30k-images"))  # in another form: any file or folder of this name
+    assert (
+        contents(folder).keys() == {theirs.name, "caption_datasets.zip"} and len(serving.log) == 1
+    )
+    theirs.rename(
+        theirs.with_name("flickr30k-images")
+    )  # in another form: any file or folder of this name
     folder = downloaded("flickr30k", tmp_path, params, monkeypatch)
     assert contents(folder).keys() == {"flickr30k-images", "caption_datasets.zip"}
 
 
-@pytest.mark.parametrize("source, names", [
-    ("imagenet1k", "ILSVRC2012_img_train.tar.*ILSVRC2012_img_val.tar.*ILSVRC2012_devkit_t12.tar.gz"),
-    ("imagenet22k", "fall11_whole.tar"), ("bookcorpus", "books_large_p1.txt, books_large_p2.txt"),
-    ("nlvr2", "train_img.zip, dev_img.zip, test1_img.zip"), ("flickr30k", "flickr30k-images.tar.gz")])
-def test_what_must_be_got_by_hand_is_said_in_one_line(tmp_path, offered, serving, monkeypatch, source, names):
-    mirrors = [f"{serving.address}/{source}/{file.name}" for file in manifest.read(source).files if file.addresses]
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        (
+            "imagenet1k",
+            "ILSVRC2012_img_train.tar.*ILSVRC2012_img_val.tar.*ILSVRC2012_devkit_t12.tar.gz",
+        ),
+        ("imagenet22k", "fall11_whole.tar"),
+        ("bookcorpus", "books_large_p1.txt, books_large_p2.txt"),
+        ("nlvr2", "train_img.zip, dev_img.zip, test1_img.zip"),
+        ("flickr30k", "flickr30k-images.tar.gz"),
+    ],
+)
+def test_what_must_be_got_by_hand_is_said_in_one_line(
+    tmp_path, offered, serving, monkeypatch, source, names
+):
+    mirrors = [
+        f"{serving.address}/{source}/{file.name}"
+        for file in manifest.read(source).files
+        if file.addresses
+    ]
     message = rf"^{source}: to be got by hand: {names}[^\n]*; [^\n]*as params.yaml: paper.download.{source}.path"
     with pytest.raises(UserError, match=message):
         downloaded(source, tmp_path, DownloadParams("upstream", None, mirrors, True), monkeypatch)
 
 
 def test_files_of_the_users_own_folder_are_verified_once_and_only_the_rest_is_fetched(
-        tmp_path, offered, serving, monkeypatch):
+    tmp_path, offered, serving, monkeypatch
+):
     official.copy("vg", offered, tmp_path / "theirs")
     (tmp_path / "theirs/images2.zip").unlink()
     hashed = []
-    monkeypatch.setattr(checksums, "feed", lambda hasher, path, feed=checksums.feed: (hashed.append(path.name),
-                                                                                 feed(hasher, path)))
+    monkeypatch.setattr(
+        checksums,
+        "feed",
+        lambda hasher, path, feed=checksums.feed: (hashed.append(path.name), feed(hasher, path)),
+    )
     params = settings("vg", serving, path="theirs")
     for _ in range(2):
         downloaded("vg", tmp_path, params, monkeypatch)
-        assert hashed == ["images.zip", "image_data.json.zip"]  # no checksum is published of the third
+        assert hashed == [
+            "images.zip",
+            "image_data.json.zip",
+        ]  # no checksum is published of the third
         assert [path for path, _, _ in serving.log] == ["vg/images2.zip"]
     local = DownloadParams("local", "theirs", [], True)
     (tmp_path / "theirs/images2.zip").write_bytes(b"incomplete")
-    with pytest.raises(UserError, match=r"^params.yaml: paper.download.vg.path: \S+/images2.zip: 10 bytes, the "
-                                        r"official file has [^\n]*; get it again, or set paper.download.vg.official: f"):
+    with pytest.raises(
+        UserError,
+        match=r"^params.yaml: paper.download.vg.path: \S+/images2.zip: 10 bytes, the "
+        r"official file has [^\n]*; get it again, or set paper.download.vg.official: f",
+    ):
         downloaded("vg", tmp_path, local, monkeypatch)
-    (tmp_path / "theirs/images2.zip").write_bytes(bytes((offered / "vg/images2.zip").stat().st_size))
+    (tmp_path / "theirs/images2.zip").write_bytes(
+        bytes((offered / "vg/images2.zip").stat().st_size)
+    )
     with pytest.raises(UserError, match="images2.zip: sha256 [0-9a-f]{64}, the official file has"):
         downloaded("vg", tmp_path, local, monkeypatch)
     assert downloaded("vg", tmp_path, DownloadParams("local", "theirs", [], False), monkeypatch)
     assert hashed == ["images.zip", "image_data.json.zip", "images2.zip"]
 
 
-@pytest.mark.parametrize("change, message", [
-    (("done", "in-progress"), "the dump is in-progress, not done"),
-    (("articlesmultistreamdump", "other"), "no list of"), (("{", "["), "not valid JSON")])
-def test_a_dump_that_is_not_finished_is_not_taken(tmp_path, offered, serving, monkeypatch, change, message):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("done", "in-progress"), "the dump is in-progress, not done"),
+        (("articlesmultistreamdump", "other"), "no list of"),
+        (("{", "["), "not valid JSON"),
+    ],
+)
+def test_a_dump_that_is_not_finished_is_not_taken(
+    tmp_path, offered, serving, monkeypatch, change, message
+):
     official.copy("wikipedia", offered, tmp_path / "served")
     status = tmp_path / "served/dumpstatus.json"
     good = status.read_text()
@@ -168,9 +232,17 @@ def test_a_dump_that_is_not_finished_is_not_taken(tmp_path, offered, serving, mo
     status.write_text(good)
     assert contents(downloaded("wikipedia", tmp_path, params, monkeypatch))
     other = DumpParams("upstream", None, [], True, "20990101")
-    monkeypatch.setattr(manifest, "read", lambda *words, **fields: manifest.Publication(
-        (manifest.OfficialFile("dumpstatus.json", (f"{serving.address}/none",)),), listed={"about": 1}))
-    with pytest.raises(UserError, match="http 404; params.yaml: paper.download.wikipedia.dump must be the date"):
+    monkeypatch.setattr(
+        manifest,
+        "read",
+        lambda *words, **fields: manifest.Publication(
+            (manifest.OfficialFile("dumpstatus.json", (f"{serving.address}/none",)),),
+            listed={"about": 1},
+        ),
+    )
+    with pytest.raises(
+        UserError, match="http 404; params.yaml: paper.download.wikipedia.dump must be the date"
+    ):
         downloaded("wikipedia", tmp_path, other, monkeypatch)
 
 
@@ -185,16 +257,27 @@ def test_a_local_dump_is_verified_by_the_list_beside_it(tmp_path, offered, monke
 
 
 def test_lists_of_official_files_are_whole():
-    facts = {source: manifest.read(source, dump=official.DUMP) for source in (*tiny.SOURCES, "weights")}
+    facts = {
+        source: manifest.read(source, dump=official.DUMP) for source in (*tiny.SOURCES, "weights")
+    }
     for source, publication in facts.items():
         assert publication.files
         for file in publication.files:
             digits = len(file.checksum.value) if file.checksum else 0
-            assert digits in {"sha256": (8, 64), "sha1": (40,), "md5": (32,)}[file.checksum.kind] if digits else True
+            assert (
+                digits in {"sha256": (8, 64), "sha1": (40,), "md5": (32,)}[file.checksum.kind]
+                if digits
+                else True
+            )
             assert file.addresses or publication.by_hand or file.optional, f"{source}: {file.name}"
-            assert all(address.startswith(("https://", "http://")) and "{" not in address for address in file.addresses)
+            assert all(
+                address.startswith(("https://", "http://")) and "{" not in address
+                for address in file.addresses
+            )
     weights = {file.name: file.checksum for file in facts["weights"].files}
-    assert all(checksum.value in name for name, checksum in weights.items() if name.startswith("vqkd"))
+    assert all(
+        checksum.value in name for name, checksum in weights.items() if name.startswith("vqkd")
+    )
 
 
 def test_a_plan_tells_sizes_steps_and_what_is_here(tmp_path, offered, serving, monkeypatch):
@@ -204,10 +287,22 @@ def test_a_plan_tells_sizes_steps_and_what_is_here(tmp_path, offered, serving, m
     after = {file.name: file for file in raw_files.planned("coco", params)}
     assert before.keys() == after.keys() and not any(file.here for file in before.values())
     assert all(file.exact and file.checked and file.here == file.bytes for file in after.values())
-    plan = {file.name: file for file in raw_files.planned("flickr30k", settings("flickr30k", serving, mirrors=False))}
-    assert "form" in plan["flickr30k-images.tar.gz"].by_hand and not plan["caption_datasets.zip"].by_hand
-    assert raw_files.planned("sbu", settings("sbu", serving))[-1].name == "the pictures behind the URLs"
-    assert raw_files.planned("wikipedia", settings("wikipedia", serving))[-1].name == "the parts of the dump"
+    plan = {
+        file.name: file
+        for file in raw_files.planned("flickr30k", settings("flickr30k", serving, mirrors=False))
+    }
+    assert (
+        "form" in plan["flickr30k-images.tar.gz"].by_hand
+        and not plan["caption_datasets.zip"].by_hand
+    )
+    assert (
+        raw_files.planned("sbu", settings("sbu", serving))[-1].name
+        == "the pictures behind the URLs"
+    )
+    assert (
+        raw_files.planned("wikipedia", settings("wikipedia", serving))[-1].name
+        == "the parts of the dump"
+    )
     assert raw_files.planned("coco", DownloadParams("world", None, [], True)) == []
 
 
@@ -217,13 +312,22 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     name = f"vqkd_{hashlib.sha256(data).hexdigest()[:8]}.pth"
     (offered / name).write_bytes(data)
     (offered / "lists/weights.yaml").write_text(
-        f"files:\n- {{name: {name}, addresses: ['{serving.address}/{name}'], sha256: {name[5:13]!r}}}\n")
+        f"files:\n- {{name: {name}, addresses: ['{serving.address}/{name}'], sha256: {name[5:13]!r}}}\n"
+    )
     params, folder = DownloadParams("upstream", None, [], True), Path("data/paper/weights")
     assert released_weights.gather(folder, [], params, "paper.weights", WEB) == {"files": 0}
-    assert released_weights.gather(folder, ["my/own.pth"], params, "paper.weights", WEB) == {"files": 0} and not serving.log
-    assert released_weights.gather(folder, [f"{folder}/{name}"], params, "paper.weights", WEB) == {"files": 1}
+    assert (
+        released_weights.gather(folder, ["my/own.pth"], params, "paper.weights", WEB)
+        == {"files": 0}
+        and not serving.log
+    )
+    assert released_weights.gather(folder, [f"{folder}/{name}"], params, "paper.weights", WEB) == {
+        "files": 1
+    }
     assert (folder / name).read_bytes() == data
-    with pytest.raises(UserError, match=r"^params.yaml: paper.weights: no weights other.pth are published \(known"):
+    with pytest.raises(
+        UserError, match=r"^params.yaml: paper.weights: no weights other.pth are published \(known"
+    ):
         released_weights.gather(folder, [f"{folder}/other.pth"], params, "paper.weights", WEB)
 
 
@@ -231,12 +335,20 @@ def test_the_stages_read_their_parameters(tmp_path, offered, serving, monkeypatc
     monkeypatch.setattr(tracking, "installed", lambda: False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     tree = tiny.settings()
-    tree["small"]["download"]["ade20k"] |= {"origin": "upstream", "mirrors": [f"{serving.address}/ade20k/"]}
+    tree["small"]["download"]["ade20k"] |= {
+        "origin": "upstream",
+        "mirrors": [f"{serving.address}/ade20k/"],
+    }
     tiny.write(tmp_path, tree)
     tiny.run("download", "ade20k")
     tiny.run("weights")
     assert contents(Path("data/small/raw")) == {
-        "ade20k/ADEChallengeData2016.zip": (offered / "ade20k/ADEChallengeData2016.zip").read_bytes()}
+        "ade20k/ADEChallengeData2016.zip": (
+            offered / "ade20k/ADEChallengeData2016.zip"
+        ).read_bytes()
+    }
     assert contents(Path("data/small/weights")) == {"manifest.json": b"[]\n"}
-    with pytest.raises(UserError, match="ade20k: not what is published: train: 4 in place of 20,210"):
+    with pytest.raises(
+        UserError, match="ade20k: not what is published: train: 4 in place of 20,210"
+    ):
         tiny.run("shard", "ade20k")

@@ -1,4 +1,5 @@
-"""Shards of readers' records: what is checked, what is rejected, and that nothing but the content decides the bytes."""
+"""Shards of readers' records: what is checked, what is rejected, and that nothing but the content
+decides the bytes."""
 
 import bz2
 import io
@@ -12,30 +13,38 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.data.sharding import record_reader, external_shuffle
-from pipeline.data.shards import parquet
-from pipeline.orchestration import parallel_map
-from pipeline.errors import UserError
+from pipeline.data.sharding import external_shuffle, record_reader
 from pipeline.data.sharding.build import ImageShardParams, ShardParams, shard
+from pipeline.data.shards import parquet
+from pipeline.errors import UserError
+from pipeline.orchestration import parallel_map
 
 REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
 IMAGES = ImageShardParams(rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0)
 
 
-def encoded(width: int = 12, height: int = 8, kind: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:
+def encoded(
+    width: int = 12, height: int = 8, kind: str = "JPEG", mode: str = "RGB", **options: object
+) -> bytes:
     buffer = io.BytesIO()
     image = Image.radial_gradient("L").resize((width, height)).convert("RGB")
     image.convert(mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def flickr(folder: Path, images: dict[str, bytes], splits: dict[str, str], captions: list[str]) -> Path:
+def flickr(
+    folder: Path, images: dict[str, bytes], splits: dict[str, str], captions: list[str]
+) -> Path:
     (folder / "flickr30k-images").mkdir(parents=True)
     for name, data in images.items():
         (folder / "flickr30k-images" / name).write_bytes(data)
-    entries = [{"filename": name, "split": split, "sentences": [{"raw": text} for text in captions]}
-               for name, split in splits.items()]
-    (folder / "dataset_flickr30k.json").write_text(json.dumps({"images": entries, "dataset": "flickr30k"}))
+    entries = [
+        {"filename": name, "split": split, "sentences": [{"raw": text} for text in captions]}
+        for name, split in splits.items()
+    ]
+    (folder / "dataset_flickr30k.json").write_text(
+        json.dumps({"images": entries, "dataset": "flickr30k"})
+    )
     return folder
 
 
@@ -53,7 +62,11 @@ def synsets(path: Path, count: int, classes: int = 2) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -64,17 +77,37 @@ def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def test_good_pictures_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path):
     good = encoded()
-    images = {"1.jpg": good, "2.jpg": good[:len(good) // 2], "3.jpg": b"<html>", "4.jpg": b"", "5.jpg": encoded(20, 30)}
+    images = {
+        "1.jpg": good,
+        "2.jpg": good[: len(good) // 2],
+        "3.jpg": b"<html>",
+        "4.jpg": b"",
+        "5.jpg": encoded(20, 30),
+    }
     splits = dict.fromkeys([*images, "6.jpg"], "train") | {"5.jpg": "test"}
     raw = flickr(tmp_path / "raw", images, splits, [" Two  words ", ""])
     counts = shard("flickr30k", raw, tmp_path / "out", IMAGES)
     rows = list(parquet.read_rows(tmp_path / "out", "train"))
-    assert rows == [{"key": "1", "image": good, "width": 12, "height": 8, "label": -1, "captions": ["Two words"]}]
+    assert rows == [
+        {
+            "key": "1",
+            "image": good,
+            "width": 12,
+            "height": 8,
+            "label": -1,
+            "captions": ["Two words"],
+        }
+    ]
     assert [row["key"] for row in parquet.read_rows(tmp_path / "out", "test")] == ["5"]
     index = json.loads((tmp_path / "out" / "index.json").read_text())
     assert set(index["splits"]) == {"train", "test"} and index["kind"] == "image"
-    assert index["rejected"] == {"damaged picture": 1, "not an image": 1, "empty picture": 1, "missing picture": 1,
-                                 "empty caption": 5}
+    assert index["rejected"] == {
+        "damaged picture": 1,
+        "not an image": 1,
+        "empty picture": 1,
+        "missing picture": 1,
+        "empty caption": 5,
+    }
     assert counts == {"train": 1, "test": 1, "rejected": 9}
     rejected = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
     assert {"key": "6", "reason": "missing picture"} in rejected
@@ -84,7 +117,11 @@ def test_good_pictures_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path
 def test_row_groups_order_and_holdout(tmp_path):
     params = ImageShardParams(rows_per_group=10, groups_per_file=3, holdout=0.2, max_side=0)
     counts = shard("imagenet22k", synsets(tmp_path / "raw", 60), tmp_path / "out", params)
-    assert counts["train"] + counts["val"] == 120 and 10 <= counts["val"] <= 40 and counts["rejected"] == 0
+    assert (
+        counts["train"] + counts["val"] == 120
+        and 10 <= counts["val"] <= 40
+        and counts["rejected"] == 0
+    )
     rows = list(parquet.read_rows(tmp_path / "out", "train"))
     assert {row["key"].split("_")[0]: row["label"] for row in rows} == {"n01": 0, "n02": 1}
     assert 0.25 < sum(row["label"] for row in rows[:30]) / 30 < 0.75  # classes are mixed
@@ -134,7 +171,9 @@ def test_a_killed_worker_is_told_of():
 
 
 def test_text_shards(tmp_path):
-    (tmp_path / "books_large_p1.txt").write_text("".join(f"sentence {number} .\n" for number in range(200)))
+    (tmp_path / "books_large_p1.txt").write_text(
+        "".join(f"sentence {number} .\n" for number in range(200))
+    )
     (tmp_path / "books_large_p2.txt").write_text("the end .\n")
     shard("bookcorpus", tmp_path, tmp_path / "out", ShardParams(2, 2, 0.0))
     rows = {row["key"]: row["sentences"] for row in parquet.read_rows(tmp_path / "out", "train")}
@@ -160,12 +199,19 @@ def test_equal_keys_stay_once(tmp_path):
         with tarfile.open(fileobj=buffer, mode="w") as inner:
             add(inner, "n01_1.JPEG", encoded(30, 30))
         add(outer, "n03.tar", buffer.getvalue())
-    assert shard("imagenet22k", tmp_path / "raw", tmp_path / "out", IMAGES) == {"train": 6, "rejected": 1}
+    assert shard("imagenet22k", tmp_path / "raw", tmp_path / "out", IMAGES) == {
+        "train": 6,
+        "rejected": 1,
+    }
     assert all(row["width"] == 12 for row in parquet.read_rows(tmp_path / "out", "train"))
 
 
 def test_the_order_is_a_function_of_the_keys(tmp_path):
-    rows = [(split, {"key": f"{split}{number}", "n": number}) for split in ("a", "b") for number in range(300)]
+    rows = [
+        (split, {"key": f"{split}{number}", "n": number})
+        for split in ("a", "b")
+        for number in range(300)
+    ]
     orders = []
     for memory in (1 << 30, 500):
         random.Random(memory).shuffle(rows)
@@ -178,7 +224,9 @@ def test_the_order_is_a_function_of_the_keys(tmp_path):
 @pytest.mark.skipif(not REAL.exists(), reason="no real slices here")
 class TestRealSlices:
     def test_flickr30k(self, tmp_path):
-        counts = shard("flickr30k", REAL / "flickr30k", tmp_path / "out", ImageShardParams(16, 4, 0.0, 256))
+        counts = shard(
+            "flickr30k", REAL / "flickr30k", tmp_path / "out", ImageShardParams(16, 4, 0.0, 256)
+        )
         assert counts == {"train": 80, "val": 20, "test": 20, "rejected": 0}
         row = next(parquet.read_rows(tmp_path / "out", "train"))
         assert max(row["width"], row["height"]) <= 256 and len(row["captions"]) == 5

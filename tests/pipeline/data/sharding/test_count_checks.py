@@ -1,4 +1,5 @@
-"""Counts of records against what is published: every source tells them, and what is wrong stops the shard stage."""
+"""Counts of records against what is published: every source tells them, and what is wrong stops the
+shard stage."""
 
 import json
 from pathlib import Path
@@ -6,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import datasets
-from pipeline.data.download import raw_files, params
-from pipeline.data.sharding import count_checks, build
-from pipeline.tracking import client as tracking
-from pipeline.errors import UserError
 from pipeline.data.datasets import ade20k
+from pipeline.data.download import params, raw_files
+from pipeline.data.sharding import build, count_checks
 from pipeline.data.synthetic.generate import write
+from pipeline.errors import UserError
+from pipeline.tracking import client as tracking
 from stages import shard
 from tests.helpers import official, tiny
 from tests.pipeline.data.download.test_raw_files import FETCH
@@ -25,11 +26,23 @@ small:
 
 # What the world has of each source: `official.WORLD`, with its blemishes.
 FOUND = {
-    "cc3m": {"train URLs": 16, "val URLs": 3}, "sbu": {"URLs": 12},
-    "coco": {"train": 6, "restval": 4, "val": 3, "test": 3}, "vg": {"image_data": 8, "region_descriptions": 8},
-    "imagenet22k": {"synsets": 4}, "wikipedia": {"articles": 12}, "bookcorpus": {"sentences": 200},
-    "flickr30k": {"train": 6, "val": 2, "test": 2, "captions": 50, "missing pictures": 0, "pictures in no split": 1},
-    "imagenet1k": {"val": 6, "classes": 3}, "vqav2": {"missing pictures": 0},
+    "cc3m": {"train URLs": 16, "val URLs": 3},
+    "sbu": {"URLs": 12},
+    "coco": {"train": 6, "restval": 4, "val": 3, "test": 3},
+    "vg": {"image_data": 8, "region_descriptions": 8},
+    "imagenet22k": {"synsets": 4},
+    "wikipedia": {"articles": 12},
+    "bookcorpus": {"sentences": 200},
+    "flickr30k": {
+        "train": 6,
+        "val": 2,
+        "test": 2,
+        "captions": 50,
+        "missing pictures": 0,
+        "pictures in no split": 1,
+    },
+    "imagenet1k": {"val": 6, "classes": 3},
+    "vqav2": {"missing pictures": 0},
     "nlvr2": {"train": 16, "dev": 8, "test1": 8},
     "ade20k": {"train": 4, "val": 2, "masks with other classes": 0},
 }
@@ -44,31 +57,48 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
         raw_files.download(source, root, settings, official.WORLD, "", None)
     else:
         write(source, root, official.WORLD)
-    sizes = build.PairShardParams(rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0, filter_leaks=False)
+    sizes = build.PairShardParams(
+        rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0, filter_leaks=False
+    )
     build.shard(source, root, tmp_path / "shards", sizes)
-    found = {gate.name: gate.found for gate in count_checks.check(source, root, tmp_path / "shards")}
+    found = {
+        gate.name: gate.found for gate in count_checks.check(source, root, tmp_path / "shards")
+    }
     module = datasets.load(source)
     assert found.keys() == module.EXACT.keys() | module.ABOUT.keys()
     assert {name: found[name] for name in FOUND[source]} == FOUND[source]
 
 
-def test_a_wrong_count_stops_the_shard_stage_and_other_files_can_be_taken_as_they_are(tmp_path, monkeypatch, capsys):
+def test_a_wrong_count_stops_the_shard_stage_and_other_files_can_be_taken_as_they_are(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr(tracking, "installed", lambda: False)
     write("ade20k", tmp_path / "theirs", official.WORLD)
     Path("params.yaml").write_text(PARAMS)
-    with pytest.raises(UserError, match=r"^ade20k: not what is published: train: 4 in place of 20,210, val: 2 [^\n]*; "
-                                        r"[^\n]*small.download.ade20k.official: false[^\n]*$"):
+    with pytest.raises(
+        UserError,
+        match=r"^ade20k: not what is published: train: 4 in place of 20,210, val: 2 [^\n]*; "
+        r"[^\n]*small.download.ade20k.official: false[^\n]*$",
+    ):
         shard.main("ade20k")
-    assert capsys.readouterr().out.splitlines()[:2] == ["ade20k                    expected  found  verdict",
-                                                        "train                       20,210      4  wrong"]
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "ade20k                    expected  found  verdict",
+        "train                       20,210      4  wrong",
+    ]
     out = Path("data/small/shards/ade20k")
     assert not out.exists()
     monkeypatch.setattr(ade20k, "EXACT", {"train": 4, "val": 2, "masks with other classes": 0})
     shard.main("ade20k")
-    assert {count["verdict"] for count in json.loads((out / "counts.json").read_text())} == {"right"}
+    assert {count["verdict"] for count in json.loads((out / "counts.json").read_text())} == {
+        "right"
+    }
     Path("params.yaml").write_text(PARAMS.replace("official: true", "official: false"))
     shard.main("ade20k")
-    assert sorted(path.name for path in out.iterdir()) == ["index.json", "rejected.parquet", "train-00000.parquet",
-                                                           "val-00000.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "index.json",
+        "rejected.parquet",
+        "train-00000.parquet",
+        "val-00000.parquet",
+    ]

@@ -1,13 +1,14 @@
-"""How much of the paper's data is there: counted, shown beside the paper's counts, and too little of it refused."""
+"""How much of the paper's data is there: counted, shown beside the paper's counts, and too little
+of it refused."""
 
 import pytest
 
 import stages.shard
 from pipeline.data.sharding import coverage
+from pipeline.errors import UserError
 from pipeline.reporting import render
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
-from pipeline.errors import UserError
 from tests.pipeline.data.sharding.test_build import contents, synsets
 
 PARAMS = """scale: small
@@ -20,8 +21,16 @@ small:
 
 
 def index(folder, train, units, val=0):
-    files.write_json(folder / "index.json", {"splits": {"train": {"rows": train, "units": units},
-                                                        "val": {"rows": val, "units": val}}, "rejected": {}})
+    files.write_json(
+        folder / "index.json",
+        {
+            "splits": {
+                "train": {"rows": train, "units": units},
+                "val": {"rows": val, "units": val},
+            },
+            "rejected": {},
+        },
+    )
     return folder
 
 
@@ -37,22 +46,36 @@ def found(tmp_path):
 
 def test_what_was_found_is_said_with_what_the_paper_has(found):
     assert coverage.sentence("cc3m", found / "cc3m") == (
-        "cc3m: 2,006,667 of the paper's 3,010,000 images (66.7%), 2,006,667 of the paper's 3,010,000 captions (66.7%)")
+        "cc3m: 2,006,667 of the paper's 3,010,000 images (66.7%), 2,006,667 of the paper's 3,010,000 captions (66.7%)"
+    )
     assert coverage.metrics("coco", found / "coco") == pytest.approx(
-        {"yield_images": 1.0, "yield_captions": 0.5}, abs=1e-5)
+        {"yield_images": 1.0, "yield_captions": 0.5}, abs=1e-5
+    )
     assert coverage.metrics("imagenet22k", found / "imagenet22k") == {"yield_images": 0.0}
     assert coverage.metrics("ade20k", found / "ade20k") == {}
 
 
 def test_the_table_has_every_source_and_their_sum(found):
     lines = render.markdown(coverage.table(found, "ours, small world", "Generated.")).splitlines()
-    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines
-             if line.startswith("|")}
-    assert cells["Source"] == [f"{kind} {name}" for kind in ("Images", "Captions") for name in ("paper", "here", "%")]
+    cells = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in lines
+        if line.startswith("|")
+    }
+    assert cells["Source"] == [
+        f"{kind} {name}" for kind in ("Images", "Captions") for name in ("paper", "here", "%")
+    ]
     assert cells["cc3m"] == ["3,010,000", "2,006,667", "66.7"] * 2
     assert cells["coco"] == ["113,287", "113,287", "100.0", "566,747", "283,374", "50.0"]
     assert cells["imagenet22k"] == ["14,197,122", "0", "0.0", "–", "–", "–"]
-    assert cells["all pairs"] == ["4,098,364", "2,119,954", "51.7", "9,853,747", "2,290,041", "23.2"]
+    assert cells["all pairs"] == [
+        "4,098,364",
+        "2,119,954",
+        "51.7",
+        "9,853,747",
+        "2,290,041",
+        "23.2",
+    ]
     assert "*ours, small world*" in cells and lines[-1] == "Generated."
 
 
@@ -61,8 +84,10 @@ def test_too_little_is_refused_in_one_line(found):
     coverage.check("ade20k", found / "ade20k", 0.6, "nowhere")
     with pytest.raises(UserError) as caught:
         coverage.check("coco", found / "coco", 0.6, "paper.least_yield.coco")
-    assert str(caught.value) == ("params.yaml: paper.least_yield.coco: coco: found 283,374 captions, 50.0% of the "
-                                 "paper's 566,747; wanted 60.0%; lower it to go on with these")
+    assert str(caught.value) == (
+        "params.yaml: paper.least_yield.coco: coco: found 283,374 captions, 50.0% of the "
+        "paper's 566,747; wanted 60.0%; lower it to go on with these"
+    )
 
 
 def test_the_shard_stage_stops_and_keeps_its_work(tmp_path, monkeypatch, capsys):
@@ -71,7 +96,9 @@ def test_the_shard_stage_stops_and_keeps_its_work(tmp_path, monkeypatch, capsys)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr(tracking, "installed", lambda: False)
     (tmp_path / "params.yaml").write_text(PARAMS % 0.5)
-    with pytest.raises(UserError, match="^params.yaml: small.least_yield.imagenet22k: imagenet22k: found "):
+    with pytest.raises(
+        UserError, match="^params.yaml: small.least_yield.imagenet22k: imagenet22k: found "
+    ):
         stages.shard.main("imagenet22k")
     assert not (tmp_path / "data").exists()
     (work,) = (tmp_path / ".work").glob("shard-*")

@@ -1,4 +1,5 @@
-"""Pictures that a downstream validation or test set holds are left out of the pretraining pairs, and counted."""
+"""Pictures that a downstream validation or test set holds are left out of the pretraining pairs,
+and counted."""
 
 import json
 
@@ -8,18 +9,20 @@ import pytest
 
 import stages.decontamination
 import stages.shard
+from pipeline.data.datasets.formats import flickr_ids
 from pipeline.data.sharding import decontamination
+from pipeline.data.sharding.build import PairShardParams, shard
 from pipeline.data.shards import parquet
 from pipeline.data.url_fetch import placeholders
-from pipeline.tracking import client as tracking
-from pipeline.errors import UserError
 from pipeline.data.url_fetch.journal import FETCHED
-from pipeline.data.sharding.build import PairShardParams, shard
-from pipeline.data.datasets.formats import flickr_ids
-from tests.pipeline.data.sharding.test_build import encoded
+from pipeline.errors import UserError
+from pipeline.tracking import client as tracking
 from tests.pipeline.data.datasets.test_readers import karpathy, write_zip
+from tests.pipeline.data.sharding.test_build import encoded
 
-PARAMS = PairShardParams(rows_per_group=4, groups_per_file=4, holdout=0.0, max_side=0, filter_leaks=True)
+PARAMS = PairShardParams(
+    rows_per_group=4, groups_per_file=4, holdout=0.0, max_side=0, filter_leaks=True
+)
 PARAMS_YAML = """scale: small
 small:
   pool: {workers: 1}
@@ -32,7 +35,12 @@ small:
     vg: {rows_per_group: 4, groups_per_file: 4, holdout: 0, max_side: 0, filter_leaks: SWITCH}
 """
 PICTURE = encoded()
-COCO = {"train": ("train2014", 1), "restval": ("val2014", 2), "val": ("val2014", 3), "test": ("val2014", 4)}
+COCO = {
+    "train": ("train2014", 1),
+    "restval": ("val2014", 2),
+    "val": ("val2014", 3),
+    "test": ("val2014", 4),
+}
 
 
 def coco_name(folder, number):
@@ -46,23 +54,60 @@ def raw(tmp_path):
     coco.mkdir()
     flickr30k.mkdir()
     for folder in ("train2014", "val2014"):
-        write_zip(coco / f"{folder}.zip", {f"{folder}/{coco_name(place, number)}": PICTURE
-                                           for place, number in COCO.values() if place == folder})
-    write_zip(coco / "caption_datasets.zip", {"dataset_coco.json": karpathy("coco", [
-        (folder, coco_name(folder, number), split, ["A boat."]) for split, (folder, number) in COCO.items()])})
-    write_zip(coco / "annotations_trainval2014.zip", {f"annotations/captions_{folder}.json": json.dumps({
-        "info": {}, "images": [{"id": number, "file_name": coco_name(folder, number),
-                                "flickr_url": f"http://farm4.staticflickr.com/31/{1000 + number}_0af_z.jpg"}
-                               for place, number in COCO.values() if place == folder], "annotations": []}).encode()
-        for folder in ("train2014", "val2014")})
+        write_zip(
+            coco / f"{folder}.zip",
+            {
+                f"{folder}/{coco_name(place, number)}": PICTURE
+                for place, number in COCO.values()
+                if place == folder
+            },
+        )
+    write_zip(
+        coco / "caption_datasets.zip",
+        {
+            "dataset_coco.json": karpathy(
+                "coco",
+                [
+                    (folder, coco_name(folder, number), split, ["A boat."])
+                    for split, (folder, number) in COCO.items()
+                ],
+            )
+        },
+    )
+    write_zip(
+        coco / "annotations_trainval2014.zip",
+        {
+            f"annotations/captions_{folder}.json": json.dumps(
+                {
+                    "info": {},
+                    "images": [
+                        {
+                            "id": number,
+                            "file_name": coco_name(folder, number),
+                            "flickr_url": f"http://farm4.staticflickr.com/31/{1000 + number}_0af_z.jpg",
+                        }
+                        for place, number in COCO.values()
+                        if place == folder
+                    ],
+                    "annotations": [],
+                }
+            ).encode()
+            for folder in ("train2014", "val2014")
+        },
+    )
     splits = ((7001, "train"), (7002, "val"), (7003, "test"))
-    (flickr30k / "dataset_flickr30k.json").write_bytes(karpathy("flickr30k", [
-        ("", f"{number}.jpg", split, ["A kite."]) for number, split in splits]))
+    (flickr30k / "dataset_flickr30k.json").write_bytes(
+        karpathy(
+            "flickr30k", [("", f"{number}.jpg", split, ["A kite."]) for number, split in splits]
+        )
+    )
     return tmp_path
 
 
 def held_out(raw):
-    decontamination.write({"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "held_out.json")
+    decontamination.write(
+        {"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "held_out.json"
+    )
     return frozenset(json.loads((raw / "held_out.json").read_text()))
 
 
@@ -71,16 +116,33 @@ def visual_genome(folder, pictures):
     folder.mkdir()
     write_zip(folder / "images.zip", {f"VG_100K/{number}.jpg": PICTURE for number, *_ in pictures})
     write_zip(folder / "images2.zip", {})
-    data = [{"image_id": number, "url": f"https://x.example/VG_100K/{number}.jpg", "coco_id": coco, "flickr_id": at}
-            for number, coco, at in pictures]
+    data = [
+        {
+            "image_id": number,
+            "url": f"https://x.example/VG_100K/{number}.jpg",
+            "coco_id": coco,
+            "flickr_id": at,
+        }
+        for number, coco, at in pictures
+    ]
     regions = [{"id": number, "regions": [{"phrase": "a boat"}]} for number, *_ in pictures]
     write_zip(folder / "image_data.json.zip", {"image_data.json": json.dumps(data).encode()})
-    write_zip(folder / "region_descriptions.json.zip", {"region_descriptions.json": json.dumps(regions).encode()})
+    write_zip(
+        folder / "region_descriptions.json.zip",
+        {"region_descriptions.json": json.dumps(regions).encode()},
+    )
     return folder
 
 
 def test_held_out_pictures_are_known_by_both_numbers(raw):
-    assert held_out(raw) == {"coco 3", "coco 4", "flickr 1003", "flickr 1004", "flickr 7002", "flickr 7003"}
+    assert held_out(raw) == {
+        "coco 3",
+        "coco 4",
+        "flickr 1003",
+        "flickr 1004",
+        "flickr 7002",
+        "flickr 7003",
+    }
     (raw / "coco/annotations_trainval2014.zip").unlink()
     assert held_out(raw) == {"coco 3", "coco 4", "flickr 7002", "flickr 7003"}
     (raw / "flickr30k/dataset_flickr30k.json").unlink()
@@ -89,36 +151,76 @@ def test_held_out_pictures_are_known_by_both_numbers(raw):
 
 
 def test_visual_genome_loses_what_coco_or_flickr30k_tests(raw):
-    place = visual_genome(raw / "vg", [(10, None, None), (11, 1, 1001), (12, 2, None), (13, 3, None), (14, 4, 1004),
-                                       (15, None, 7003), (16, None, 7001), (17, 77, 1003)])
-    assert shard("vg", place, raw / "out", PARAMS, held_out=held_out(raw)) == {"train": 4, "rejected": 4}
-    assert {row["key"] for row in parquet.read_rows(raw / "out", "train")} == {"10", "11", "12", "16"}
+    place = visual_genome(
+        raw / "vg",
+        [
+            (10, None, None),
+            (11, 1, 1001),
+            (12, 2, None),
+            (13, 3, None),
+            (14, 4, 1004),
+            (15, None, 7003),
+            (16, None, 7001),
+            (17, 77, 1003),
+        ],
+    )
+    assert shard("vg", place, raw / "out", PARAMS, held_out=held_out(raw)) == {
+        "train": 4,
+        "rejected": 4,
+    }
+    assert {row["key"] for row in parquet.read_rows(raw / "out", "train")} == {
+        "10",
+        "11",
+        "12",
+        "16",
+    }
     index = json.loads((raw / "out/index.json").read_text())
     assert index["rejected"] == {"in a downstream validation or test set": 4}
     rejected = pq.read_table(raw / "out/rejected.parquet").to_pylist()
-    assert rejected[1] == {"key": "14", "reason": "in a downstream validation or test set: coco 4, flickr 1004"}
+    assert rejected[1] == {
+        "key": "14",
+        "reason": "in a downstream validation or test set: coco 4, flickr 1004",
+    }
     assert shard("vg", place, raw / "all", PARAMS) == {"train": 8, "rejected": 0}
 
 
 def test_lists_of_urls_are_filtered_by_their_addresses(raw):
     (raw / "sbu/fetched").mkdir(parents=True)
-    rows = [{"key": str(number), "url": url, "status": "ok", "image": PICTURE, "caption": "a boat"} for number, url in
-            enumerate(("http://static.flickr.com/12/7003_0a1b.jpg", "http://static.flickr.com/12/7001_0a1b.jpg",
-                       "http://a.example/7003_0a1b.jpg"))]
+    rows = [
+        {"key": str(number), "url": url, "status": "ok", "image": PICTURE, "caption": "a boat"}
+        for number, url in enumerate(
+            (
+                "http://static.flickr.com/12/7003_0a1b.jpg",
+                "http://static.flickr.com/12/7001_0a1b.jpg",
+                "http://a.example/7003_0a1b.jpg",
+            )
+        )
+    ]
     pq.write_table(pa.Table.from_pylist(rows, FETCHED), raw / "sbu/fetched/train-00000.parquet")
     placeholders.mark(raw / "sbu/fetched", 2)
-    assert shard("sbu", raw / "sbu", raw / "out", PARAMS, held_out=held_out(raw)) == {"train": 2, "rejected": 1}
+    assert shard("sbu", raw / "sbu", raw / "out", PARAMS, held_out=held_out(raw)) == {
+        "train": 2,
+        "rejected": 1,
+    }
 
 
 def test_the_sets_that_are_tested_keep_their_pictures(raw):
     assert shard("coco", raw / "coco", raw / "out", PARAMS, held_out=held_out(raw)) == {
-        "train": 2, "val": 1, "test": 1, "rejected": 0}
+        "train": 2,
+        "val": 1,
+        "test": 1,
+        "rejected": 0,
+    }
 
 
 def test_coco_loses_training_pictures_that_flickr30k_tests(raw):
     names = held_out(raw) | {"flickr 1002"}
     assert shard("coco", raw / "coco", raw / "out", PARAMS, held_out=names) == {
-        "train": 1, "val": 1, "test": 1, "rejected": 1}
+        "train": 1,
+        "val": 1,
+        "test": 1,
+        "rejected": 1,
+    }
 
 
 @pytest.mark.parametrize("switch, rows", [("true", 1), ("false", 2)])
@@ -134,11 +236,17 @@ def test_the_switch_is_in_params_yaml(raw, monkeypatch, switch, rows):
     assert len(list(parquet.read_rows(raw / "data/small/shards/vg", "train"))) == rows
 
 
-@pytest.mark.parametrize("url, number", [
-    ("http://static.flickr.com/2723/4385058960_b0f291553e.jpg", 4385058960),
-    ("https://farm4.staticflickr.com/3153/2970773875_164f0c0b83_z.jpg", 2970773875),
-    ("https://live.staticflickr.com/65535/123_ab_c.jpg?x=1", 123), ("http://www.notflickr.com/1/12_ab.jpg", None),
-    ("https://www.flickr.com/photos/someone/123/", None), ("", None),
-    ("http://a.example/static.flickr.com/1/12_ab.jpg", None)])
+@pytest.mark.parametrize(
+    "url, number",
+    [
+        ("http://static.flickr.com/2723/4385058960_b0f291553e.jpg", 4385058960),
+        ("https://farm4.staticflickr.com/3153/2970773875_164f0c0b83_z.jpg", 2970773875),
+        ("https://live.staticflickr.com/65535/123_ab_c.jpg?x=1", 123),
+        ("http://www.notflickr.com/1/12_ab.jpg", None),
+        ("https://www.flickr.com/photos/someone/123/", None),
+        ("", None),
+        ("http://a.example/static.flickr.com/1/12_ab.jpg", None),
+    ],
+)
 def test_the_number_of_a_photograph_at_flickr(url, number):
     assert flickr_ids.names(url) == (() if number is None else (f"flickr {number}",))

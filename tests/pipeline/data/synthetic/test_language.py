@@ -2,26 +2,37 @@
 
 import pytest
 
-from pipeline.utils import seeds
 from pipeline.data.synthetic.language import caption_grammar, lexicon, parser
 from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import Scene, Thing
+from pipeline.utils import seeds
 
 
 def test_captions_are_read_back_exactly_and_tell_scenes_apart() -> None:
     scenes = [scene.sample(7, "flickr30k/test", i, 72, evaluation=True) for i in range(500)]
     captions = [caption_grammar.captions(s, 5, seeds.generator(7, i)) for i, s in enumerate(scenes)]
-    assert all(parser.parse(caption).holds(s) for s, group in zip(scenes, captions, strict=True) for caption in group)
+    assert all(
+        parser.parse(caption).holds(s)
+        for s, group in zip(scenes, captions, strict=True)
+        for caption in group
+    )
     assert all(5 <= len(caption.split()) <= 22 for group in captions for caption in group)
     text, image = parser.retrieval(scenes, captions)
     assert text >= 0.95 and image >= 0.95
 
 
 def test_parser_reads_a_known_caption() -> None:
-    meaning = parser.parse("To the left of a big inky star with dots there is a rosy hoop high up,"
-                           " under the stars of night.")
+    meaning = parser.parse(
+        "To the left of a big inky star with dots there is a rosy hoop high up,"
+        " under the stars of night."
+    )
     star, ring = meaning.mentions
-    assert (star.size, star.colour, star.texture, star.shape) == ("large", "black", "dotted", "star")
+    assert (star.size, star.colour, star.texture, star.shape) == (
+        "large",
+        "black",
+        "dotted",
+        "star",
+    )
     assert (ring.colour, ring.shape, ring.position) == ("pink", "ring", "top")
     assert meaning.relations == [(1, "left", 0)] and meaning.background == "night"
     with pytest.raises(ValueError, match="'lawyer'"):
@@ -34,8 +45,17 @@ def test_retrieval_counts_a_tie_as_a_miss() -> None:
 
 
 def test_no_phrase_stands_for_two_things() -> None:
-    tables = (lexicon.SHAPES, lexicon.COLOURS, lexicon.TEXTURES, lexicon.SIZES, lexicon.RELATIONS, lexicon.POSITIONS)
+    tables = (
+        lexicon.SHAPES,
+        lexicon.COLOURS,
+        lexicon.TEXTURES,
+        lexicon.SIZES,
+        lexicon.RELATIONS,
+        lexicon.POSITIONS,
+    )
     phrases = [phrase for table in tables for group in table.values() for phrase in group]
     phrases += [" ".join(phrase) for group in lexicon.PLACES.values() for phrase in group]
     assert len(phrases) == len(set(phrases))
-    assert set(lexicon.PLACES) == set(scene.BACKGROUNDS) and set(lexicon.SHAPES) == set(scene.SHAPES)
+    assert set(lexicon.PLACES) == set(scene.BACKGROUNDS) and set(lexicon.SHAPES) == set(
+        scene.SHAPES
+    )

@@ -1,4 +1,5 @@
-"""What becomes of odd pictures: a right RGB picture or a reject with its reason, never a crash or a wrong picture."""
+"""What becomes of odd pictures: a right RGB picture or a reject with its reason, never a crash or a
+wrong picture."""
 
 import io
 import json
@@ -33,7 +34,9 @@ def checked(data: bytes, max_side: int = 0) -> Image.Image:
     """What the shard holds, as the models decode it."""
     kept, *size = image_validation.check(data, max_side)
     image = Image.open(io.BytesIO(kept))
-    assert image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and list(image.size) == size
+    assert (
+        image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and list(image.size) == size
+    )
     assert image.getexif().get(0x0112, 1) == 1 and not image.has_transparency_data
     return image.convert("RGB")
 
@@ -46,15 +49,29 @@ def apart(one: Image.Image, other: Image.Image) -> float:
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
-@pytest.mark.parametrize("data", [
-    encoded(scene(), "JPEG"), encoded(scene(), "JPEG", progressive=True), encoded(scene().convert("L"), "JPEG"),
-    encoded(scene(), "PNG"), encoded(scene().convert("L"), "PNG")])
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(scene(), "JPEG"),
+        encoded(scene(), "JPEG", progressive=True),
+        encoded(scene().convert("L"), "JPEG"),
+        encoded(scene(), "PNG"),
+        encoded(scene().convert("L"), "PNG"),
+    ],
+)
 def test_ordinary_pictures_are_kept_byte_by_byte(data):
     assert image_validation.check(data, 0) == (data, 48, 32) == image_validation.check(data, 48)
 
@@ -75,9 +92,19 @@ def test_an_orientation_that_means_nothing_is_none(value):
     assert image_validation.check(data, 0)[0] == data
 
 
-@pytest.mark.parametrize("kind, mode, near", [
-    ("JPEG", "CMYK", 4), ("GIF", "P", 12), ("PNG", "P", 12), ("BMP", "RGB", 2), ("TIFF", "RGB", 2), ("TIFF", "CMYK", 4),
-    ("PNG", "RGBA", 2), ("ICO", "RGBA", 2)])
+@pytest.mark.parametrize(
+    "kind, mode, near",
+    [
+        ("JPEG", "CMYK", 4),
+        ("GIF", "P", 12),
+        ("PNG", "P", 12),
+        ("BMP", "RGB", 2),
+        ("TIFF", "RGB", 2),
+        ("TIFF", "CMYK", 4),
+        ("PNG", "RGBA", 2),
+        ("ICO", "RGBA", 2),
+    ],
+)
 def test_other_formats_and_modes_become_rgb_jpegs(kind, mode, near):
     options = {"sizes": [(48, 32)]} if kind == "ICO" else {"quality": 95} if kind == "JPEG" else {}
     assert apart(checked(encoded(scene().convert(mode), kind, **options)), scene()) < near
@@ -97,7 +124,8 @@ def test_the_first_frame_is_the_picture():
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
 def test_what_is_transparent_becomes_white(mode):
-    """Under the left half hides black; a picture may tell so by an alpha channel, a palette's entry or a colour."""
+    """Under the left half hides black; a picture may tell so by an alpha channel, a palette's entry
+    or a colour."""
     image = Image.new("RGB", (8, 4), (200, 200, 200))
     image.paste((0, 0, 0), (0, 0, 4, 4))
     alpha = Image.new("L", (8, 4), 255)
@@ -120,7 +148,10 @@ def test_sixteen_bits_are_scaled_or_refused_but_never_clipped():
     with pytest.raises(BadPicture, match="^more than 8 bits per channel: mode I;16"):
         image_validation.check(png(4, 4, 16, 0, grey), 0)
     colours = struct.pack(">B6H", 0, 65_535, 0, 0, 25_700, 25_700, 25_700) * 2
-    assert np.asarray(checked(png(2, 2, 16, 2, colours)))[0].tolist() == [[255, 0, 0], [100, 100, 100]]
+    assert np.asarray(checked(png(2, 2, 16, 2, colours)))[0].tolist() == [
+        [255, 0, 0],
+        [100, 100, 100],
+    ]
     with pytest.raises(BadPicture, match="^more than 8 bits"):
         image_validation.check(encoded(Image.new("F", (4, 4), 0.5), "TIFF"), 0)
 
@@ -131,12 +162,19 @@ def test_long_sides_are_reduced():
     assert checked(encoded(Image.new("RGB", (400, 1)), "PNG"), 20).size == (20, 1)
 
 
-@pytest.mark.parametrize("data, reason", [
-    (b"", "empty picture"), (b"<html>", "not an image"),
-    (encoded(scene().resize((480, 320)), "JPEG")[:-900], "damaged picture: OSError"),
-    (encoded(scene(), "PNG")[:-40], "damaged picture"), (encoded(scene(), "GIF")[:900], "damaged picture"),
-    (png(20_000, 20_000, 8, 2, b""), "too many pixels"), (png(9500, 9500, 8, 2, b""), "too many pixels"),
-    (png(40, 40, 8, 2, b"\0"), "damaged picture")])
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (b"", "empty picture"),
+        (b"<html>", "not an image"),
+        (encoded(scene().resize((480, 320)), "JPEG")[:-900], "damaged picture: OSError"),
+        (encoded(scene(), "PNG")[:-40], "damaged picture"),
+        (encoded(scene(), "GIF")[:900], "damaged picture"),
+        (png(20_000, 20_000, 8, 2, b""), "too many pixels"),
+        (png(9500, 9500, 8, 2, b""), "too many pixels"),
+        (png(40, 40, 8, 2, b"\0"), "damaged picture"),
+    ],
+)
 def test_unusable_pictures(data, reason):
     with pytest.raises(BadPicture, match=f"^({reason})"):
         image_validation.check(data, 0)
@@ -152,17 +190,24 @@ def test_the_content_tells_the_format_not_the_name_and_no_other_program_is_start
 def test_a_format_that_this_pillow_lacks_is_called_so(monkeypatch):
     if not features.check("webp"):
         with pytest.raises(BadPicture, match="^no decoder: .*WEBP"):
-            image_validation.check(b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\0\0\0\x10\x07\x10\x11\x11\x88\x88\xfe\x07\0", 0)
+            image_validation.check(
+                b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\0\0\0\x10\x07\x10\x11\x11\x88\x88\xfe\x07\0",
+                0,
+            )
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no odd pictures here")
 class TestOddPictures:
     REJECTED = {
-        "16bit.cropped.tif": "more than 8 bits per channel", "badwidth.bmp": "too many pixels",
-        "decompression_bomb.gif": "too many pixels", "pngtest_bad.png.bin": "not an image",
-        "sgi_crash.bin": "not an image", "truncated_image.png": "damaged picture",
+        "16bit.cropped.tif": "more than 8 bits per channel",
+        "badwidth.bmp": "too many pixels",
+        "decompression_bomb.gif": "too many pixels",
+        "pngtest_bad.png.bin": "not an image",
+        "sgi_crash.bin": "not an image",
+        "truncated_image.png": "damaged picture",
         **({} if features.check("webp") else {"hopper.webp": "no decoder"}),
-        **({} if features.check("jpg_2000") else {"test-card-lossless.jp2": "no decoder"})}
+        **({} if features.check("jpg_2000") else {"test-card-lossless.jp2": "no decoder"}),
+    }
 
     def test_each_is_accounted_for(self):
         told = json.loads((REAL / "manifest.json").read_text())["files"]
@@ -178,8 +223,14 @@ class TestOddPictures:
     def test_turned_copies_of_one_picture_look_alike(self):
         upright = checked((REAL / "hopper_idat_after_image_end.png").read_bytes())
         for turn in (2, 4, 6, 7):
-            assert apart(checked((REAL / f"hopper_orientation_{turn}.jpg").read_bytes()), upright) < 8, turn
+            assert (
+                apart(checked((REAL / f"hopper_orientation_{turn}.jpg").read_bytes()), upright) < 8
+            ), turn
 
-    @pytest.mark.parametrize("name", ["iss634.gif", "hopper_zero_comment_subblocks.gif", "rgb24.bmp"])
+    @pytest.mark.parametrize(
+        "name", ["iss634.gif", "hopper_zero_comment_subblocks.gif", "rgb24.bmp"]
+    )
     def test_others_are_what_pillow_shows_first(self, name):
-        assert apart(checked((REAL / name).read_bytes()), Image.open(REAL / name).convert("RGB")) < 6
+        assert (
+            apart(checked((REAL / name).read_bytes()), Image.open(REAL / name).convert("RGB")) < 6
+        )

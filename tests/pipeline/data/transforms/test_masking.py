@@ -1,4 +1,5 @@
-"""What is hidden: counts, places and fates (VL-BEiT §2.3; figures measured on BEiT's own generator)."""
+"""What is hidden: counts, places and fates (VL-BEiT §2.3; figures measured on BEiT's own
+generator)."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ MASK, VOCAB, SPECIAL = 4, 1000, 5
 
 @pytest.fixture(scope="module")
 def masks():
-    return np.stack([block_mask(14, 75, 16, generator("masks", n)) for n in range(4000)]).reshape(-1, 14, 14)
+    return np.stack([block_mask(14, 75, 16, generator("masks", n)) for n in range(4000)]).reshape(
+        -1, 14, 14
+    )
 
 
 def test_every_mask_hides_exactly_75_patches(masks):
@@ -21,7 +24,9 @@ def test_every_mask_hides_exactly_75_patches(masks):
 def test_probability_map_is_that_of_block_wise_masking(masks):
     share = masks.mean(axis=0)
     corners = share[[0, 0, -1, -1], [0, -1, 0, -1]].mean()
-    edges = np.mean([share[0, 6:8].mean(), share[-1, 6:8].mean(), share[6:8, 0].mean(), share[6:8, -1].mean()])
+    edges = np.mean(
+        [share[0, 6:8].mean(), share[-1, 6:8].mean(), share[6:8, 0].mean(), share[6:8, -1].mean()]
+    )
     assert corners == pytest.approx(0.044, abs=0.006)
     assert edges == pytest.approx(0.196, abs=0.02)
     assert share[6:8, 6:8].mean() == pytest.approx(0.713, abs=0.02)
@@ -33,7 +38,8 @@ def test_masks_are_blocks_not_specks(masks):
 
 
 def test_first_blocks_have_the_areas_and_aspects_of_the_recipe():
-    """Against the recipe's draws all at once: areas from 16 to 75, aspects log-uniform within 0.3 and its inverse."""
+    """Against the recipe's draws all at once: areas from 16 to 75, aspects log-uniform within 0.3
+    and its inverse."""
     sizes = []
     for n in range(4000):
         mask = np.zeros((14, 14), dtype=bool)
@@ -41,13 +47,20 @@ def test_first_blocks_have_the_areas_and_aspects_of_the_recipe():
         sizes.append((mask.any(axis=1).sum(), mask.any(axis=0).sum()))
         assert mask.sum() == np.prod(sizes[-1]), "a full rectangle"
     rng = np.random.default_rng(0)
-    area, aspect = rng.uniform(16, 75, 200_000), np.exp(rng.uniform(np.log(0.3), -np.log(0.3), 200_000))
+    area, aspect = (
+        rng.uniform(16, 75, 200_000),
+        np.exp(rng.uniform(np.log(0.3), -np.log(0.3), 200_000)),
+    )
     drawn = np.stack([np.round(np.sqrt(area * aspect)), np.round(np.sqrt(area / aspect))], axis=1)
     drawn = drawn[(drawn < 14).all(axis=1) & (drawn.prod(axis=1) <= 75)]
     found = np.array(sizes)
     assert found.max() == drawn.max() == 13 and found.min() == drawn.min() == 2
-    for measure in (lambda x: x.prod(axis=1), lambda x: x[:, 0], lambda x: x[:, 1],
-                    lambda x: np.log(x[:, 0] / x[:, 1]) ** 2):
+    for measure in (
+        lambda x: x.prod(axis=1),
+        lambda x: x[:, 0],
+        lambda x: x[:, 1],
+        lambda x: np.log(x[:, 0] / x[:, 1]) ** 2,
+    ):
         assert measure(found).mean() == pytest.approx(measure(drawn).mean(), rel=0.04)
 
 
@@ -62,17 +75,23 @@ def test_blocks_never_hide_more_than_is_left():
 
 @pytest.mark.parametrize(("grid", "count", "block"), [(6, 14, 4), (8, 25, 6), (2, 4, 1)])
 def test_small_grids_have_the_asked_count_too(grid, count, block):
-    assert all(block_mask(grid, count, block, generator(grid, n)).sum() == count for n in range(200))
+    assert all(
+        block_mask(grid, count, block, generator(grid, n)).sum() == count for n in range(200)
+    )
 
 
 def sentence(length=40):
     return np.concatenate([[0], generator("ids").integers(SPECIAL, VOCAB, size=length), [2, 1, 1]])
 
 
-@pytest.mark.parametrize(("ratio", "length", "count"), [(0.15, 40, 6), (0.5, 40, 20), (0.15, 2, 1), (0.5, 11, 6)])
+@pytest.mark.parametrize(
+    ("ratio", "length", "count"), [(0.15, 40, 6), (0.5, 40, 20), (0.15, 2, 1), (0.5, 11, 6)]
+)
 def test_a_fixed_share_of_the_words_is_chosen(ratio, length, count):
     ids = sentence(length)
-    corrupted, chosen = text_mask(ids, ratio, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(1))
+    corrupted, chosen = text_mask(
+        ids, ratio, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(1)
+    )
     assert chosen.sum() == count
     assert not chosen[ids < SPECIAL].any(), "special tokens are never chosen"
     assert (corrupted[~chosen] == ids[~chosen]).all()
@@ -81,14 +100,22 @@ def test_a_fixed_share_of_the_words_is_chosen(ratio, length, count):
 def test_of_the_chosen_80_percent_become_mask_10_random_10_stay():
     ids, fates = sentence(), []
     for n in range(2000):
-        corrupted, chosen = text_mask(ids, 0.5, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(n))
-        assert (corrupted[chosen & (corrupted != MASK)] >= SPECIAL).all(), "special ids are never drawn"
-        fates.append([(corrupted[chosen] == MASK).mean(), (corrupted[chosen] == ids[chosen]).mean()])
+        corrupted, chosen = text_mask(
+            ids, 0.5, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(n)
+        )
+        assert (corrupted[chosen & (corrupted != MASK)] >= SPECIAL).all(), (
+            "special ids are never drawn"
+        )
+        fates.append(
+            [(corrupted[chosen] == MASK).mean(), (corrupted[chosen] == ids[chosen]).mean()]
+        )
     masked, kept = np.mean(fates, axis=0)
     assert masked == pytest.approx(0.8, abs=0.01)
     assert kept == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_text_without_words_is_left_alone():
-    corrupted, chosen = text_mask(np.array([0, 2]), 0.5, mask_id=MASK, vocab_size=VOCAB, special=5, rng=generator(0))
+    corrupted, chosen = text_mask(
+        np.array([0, 2]), 0.5, mask_id=MASK, vocab_size=VOCAB, special=5, rng=generator(0)
+    )
     assert corrupted.tolist() == [0, 2] and not chosen.any()

@@ -1,4 +1,5 @@
-"""RandAugment for pairs: what each operation does at its magnitude, and that colours keep their names."""
+"""RandAugment for pairs: what each operation does at its magnitude, and that colours keep their
+names."""
 
 import colorsys
 
@@ -25,7 +26,10 @@ def test_no_operation_leaves_the_picture_as_it_is():
 
 def test_the_same_generator_gives_the_same_picture_and_others_differ():
     params = RandAugmentParams(2, 7, 0.5)
-    made = [np.asarray(rand_augment(picture(), params, generator(seed))).tobytes() for seed in [*range(30), 3]]
+    made = [
+        np.asarray(rand_augment(picture(), params, generator(seed))).tobytes()
+        for seed in [*range(30), 3]
+    ]
     assert made[3] == made[-1] and len(set(made)) >= 10
 
 
@@ -43,8 +47,12 @@ def test_brightness_is_raised_by_a_factor_of_136_percent():
 
 def test_rotation_is_21_degrees():
     rotated = OPERATIONS[9](picture(), LEVEL, 1)
-    assert np.asarray(rotated).tobytes() == np.asarray(
-        picture().rotate(21, Image.Resampling.BILINEAR, fillcolor=(128, 128, 128))).tobytes()
+    assert (
+        np.asarray(rotated).tobytes()
+        == np.asarray(
+            picture().rotate(21, Image.Resampling.BILINEAR, fillcolor=(128, 128, 128))
+        ).tobytes()
+    )
 
 
 def test_no_operation_turns_one_colour_name_into_another():

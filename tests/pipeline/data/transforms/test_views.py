@@ -8,8 +8,8 @@ from PIL import Image, ImageEnhance
 
 from pipeline.data.shards import schema
 from pipeline.data.transforms import images, views
-from pipeline.utils import seeds
 from pipeline.data.transforms.views import View, ViewParams
+from pipeline.utils import seeds
 
 PARAMS = ViewParams(crop_min=0.2, crop_max=1.0, flip=0.5, jitter=0.4)
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -17,7 +17,9 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 def picture(width: int = 72, height: int = 60, low: int = 90, high: int = 160) -> Image.Image:
     """A smooth picture with values in low..high, so that no colour operation of ours clips."""
-    noise = seeds.generator("picture", width, height).integers(low, high, (8, 8, 3)).astype(np.uint8)
+    noise = (
+        seeds.generator("picture", width, height).integers(low, high, (8, 8, 3)).astype(np.uint8)
+    )
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BILINEAR)
 
 
@@ -28,13 +30,20 @@ def draw(index: int, params: ViewParams = PARAMS, width: int = 640, height: int 
 def test_drawing_is_a_pure_function_and_every_argument_counts():
     assert draw(0) == draw(0)
     assert draw(0) != draw(1)
-    assert views.draw(1, "a", 0, 640, 480, 120.0, PARAMS) != views.draw(2, "a", 0, 640, 480, 120.0, PARAMS)
-    assert views.draw(1, "a", 0, 640, 480, 120.0, PARAMS) != views.draw(1, "b", 0, 640, 480, 120.0, PARAMS)
+    assert views.draw(1, "a", 0, 640, 480, 120.0, PARAMS) != views.draw(
+        2, "a", 0, 640, 480, 120.0, PARAMS
+    )
+    assert views.draw(1, "a", 0, 640, 480, 120.0, PARAMS) != views.draw(
+        1, "b", 0, 640, 480, 120.0, PARAMS
+    )
 
 
 def test_replay_from_the_stored_columns_gives_the_same_bytes():
     image = picture()
-    drawn = [views.draw(3, "k", index, *image.size, images.mean_grey(image), PARAMS) for index in range(3)]
+    drawn = [
+        views.draw(3, "k", index, *image.size, images.mean_grey(image), PARAMS)
+        for index in range(3)
+    ]
     row = {"key": "k", **views.columns(drawn), "tokens": [0] * 12}
     row = pa.Table.from_pylist([row], schema.visual_tokens(3, 4)).to_pylist()[0]
     for index, view in enumerate(drawn):
@@ -57,7 +66,9 @@ def test_crop_statistics():
     assert abs(np.mean([view.flip for view in drawn]) - 0.5) < 0.03
 
 
-@pytest.mark.parametrize(("size", "box"), [((1000, 100), (433, 0, 566, 100)), ((100, 1000), (0, 433, 100, 566))])
+@pytest.mark.parametrize(
+    ("size", "box"), [((1000, 100), (433, 0, 566, 100)), ((100, 1000), (0, 433, 100, 566))]
+)
 def test_pictures_without_a_fitting_crop_get_the_largest_central_one(size, box):
     whole = ViewParams(crop_min=1.0, crop_max=1.0, flip=0.0, jitter=0.0)
     assert {draw(index, whole, *size).box for index in range(30)} == {tuple(map(float, box))}
@@ -67,13 +78,17 @@ def test_no_flip_and_no_jitter_leave_a_plain_resize():
     view = draw(0, ViewParams(crop_min=0.5, crop_max=1.0, flip=0.0, jitter=0.0))
     assert view.matrix == IDENTITY and not view.flip
     image = picture(640, 480)
-    assert np.array_equal(views.apply(image, view, 32),
-                          np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC, box=view.box)))
+    assert np.array_equal(
+        views.apply(image, view, 32),
+        np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC, box=view.box)),
+    )
 
 
 def test_flip_mirrors():
     box = (4.0, 6.0, 60.0, 50.0)
-    straight, mirrored = (views.apply(picture(), View(box, flip, IDENTITY), 24) for flip in (False, True))
+    straight, mirrored = (
+        views.apply(picture(), View(box, flip, IDENTITY), 24) for flip in (False, True)
+    )
     assert np.array_equal(mirrored, straight[:, ::-1])
 
 
@@ -88,7 +103,9 @@ def test_the_matrix_is_the_three_enhancements_in_their_order(index):
         enhance = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[operation]
         expected = enhance(expected).enhance(factors[operation])
     found = np.asarray(image.convert("RGB", matrix), int)
-    assert np.abs(found - np.asarray(expected, int)).max() <= 4  # Pillow truncates after each operation
+    assert (
+        np.abs(found - np.asarray(expected, int)).max() <= 4
+    )  # Pillow truncates after each operation
 
 
 def test_colour_after_the_resize_is_colour_before_it():
@@ -100,5 +117,7 @@ def test_colour_after_the_resize_is_colour_before_it():
 
 def test_normalise():
     pixels = torch.tensor([[[[0, 127, 255]]]], dtype=torch.uint8)
-    assert torch.allclose(images.normalise(pixels).flatten(), torch.tensor([-1.0, -0.5 / 127.5, 1.0]))
+    assert torch.allclose(
+        images.normalise(pixels).flatten(), torch.tensor([-1.0, -0.5 / 127.5, 1.0])
+    )
     assert images.normalise(torch.zeros(2, 5, 7, 3, dtype=torch.uint8)).shape == (2, 3, 5, 7)
