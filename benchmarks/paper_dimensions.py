@@ -256,9 +256,7 @@ def line(name: str, out: Path, steps: list[Measured]) -> str:
     Raises:
         SystemExit: a loss is not finite, or memory exceeds the limit.
     """
-    (values,) = (
-        row["values"] for row in curves.read(out / "curve.jsonl") if row["kind"] == "train"
-    )
+    (values,) = (row.values for row in curves.read_published(out) if row.kind == "train")
     losses = {
         key: value
         for key, value in values.items()

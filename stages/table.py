@@ -9,7 +9,7 @@ from pipeline.config import params
 from pipeline.data.sharding import coverage
 from pipeline.reporting import html_report, render, tables
 from pipeline.tracking import client as tracking
-from pipeline.training import curves
+from pipeline.training import curve_plots, curves
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
@@ -47,8 +47,8 @@ def _report(
         path.parent for path in Path("runs", scale, "pretrain").glob("*/heldout.json")
     )
     with files.replacing(root / "curves.png") as temporary:
-        curves.compare(
-            {place.name: curves.read(place / "curve.jsonl") for place in variants}, temporary
+        curve_plots.compare(
+            {variant.name: curves.read_published(variant) for variant in variants}, temporary
         )
     chapters.append(
         html_report.Chapter(

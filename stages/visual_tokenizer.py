@@ -11,7 +11,8 @@ from pipeline.utils.entry_point import entry
 
 
 def main() -> None:
-    """Publish `model/`, `curve.jsonl` and `metrics.json` into `data/<scale>/visual_tokenizer`."""
+    """Publish `model/`, `train.csv`, `validation.csv` and `metrics.json` into
+    `data/<scale>/visual_tokenizer`."""
     scale = params.scale()
     settings = params.load(vqkd_training.VisualTokenizerParams, "visual_tokenizer")
     data = Path("data", scale)

@@ -33,6 +33,7 @@ from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
 from pipeline.training.artifacts import finish
+from pipeline.training.curves import CurveRow
 from pipeline.training.loop import LoopParams, evaluate, train
 from pipeline.training.optim import OptimParams
 from pipeline.training.step import Task
@@ -236,10 +237,8 @@ def run(job: Job) -> None:
         if job.variant.objectives:
             train(task, optim, job.common.loop, job.place, tracked)
         else:
-            curves.write(
-                job.place / "curve.jsonl",
-                [{"step": 0, "kind": "held-out", "values": evaluate(task)}],
-            )
+            rows = [CurveRow(0, "validation", evaluate(task))]
+            curves.write_jsonl(job.place / curves.JSONL, rows)
         if first:
             finished = _finish(task, job)
             tracked.model(
@@ -272,8 +271,8 @@ def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
 def _finish(task: PretrainingTask, job: Job) -> Path:
     """Write the model, its curve, the last held-out metrics and examples into a folder."""
     folder, rows = finish(task.model, job.place, f"pretraining: {job.name}")
-    held_out = [row["values"] for row in rows if row["kind"] == "held-out"]
-    files.write_json(folder / "heldout.json", held_out[-1])
+    validation = [row.values for row in rows if row.kind == "validation"]
+    files.write_json(folder / "heldout.json", validation[-1])
     task.model.eval()
     sources = {"images": job.common.held_out.images, "pairs": job.common.held_out.pairs}
     visualize.draw(

@@ -209,11 +209,8 @@ def run(job: Job) -> None:
         task = VQKDTask(job.shards, job.params)
         train(task, job.params.optim, job.params.loop, job.place, tracked)
         if first:
-            measured = [
-                row["values"]
-                for row in curves.read(job.place / "curve.jsonl")
-                if row["kind"] == "held-out"
-            ]
+            rows = curves.read_jsonl(job.place / curves.JSONL)
+            measured = [row.values for row in rows if row.kind == "validation"]
             _finish(job, tokenizer_of(task.model), measured[-1], tracked)
 
 
@@ -293,7 +290,7 @@ def _finish(
     """Write the tokenizer, the curve of its training and the metrics for publication."""
     folder = workdir.finished(job.place)
     checkpoint.save(tokenizer, folder / "model")
-    curves.write(folder / "curve.jsonl", curves.read(job.place / "curve.jsonl"))
+    curves.publish(curves.read_jsonl(job.place / curves.JSONL), folder)
     files.write_json(folder / "metrics.json", metrics)
     tracked.metrics(metrics)
     for source in job.params.used:

@@ -1,21 +1,23 @@
-"""What every training run leaves behind."""
+"""What every training run publishes."""
 
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from model import checkpoint
-from pipeline.training import curves
+from pipeline.training import curve_plots, curves
+from pipeline.training.curves import CurveRow
 from pipeline.utils import workdir
 
 
-def finish(model: nn.Module, place: Path, title: str) -> tuple[Path, list[dict[str, Any]]]:
-    """Write model, curve and its picture into a folder of the work folder `place`; returns it and
-    the curve's rows."""
-    folder = workdir.finished(place)
+def finish(model: nn.Module, work_dir: Path, title: str) -> tuple[Path, list[CurveRow]]:
+    """Write the model, its curves as CSV and their plot into `work_dir`'s folder for publication.
+
+    Returns that folder, and the rows of the curve.
+    """
+    folder = workdir.finished(work_dir)
     checkpoint.save(model, folder / "model")
-    rows = curves.read(place / "curve.jsonl")
-    curves.write(folder / "curve.jsonl", rows)
-    curves.plot(rows, folder / "curves.png", title=title)
+    rows = curves.read_jsonl(work_dir / curves.JSONL)
+    curves.publish(rows, folder)
+    curve_plots.plot(curves.read_published(folder), folder / "curves.png", title=title)
     return folder, rows

@@ -1,85 +1,81 @@
-"""Training curves: rows of a file, and pictures of them."""
+"""Training curves: a crash-safe JSONL file while a run lasts, two CSV files once it is published.
 
+`dvc plots` and editors show the CSV files; a run in progress appends to the JSONL file, where a
+line cut off by a crash is recognized by its missing newline.
+"""
+
+import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple, get_args
 
 from pipeline.utils import files
 
-LEFT_OUT = ("step", "loss", "lr", "grad_norm", "finite")
+CurveKind = Literal["train", "validation"]
+JSONL = "curve.jsonl"  # in the work folder
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows `{step, kind, values}` of a curve file; a last line that a crash has cut off is left
-    out."""
+class CurveRow(NamedTuple):
+    """Metrics at a step."""
+
+    step: int
+    kind: CurveKind
+    values: dict[str, float]
+
+
+def read_jsonl(path: Path) -> list[CurveRow]:
+    """The rows of a JSONL curve, none if there is no file; a last line cut off by a crash is
+    dropped."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    return [CurveRow(**json.loads(line)) for line in lines[:-1]]
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a curve file anew."""
+def write_jsonl(path: Path, rows: Sequence[CurveRow]) -> None:
+    """Replace a JSONL curve."""
     with files.replacing(path) as temporary:
-        temporary.write_text("".join(map(line, rows)), encoding="utf-8")
+        temporary.write_text("".join(map(_jsonl_line, rows)), encoding="utf-8")
 
 
-def line(row: dict[str, Any]) -> str:
-    """A row as it stands in a curve file."""
-    return json.dumps(row) + "\n"
+def append_jsonl(path: Path, row: CurveRow) -> None:
+    """Append a row to a JSONL curve."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(_jsonl_line(row))
 
 
-def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Draw the losses of a curve by step: training as lines, held-out losses as points of the same
-    colour."""
-    from matplotlib.figure import Figure
+def publish(rows: Sequence[CurveRow], folder: Path) -> None:
+    """Write `train.csv` and `validation.csv` into a folder.
 
-    train, held_out = (_series(rows, kind) for kind in ("train", "held-out"))
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in train.items():
-        drawn = axes.plot(*zip(*points, strict=True), lw=1, label=name)[0]
-        if f"{name}_loss" in held_out:
-            axes.plot(
-                *zip(*held_out[f"{name}_loss"], strict=True),
-                "o",
-                ms=3.5,
-                color=drawn.get_color(),
-                label=f"{name}, held-out",
-            )
-    axes.set(title=title, xlabel="step", ylabel="loss (nats)")
-    axes.grid(alpha=0.3)
-    if train:
-        axes.legend(fontsize=8, ncols=2)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    Columns are `step` and every value that a row has, in order of first appearance; a cell is empty
+    where its row lacks the value. Without rows the header `step` is all there is.
+    """
+    for kind in get_args(CurveKind):
+        _write_csv(folder / f"{kind}.csv", [row for row in rows if row.kind == kind])
 
 
-def compare(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
-    """Draw the losses of several runs, a panel per loss of training."""
-    from matplotlib.figure import Figure
-
-    series = {run: _series(rows, "train") for run, rows in curves.items()}
-    names = list(dict.fromkeys(name for found in series.values() for name in found))
-    columns = min(2, max(1, len(names)))
-    lines = max(1, -(-len(names) // columns))
-    figure = Figure(figsize=(9, 3.2 * lines), dpi=110, layout="constrained")
-    for number, name in enumerate(names, 1):
-        axes = figure.add_subplot(lines, columns, number)
-        for order, (run, found) in enumerate(series.items()):
-            if name in found:
-                axes.plot(*zip(*found[name], strict=True), lw=1.2, label=run, color=f"C{order}")
-        axes.set(title=name, xlabel="step", ylabel="training loss (nats)")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
-    figure.savefig(path, format="png", metadata={"Software": None})
+def read_published(folder: Path) -> list[CurveRow]:
+    """The rows that `publish` wrote: those of training, then those of validation."""
+    rows = []
+    for kind in get_args(CurveKind):
+        with open(folder / f"{kind}.csv", encoding="utf-8", newline="") as file:
+            for cells in csv.DictReader(file):
+                step = int(cells.pop("step"))
+                values = {name: float(cell) for name, cell in cells.items() if cell}
+                rows.append(CurveRow(step, kind, values))
+    return rows
 
 
-def _series(rows: Sequence[dict[str, Any]], kind: str) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) by name, of the rows of a kind."""
-    series: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
-        for name, value in row["values"].items() if row["kind"] == kind else ():
-            if name not in LEFT_OUT:
-                series.setdefault(name, []).append((row["step"], value))
-    return series
+def _jsonl_line(row: CurveRow) -> str:
+    return json.dumps(row._asdict()) + "\n"
+
+
+def _write_csv(path: Path, rows: Sequence[CurveRow]) -> None:
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    with files.replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["step", *names])
+        for row in rows:
+            cells = [repr(row.values[name]) if name in row.values else "" for name in names]
+            writer.writerow([row.step, *cells])

@@ -27,6 +27,7 @@ from pipeline.data.loading.sampler import Part
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import collectives, curves, data_parallel
+from pipeline.training.curves import CurveKind, CurveRow
 from pipeline.training.data_parallel import Replicas, Shards
 from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
 from pipeline.training.step import Task, optimise
@@ -153,7 +154,7 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
         wrapped.model.backbone.compile_blocks()
     state = TrainState(wrapped, adamw(wrapped.model, optim))
     state.resume(folder)
-    curve = Curve(folder / "curve.jsonl", state.step, run)
+    curve = Curve(folder / curves.JSONL, state.step, run)
     if state.step:
         say(f"resumed at step {state.step} of {optim.steps}")
     clock = Clock(optim.steps, state.step)
@@ -202,7 +203,7 @@ def _steps(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequence[Any]
 
 
 def evaluate(task: Task) -> dict[str, float]:
-    """The task's held-out metrics as the model stands."""
+    """The task's validation metrics of the model as it stands."""
     task.model.eval()
     with torch.inference_mode():
         return task.evaluate()
@@ -213,7 +214,7 @@ def _evaluate(task: Task, state: TrainState, folder: Path, curve: "Curve") -> No
     with state.parallel.whole(task.model):
         if collectives.rank() == 0:
             metrics = evaluate(task)
-            curve.add(state.step, "held-out", metrics, {})
+            curve.add(state.step, "validation", metrics, {})
             if "score" in metrics and metrics["score"] > state.best.get("score", float("-inf")):
                 state.best = {"score": metrics["score"], "step": float(state.step)}
                 with files.replacing(folder / "best.pt") as path:
@@ -227,15 +228,17 @@ class Curve:
     def __init__(self, path: Path, step: int, run: Run):
         self.path, self.run = path, run
         if collectives.rank() == 0:
-            curves.write(path, [row for row in curves.read(path) if row["step"] <= step])
+            done = [row for row in curves.read_jsonl(path) if row.step <= step]
+            curves.write_jsonl(path, done)
 
-    def add(self, step: int, kind: str, values: dict[str, float], rates: dict[str, float]) -> None:
+    def add(
+        self, step: int, kind: CurveKind, values: dict[str, float], rates: dict[str, float]
+    ) -> None:
         """Note `values` at a step; `rates` go to the tracked run and the screen, never into the
         file."""
         if collectives.rank() != 0:
             return
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(curves.line({"step": step, "kind": kind, "values": values}))
+        curves.append_jsonl(self.path, CurveRow(step, kind, values))
         self.run.metrics(
             {f"{kind}/{name}": value for name, value in {**values, **rates}.items()}, step
         )

@@ -36,7 +36,7 @@ class Task:
         raise NotImplementedError
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics on held-out data, on worker 0. A metric `score` selects the weights to keep."""
+        """Metrics on validation data, on worker 0. A metric `score` selects the weights to keep."""
         raise NotImplementedError
 
 

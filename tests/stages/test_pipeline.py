@@ -213,7 +213,7 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
         after = digests(project)
         assert {name for name in data if data[name] != after[name]} <= {
             f"runs/small/pretrain/none/{name}"
-            for name in ("model/model.safetensors", "heldout.json", "curve.jsonl", "masked.png")
+            for name in ("model/model.safetensors", "heldout.json", "validation.csv", "masked.png")
         }
     finally:
         tiny.write(project, tiny.settings())

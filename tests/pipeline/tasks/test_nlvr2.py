@@ -381,9 +381,9 @@ def test_training_and_evaluation(folders, tuned, tmp_path):
     task = Task(tuned, TINY, folders)
     before = task.model.classifier[0].weight.clone()
     train(task, tuned, tuned.loop, tmp_path, Run(None))
-    rows = curves.read(tmp_path / "curve.jsonl")
-    assert [row["kind"] for row in rows] == ["train", "held-out"] * 2
-    assert all(np.isfinite(value) for row in rows for value in row["values"].values())
+    rows = curves.read_jsonl(tmp_path / "curve.jsonl")
+    assert [row.kind for row in rows] == ["train", "validation"] * 2
+    assert all(np.isfinite(value) for row in rows for value in row.values.values())
     assert not torch.equal(before, task.model.classifier[0].weight)
     results = []
     for name in ("a", "b"):

@@ -21,6 +21,7 @@ from pipeline.tokenizers.vqkd_training import (
     config,
 )
 from pipeline.tracking import client as tracking
+from pipeline.training import curves
 from pipeline.training.loop import LoopParams
 from pipeline.training.optim import OptimParams, parameter_groups
 from pipeline.utils import files
@@ -105,7 +106,8 @@ def test_training_leaves_a_tokenizer_its_curve_and_metrics(job):
         0 < metrics["code_usage"] <= 1 <= metrics["code_perplexity"] <= 12
         and metrics["teacher_cosine"] > 0.5
     )
-    assert len((out / "curve.jsonl").read_text().splitlines()) == 4
+    kinds = [row.kind for row in curves.read_published(out)]
+    assert kinds == ["train", "train", "train", "validation"]
 
 
 def test_a_resumed_training_ends_with_the_same_bytes(job, tmp_path):
@@ -117,7 +119,7 @@ def test_a_resumed_training_ends_with_the_same_bytes(job, tmp_path):
     )
     (other.place / "curve.jsonl").write_bytes((job.place / "curve.jsonl").read_bytes())
     again = result(other)
-    for name in ("model/model.safetensors", "curve.jsonl", "metrics.json"):
+    for name in ("model/model.safetensors", "train.csv", "validation.csv", "metrics.json"):
         assert (again / name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -118,9 +118,9 @@ def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
         (tmp_path / str(every)).mkdir()
         run(MaskedToy(), tmp_path / str(every), log_every=every)
         rows[every] = [
-            row["values"]["mlm"]
-            for row in curves.read(tmp_path / str(every) / "curve.jsonl")
-            if row["kind"] == "train"
+            row.values["mlm"]
+            for row in curves.read_jsonl(tmp_path / str(every) / "curve.jsonl")
+            if row.kind == "train"
         ]
     assert rows[3] == pytest.approx(
         [sum(rows[1][start : start + 3]) / 3 for start in range(0, 12, 3)]
@@ -133,11 +133,8 @@ def test_training_lowers_the_loss(tmp_path):
         "Same", (MaskedToy,), {"__getitem__": lambda self, _: MaskedToy.__getitem__(self, Part(0))}
     )
     train(task, replace(OPTIM, steps=40, lr=1e-2), LOOP, tmp_path, Run(None))
-    losses = [
-        row["values"]["loss"]
-        for row in curves.read(tmp_path / "curve.jsonl")
-        if row["kind"] == "train"
-    ]
+    rows = curves.read_jsonl(tmp_path / "curve.jsonl")
+    losses = [row.values["loss"] for row in rows if row.kind == "train"]
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -176,11 +173,8 @@ class Overflowing(MaskedToy):
 
 def test_a_step_without_a_finite_gradient_is_skipped(tmp_path):
     run(Overflowing(until=7), tmp_path, log_every=1)
-    finite = [
-        row["values"]["finite"]
-        for row in curves.read(tmp_path / "curve.jsonl")
-        if row["kind"] == "train"
-    ]
+    rows = curves.read_jsonl(tmp_path / "curve.jsonl")
+    finite = [row.values["finite"] for row in rows if row.kind == "train"]
     assert finite == [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1]
 
 
