@@ -32,7 +32,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 from sentencepiece import sentencepiece_model_pb2
 
-from model.checkpoint import CLASSES
+from model.checkpoint import model_class
 from model.tokenizer.teachers import Clip
 from pipeline.config import params
 from pipeline.data.shards import parquet, schema
@@ -242,8 +242,7 @@ def in_fresh_process(folder: Path, *stages: Sequence[str]) -> Measured:
 def parameters(folder: Path) -> int:
     """Of a saved model."""
     config = files.read_json(folder / "config.json")
-    name = config.pop("model")
-    cls = getattr(import_module(CLASSES[name]), name)
+    cls = model_class(config.pop("model"))
     with torch.device("meta"):
         return sum(
             parameter.numel() for parameter in cls(cls.Config.from_dict(config)).parameters()

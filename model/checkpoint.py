@@ -7,24 +7,22 @@ from errno import ENOENT
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from pkgutil import iter_modules
+from typing import Any, ClassVar, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-# The name in config.json, and where its class lives. Classes are imported when they are asked for.
-CLASSES = {
-    "Classification": "model.heads.classification",
+# Classes that belong to no downstream task, by their name in config.json, and the modules that
+# define them: imported when they are asked for. Those of downstream tasks register themselves.
+MODULES = {
     "ImageEncoder": "model.timm_encoder",
     "MaskedModeling": "model.pretraining.masked_modeling",
-    "NLVR2": "model.heads.nlvr2",
-    "Retrieval": "model.heads.retrieval",
-    "Segmentation": "model.heads.segmentation",
     "VLBeit": "model.backbone.vl_beit",
-    "VQA": "model.heads.vqa",
     "VisualTokenizer": "model.tokenizer.vqkd",
 }
+HEADS = Path(__file__).with_name("heads")  # where the classes of downstream tasks are searched
 
 Folder = str | PathLike[str]
 
@@ -67,13 +65,30 @@ def _described(path: Path) -> nn.Module:
     """The model of a config.json, with initial weights."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        name = config.pop("model")
-        if name not in CLASSES:
-            raise ValueError(f"unknown model {name!r}")
-        cls = getattr(import_module(CLASSES[name]), name)
+        cls = model_class(config.pop("model"))
         return cls(cls.Config.from_dict(config))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a model of this project: {_one_line(error)}") from None
+
+
+def model_class(name: str) -> Any:
+    """The class of a model by its name in config.json: one of `MODULES`, of `model.heads`, or of a
+    task whose modules have been imported.
+
+    The name is looked up among classes that have registered themselves and decides nothing else:
+    what is imported does not depend on what a file says.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    if name in MODULES:
+        import_module(MODULES[name])
+    elif name not in Pretrained.registered:
+        for module in iter_modules([str(HEADS)], "model.heads."):
+            import_module(module.name)
+    if name not in Pretrained.registered:
+        raise ValueError(f"unknown model {name!r}")
+    return Pretrained.registered[name]
 
 
 def _one_line(error: Exception) -> str:
@@ -81,7 +96,14 @@ def _one_line(error: Exception) -> str:
 
 
 class Pretrained:
-    """The two methods by which every model comes from a folder and goes into one."""
+    """The two methods by which every model comes from a folder and goes into one. Classes that
+    derive from it are known to `load` by their name."""
+
+    registered: ClassVar[dict[str, type]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        Pretrained.registered[cls.__name__] = cls
 
     @classmethod
     def from_pretrained(cls, folder: Folder) -> Self:
