@@ -21,7 +21,7 @@ from pipeline.tasks import Folders, Item
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 
-TEMPLATE = "model_card.md.j2"
+TEMPLATE = "inference/model_card.md.j2"  # in `pipeline`
 WITHOUT_TEXT = ("Classification", "Segmentation")
 GENERATED = (
     "It has seen nothing but drawings of a generated world and sentences about them: it is of no use on "

@@ -1,6 +1,6 @@
 """Saved models in use: pictures and texts in; vectors, similarities, answers and classes out.
 
-    model = use.load("exports/small/vqa")
+    model = predictor.load("exports/small/vqa")
     model.answers(Image.open("picture.jpg"), "What is above the star?")
 
 Needs torch, timm, safetensors, sentencepiece and a PIL, and none of the pipeline's other packages.

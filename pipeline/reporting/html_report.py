@@ -13,7 +13,7 @@ from pipeline.utils import files
 if TYPE_CHECKING:
     from jinja2 import Template
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = "reporting/report.html.j2"  # in `pipeline`
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[C
 
 
 def template(name: str, *, autoescape: bool) -> "Template":
-    """A template of this folder, with the filter `thousands`; a name that it is not given is an
+    """A template in the package `pipeline`, with the filter `thousands`; a name that it is not given is an
     error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
