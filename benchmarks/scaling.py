@@ -10,6 +10,7 @@ exchange no gradients show what the machine itself allows.
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -23,7 +24,7 @@ from pipeline.pretraining.data import DataFolders
 from pipeline.pretraining.task import CommonParams, PretrainingTask, VariantParams
 from pipeline.training import collectives, data_parallel, loop
 from pipeline.training.optim import adamw
-from pipeline.training.step import backward, update
+from pipeline.training.step import backward, optimizer_step
 from pipeline.utils import files, malloc
 
 STEPS, WARM_UP, REPEATS = 20, 5, 3
@@ -51,9 +52,9 @@ def measure(case: Case) -> None:
     rows = []
     for waited, parts in _timed(loop._steps(task, case.common.loop, range(WARM_UP + STEPS))):
         start = time.perf_counter()
-        with wrapped.pass_of_step(last=case.exchange):
+        with nullcontext() if case.exchange else wrapped.no_sync():
             backward(task, wrapped, parts, case.common.loop.precision)
-        update(wrapped, optimizer, case.common.optim.clip)
+        optimizer_step(wrapped, optimizer, case.common.optim.clip)
         optimizer.zero_grad(set_to_none=True)
         rows.append({"data": waited, "step": waited + time.perf_counter() - start})
     if collectives.rank() == 0:

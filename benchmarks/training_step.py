@@ -32,9 +32,9 @@ from model.backbone.config import BackboneConfig
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.timm_import import import_timm
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
-from pipeline.training.data_parallel import Replicas
+from pipeline.training.data_parallel import DDPModel
 from pipeline.training.optim import OptimParams, adamw
-from pipeline.training.step import Task, backward, to_device, update
+from pipeline.training.step import Task, backward, optimizer_step, to_device
 from pipeline.utils import flops, malloc
 
 CODES, TEXT, CAPTION = 8192, 196, 40
@@ -137,7 +137,7 @@ def random_batch(
 def step_flops(config: MaskedModelingConfig, batch: Mapping[str, Any]) -> float:
     """Of a micro-batch, forward and backward."""
     size = len(batch["images"]["image"]["pixels"])
-    terms = {name: count / size for name, count in Pretraining().terms(batch).items()}
+    terms = {name: count / size for name, count in Pretraining().num_targets(batch).items()}
     caption = batch["pairs"]["text"]["ids"].shape[1]
     return (
         flops.TRAINING
@@ -153,12 +153,12 @@ def step_flops(config: MaskedModelingConfig, batch: Mapping[str, Any]) -> float:
 class Pretraining(Task):
     """The four losses on given batches."""
 
-    weights = dict.fromkeys(("mlm", "mim", "mvlm_text", "mvlm_image"), 1.0)
+    loss_weights = dict.fromkeys(("mlm", "mim", "mvlm_text", "mvlm_image"), 1.0)
 
     def loss(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
         return module(batch)
 
-    def terms(self, batch: Any) -> dict[str, float]:
+    def num_targets(self, batch: Any) -> dict[str, float]:
         return {
             "mlm": len(batch["texts"]["text"]["places"]),
             "mim": len(batch["images"]["image"]["places"]),
@@ -174,11 +174,11 @@ def ours(
     model = MaskedModeling(config)
     if device.type == "cuda":
         model.backbone.compile_blocks()
-    wrapped = Replicas(model.to(device))
+    wrapped = DDPModel(model.to(device))
     optimizer, task = adamw(model, OPTIM), Pretraining()
 
     def last() -> None:
-        update(wrapped, optimizer, OPTIM.clip)
+        optimizer_step(wrapped, optimizer, OPTIM.clip)
         optimizer.zero_grad(set_to_none=True)
 
     return Candidate(
@@ -239,7 +239,7 @@ def plain(
     config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device
 ) -> Candidate:
     """The step as one writes it first."""
-    model, terms = Plain(config.backbone, CODES).to(device), Pretraining().terms(batch)
+    model, terms = Plain(config.backbone, CODES).to(device), Pretraining().num_targets(batch)
     return reference(
         model,
         lambda: sum(loss / terms[name] for name, loss in model(batch).items()),

@@ -131,7 +131,7 @@ class PretrainingTask(Task):
     ):
         self.draws = draws
         self.folders, self.common, self.variant = folders, common, variant
-        self.weights: Mapping[str, float] = asdict(common.weights)
+        self.loss_weights: Mapping[str, float] = asdict(common.weights)
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
         self.sampler = Sampler(_sample_params(common), self.tokenizer)
         self.model = build(common, variant, self.tokenizer.vocab_size, _codes(folders, common))
@@ -164,7 +164,7 @@ class PretrainingTask(Task):
         """Losses of one step, all streams in one forward of the wrapped module."""
         return module({name: prepared(part) for name, part in batch.items()})
 
-    def terms(self, batch: dict[str, Any]) -> dict[str, float]:
+    def num_targets(self, batch: dict[str, Any]) -> dict[str, float]:
         """Hidden tokens and patches."""
         halves = {
             "mlm": ("texts", "text"),

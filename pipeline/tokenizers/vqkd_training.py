@@ -106,7 +106,7 @@ class VQKDTask(Task):
     def __init__(self, folder: Path, params: VisualTokenizerParams):
         """folder: holds the shards of every source."""
         self.folder, self.params = folder, params
-        self.weights: Mapping[str, float] = asdict(params.weights)
+        self.loss_weights: Mapping[str, float] = asdict(params.weights)
         self.teacher = teacher(
             params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size
         )
@@ -128,7 +128,7 @@ class VQKDTask(Task):
         commitment = (decoded.inputs - decoded.codes).square()
         return {"cosine": distance.sum(), "commitment": commitment.sum()}
 
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Patches, and the numbers of their codes."""
         patches = float(len(batch["pixels"]) * self.model.config.grid**2)
         return {"cosine": patches, "commitment": patches * self.model.config.code_dim}

@@ -1,8 +1,9 @@
-"""A model on the step's workers: a replica on each (DDP), or its weights cut into shards (FSDP2).
+"""A model on all workers of a run: replicated (DDP) or sharded (FSDP2).
 
-Either way the loop trains `module`, and `task.model` has the whole weights where worker 0 evaluates
-or saves them. Both average gradients over the workers. Batch norms share their statistics between
-workers on CUDA; torch has that nowhere else, and there a worker's rows stand for all.
+With either wrapper the loop trains `module`, and `task.model` has the full weights where worker 0
+evaluates or saves them. Both average gradients over the workers. Batch norms synchronize their
+statistics between workers on CUDA; torch has no such batch norm for CPUs, where each worker uses
+the statistics of its own samples.
 """
 
 from collections.abc import Iterator
@@ -16,76 +17,86 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.training import collectives
 
-Kind = Literal["ddp", "fsdp2"]
+ParallelKind = Literal["ddp", "fsdp2"]
 
 
-def wrap(model: nn.Module, kind: Kind, device: torch.device) -> "Replicas | Shards":
-    """The model on this worker; `fsdp2` has no meaning in a process without others."""
-    if device.type == "cuda" and collectives.world() > 1:
+def wrap(model: nn.Module, kind: ParallelKind, device: torch.device) -> "WrappedModel":
+    """The model on this worker's device; a single worker never shards."""
+    if device.type == "cuda" and collectives.world_size() > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if kind == "fsdp2" and collectives.world() > 1:
-        return Shards(model, device)
-    return Replicas(model.to(device))
+    if kind == "fsdp2" and collectives.world_size() > 1:
+        return FSDPModel(model, device)
+    return DDPModel(model.to(device))
 
 
-class Replicas:
-    """The whole model on every worker."""
+class DDPModel:
+    """The full model on every worker.
+
+    Attributes:
+        model: the module itself, whose parameters have their own names.
+        module: what a forward pass goes through: `model`, or DDP around it.
+    """
 
     def __init__(self, model: nn.Module):
-        self.model = model  # with the names of the parameters
+        self.model = model
         self.module = model
-        if collectives.world() > 1:
-            self.module = DistributedDataParallel(
-                model, gradient_as_bucket_view=True
-            )  # no copy after the exchange
+        if collectives.world_size() > 1:
+            # the bucket view saves a copy after the all-reduce
+            self.module = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
-    def pass_of_step(self, *, last: bool) -> AbstractContextManager[None]:
-        """For a forward and a backward: gradients are exchanged after the last pass of a step."""
-        return nullcontext() if last or self.module is self.model else self.module.no_sync()
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Forward and backward passes in it accumulate gradients without an all-reduce."""
+        if isinstance(self.module, DistributedDataParallel):
+            return self.module.no_sync()
+        return nullcontext()
 
-    def whole(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Meanwhile `task.model` has the weights on worker 0: always, here."""
+    def full_params(self, model: nn.Module) -> AbstractContextManager[None]:
+        """In it `model`, the task's, has the current weights on worker 0; with DDP it always
+        has."""
         return nullcontext()
 
     def state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Weights and optimiser as worker 0 saves them."""
+        """The state dicts `model` and `optimizer` of a checkpoint."""
         return {"model": self.model.state_dict(), "optimizer": optimizer.state_dict()}
 
     def restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """The inverse of `state`, on every worker."""
+        """Load what `state` returned, on every worker."""
         self.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
 
 
-class Shards:
-    """Each worker holds its share of weights, gradients and optimiser, and gathers a block's
+class FSDPModel:
+    """A shard of weights, gradients and optimizer state on each worker, which gathers a block's
     weights to use them.
 
-    For models whose replicas do not fit. The whole weights stay in CPU memory, for worker 0 to
-    evaluate.
+    For models whose replicas do not fit. `model` and `module` are the same sharded copy; the task's
+    model keeps full weights in CPU memory, for worker 0 to evaluate.
     """
 
     def __init__(self, model: nn.Module, device: torch.device):
         from torch.distributed.fsdp import fully_shard
 
         self.device = device
-        self.model = self.module = deepcopy(model).to(device)
-        for block in self.module.backbone.blocks:
+        self.model = deepcopy(model).to(device)
+        for block in self.model.get_submodule("backbone.blocks").children():
             fully_shard(block)
-        fully_shard(self.module)
-
-    def pass_of_step(self, *, last: bool) -> AbstractContextManager[None]:
-        """As for replicas."""
-        self.module.set_requires_gradient_sync(last)
-        return nullcontext()
+        fully_shard(self.model)
+        self.module: Any = self.model  # with the methods that FSDP has added
 
     @contextmanager
-    def whole(self, model: nn.Module) -> Iterator[None]:
-        """Meanwhile `task.model` has the weights on worker 0, on its device. All workers enter
-        this."""
+    def no_sync(self) -> Iterator[None]:
+        """Forward and backward passes in it accumulate gradients without a reduce-scatter."""
+        self.module.set_requires_gradient_sync(False)
+        yield
+        self.module.set_requires_gradient_sync(True)
+
+    @contextmanager
+    def full_params(self, model: nn.Module) -> Iterator[None]:
+        """In it `model`, the task's, has the current weights on worker 0, on its device. All
+        workers enter it."""
         from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
-        state = get_model_state_dict(self.module, options=_whole())
+        state = get_model_state_dict(self.module, options=_full_state())
         if collectives.rank() == 0:
             model.load_state_dict(state)
             model.to(self.device)
@@ -93,14 +104,15 @@ class Shards:
         model.cpu()
 
     def state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Weights and optimiser, whole, on worker 0. All workers call this."""
+        """The full state dicts `model` and `optimizer` of a checkpoint, on worker 0. All workers
+        call this."""
         from torch.distributed.checkpoint.state_dict import get_state_dict
 
-        model, optim = get_state_dict(self.module, optimizer, options=_whole())
+        model, optim = get_state_dict(self.module, optimizer, options=_full_state())
         return {"model": model, "optimizer": optim}
 
     def restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """The inverse of `state`; every worker takes its shards out of the whole."""
+        """Load what `state` returned; every worker takes its shard of it."""
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
         set_state_dict(
@@ -108,11 +120,14 @@ class Shards:
             optimizer,
             model_state_dict=state["model"],
             optim_state_dict=state["optimizer"],
-            options=_whole(),
+            options=_full_state(),
         )
 
 
-def _whole() -> Any:
+WrappedModel = DDPModel | FSDPModel
+
+
+def _full_state() -> Any:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
     return StateDictOptions(full_state_dict=True, cpu_offload=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pipeline.data.loading.sampler import Part
@@ -28,9 +28,9 @@ from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import collectives, curves, data_parallel
 from pipeline.training.curves import CurveKind, CurveRow
-from pipeline.training.data_parallel import Replicas, Shards
-from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
-from pipeline.training.step import Task, optimise
+from pipeline.training.data_parallel import WrappedModel
+from pipeline.training.optim import AdamW, OptimParams, adamw, learning_rate, set_learning_rate
+from pipeline.training.step import Task, train_step
 from pipeline.utils import files, malloc
 
 KEEP = 2  # checkpoints
@@ -44,7 +44,7 @@ class LoopParams:
     precision: Literal["fp32", "bf16"]
     micro_batches: int  # of a step; workers share them out evenly
     parallel: (
-        data_parallel.Kind
+        data_parallel.ParallelKind
     )  # ddp: a replica per worker; fsdp2: weights in shards, for models larger than base
     activation_checkpointing: (
         bool  # compute a block again in the backward pass instead of keeping its activations
@@ -74,8 +74,8 @@ class FineTuneParams(OptimParams):
 class TrainState:
     """All that a run needs in order to go on."""
 
-    parallel: Replicas | Shards
-    optimizer: torch.optim.Optimizer
+    parallel: WrappedModel
+    optimizer: AdamW
     step: int = 0  # steps done
     best: dict[str, float] = field(
         default_factory=dict
@@ -145,13 +145,12 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     malloc.keep_freed_memory()
     if loop.activation_checkpointing:
-        task.model.backbone.set_grad_checkpointing()
+        _backbone(task.model).set_grad_checkpointing()
     wrapped = data_parallel.wrap(task.model, loop.parallel, device)
-    if device.type == "cuda" and hasattr(
-        wrapped.model, "backbone"
-    ):  # on CPUs hardly faster (docs/performance.md)
-        # once wrapped: shards are of a copy, which would not be compiled
-        wrapped.model.backbone.compile_blocks()
+    # on CPUs hardly faster (docs/performance.md)
+    if device.type == "cuda" and (backbone := _backbone(wrapped.model)) is not None:
+        # after wrapping: FSDP shards a copy, which would not be compiled
+        backbone.compile_blocks()
     state = TrainState(wrapped, adamw(wrapped.model, optim))
     state.resume(folder)
     curve = Curve(folder / curves.JSONL, state.step, run)
@@ -160,7 +159,7 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     clock = Clock(optim.steps, state.step)
     for parts in _steps(task, loop, range(state.step, optim.steps)):
         set_learning_rate(state.optimizer, learning_rate(state.step, optim))
-        values = optimise(task, wrapped, state.optimizer, parts, optim.clip, loop.precision)
+        values = train_step(task, wrapped, state.optimizer, parts, optim.clip, loop.precision)
         state.add(values)
         last = state.step == optim.steps
         if state.step % loop.log_every == 0 or last:
@@ -176,16 +175,21 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
         if state.step % loop.checkpoint_every == 0 or last:
             state.save(folder)
     collectives.barrier()
-    with wrapped.whole(task.model):
+    with wrapped.full_params(task.model):
         if state.best and (folder / "best.pt").exists():
             task.model.load_state_dict(
                 torch.load(folder / "best.pt", map_location=device, weights_only=True)
             )
 
 
+def _backbone(model: nn.Module) -> Any:
+    """The backbone of a model; None for the visual tokenizer, which has none."""
+    return getattr(model, "backbone", None)
+
+
 def _steps(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequence[Any]]:
     """This worker's micro-batches of each step."""
-    world, rank, count = collectives.world(), collectives.rank(), loop.micro_batches
+    world, rank, count = collectives.world_size(), collectives.rank(), loop.micro_batches
     if count % world:
         raise UserError(
             f"params.yaml: loop.micro_batches: {count} cannot be shared by {world} workers; use a multiple"
@@ -211,7 +215,7 @@ def evaluate(task: Task) -> dict[str, float]:
 
 def _evaluate(task: Task, state: TrainState, folder: Path, curve: "Curve") -> None:
     """Evaluate on worker 0, and keep the weights if their score is the best so far."""
-    with state.parallel.whole(task.model):
+    with state.parallel.full_params(task.model):
         if collectives.rank() == 0:
             metrics = evaluate(task)
             curve.add(state.step, "validation", metrics, {})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # Besides tensors of one dimension: position tables and CLS vectors (BEiT, BEiTv2; the text table is
 # our addition).
@@ -54,7 +54,7 @@ def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
     """Groups by decay and by learning-rate multiplier (`scale`), in the order of the model's
     parameters."""
     groups: dict[tuple[bool, float], dict] = {}
-    blocks = len(model.backbone.blocks) if params.layer_decay != 1.0 else 0
+    blocks = _depth(model) if params.layer_decay != 1.0 else 0
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -69,9 +69,17 @@ def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
     return list(groups.values())
 
 
+def _depth(model: nn.Module) -> int:
+    """Number of blocks of the backbone."""
+    return sum(1 for _ in model.get_submodule("backbone.blocks").children())
+
+
 class AdamW(torch.optim.AdamW):
-    """torch's, without the guards around its methods for those who compile optimisers: they import
-    the compiler, which takes every process 1.6 s."""
+    """torch's AdamW, unwrapped of the guards for those who compile optimizers: these import the
+    compiler, which takes every process 1.6 s."""
+
+    grad_scale: Tensor | None  # what the fused step divides gradients by
+    found_inf: Tensor  # 1: the fused step does nothing; 0: it updates
 
     add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
@@ -85,7 +93,7 @@ def adamw(model: nn.Module, params: OptimParams) -> AdamW:
     return AdamW(
         parameter_groups(model, params),
         lr=params.lr,
-        betas=tuple(params.betas),
+        betas=(params.betas[0], params.betas[1]),
         eps=params.eps,
         fused=True,
     )

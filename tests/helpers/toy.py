@@ -1,6 +1,7 @@
 """Every task with a tiny model on random data. A sample is a function of its place in the endless
 sequence of samples, so global batches do not depend on how they are cut."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -101,7 +102,12 @@ def uniforms_of(rng, *shape):
 class MaskedToy(Toy, PretrainingTask):
     """Masked modelling; micro-batches have different numbers of hidden tokens."""
 
-    weights = {"mlm": 1.0, "mim": 0.5, "mvlm_text": 2.0, "mvlm_image": 1.0}
+    loss_weights: Mapping[str, float] = {
+        "mlm": 1.0,
+        "mim": 0.5,
+        "mvlm_text": 2.0,
+        "mvlm_image": 1.0,
+    }
 
     config = MaskedModelingConfig(BACKBONE, codes=20)
 
@@ -151,7 +157,7 @@ class OptionsToy(MaskedToy):
 class RetrievalToy(Toy, RetrievalTask):
     """Some captions belong to one picture."""
 
-    weights = {"itc": 1.0, "itm": 0.5}
+    loss_weights: Mapping[str, float] = {"itc": 1.0, "itm": 0.5}
 
     def __init__(self):
         torch.manual_seed(0)
@@ -221,7 +227,7 @@ class SegmentationToy(Toy, SegmentationTask):
     """Pictures differ in how many of their pixels have a class. Batch norms have their statistics
     frozen: those of a micro-batch depend on the cut."""
 
-    weights = {"decode": 1.0, "auxiliary": 0.4}
+    loss_weights: Mapping[str, float] = {"decode": 1.0, "auxiliary": 0.4}
 
     def __init__(self):
         torch.manual_seed(0)

@@ -25,7 +25,7 @@ from pipeline.data.loading.row_reader import Picture
 from pipeline.data.loading.sampler import Part, Unit
 from pipeline.data.transforms.views import ViewParams
 from pipeline.pretraining.data import SampleParams, Sampler
-from pipeline.training.data_parallel import Replicas
+from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 from tests.helpers.toy import BACKBONE, HEAD, MaskedToy
 from tests.helpers.toy_images import jpeg
@@ -109,7 +109,7 @@ def test_the_expert_for_pairs_meets_all_of_a_pair_and_nothing_else():
 
 @pytest.mark.parametrize("config", [BACKBONE, ALL])
 def test_every_trained_weight_gets_a_gradient(config):
-    """Replicas on several workers wait for every gradient."""
+    """DDP on several workers waits for every gradient."""
     image, text, mask = pair()
     labels, dropout = torch.zeros(3, 16, 16, dtype=torch.int64), torch.rand(3, 14)
     models = {
@@ -305,8 +305,8 @@ def test_separate_masking_shows_each_half_whole_to_the_other():
 def test_loss_weights_weigh():
     def gradient(weights):
         task = MaskedToy()
-        task.weights = weights
-        backward(task, Replicas(task.model), [task[Part(0)]], "fp32")
+        task.loss_weights = weights
+        backward(task, DDPModel(task.model), [task[Part(0)]], "fp32")
         return task.model.mim_head.weight.grad
 
     off, one, two = (

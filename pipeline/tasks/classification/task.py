@@ -35,7 +35,7 @@ class EvaluateParams:
 class Task(step.Task):
     """What the loop needs to know of classification."""
 
-    weights = {"ce": 1.0}
+    loss_weights = {"ce": 1.0}
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
@@ -55,7 +55,7 @@ class Task(step.Task):
         logits = module(batch["pixels"], batch["uniforms"])
         return {"ce": -(batch["targets"] * logits.log_softmax(dim=1)).sum()}
 
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Pictures."""
         return {"ce": float(len(batch["targets"]))}
 

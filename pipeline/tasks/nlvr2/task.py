@@ -47,7 +47,7 @@ class EvaluateParams:
 class Task(step.Task):
     """What the loop needs to know of NLVR2."""
 
-    weights = {"cross_entropy": 1.0}
+    loss_weights = {"cross_entropy": 1.0}
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
@@ -68,7 +68,7 @@ class Task(step.Task):
         logits = module(normalised(batch["pixels"]), batch["ids"], batch["mask"], batch["uniforms"])
         return {"cross_entropy": cross_entropy(logits, batch["label"])}
 
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Statements."""
         return {"cross_entropy": float(len(batch["label"]))}
 

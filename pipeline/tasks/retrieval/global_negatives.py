@@ -87,7 +87,8 @@ class _Negatives:
     @torch.no_grad()
     def __init__(self, own: dict[str, Tensor], found: Contrasted):
         self.everyone = {
-            name: collectives.gather_rows(own[name]) for name in ("pixels", "ids", "mask", "image")
+            name: collectives.all_gather_with_grad(own[name])
+            for name in ("pixels", "ids", "mask", "image")
         }
         rival = own["image"][:, None] != self.everyone["image"][None, :]
         self.picture = hard_negatives(found.text_logits, rival, own["negatives"][:, 0])
@@ -106,7 +107,7 @@ class _Negatives:
 def of_equal_length(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The batches with texts padded to the longest of all passes of all workers, so that rows can
     be exchanged."""
-    longest = collectives.largest(max(batch["ids"].shape[1] for batch in batches))
+    longest = collectives.all_reduce_max(max(batch["ids"].shape[1] for batch in batches))
 
     def longer(rows: Tensor, value: int) -> Tensor:
         return F.pad(rows, (0, longest - rows.shape[1]), value=value)
@@ -123,5 +124,9 @@ def of_equal_length(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _contrast(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> Contrasted:
     return contrast(
-        pictures, texts, log_scale, collectives.gather_rows, collectives.rank() * len(pictures)
+        pictures,
+        texts,
+        log_scale,
+        collectives.all_gather_with_grad,
+        collectives.rank() * len(pictures),
     )

@@ -53,7 +53,7 @@ class Task(step.Task):
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
-        self.weights = {"itc": params.weights.itc, "itm": params.weights.itm}
+        self.loss_weights = {"itc": params.weights.itc, "itm": params.weights.itm}
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         self.model = Retrieval(RetrievalConfig(config))
@@ -88,7 +88,7 @@ class Task(step.Task):
         """ITC over the global batch and ITM with hard negatives from it."""
         return module(*_inputs(batch), batch["rivals"])
 
-    def terms(self, batch: dict[str, Any]) -> dict[str, float]:
+    def num_targets(self, batch: dict[str, Any]) -> dict[str, float]:
         """Pairs, and each with its two negatives."""
         pairs = float(len(batch["ids"]))
         return {"itc": pairs, "itm": FUSION_PASSES * pairs}

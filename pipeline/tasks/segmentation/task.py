@@ -64,7 +64,7 @@ class Task(step.Task):
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
-        self.weights = asdict(params.weights)
+        self.loss_weights = asdict(params.weights)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         try:
             self.model = Segmentation(
@@ -86,9 +86,9 @@ class Task(step.Task):
             images.normalise(batch["pixels"]), batch["labels"], batch["uniforms"], batch["dropout"]
         )
 
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Pixels with a class, for either head."""
-        return dict.fromkeys(self.weights, float((batch["labels"] != IGNORED).sum()))
+        return dict.fromkeys(self.loss_weights, float((batch["labels"] != IGNORED).sum()))
 
     def evaluate(self) -> dict[str, float]:
         """mIoU and pixel accuracy on some validation pictures, at a single scale."""

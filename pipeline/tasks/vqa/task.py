@@ -71,7 +71,7 @@ class EvaluateParams:
 class Task(step.Task):
     """What the loop needs to know of question answering."""
 
-    weights = {"bce": 1.0}
+    loss_weights = {"bce": 1.0}
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
@@ -102,7 +102,7 @@ class Task(step.Task):
         )
         return {"bce": answer_loss(logits, batch["targets"])}
 
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Questions that a class answers."""
         return {"bce": answerable(batch["targets"]).sum().item()}
 

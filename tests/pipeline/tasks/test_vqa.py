@@ -27,7 +27,7 @@ from pipeline.tasks.vqa.predict import in_test_dev, predict, standard_error
 from pipeline.tasks.vqa.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
-from pipeline.training.data_parallel import Replicas
+from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 
 WORLD = WorldParams(
@@ -271,7 +271,7 @@ def test_a_step_moves_every_trained_weight_and_evaluation_is_a_share(task: Task)
     )
     again = task.batches[Part(0)]
     assert all(torch.equal(batch[name], again[name]) for name in batch)
-    losses = backward(task, Replicas(task.model), [batch], "fp32")
+    losses = backward(task, DDPModel(task.model), [batch], "fp32")
     assert np.isfinite(losses["bce"])
     assert all(
         parameter.grad is not None

@@ -127,7 +127,7 @@ def test_losses_are_cosine_distance_and_commitment(job):
     task = VQKDTask(job.shards, job.params)
     task.model.eval()
     batch = task.batches[Part(0)]
-    losses, terms = task.loss(task.model, batch), task.terms(batch)
+    losses, terms = task.loss(task.model, batch), task.num_targets(batch)
     pixels = batch["pixels"].permute(0, 3, 1, 2) / 127.5 - 1
     decoded = task.model(pixels)
     cosine = F.cosine_similarity(decoded.features, task.teacher(pixels), dim=-1)

@@ -58,7 +58,7 @@ def test_losses_are_divided_by_the_number_of_their_terms():
     }
     for toy in TOYS:
         task = toy()
-        assert task.terms(task.batches[Part(0)]) == expected[toy.__name__]
+        assert task.num_targets(task.batches[Part(0)]) == expected[toy.__name__]
 
 
 def assert_same(one, other):

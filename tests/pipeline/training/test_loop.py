@@ -12,7 +12,7 @@ from pipeline.tracking.client import Run
 from pipeline.training import curves, data_parallel
 from pipeline.training.loop import LoopParams, _steps, checkpoints, train
 from pipeline.training.optim import OptimParams, adamw
-from pipeline.training.step import optimise
+from pipeline.training.step import train_step
 from tests.helpers.toy import MaskedToy
 
 OPTIM = OptimParams(
@@ -84,7 +84,9 @@ def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():
     def gradient(clip):
         task = MaskedToy()
         wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
-        values = optimise(task, wrapped, adamw(wrapped.model, OPTIM), [task[Part(0)]], clip, "fp32")
+        values = train_step(
+            task, wrapped, adamw(wrapped.model, OPTIM), [task[Part(0)]], clip, "fp32"
+        )
         return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values[
             "grad_norm"
         ].item()
@@ -191,7 +193,7 @@ def test_they_are_noticed_at_the_next_row_of_the_curve(tmp_path):
 
 
 def test_micro_batches_that_workers_cannot_share_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.training.collectives.world", lambda: 3)
+    monkeypatch.setattr("pipeline.training.collectives.world_size", lambda: 3)
     with pytest.raises(UserError, match="loop.micro_batches: 4 cannot be shared by 3 workers"):
         next(_steps(MaskedToy(), replace(LOOP, micro_batches=4), range(1)))
 

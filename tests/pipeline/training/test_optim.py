@@ -164,10 +164,11 @@ def test_the_optimiser_is_that_of_torch_to_the_bit():
     assert torch.equal(trained(lambda model: adamw(model, PAPER)), theirs)
 
 
-def test_an_optimiser_step_does_not_import_the_compiler():
+def test_an_optimizer_step_does_not_import_the_compiler():
     """It takes more than a second, in each of the pipeline's many processes."""
     code = (
-        "import sys; from tests import test_optim as own; own.trained(lambda model: own.adamw(model, own.PAPER)); "
+        "import sys; from tests.pipeline.training import test_optim as test; "
+        "test.trained(lambda model: test.adamw(model, test.PAPER)); "
         "print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run(
