@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
+from model.pretraining.batches import ImageBatch, PretrainingBatch, TextBatch
 
 
 class Block(nn.Module):
@@ -75,48 +76,42 @@ class Plain(nn.Module):
             nn.Linear(width, codes),
         )
 
-    def forward(self, batch: dict) -> dict[str, Tensor]:
-        """Sums of the losses of `texts`, `images` and `pairs`; a batch as `MaskedModeling` takes
-        it."""
-        texts, images, pairs = batch["texts"], batch["images"], batch["pairs"]
-        mlm, _ = self.encode(texts["text"], None, texts["uniforms"])
-        _, mim = self.encode(None, images["image"], images["uniforms"])
-        read, seen = self.encode(pairs["text"], pairs["image"], pairs["uniforms"])
+    def forward(self, batch: PretrainingBatch) -> dict[str, Tensor]:
+        """Sums of the losses of all three streams."""
+        texts, images, pairs = batch
+        mlm, _ = self.encode(texts, None, texts.drop_path_noise)
+        _, mim = self.encode(None, images, images.drop_path_noise)
+        mvlm_text, mvlm_image = self.encode(pairs.text, pairs.image, pairs.drop_path_noise)
         return {
-            "mlm": loss(self.text_head(mlm), texts["text"]),
-            "mim": loss(self.image_head(mim), images["image"]),
-            "mvlm_text": loss(self.text_head(read), pairs["text"]),
-            "mvlm_image": loss(self.image_head(seen), pairs["image"]),
+            "mlm": loss(self.text_head(mlm), texts),
+            "mim": loss(self.image_head(mim), images),
+            "mvlm_text": loss(self.text_head(mvlm_text), pairs.text),
+            "mvlm_image": loss(self.image_head(mvlm_image), pairs.image),
         }
 
     def encode(
-        self, text: dict | None, image: dict | None, uniforms: Tensor
+        self, text: TextBatch | None, image: ImageBatch | None, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Vectors of tokens and of patches, without [I_CLS]; uniforms [batch, depth, 3] in [0,
-        1)."""
-        parts, keys = [], []
+        """Vectors of tokens and of patches, without [I_CLS]; noise [batch, depth, 3] in [0, 1)."""
+        parts, keys, length = [], [], 0
         if text is not None:
-            parts.append(self.words(text["ids"]) + self.text_positions[: text["ids"].shape[1]])
+            length = text.ids.shape[1]
+            parts.append(self.words(text.ids) + self.text_positions[:length])
             keys.append(
-                torch.ones_like(text["ids"], dtype=torch.bool)
-                if text["mask"] is None
-                else text["mask"]
+                torch.ones_like(text.ids, dtype=torch.bool) if text.mask is None else text.mask
             )
         if image is not None:
-            patches = self.patches(image["pixels"]).flatten(2).transpose(1, 2)
+            patches = self.patches(image.pixels).flatten(2).transpose(1, 2)
             patches = torch.where(
-                image["masked"][..., None], self.mask_token.to(patches.dtype), patches
+                image.masked[..., None], self.mask_token.to(patches.dtype), patches
             )
-            parts.append(
-                torch.cat([self.cls.expand(len(patches), -1, -1), patches], dim=1)
-                + self.image_positions
-            )
+            patches = torch.cat([self.cls.expand(len(patches), -1, -1), patches], dim=1)
+            parts.append(patches + self.image_positions)
             keys.append(torch.ones(parts[-1].shape[:2], dtype=torch.bool, device=patches.device))
         x, key = torch.cat(parts, dim=1), torch.cat(keys, dim=1)
-        length = 0 if text is None else text["ids"].shape[1]
         mask = key[:, None, None, :].expand(-1, 1, x.shape[1], -1).contiguous()
-        for block, rate, uniform in zip(self.blocks, self.rates, uniforms.unbind(1), strict=True):
-            x = block(x, length, mask, (uniform >= rate).T[..., None, None] / (1 - rate))
+        for block, rate, drawn in zip(self.blocks, self.rates, noise.unbind(1), strict=True):
+            x = block(x, length, mask, (drawn >= rate).T[..., None, None] / (1 - rate))
         x = self.norm(x)
         return x[:, :length], x[:, length + 1 :]
 
@@ -127,10 +122,10 @@ def drop(branch: Tensor, kept: Tensor) -> Tensor:
     return branch * kept.to(branch.dtype)
 
 
-def loss(logits: Tensor, half: dict[str, Tensor]) -> Tensor:
-    """Cross-entropy of logits [batch, places, classes] at the hidden places."""
+def loss(logits: Tensor, batch: TextBatch | ImageBatch) -> Tensor:
+    """Cross-entropy of logits [batch, positions, classes] at the masked positions."""
     targets = torch.full((logits.shape[0] * logits.shape[1],), -100, device=logits.device)
-    targets[half["places"]] = half["targets"]
+    targets[batch.masked_positions] = batch.targets
     return F.cross_entropy(
         logits.flatten(0, 1).float(), targets, ignore_index=-100, reduction="sum"
     )

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain import Plain
 from model.backbone.config import BackboneConfig
+from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.timm_import import import_timm
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
@@ -38,7 +39,7 @@ from pipeline.training.step import Task, backward, optimizer_step, to_device
 from pipeline.utils import flops, malloc
 
 CODES, TEXT, CAPTION = 8192, 196, 40
-HIDDEN_PATCHES = 75 / 196
+MASKED_PATCHES = 75 / 196
 GPU_MICRO_BATCHES = (16, 32, 64, 96, 128, 192, 256)
 WARM_UP = (
     3  # rounds that do not count: blocks are compiled on CUDA, on CPUs the process gets its memory
@@ -90,55 +91,46 @@ def base(depth: int) -> MaskedModelingConfig:
 
 def random_batch(
     config: BackboneConfig, size: int, codes: int, device: torch.device
-) -> dict[str, Any]:
-    """`size` texts, pictures and pairs with hidden places."""
-    hidden_patches = round(HIDDEN_PATCHES * config.patches)
+) -> PretrainingBatch:
+    """`size` texts, images and pairs with masked positions."""
+    masked_patches = round(MASKED_PATCHES * config.patches)
 
-    def text(length: int, share: float, shortest: int) -> dict[str, Tensor | None]:
+    def text(length: int, ratio: float, shortest: int) -> TextBatch:
         lengths = torch.randint(shortest, length + 1, (size,))
         lengths[-1] = length
         mask = torch.arange(length) < lengths[:, None]
-        places = (mask & (torch.rand(size, length) < share)).flatten().nonzero().flatten()
-        return {
-            "ids": torch.randint(5, config.vocab_size, (size, length)),
-            "places": places,
-            "mask": None if mask.all() else mask,
-            "targets": torch.randint(5, config.vocab_size, places.shape),
-        }
+        positions = (mask & (torch.rand(size, length) < ratio)).flatten().nonzero().flatten()
+        return TextBatch(
+            ids=torch.randint(5, config.vocab_size, (size, length)),
+            mask=None if mask.all() else mask,
+            masked_positions=positions,
+            targets=torch.randint(5, config.vocab_size, positions.shape),
+        )
 
-    def image() -> dict[str, Tensor]:
-        masked = torch.rand(size, config.patches).argsort(dim=1) < hidden_patches
-        return {
-            "pixels": torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1,
-            "masked": masked,
-            "places": masked.flatten().nonzero().flatten(),
-            "targets": torch.randint(codes, (size * hidden_patches,)),
-        }
+    def image() -> ImageBatch:
+        masked = torch.rand(size, config.patches).argsort(dim=1) < masked_patches
+        return ImageBatch(
+            pixels=torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1,
+            masked=masked,
+            masked_positions=masked.flatten().nonzero().flatten(),
+            targets=torch.randint(codes, (size * masked_patches,)),
+        )
 
-    uniforms = [torch.rand(size, config.depth, 3) for _ in range(3)]
+    noise = [torch.rand(size, config.depth, 3) for _ in range(3)]
     caption = min(CAPTION, config.text_length)
-    return to_device(
-        {
-            "texts": {
-                "text": text(config.text_length, 0.15, config.text_length),
-                "uniforms": uniforms[0],
-            },
-            "images": {"image": image(), "uniforms": uniforms[1]},
-            "pairs": {
-                "text": text(caption, 0.5, caption // 3),
-                "image": image(),
-                "uniforms": uniforms[2],
-            },
-        },
-        device,
+    batch = PretrainingBatch(
+        texts=text(config.text_length, 0.15, config.text_length)._replace(drop_path_noise=noise[0]),
+        images=image()._replace(drop_path_noise=noise[1]),
+        pairs=PairBatch(text(caption, 0.5, caption // 3), image(), noise[2]),
     )
+    return to_device(batch, device)
 
 
-def step_flops(config: MaskedModelingConfig, batch: Mapping[str, Any]) -> float:
+def step_flops(config: MaskedModelingConfig, batch: PretrainingBatch) -> float:
     """Of a micro-batch, forward and backward."""
-    size = len(batch["images"]["image"]["pixels"])
+    size = len(batch.images.pixels)
     terms = {name: count / size for name, count in Pretraining().num_targets(batch).items()}
-    caption = batch["pairs"]["text"]["ids"].shape[1]
+    caption = batch.pairs.text.ids.shape[1]
     return (
         flops.TRAINING
         * size
@@ -155,20 +147,20 @@ class Pretraining(Task):
 
     loss_weights = dict.fromkeys(("mlm", "mim", "mvlm_text", "mvlm_image"), 1.0)
 
-    def loss(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
+    def loss(self, module: nn.Module, batch: PretrainingBatch) -> dict[str, Tensor]:
         return module(batch)
 
-    def num_targets(self, batch: Any) -> dict[str, float]:
+    def num_targets(self, batch: PretrainingBatch) -> dict[str, float]:
         return {
-            "mlm": len(batch["texts"]["text"]["places"]),
-            "mim": len(batch["images"]["image"]["places"]),
-            "mvlm_text": len(batch["pairs"]["text"]["places"]),
-            "mvlm_image": len(batch["pairs"]["image"]["places"]),
+            "mlm": len(batch.texts.masked_positions),
+            "mim": len(batch.images.masked_positions),
+            "mvlm_text": len(batch.pairs.text.masked_positions),
+            "mvlm_image": len(batch.pairs.image.masked_positions),
         }
 
 
 def ours(
-    config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device
+    config: MaskedModelingConfig, batch: PretrainingBatch, precision: str, device: torch.device
 ) -> Candidate:
     """The step of `pipeline.training.loop`."""
     model = MaskedModeling(config)
@@ -236,7 +228,7 @@ def timm_vit(
 
 
 def plain(
-    config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device
+    config: MaskedModelingConfig, batch: PretrainingBatch, precision: str, device: torch.device
 ) -> Candidate:
     """The step as one writes it first."""
     model, terms = Plain(config.backbone, CODES).to(device), Pretraining().num_targets(batch)
@@ -250,7 +242,7 @@ def plain(
 
 
 def online(
-    config: MaskedModelingConfig, batch: Mapping[str, Any], precision: str, device: torch.device
+    config: MaskedModelingConfig, batch: PretrainingBatch, precision: str, device: torch.device
 ) -> Candidate:
     """Our step with visual tokens made in it: of the picture and of the pair's."""
     mine, size = ours(config, batch, precision, device), config.backbone
@@ -270,8 +262,8 @@ def online(
     tokenizer = VisualTokenizer(sizes).to(device).eval()
 
     def micro() -> None:
-        for name in ("images", "pairs"):
-            tokenizer.ids(batch[name]["image"]["pixels"])
+        tokenizer.ids(batch.images.pixels)
+        tokenizer.ids(batch.pairs.image.pixels)
         mine.micro()
 
     return Candidate(micro, mine.update, mine.flops)

@@ -1,15 +1,15 @@
-"""Mask-then-predict (VL-BEiT §2.3): masked language, image and vision-language modelling with one
+"""Mask-then-predict (VL-BEiT §2.3): masked language, image and vision-language modeling with one
 model.
 
-    MLM    text alone     15% of the tokens hidden, predict their ids
-    MIM    picture alone  blocks of patches hidden, predict their visual tokens
-    MVLM   pair           half of the tokens and blocks of patches hidden at once, predict both from one pass;
-                          or, in mode `separate`, each half hidden in a pass of its own beside the
-                          whole other half
+    MLM    text alone     15% of the tokens masked, predict their ids
+    MIM    image alone    blocks of patches masked, predict their visual tokens
+    MVLM   pair           half of the tokens and blocks of patches masked at once, predict both from
+                          one pass; or, in mode `separate`, each half masked in a pass of its own
+                          beside the whole other half
 
 MLM and the text half of MVLM share a head, MIM and the image half of MVLM share the other. Only
-hidden places reach the heads. Each loss is a sum over hidden places, which the caller divides by
-their number in the global batch.
+masked positions reach the heads. Each loss is a sum over masked positions, which the caller divides
+by their number in the global batch.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from model.backbone.init import init_module
 from model.backbone.token_layout import Rows
 from model.backbone.vl_beit import Stream, VLBeit
 from model.checkpoint import Pretrained
+from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.mlm_head import Form, last_layer, mlm_head
 
 
@@ -50,13 +51,7 @@ class MaskedModelingConfig:
 
 
 class MaskedModeling(Pretrained, nn.Module):
-    """The backbone with its two prediction heads.
-
-    A stream is a dict of tensors. Text: `ids` int64 [batch, length], `mask` bool [batch, length]
-    (True for tokens) or None where nothing is padded. Image: `pixels` float [batch, 3, size, size]
-    in -1..1, `masked` bool [batch, patches]. Both: `places` int64 [n], the hidden places in the
-    flattened [batch * length] or [batch * patches], and `targets` int64 [n].
-    """
+    """The backbone with its two prediction heads."""
 
     Config: ClassVar = MaskedModelingConfig
 
@@ -69,117 +64,103 @@ class MaskedModeling(Pretrained, nn.Module):
         self.mlm_head.apply(partial(init_module, sigma=config.backbone.init_sigma))
         init_module(self.mim_head, config.backbone.init_sigma)
 
-    def mlm(self, text: dict[str, Tensor]) -> Tensor:
-        """Logits [n, vocab] of a text alone."""
-        (hidden,) = self._hidden([self._pass(text)])
-        return F.linear(*self._text_head(hidden.text))
+    def mlm(self, text: TextBatch) -> Tensor:
+        """Logits [n, vocab_size] at the masked positions of texts alone, without stochastic
+        depth."""
+        (masked,) = self._encode([self._pass(text=text)])
+        return F.linear(*self._text_head(masked.text))
 
-    def mim(self, image: dict[str, Tensor]) -> Tensor:
-        """Logits [n, codes] of a picture alone."""
-        (hidden,) = self._hidden([self._pass(image=image)])
-        return self.mim_head(hidden.image)
+    def mim(self, image: ImageBatch) -> Tensor:
+        """Logits [n, codes] at the masked positions of images alone, without stochastic depth."""
+        (masked,) = self._encode([self._pass(image=image)])
+        return self.mim_head(masked.image)
 
-    def mvlm(self, text: dict[str, Tensor], image: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits [n, vocab] and [m, codes] of a pair, both halves of which have hidden places."""
-        (hidden,) = self._hidden([self._pass(text, image)])
-        return F.linear(*self._text_head(hidden.text)), self.mim_head(hidden.image)
+    def mvlm(self, text: TextBatch, image: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Logits [n, vocab_size] and [m, codes] at the masked positions of pairs, both halves of
+        which are masked, without stochastic depth."""
+        (masked,) = self._encode([self._pass(text=text, image=image)])
+        return F.linear(*self._text_head(masked.text)), self.mim_head(masked.image)
 
-    def forward(self, batch: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
-        """Sums of the losses of the streams that the batch holds: `texts`, `images`, `pairs` (any
-        may be absent). All streams go through the backbone in one pass."""
-        texts, pairs, images = (batch.get(name) for name in ("texts", "pairs", "images"))
-        passes = [] if texts is None else [self._pass(texts["text"], uniforms=texts["uniforms"])]
-        passes += (
-            []
-            if pairs is None
-            else self._pair_passes(pairs["text"], pairs["image"], pairs["uniforms"])
-        )
-        passes += (
-            []
-            if images is None
-            else [self._pass(image=images["image"], uniforms=images["uniforms"])]
-        )
-        hidden = self._hidden(passes)
+    def forward(self, batch: PretrainingBatch) -> dict[str, Tensor]:
+        """Sums of the losses of the streams that the batch holds, over their masked positions:
+        `mlm`, `mim`, `mvlm_text`, `mvlm_image`. All streams go through the backbone in one pass."""
+        texts, images, pairs = batch
+        passes = []  # texts first, then pairs, then images
+        if texts is not None:
+            passes.append(self._pass(text=texts, noise=texts.drop_path_noise))
+        if pairs is not None:
+            passes += self._pair_passes(pairs)
+        if images is not None:
+            passes.append(self._pass(image=images, noise=images.drop_path_noise))
+        encoded = self._encode(passes)
         losses = {}
         if texts is not None:
-            losses["mlm"] = self._text_loss(hidden[0], texts["text"])
+            losses["mlm"] = self._text_loss(encoded.pop(0), texts)
         if images is not None:
-            losses["mim"] = self._image_loss(hidden[-1], images["image"])
-        if pairs is not None:
-            read, *seen = hidden[texts is not None : len(hidden) - (images is not None)]
-            losses["mvlm_text"] = self._text_loss(read, pairs["text"])
-            losses["mvlm_image"] = self._image_loss(seen[0] if seen else read, pairs["image"])
+            losses["mim"] = self._image_loss(encoded.pop(), images)
+        if pairs is not None:  # one pass, or one for each half
+            losses["mvlm_text"] = self._text_loss(encoded[0], pairs.text)
+            losses["mvlm_image"] = self._image_loss(encoded[-1], pairs.image)
         return losses
 
-    def _pair_passes(
-        self, text: dict[str, Tensor], image: dict[str, Tensor], uniforms: Tensor | None
-    ) -> list[tuple[Stream, Rows]]:
-        """Both halves hidden at once; or hidden tokens beside the whole picture, and then, with
-        stochastic depth of its own, hidden patches beside the whole text (VL-BEiT Figure 1)."""
+    def _pair_passes(self, pairs: PairBatch) -> list[tuple[Stream, Rows]]:
+        """Both halves masked at once; or masked tokens beside the whole image, and then, with
+        stochastic depth of its own, masked patches beside the whole text (VL-BEiT Figure 1)."""
+        text, image, noise = pairs
         if self.config.mvlm_mode == "joint":
-            return [self._pass(text, image, uniforms)]
-        stream = _stream(text, image, uniforms)
-        whole = (
-            text["ids"]
-            .flatten()
-            .index_copy(0, text["places"], text["targets"])
-            .view_as(text["ids"])
+            return [self._pass(text, image, noise)]
+        whole_ids = text.ids.flatten().index_copy(0, text.masked_positions, text.targets)
+        masked_text, _ = self._pass(text, image, noise)
+        masked_image = replace(
+            masked_text,
+            text=whole_ids.view_as(text.ids),
+            uniforms=None if noise is None else 1 - noise,
         )
         return [
-            (replace(stream, image_masked=None), self._places(text)),
-            (
-                replace(stream, text=whole, uniforms=None if uniforms is None else 1 - uniforms),
-                self._places(image=image),
-            ),
+            (replace(masked_text, image_masked=None), self._positions(text=text)),
+            (masked_image, self._positions(image=image)),
         ]
 
-    def _hidden(self, passes: Sequence[tuple[Stream, Rows]]) -> list[Rows]:
-        """Vectors at each stream's hidden places."""
-        return self.backbone.encode_at(*zip(*passes, strict=True))
+    def _encode(self, passes: Sequence[tuple[Stream, Rows]]) -> list[Rows]:
+        """Final vectors at each pass's masked positions."""
+        streams, positions = zip(*passes, strict=True)
+        return self.backbone.encode_at(streams, positions)
 
     def _pass(
         self,
-        text: dict[str, Tensor] | None = None,
-        image: dict[str, Tensor] | None = None,
-        uniforms: Tensor | None = None,
+        text: TextBatch | None = None,
+        image: ImageBatch | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[Stream, Rows]:
-        """A stream and its hidden places."""
-        return _stream(text, image, uniforms), self._places(text, image)
-
-    def _places(
-        self, text: dict[str, Tensor] | None = None, image: dict[str, Tensor] | None = None
-    ) -> Rows:
-        """The hidden places of a stream's halves, as the backbone counts them: [I_CLS] comes before
-        a picture's patches. Nothing of a half that is not given."""
-        patches = self.config.backbone.patches
-        nothing = (text or image)["places"][:0]
-        return Rows(
-            nothing if text is None else text["places"],
-            nothing if image is None else image["places"] + image["places"] // patches + 1,
+        """What the backbone takes of a batch, and the batch's masked positions."""
+        stream = Stream(
+            image=None if image is None else image.pixels,
+            text=None if text is None else text.ids,
+            text_mask=None if text is None else text.mask,
+            image_masked=None if image is None else image.masked,
+            uniforms=noise,
         )
+        return stream, self._positions(text, image)
 
-    def _text_head(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return last_layer(self.mlm_head, hidden, self.backbone.word_embed.weight)
+    def _positions(self, text: TextBatch | None = None, image: ImageBatch | None = None) -> Rows:
+        """Masked positions as the backbone counts them: [I_CLS] comes before an image's patches.
+        None of a half that is not given."""
+        in_text = None if text is None else text.masked_positions
+        in_image = None
+        if image is not None:
+            patches = image.masked_positions
+            in_image = patches + patches // self.config.backbone.patches + 1
+        none = (in_image if in_text is None else in_text)[:0]
+        return Rows(none if in_text is None else in_text, none if in_image is None else in_image)
 
-    def _text_loss(self, hidden: Rows, text: dict[str, Tensor]) -> Tensor:
-        return linear_cross_entropy(*self._text_head(hidden.text), text["targets"])
+    def _text_head(self, masked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return last_layer(self.mlm_head, masked, self.backbone.word_embed.weight)
 
-    def _image_loss(self, hidden: Rows, image: dict[str, Tensor]) -> Tensor:
+    def _text_loss(self, masked: Rows, text: TextBatch) -> Tensor:
+        return linear_cross_entropy(*self._text_head(masked.text), text.targets)
+
+    def _image_loss(self, masked: Rows, image: ImageBatch) -> Tensor:
+        assert image.targets is not None, "online tokens come before the loss"
         return linear_cross_entropy(
-            hidden.image, self.mim_head.weight, self.mim_head.bias, image["targets"]
+            masked.image, self.mim_head.weight, self.mim_head.bias, image.targets
         )
-
-
-def _stream(
-    text: dict[str, Tensor] | None = None,
-    image: dict[str, Tensor] | None = None,
-    uniforms: Tensor | None = None,
-) -> Stream:
-    text, image = text or {}, image or {}
-    return Stream(
-        image=image.get("pixels"),
-        text=text.get("ids"),
-        text_mask=text.get("mask"),
-        image_masked=image.get("masked"),
-        uniforms=uniforms,
-    )

@@ -1,15 +1,22 @@
 """Batches of masked texts, pictures and pairs, as a pure function of the step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
+from model.pretraining.batches import (
+    ImageBatch,
+    PairBatch,
+    PretrainingBatch,
+    StreamBatch,
+    TextBatch,
+)
 from pipeline.data.loading.row_reader import Picture, PictureRows, TextRows
 from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
 from pipeline.data.shards import parquet
@@ -81,6 +88,30 @@ class SampleParams:
     masks: MaskParams
 
 
+class TextSample(NamedTuple):
+    """A text with some of its tokens masked."""
+
+    ids: np.ndarray  # int64 [length]; masked tokens are replaced
+    masked: np.ndarray  # bool [length], True for the tokens to predict
+    original: np.ndarray  # int64 [length]
+
+
+class ImageSample(NamedTuple):
+    """An image with some of its patches masked."""
+
+    pixels: np.ndarray  # uint8 [size, size, 3]
+    masked: np.ndarray  # bool [patches], row-major over the grid
+    tokens: np.ndarray | None  # int64 [patches], visual tokens; None for online tokens
+
+
+class Sample(NamedTuple):
+    """What a stream has: a text, an image or both."""
+
+    drop_path_noise: np.ndarray  # float32 [depth, 3] in [0, 1)
+    text: TextSample | None = None
+    image: ImageSample | None = None
+
+
 STREAMS = ("texts", "images", "pairs")
 
 
@@ -123,7 +154,7 @@ class Sampler:
 
     def batch(
         self, name: str, rows: PictureRows | TextRows, units: Sequence[Unit], purpose: str
-    ) -> dict[str, Any]:
+    ) -> StreamBatch:
         """The stream's part of a batch. `purpose` ("train", "held-out") keeps random numbers
         apart."""
         samples = [
@@ -132,14 +163,14 @@ class Sampler:
             )
             for unit in units
         ]
-        batch: dict[str, Any] = {
-            "uniforms": torch.from_numpy(np.stack([sample["uniforms"] for sample in samples]))
-        }
-        if name != "images":
-            batch["text"] = collate_text([sample["text"] for sample in samples])
-        if name != "texts":
-            batch["image"] = collate_image([sample["image"] for sample in samples])
-        return batch
+        noise = torch.from_numpy(np.stack([sample.drop_path_noise for sample in samples]))
+        texts = [sample.text for sample in samples if sample.text is not None]
+        pictures = [sample.image for sample in samples if sample.image is not None]
+        if not pictures:
+            return collate_text(texts, noise)
+        if not texts:
+            return collate_image(pictures, noise)
+        return PairBatch(collate_text(texts), collate_image(pictures), noise)
 
     def shown(self, picture: Picture, index: int) -> np.ndarray:
         """The stored view `index` of a picture: uint8 [size, size, 3]."""
@@ -147,50 +178,42 @@ class Sampler:
             images.decode(picture.image), picture.views[index], self.params.image_size
         )
 
-    def _sample(self, name: str, rows: Any, unit: Unit, rng: np.random.Generator) -> dict[str, Any]:
-        sample: dict[str, Any] = {
-            "uniforms": rng.random((self.params.depth, DROP_PATH_DRAWS), dtype=np.float32)
-        }
+    def _sample(self, name: str, rows: Any, unit: Unit, rng: np.random.Generator) -> Sample:
+        masks = self.params.masks
+        noise = rng.random((self.params.depth, DROP_PATH_DRAWS), dtype=np.float32)
         if name == "texts":
-            sample["text"] = self._hide_tokens(
-                rows.get(unit.group, unit.unit), self.params.masks.mlm, rng
-            )
-            return sample
+            ids = rows.get(unit.group, unit.unit)
+            return Sample(noise, text=self._mask_tokens(ids, masks.mlm, rng))
         picture, caption = rows.get(unit.group, unit.unit)
-        seen = (
-            self._stored(picture, rng)
-            if self.draws is None
-            else self._drawn(name, picture, unit.position)
-        )
-        sample["image"] = {**seen, "masked": self._hidden_patches(rng)}
-        if name == "pairs":
-            ids = self.tokenizer.encode(caption, self.params.text_length)
-            sample["text"] = self._hide_tokens(ids, self.params.masks.mvlm, rng)
-        return sample
+        if self.draws is None:
+            pixels, tokens = self._stored(picture, rng)
+        else:
+            pixels, tokens = self._drawn(name, picture, unit.position), None
+        image = ImageSample(pixels, self._masked_patches(rng), tokens)
+        if name == "images":
+            return Sample(noise, image=image)
+        ids = self.tokenizer.encode(caption, self.params.text_length)
+        return Sample(noise, self._mask_tokens(ids, masks.mvlm, rng), image)
 
-    def _hide_tokens(
-        self, ids: np.ndarray, ratio: float, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        corrupted, chosen = text_mask(
-            ids.astype(np.int64),
+    def _mask_tokens(self, ids: np.ndarray, ratio: float, rng: np.random.Generator) -> TextSample:
+        original = ids.astype(np.int64)
+        corrupted, masked = text_mask(
+            original,
             ratio,
             mask_id=SPECIAL_IDS["[MASK]"],
             vocab_size=self.tokenizer.vocab_size,
             special=len(SPECIAL_IDS),
             rng=rng,
         )
-        return {"ids": corrupted, "chosen": chosen, "original": ids.astype(np.int64)}
+        return TextSample(corrupted, masked, original)
 
-    def _stored(self, picture: Picture, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """One of the stored views, with its tokens."""
+    def _stored(self, picture: Picture, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of one of the stored views, and its visual tokens, int64 [patches]."""
         index = int(rng.integers(len(picture.views)))
-        return {
-            "pixels": self.shown(picture, index),
-            "tokens": picture.tokens[index].astype(np.int64),
-        }
+        return self.shown(picture, index), picture.tokens[index].astype(np.int64)
 
-    def _drawn(self, name: str, picture: Picture, position: int) -> dict[str, np.ndarray]:
-        """A new view."""
+    def _drawn(self, name: str, picture: Picture, position: int) -> np.ndarray:
+        """Pixels of a new view."""
         image = images.decode(picture.image)
         view = views.draw(
             self.params.seed,
@@ -200,9 +223,9 @@ class Sampler:
             images.mean_grey(image),
             self.draws[name],
         )
-        return {"pixels": views.apply(image, view, self.params.image_size)}
+        return views.apply(image, view, self.params.image_size)
 
-    def _hidden_patches(self, rng: np.random.Generator) -> np.ndarray:
+    def _masked_patches(self, rng: np.random.Generator) -> np.ndarray:
         masks = self.params.masks
         return block_mask(
             self.params.image_size // self.params.patch_size, masks.patches, masks.min_block, rng
@@ -228,18 +251,38 @@ class PretrainingBatches:
             for name, rows in self.rows.items()
         }
 
-    def __getitem__(self, part: Part) -> dict[str, Any]:
-        return {
+    def __getitem__(self, part: Part) -> PretrainingBatch:
+        streams: dict[str, Any] = {
             name: self.sampler.batch(name, rows, self.orders[name].part(*part), "train")
             for name, rows in self.rows.items()
         }
+        return PretrainingBatch(**streams)
 
 
-def prepared(part: dict[str, Any]) -> dict[str, Any]:
-    """A stream's part of a batch with its pixels normalised, on the device where they are."""
-    if "image" not in part:
-        return part
-    return {**part, "image": {**part["image"], "pixels": images.normalise(part["image"]["pixels"])}}
+def prepared(batch: StreamBatch) -> StreamBatch:
+    """A stream's batch with its pixels normalized, on the device where they are."""
+    if isinstance(batch, ImageBatch):
+        return normalized(batch)
+    if isinstance(batch, PairBatch):
+        return batch._replace(image=normalized(batch.image))
+    return batch
+
+
+def normalized(batch: ImageBatch) -> ImageBatch:
+    """Images as loaded to images as the model takes them."""
+    return batch._replace(pixels=images.normalise(batch.pixels))
+
+
+def map_images(
+    batch: PretrainingBatch, change: Callable[[ImageBatch], ImageBatch]
+) -> PretrainingBatch:
+    """The batch with the images of its streams changed, those alone and those of pairs."""
+    if batch.images is not None:
+        batch = batch._replace(images=change(batch.images))
+    if batch.pairs is not None:
+        pairs = batch.pairs._replace(image=change(batch.pairs.image))
+        batch = batch._replace(pairs=pairs)
+    return batch
 
 
 def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
@@ -259,45 +302,39 @@ def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
     return units
 
 
-def collate_text(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor | None]:
-    """Pad texts to the longest.
-
-    `ids` int64 and `mask` bool [batch, length], the latter None where nothing is padded; `places`
-    and `targets` int64 of the hidden tokens.
-    """
-    length = max(len(sample["ids"]) for sample in samples)
-    ids = np.full((len(samples), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
-    original, chosen, mask = (
-        ids.copy(),
-        np.zeros(ids.shape, dtype=bool),
-        np.zeros(ids.shape, dtype=bool),
-    )
+def collate_text(samples: Sequence[TextSample], noise: Tensor | None = None) -> TextBatch:
+    """Pad texts to the longest."""
+    length = max(len(sample.ids) for sample in samples)
+    shape = len(samples), length
+    ids = np.full(shape, SPECIAL_IDS["[PAD]"], dtype=np.int64)
+    original = ids.copy()
+    masked, mask = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for row, sample in enumerate(samples):
-        end = len(sample["ids"])
-        ids[row, :end], original[row, :end], chosen[row, :end] = (
-            sample["ids"],
-            sample["original"],
-            sample["chosen"],
-        )
+        end = len(sample.ids)
+        ids[row, :end] = sample.ids
+        original[row, :end] = sample.original
+        masked[row, :end] = sample.masked
         mask[row, :end] = True
-    places = np.flatnonzero(chosen)
-    arrays = {"ids": ids, "places": places, "targets": original.reshape(-1)[places]}
-    return {
-        **{name: torch.from_numpy(array) for name, array in arrays.items()},
-        "mask": None if mask.all() else torch.from_numpy(mask),
-    }
+    positions = np.flatnonzero(masked)
+    return TextBatch(
+        ids=torch.from_numpy(ids),
+        mask=None if mask.all() else torch.from_numpy(mask),
+        masked_positions=torch.from_numpy(positions),
+        targets=torch.from_numpy(original.reshape(-1)[positions]),
+        drop_path_noise=noise,
+    )
 
 
-def collate_image(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    """Stack pictures. `pixels` uint8 [batch, size, size, 3]; `places` and `targets` int64 of the
-    hidden patches, the latter where the samples have tokens."""
-    masked = np.stack([sample["masked"] for sample in samples])
-    places = np.flatnonzero(masked)
-    arrays = {
-        "pixels": np.stack([sample["pixels"] for sample in samples]),
-        "masked": masked,
-        "places": places,
-    }
-    if "tokens" in samples[0]:
-        arrays["targets"] = np.stack([sample["tokens"] for sample in samples]).reshape(-1)[places]
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+def collate_image(samples: Sequence[ImageSample], noise: Tensor | None = None) -> ImageBatch:
+    """Stack images; there are targets where the samples have tokens."""
+    masked = np.stack([sample.masked for sample in samples])
+    positions = np.flatnonzero(masked)
+    tokens = [sample.tokens for sample in samples if sample.tokens is not None]
+    targets = torch.from_numpy(np.stack(tokens).reshape(-1)[positions]) if tokens else None
+    return ImageBatch(
+        pixels=torch.from_numpy(np.stack([sample.pixels for sample in samples])),
+        masked=torch.from_numpy(masked),
+        masked_positions=torch.from_numpy(positions),
+        targets=targets,
+        drop_path_noise=noise,
+    )

@@ -7,12 +7,12 @@ always naming the most frequent hidden id would score.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.pretraining.batches import ImageBatch, PairBatch, StreamBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling
 from pipeline.pretraining.data import (
     DataFolders,
@@ -52,7 +52,7 @@ def measure(
             sources=dict.fromkeys(getattr(params, name), 1), order=getattr(streams, name).order
         )
         for batch, other in _batches(folders, name, stream, sampler, params):
-            _score(model, name, to_device(batch, device), to_device(other, device), scores)
+            _score(model, to_device(batch, device), to_device(other, device), scores)
     return {
         key: value for name, score in scores.items() for key, value in score.metrics(name).items()
     }
@@ -60,7 +60,7 @@ def measure(
 
 def _batches(
     folders: DataFolders, name: str, stream: StreamParams, sampler: Sampler, params: HeldOutParams
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+) -> Iterator[tuple[StreamBatch, StreamBatch]]:
     """Batches, and beside each the same samples moved on by one, so that the halves of pairs do not
     fit."""
     rows = open_rows(folders, name, stream, "val")
@@ -68,34 +68,34 @@ def _batches(
     for start in range(0, len(units), params.batch):
         chunk = units[start : start + params.batch]
         moved = chunk[1:] + chunk[:1] if name == "pairs" else chunk[:1]
-        yield tuple(
-            prepared(sampler.batch(name, rows, part, "held-out")) for part in (chunk, moved)
+        yield (
+            prepared(sampler.batch(name, rows, chunk, "held-out")),
+            prepared(sampler.batch(name, rows, moved, "held-out")),
         )
 
 
 def _score(
-    model: MaskedModeling,
-    name: str,
-    batch: dict[str, Any],
-    other: dict[str, Any],
-    scores: dict[str, "_Score"],
+    model: MaskedModeling, batch: StreamBatch, other: StreamBatch, scores: dict[str, "_Score"]
 ) -> None:
-    def add(key: str, logits: Tensor, part: dict[str, Tensor]) -> None:
-        scores.setdefault(key, _Score(logits.shape[1])).add(logits, part["targets"])
+    def add(key: str, logits: Tensor, predicted: TextBatch | ImageBatch) -> None:
+        assert predicted.targets is not None, "stored views have tokens"
+        scores.setdefault(key, _Score(logits.shape[1])).add(logits, predicted.targets)
 
-    if name == "texts":
-        add("mlm", model.mlm(batch["text"]), batch["text"])
-    elif name == "images":
-        add("mim", model.mim(batch["image"]), batch["image"])
+    if isinstance(batch, TextBatch):
+        add("mlm", model.mlm(batch), batch)
+    elif isinstance(batch, ImageBatch):
+        add("mim", model.mim(batch), batch)
     else:
-        text, image = model.mvlm(batch["text"], batch["image"])
-        add("mvlm_text", text, batch["text"])
-        add("mvlm_image", image, batch["image"])
-        text, image = model.mvlm(batch["text"], other["image"])
-        add("mvlm_text_other", text, batch["text"])
-        add("mvlm_image_other", image, other["image"])
-        add("mvlm_text_none", model.mlm(batch["text"]), batch["text"])
-        add("mvlm_image_none", model.mim(batch["image"]), batch["image"])
+        assert isinstance(other, PairBatch)
+        text, image = batch.text, batch.image
+        text_logits, image_logits = model.mvlm(text, image)
+        add("mvlm_text", text_logits, text)
+        add("mvlm_image", image_logits, image)
+        text_logits, image_logits = model.mvlm(text, other.image)
+        add("mvlm_text_other", text_logits, text)
+        add("mvlm_image_other", image_logits, other.image)
+        add("mvlm_text_none", model.mlm(text), text)
+        add("mvlm_image_none", model.mim(image), image)
 
 
 class _Score:

@@ -6,13 +6,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from model import checkpoint
 from model.backbone.config import BackboneConfig
+from model.pretraining.batches import ImageBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.pretraining.mlm_head import Form
 from pipeline.data.transforms import images
@@ -26,7 +27,8 @@ from pipeline.pretraining.data import (
     SampleParams,
     Sampler,
     StreamsParams,
-    prepared,
+    map_images,
+    normalized,
 )
 from pipeline.pretraining.evaluate import HeldOutParams, measure
 from pipeline.tokenizers.text import TextTokenizer
@@ -148,35 +150,32 @@ class PretrainingTask(Task):
         sampler = Sampler(self.sampler.params, self.tokenizer, self.draws)
         return PretrainingBatches(self.folders, self.common.streams, sampler, names)
 
-    def prepare(self, module: nn.Module, parts: list[Any]) -> list[Any]:
-        """With online tokens, the ids of the pictures as the model is about to see them."""
-        for image in [
-            stream["image"] for part in parts for stream in part.values() if "image" in stream
-        ]:
-            if "targets" not in image:
-                pixels = images.normalise(image["pixels"])
-                image["targets"] = (
-                    self.visual_tokenizer.to(pixels.device).ids(pixels).flatten()[image["places"]]
-                )
-        return parts
+    def prepare(self, module: nn.Module, parts: list[PretrainingBatch]) -> list[PretrainingBatch]:
+        """With online tokens, the visual tokens of the images as the model is about to see them."""
+        return [map_images(part, self._with_targets) for part in parts]
 
-    def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def _with_targets(self, batch: ImageBatch) -> ImageBatch:
+        if batch.targets is not None:
+            return batch
+        pixels = images.normalise(batch.pixels)
+        tokens = self.visual_tokenizer.to(pixels.device).ids(pixels)  # [batch, patches]
+        return batch._replace(targets=tokens.flatten()[batch.masked_positions])
+
+    def loss(self, module: nn.Module, batch: PretrainingBatch) -> dict[str, Tensor]:
         """Losses of one step, all streams in one forward of the wrapped module."""
-        return module({name: prepared(part) for name, part in batch.items()})
+        return module(map_images(batch, normalized))
 
-    def num_targets(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Hidden tokens and patches."""
-        halves = {
-            "mlm": ("texts", "text"),
-            "mim": ("images", "image"),
-            "mvlm_text": ("pairs", "text"),
-            "mvlm_image": ("pairs", "image"),
-        }
-        return {
-            loss: float(len(batch[stream][half]["places"]))
-            for loss, (stream, half) in halves.items()
-            if stream in batch
-        }
+    def num_targets(self, batch: PretrainingBatch) -> dict[str, float]:
+        """Masked tokens and patches."""
+        counts = {}
+        if batch.texts is not None:
+            counts["mlm"] = float(len(batch.texts.masked_positions))
+        if batch.images is not None:
+            counts["mim"] = float(len(batch.images.masked_positions))
+        if batch.pairs is not None:
+            counts["mvlm_text"] = float(len(batch.pairs.text.masked_positions))
+            counts["mvlm_image"] = float(len(batch.pairs.image.masked_positions))
+        return counts
 
     def evaluate(self) -> dict[str, float]:
         """Held-out losses and accuracies."""

@@ -7,12 +7,13 @@ stands for.
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model.pretraining.batches import ImageBatch, PairBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling
 from pipeline.pretraining.data import (
     DataFolders,
@@ -57,12 +58,14 @@ def draw(
         stream = StreamParams(dict.fromkeys(sources[name], 1), getattr(streams, name).order)
         rows = open_rows(folders, name, stream, "val")
         batch = sampler.batch(name, rows, held_out(rows, EXAMPLES), "held-out")
-        codes, words = _predict(model, name, batch)
-        alone = ["picture alone"] * EXAMPLES
-        captions = alone if words is None else _captions(batch["text"], words, sampler.tokenizer)
-        for axes, cells, caption in zip(
-            part, _cells(batch["image"], codes, means), captions, strict=False
-        ):
+        assert not isinstance(batch, TextBatch)
+        codes, words = _predict(model, batch)
+        if isinstance(batch, PairBatch):
+            assert words is not None
+            image, captions = batch.image, _captions(batch.text, words, sampler.tokenizer)
+        else:
+            image, captions = batch, ["picture alone"] * EXAMPLES
+        for axes, cells, caption in zip(part, _cells(image, codes, means), captions, strict=False):
             _line(axes, cells, caption)
     for axes, heading in zip(lines[0], _HEADINGS, strict=True):
         axes.set_title(f"{heading}\n{axes.get_title()}", size=9)
@@ -106,53 +109,49 @@ def pictures(parts: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _predict(
-    model: MaskedModeling, name: str, batch: dict[str, Any]
-) -> tuple[Tensor, Tensor | None]:
-    """The likeliest codes of the hidden patches and, of pairs, the likeliest ids of the hidden
-    tokens."""
+def _predict(model: MaskedModeling, batch: ImageBatch | PairBatch) -> tuple[Tensor, Tensor | None]:
+    """The likeliest visual tokens of the masked patches and, of pairs, the likeliest ids of the
+    masked tokens."""
     device = next(model.parameters()).device
-    part = to_device(prepared(batch), device)
-    if name == "images":
-        return model.mim(part["image"]).argmax(dim=1).cpu(), None
-    words, codes = model.mvlm(part["text"], part["image"])
+    batch = to_device(prepared(batch), device)
+    if isinstance(batch, ImageBatch):
+        return model.mim(batch).argmax(dim=1).cpu(), None
+    words, codes = model.mvlm(batch.text, batch.image)
     return codes.argmax(dim=1).cpu(), words.argmax(dim=1).cpu()
 
 
-def _cells(image: dict[str, Tensor], codes: Tensor, means: np.ndarray) -> np.ndarray:
+def _cells(image: ImageBatch, codes: Tensor, means: np.ndarray) -> np.ndarray:
     """uint8 [n, 4, size, size, 3] under the four headings."""
-    original, places = image["pixels"].numpy(), image["places"].numpy()
+    original, positions = image.pixels.numpy(), image.masked_positions.numpy()
     parts = patches(original, means.shape[1])
 
     def filled(with_: np.ndarray | int) -> np.ndarray:
         copy = parts.copy()
-        copy.reshape(-1, *parts.shape[2:])[places] = with_
+        copy.reshape(-1, *parts.shape[2:])[positions] = with_
         return pictures(copy)
 
     return np.stack(
         [
             filled(_GREY),
             filled(means[codes.numpy()]),
-            filled(means[image["targets"].numpy()]),
+            filled(means[image.targets.numpy()]),
             original,
         ],
         axis=1,
     )
 
 
-def _captions(text: dict[str, Tensor], words: Tensor, tokenizer: TextTokenizer) -> list[str]:
+def _captions(text: TextBatch, words: Tensor, tokenizer: TextTokenizer) -> list[str]:
     """Captions with what was predicted for hidden tokens in brackets, and the truth behind it where
     it differs."""
-    ids, length = text["ids"].flatten(), text["ids"].shape[1]
+    ids, length = text.ids.flatten(), text.ids.shape[1]
     said: dict[int, tuple[int, int]] = {
         place: (word, target)
         for place, word, target in zip(
-            text["places"].tolist(), words.tolist(), text["targets"].tolist(), strict=True
+            text.masked_positions.tolist(), words.tolist(), text.targets.tolist(), strict=True
         )
     }
-    lengths = (
-        [length] * len(text["ids"]) if text["mask"] is None else text["mask"].sum(dim=1).tolist()
-    )
+    lengths = [length] * len(text.ids) if text.mask is None else text.mask.sum(dim=1).tolist()
     captions = []
     for start, own in zip(range(0, len(ids), length), lengths, strict=True):
         kept = range(start + 1, start + own - 1)  # without [T_CLS], [T_SEP]

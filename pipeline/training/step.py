@@ -112,9 +112,11 @@ def optimizer_step(
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The tensors of a batch, or of nested dicts of them, on a device."""
+    """The tensors of a batch, or of nested dicts and named tuples of them, on a device."""
     if isinstance(batch, dict):
         return {name: to_device(value, device) for name, value in batch.items()}
+    if isinstance(batch, tuple):
+        return type(batch)(*(to_device(value, device) for value in batch))
     return batch.to(device, non_blocking=True) if isinstance(batch, Tensor) else batch
 
 

@@ -13,9 +13,10 @@ from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
+from model.pretraining.batches import PairBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from pipeline.data.transforms.masking import block_mask, text_mask
-from pipeline.pretraining.data import collate_image, collate_text
+from pipeline.pretraining.data import ImageSample, Sample, TextSample, collate_image, collate_text
 from pipeline.pretraining.task import PretrainingTask
 from pipeline.tasks.classification.task import Task as ClassificationTask
 from pipeline.tasks.image_text_inputs import pad
@@ -117,28 +118,16 @@ class MaskedToy(Toy, PretrainingTask):
 
     def sample(self, position, rng):
         ids = ids_of(rng)
-        corrupted, chosen = text_mask(ids, 0.5, mask_id=4, vocab_size=40, special=5, rng=rng)
-        return {
-            "text": {"ids": corrupted, "chosen": chosen, "original": ids},
-            "image": {
-                "pixels": pixels_of(rng),
-                "masked": block_mask(4, 6, 2, rng),
-                "tokens": rng.integers(0, 20, size=16),
-            },
-            "uniforms": torch.from_numpy(uniforms_of(rng)),
-        }
+        corrupted, masked = text_mask(ids, 0.5, mask_id=4, vocab_size=40, special=5, rng=rng)
+        text = TextSample(corrupted, masked, ids)
+        image = ImageSample(pixels_of(rng), block_mask(4, 6, 2, rng), rng.integers(0, 20, size=16))
+        return Sample(uniforms_of(rng), text, image)
 
     def collate(self, samples):
-        uniforms = torch.stack([sample["uniforms"] for sample in samples])
-        text, image = (
-            collate_text([s["text"] for s in samples]),
-            collate_image([s["image"] for s in samples]),
-        )
-        return {
-            "texts": {"text": text, "uniforms": uniforms},
-            "images": {"image": image, "uniforms": uniforms},
-            "pairs": {"text": text, "image": image, "uniforms": uniforms},
-        }
+        noise = torch.from_numpy(np.stack([sample.drop_path_noise for sample in samples]))
+        text = collate_text([sample.text for sample in samples], noise)
+        image = collate_image([sample.image for sample in samples], noise)
+        return PretrainingBatch(text, image, PairBatch(text, image, noise))
 
 
 class OptionsToy(MaskedToy):

@@ -15,6 +15,7 @@ from model.backbone.layers import Attention, drop_path_factors
 from model.backbone.pos_embed import resize_image_positions
 from model.backbone.token_layout import Rows
 from model.backbone.vl_beit import Stream, VLBeit
+from model.pretraining.batches import PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 
 TINY = BackboneConfig(
@@ -180,8 +181,8 @@ def test_losses_count_only_hidden_places():
     model = MaskedModeling(MaskedModelingConfig(TINY, codes=11)).eval()
     _, text, mask = pair()
     places = torch.tensor([1, 8, 15])
-    stream = {"ids": text, "mask": mask, "places": places, "targets": torch.tensor([6, 7, 8])}
-    loss = model({"texts": {"text": stream, "uniforms": None}})["mlm"]
+    texts = TextBatch(text, mask, masked_positions=places, targets=torch.tensor([6, 7, 8]))
+    loss = model(PretrainingBatch(texts=texts))["mlm"]
     logits = model.mlm_head(model.backbone(text=text, text_mask=mask).text.reshape(-1, 16))[places]
     expected = -logits.log_softmax(-1)[range(3), [6, 7, 8]].sum()
     torch.testing.assert_close(loss, expected)

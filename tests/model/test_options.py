@@ -20,11 +20,12 @@ from model.backbone.rel_pos_bias import (
 from model.backbone.vl_beit import VLBeit
 from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.segmentation import Segmentation, SegmentationConfig
+from model.pretraining.batches import PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from pipeline.data.loading.row_reader import Picture
 from pipeline.data.loading.sampler import Part, Unit
 from pipeline.data.transforms.views import ViewParams
-from pipeline.pretraining.data import SampleParams, Sampler
+from pipeline.pretraining.data import SampleParams, Sampler, prepared
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 from tests.helpers.toy import BACKBONE, HEAD, MaskedToy
@@ -133,9 +134,8 @@ def test_every_trained_weight_gets_a_gradient_in_pretraining(uses):
     task.model = MaskedModeling(MaskedModelingConfig(ALL, 20))
     task.model.backbone.freeze_unreached(uses)
     streams = {"text": "texts", "image": "images", "pair": "pairs"}
-    batch = {
-        stream: part for stream, part in task[Part(0)].items() if stream in map(streams.get, uses)
-    }
+    everything = task[Part(0)]
+    batch = PretrainingBatch(**{streams[use]: getattr(everything, streams[use]) for use in uses})
     sum(task.loss(task.model, batch).values()).backward()
     assert_trained(task.model)
 
@@ -253,9 +253,8 @@ def test_text_lengths_cut_captions_and_size_the_positions():
             Words(),
             {"pairs": ViewParams(0.2, 0.5, 0.5, 0.4)},
         )
-        lengths[longest] = sampler.batch("pairs", rows, [Unit(0, 0, 0)], "train")["text"][
-            "ids"
-        ].shape[1]
+        pairs = sampler.batch("pairs", rows, [Unit(0, 0, 0)], "train")
+        lengths[longest] = pairs.text.ids.shape[1]
     assert lengths == {4: 4, 12: 6}
     assert net(replace(BACKBONE, text_length=9)).text_positions.shape[1] == 9
 
@@ -266,7 +265,7 @@ def test_the_tied_head_is_the_word_table():
     places = torch.tensor([1, 9])
     hidden = model.backbone(text=text, text_mask=mask).text.flatten(0, 1)[places]
     torch.testing.assert_close(
-        model.mlm({"ids": text, "mask": mask, "places": places}),
+        model.mlm(TextBatch(text, mask, masked_positions=places, targets=text.flatten()[places])),
         hidden @ model.backbone.word_embed.weight.T,
     )
     with pytest.raises(ValueError, match="mlm_head"):
@@ -275,27 +274,24 @@ def test_the_tied_head_is_the_word_table():
 
 def test_separate_masking_shows_each_half_whole_to_the_other():
     task = MaskedToy()
-    batch = task[Part(0)]["pairs"]
-    batch["image"]["pixels"] = torch.rand(8, 3, 16, 16) * 2 - 1
+    pairs = prepared(task[Part(0)].pairs)
     config = replace(task.model.config, backbone=replace(BACKBONE, drop_path=0.0))
     joint = MaskedModeling(config)
     separate = MaskedModeling(replace(config, mvlm_mode="separate"))
     separate.load_state_dict(joint.state_dict())
-    losses = separate({"pairs": batch})
-    text, image = batch["text"], batch["image"]
-    original = text["ids"].clone()
-    original.view(-1)[text["places"]] = text["targets"]
-    read = separate.backbone(image["pixels"], text["ids"], text_mask=text["mask"])
-    seen = separate.backbone(
-        image["pixels"], original, text_mask=text["mask"], image_masked=image["masked"]
-    )
-    words = separate.mlm_head(read.text.flatten(0, 1)[text["places"]])
-    codes = separate.mim_head(seen.image[:, 1:].flatten(0, 1)[image["places"]])
+    losses = separate(PretrainingBatch(pairs=pairs))
+    text, image, _ = pairs
+    original = text.ids.clone()
+    original.view(-1)[text.masked_positions] = text.targets
+    read = separate.backbone(image.pixels, text.ids, text_mask=text.mask)
+    seen = separate.backbone(image.pixels, original, text_mask=text.mask, image_masked=image.masked)
+    words = separate.mlm_head(read.text.flatten(0, 1)[text.masked_positions])
+    codes = separate.mim_head(seen.image[:, 1:].flatten(0, 1)[image.masked_positions])
     expected = {
-        "mvlm_text": F.cross_entropy(words, text["targets"], reduction="sum"),
-        "mvlm_image": F.cross_entropy(codes, image["targets"], reduction="sum"),
+        "mvlm_text": F.cross_entropy(words, text.targets, reduction="sum"),
+        "mvlm_image": F.cross_entropy(codes, image.targets, reduction="sum"),
     }
-    for name, value in joint({"pairs": batch}).items():
+    for name, value in joint(PretrainingBatch(pairs=pairs)).items():
         torch.testing.assert_close(losses[name], expected[name])
         assert abs(losses[name] - value) > 1e-4
     with pytest.raises(ValueError, match="mvlm_mode"):
@@ -326,10 +322,8 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     picture = Picture("a", jpeg("a"), (), (), None)
     rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "")})()
     part = sampler.batch("images", rows, [Unit(0, 0, position) for position in range(8)], "train")
-    assert (
-        "targets" not in part["image"]
-        and len({view.numpy().tobytes() for view in part["image"]["pixels"]}) == 8
-    )
+    assert part.targets is None
+    assert len({view.numpy().tobytes() for view in part.pixels}) == 8
 
     class Brightness(torch.nn.Module):
         def ids(self, pixels):
@@ -337,15 +331,10 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
 
     task = MaskedToy()
     task.visual_tokenizer = Brightness()
-    (prepared,) = task.prepare(task.model, [{"images": part}])
-    patches = (
-        part["image"]["pixels"]
-        .numpy()
-        .astype(np.float64)
-        .reshape(8, 4, 4, 4, 4, 3)
-        .mean(axis=(2, 4, 5))
-    )
-    expected = (patches / 127.5 * 8).astype(int).reshape(-1)[part["image"]["places"]]
-    found = prepared["images"]["image"]["targets"].numpy()
+    (tokenized,) = task.prepare(task.model, [PretrainingBatch(images=part)])
+    pixels = part.pixels.numpy().astype(np.float64)
+    patches = pixels.reshape(8, 4, 4, 4, 4, 3).mean(axis=(2, 4, 5))
+    expected = (patches / 127.5 * 8).astype(int).reshape(-1)[part.masked_positions]
+    found = tokenized.images.targets.numpy()
     assert np.abs(found - expected).max() <= 1 and (found == expected).mean() > 0.95
     assert len(Counter(found.tolist())) > 2

@@ -4,6 +4,7 @@ bytes."""
 import hashlib
 import json
 import re
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -152,16 +153,14 @@ def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(pro
 
     batches = task.PretrainingTask(task.DataFolders.of("small"), common, variant, None).batches
     whole, parts = batches[Part(3)], [batches[Part(3, index, 2)] for index in range(2)]
-    for stream in ("images", "pairs"):
-        for name in ("pixels", "masked"):
-            joined = torch.cat([part[stream]["image"][name] for part in parts])
-            assert torch.equal(joined, whole[stream]["image"][name])
-    for stream in ("texts", "pairs"):
-        targets = torch.cat([part[stream]["text"]["targets"] for part in parts])
-        assert torch.equal(targets, whole[stream]["text"]["targets"])
-        assert torch.equal(
-            torch.cat([part[stream]["uniforms"] for part in parts]), whole[stream]["uniforms"]
-        )
+    for name in ("images.pixels", "images.masked", "pairs.image.pixels", "pairs.image.masked"):
+        field = attrgetter(name)
+        assert torch.equal(torch.cat([field(part) for part in parts]), field(whole))
+    for name in ("texts.targets", "texts.drop_path_noise", "pairs.text.targets"):
+        field = attrgetter(name)
+        assert torch.equal(torch.cat([field(part) for part in parts]), field(whole))
+    noise = torch.cat([part.pairs.drop_path_noise for part in parts])
+    assert torch.equal(noise, whole.pairs.drop_path_noise)
 
 
 def test_position_tables_were_resized_for_the_fine_tune(project):

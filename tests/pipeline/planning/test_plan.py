@@ -15,6 +15,7 @@ from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.retrieval import Draws, Pairs, Retrieval, RetrievalConfig, Wrong
 from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
+from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.tokenizer.vqkd import VQKD, VQKDConfig
 from pipeline.config import params
@@ -62,7 +63,7 @@ TOKENIZER = VQKDConfig(
     decay=0.9,
     delay=0,
 )
-HIDDEN = {"text": 6, "image": 12}  # of a sample
+MASKED_COUNT = {"text": 6, "image": 12}  # of a sample
 
 
 def pixels():
@@ -73,31 +74,30 @@ def uniforms(*shape):
     return torch.rand(BATCH, *shape, BACKBONE.depth, 3)
 
 
-def half(name, length):
-    """A stream's text or picture, as many of whose places are hidden as `HIDDEN` says."""
+def masked_at(length, count):
+    """The first `count` positions of each sample, as a mask, as indices, and with targets."""
     masked = torch.zeros(BATCH, length, dtype=torch.bool)
-    masked[:, : HIDDEN[name]] = True
-    places = masked.flatten().nonzero()[:, 0]
-    inputs = (
-        {
-            "ids": torch.randint(5, 500, (BATCH, TEXT)),
-            "mask": torch.ones(BATCH, TEXT, dtype=torch.bool),
-        }
-        if name == "text"
-        else {"pixels": pixels(), "masked": masked}
-    )
-    return {**inputs, "places": places, "targets": places % 64}
+    masked[:, :count] = True
+    positions = masked.flatten().nonzero()[:, 0]
+    return masked, positions, positions % 64
+
+
+def texts():
+    _, positions, targets = masked_at(TEXT, MASKED_COUNT["text"])
+    return TextBatch(*ids(), positions, targets, uniforms())
+
+
+def pictures():
+    return ImageBatch(pixels(), *masked_at(BACKBONE.patches, MASKED_COUNT["image"]), uniforms())
 
 
 def streams(*names):
-    return {
-        name: {
-            "text": half("text", TEXT),
-            "image": half("image", BACKBONE.patches),
-            "uniforms": uniforms(),
-        }
-        for name in names
+    batches = {
+        "texts": texts(),
+        "images": pictures(),
+        "pairs": PairBatch(texts(), pictures(), uniforms()),
     }
+    return PretrainingBatch(**{name: batches[name] for name in names})
 
 
 def ids():
@@ -129,16 +129,16 @@ def encoder(precision, *passes):
 
 PICTURE = Pass(image=True)
 STREAMS = (
-    Pass(TEXT, read=HIDDEN["text"]),
-    Pass(image=True, read=HIDDEN["image"]),  # of pretraining, in one pass
-    Pass(TEXT, image=True, read=sum(HIDDEN.values())),
+    Pass(TEXT, read=MASKED_COUNT["text"]),
+    Pass(image=True, read=MASKED_COUNT["image"]),  # of pretraining, in one pass
+    Pass(TEXT, image=True, read=sum(MASKED_COUNT.values())),
 )
 
 
 def masked_heads(precision):
-    return 2 * memory.hidden(HIDDEN["text"], MASKED, precision, text=True) + 2 * memory.hidden(
-        HIDDEN["image"], MASKED, precision, text=False
-    )
+    return 2 * memory.hidden(
+        MASKED_COUNT["text"], MASKED, precision, text=True
+    ) + 2 * memory.hidden(MASKED_COUNT["image"], MASKED, precision, text=False)
 
 
 def masked_modeling(precision, **kept):
@@ -224,7 +224,7 @@ AHEAD = {
     "pretraining": 2
     * 2
     * sum(
-        flops.linear(HIDDEN[half], BACKBONE.width, classes)
+        flops.linear(MASKED_COUNT[half], BACKBONE.width, classes)
         for half, classes in (("text", BACKBONE.vocab_size), ("image", MASKED.codes))
     )
 }

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from model.pretraining.batches import ImageBatch, TextBatch
 from pipeline.pretraining import visualize
 from pipeline.tokenizers.text import SPECIAL_IDS
 
@@ -24,11 +25,12 @@ def test_patches_are_cut_row_by_row_and_put_together_again():
 
 def test_only_hidden_patches_change_and_show_the_means_of_their_codes():
     pixels = np.random.default_rng(1).integers(0, 100, (1, 8, 8, 3), dtype=np.uint8)
-    image = {
-        "pixels": torch.from_numpy(pixels),
-        "places": torch.tensor([1, 2]),
-        "targets": torch.tensor([3, 0]),
-    }
+    image = ImageBatch(
+        pixels=torch.from_numpy(pixels),
+        masked=torch.tensor([[False, True, True, False]]),
+        masked_positions=torch.tensor([1, 2]),
+        targets=torch.tensor([3, 0]),
+    )
     means = np.stack([np.full((4, 4, 3), 200 + code, dtype=np.uint8) for code in range(4)])
     hidden, predicted, true, original = visualize._cells(image, torch.tensor([1, 1]), means)[0]
     assert (original == pixels[0]).all()
@@ -44,12 +46,9 @@ def test_captions_show_guesses_in_brackets_and_the_truth_behind_wrong_ones():
     ids = torch.tensor(
         [[begin, 10, SPECIAL_IDS["[MASK]"], 11, end, pad], [begin, 12, 14, 16, 18, end]]
     )
-    text = {
-        "ids": ids,
-        "mask": ids != pad,
-        "places": torch.tensor([2, 9]),
-        "targets": torch.tensor([20, 16]),
-    }
+    text = TextBatch(
+        ids, ids != pad, masked_positions=torch.tensor([2, 9]), targets=torch.tensor([20, 16])
+    )
     assert visualize._captions(text, torch.tensor([20, 22]), Words()) == [
         "w10 [w20]w11",
         "w12 w14 [w22, not w16] w18",

@@ -43,10 +43,15 @@ def test_losses_are_divided_by_the_number_of_their_terms():
     samples = [
         toy().sample(position, generator("toy", position)) for toy in TOYS for position in range(8)
     ]
-    texts = [sample["text"] for sample in samples[:8]]
-    hidden = float(sum(text["chosen"].sum() for text in texts))
+    texts = [sample.text for sample in samples[:8]]
+    masked_tokens = float(sum(text.masked.sum() for text in texts))
     labels = torch.from_numpy(np.stack([sample["labels"] for sample in samples[-8:]]))
-    masked = {"mlm": hidden, "mim": 8 * 6.0, "mvlm_text": hidden, "mvlm_image": 8 * 6.0}
+    masked = {
+        "mlm": masked_tokens,
+        "mim": 8 * 6.0,
+        "mvlm_text": masked_tokens,
+        "mvlm_image": 8 * 6.0,
+    }
     expected = {
         "MaskedToy": masked,
         "OptionsToy": masked,

@@ -168,8 +168,11 @@ class Overflowing(MaskedToy):
     def __getitem__(self, part):
         batch = super().__getitem__(part)
         if 5 <= part.step < self.until:
-            batch["images"]["uniforms"] = batch["images"]["uniforms"] * 0 + 1e38
-            batch["images"]["image"]["pixels"] = batch["images"]["image"]["pixels"].float() * 1e38
+            broken = batch.images._replace(
+                pixels=batch.images.pixels.float() * 1e38,
+                drop_path_noise=batch.images.drop_path_noise * 0 + 1e38,
+            )
+            batch = batch._replace(images=broken)
         return batch
 
 
