@@ -1,4 +1,4 @@
-"""List the pictures that no pretraining source may hold: `python -m stages.decontamination`."""
+"""List the images that no pretraining source may hold: `python -m stages.decontamination`."""
 
 from pathlib import Path
 
@@ -10,19 +10,16 @@ from pipeline.utils.entry_point import entry
 
 
 def main() -> None:
-    """Write `data/<scale>/held_out.json`: what the downstream validation and test pictures are
+    """Write `data/<scale>/held_out.json`: what the downstream validation and test images are
     called elsewhere."""
     data = Path("data", params.scale())
-    chosen = {
-        source: params.load(params_class(source), f"download.{source}")
-        for source in decontamination.SOURCES
-    }
-    roots = {
-        source: readable(data / "raw" / source, settings)
-        for source, settings in chosen.items()
-        if settings.origin != "none"
-    }
-    with tracking.run("held-out pictures", stage="held_out", params={}) as run:
+    roots = {}
+    for source in params.subtree(f"{params.scale()}.download"):
+        if decontamination.has_evaluation_images(source):
+            settings = params.load(params_class(source), f"download.{source}")
+            if settings.origin != "none":
+                roots[source] = readable(data / "raw" / source, settings)
+    with tracking.run("held-out images", stage="held_out", params={}) as run:
         run.metrics(decontamination.write(roots, data / "held_out.json"))
 
 

@@ -25,14 +25,14 @@ def main(source: str) -> None:
             run.metrics(build.write_none(source, folder))
         else:
             run.metrics(
-                _shard(source, root, folder, settings, data / "held_out.json", _gated(origin))
+                _shard(source, root, folder, settings, data / "held_out.json", _is_counted(origin))
             )
         run.metrics(coverage.metrics(source, folder))
         run.dataset(folder, source, "shards")
 
 
 def _shard(
-    source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path, gated: bool
+    source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path, counted: bool
 ) -> dict[str, int]:
     """Work in the work folder, where an interrupted run goes on, and link the whole into
     `folder`."""
@@ -47,22 +47,23 @@ def _shard(
             source, root, place / "finished", settings, workers=workers, held_out=names
         )
         (place / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
-        if gated:
+        if counted:
             counts |= _count(source, root, place / "finished")
-        _report_yield(source, place / "finished")
+        _check_coverage(source, place / "finished")
         workdir.publish_folder(place, folder)
     return counts
 
 
-def _report_yield(source: str, finished: Path) -> None:
-    """Say how much of the paper's data is there. Too little stops the stage, whose work is kept."""
-    if source in coverage.PAPER:
+def _check_coverage(source: str, finished: Path) -> None:
+    """Print how much of the paper's data is there. Too little stops the stage, whose work is
+    kept."""
+    if coverage.applies(source):
         print(coverage.sentence(source, finished))
-        least = getattr(params.load(coverage.YieldParams, "least_yield"), source)
-        coverage.check(source, finished, least, f"{params.scale()}.least_yield.{source}")
+        key = f"{params.scale()}.least_yield.{source}"
+        coverage.check(source, finished, params.subtree(key), key)
 
 
-def _gated(origin: DownloadParams) -> bool:
+def _is_counted(origin: DownloadParams) -> bool:
     """Whether the files are to be the official ones, with as many records in them as is
     published."""
     return origin.origin != "world" and origin.official
@@ -71,11 +72,11 @@ def _gated(origin: DownloadParams) -> bool:
 def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
     """Leave `counts.json` beside the shards. A wrong one that must be exact stops the stage, whose
     work stays."""
-    found = count_checks.check(source, root, finished)
-    files.write_json(finished / "counts.json", [asdict(gate) for gate in found])
-    print(count_checks.table(source, found))
-    count_checks.insist(source, found, f"{params.scale()}.download.{source}")
-    return count_checks.metrics(found)
+    checks = count_checks.check(source, root, finished)
+    files.write_json(finished / "counts.json", [asdict(check) for check in checks])
+    print(count_checks.table(source, checks))
+    count_checks.require(source, checks, f"{params.scale()}.download.{source}")
+    return count_checks.metrics(checks)
 
 
 def _versions(root: Path) -> dict[str, list[int]]:

@@ -25,7 +25,9 @@ def main() -> None:
         layout = params.load_shared(tables.TableLayout, f"tables.{name}")
         made[name] = tables.against_paper(name, layout, results, settings)
     made["retrieval"] = tables.retrieval_recalls(results, settings)
-    made["yield"] = coverage.table(Path("data", scale, "shards"), settings.section, settings.note)
+    made["coverage"] = coverage.table(
+        Path("data", scale, "shards"), settings.section, settings.note
+    )
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
             render.write(table, folder / name)

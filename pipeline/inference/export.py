@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from pipeline import tasks
 from pipeline.config import params
-from pipeline.data.datasets import licenses
+from pipeline.data.datasets import facts
 from pipeline.errors import UserError
 from pipeline.pretraining import task
 from pipeline.pretraining.task import CommonParams, VariantParams
@@ -181,7 +181,7 @@ def _data(made: Made, scale: str) -> Iterator[DataRow]:
             train["units"],
             sum(index["rejected"].values()),
             origin,
-            licenses.GENERATED if origin == "world" else licenses.OF[source],
+            facts.GENERATED_LICENSE if origin == "world" else facts.read(source).license,
         )
 
 

@@ -3,9 +3,10 @@ to shard."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.config import params, yaml_reader
+from pipeline.config import params
+from pipeline.data import datasets
+from pipeline.data.datasets import facts
 from pipeline.data.download import raw_files
 from pipeline.data.download.params import DownloadParams, params_class
 from pipeline.data.download.raw_files import PlannedFile
@@ -13,13 +14,12 @@ from pipeline.data.synthetic.params import WorldParams
 from pipeline.tokenizers.visual_tokens import VisualTokensParams
 from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
 
-EXPECTED = Path(__file__).with_name("expected_sizes.yaml")
 VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colours, flip
 CODE = 2  # bytes of a visual token
 # Of the generated world:
-PIXEL = 0.6  # bytes of a picture for each of its pixels, raw or in a shard
-TEXT = {"wikipedia": 2000, "bookcorpus": 50}  # bytes of a page, of a line
-QUESTIONS = 5.5  # of a picture
+PIXEL = 0.6  # bytes of an image for each of its pixels, raw or in a shard
+TEXT_BYTES = {"pages": 2000, "lines": 50}  # of one
+QUESTIONS = 5.5  # of an image
 EXAMPLES = 8  # of a set of NLVR2
 
 
@@ -30,16 +30,16 @@ class PlannedSource:
     name: str
     origin: str
     files: list[PlannedFile]
-    what: str  # kind of its records
+    unit: str  # what a record is
     records: float
     shards: float  # bytes
     core_seconds: float  # to shard them; 0: moments
-    pictures: float  # that are tokenised
-    tested: float  # pictures, questions or examples that evaluation sees
+    images: float  # for training: those that are tokenized, if it is pretrained on
+    tested: float  # images, questions or examples that evaluation sees
 
     @property
     def raw(self) -> float:
-        """Bytes of the official files and of the pictures behind their URLs."""
+        """Bytes of the official files and of the images behind their URLs."""
         return sum(file.bytes for file in self.files) or self.shards
 
     @property
@@ -56,47 +56,47 @@ class PlannedSource:
 def planned_sources(scale: str) -> list[PlannedSource]:
     """All sources of a scale; nothing is downloaded."""
     world = params.load_shared(WorldParams, f"{scale}.world")
-    expected = yaml_reader.parse(EXPECTED.read_bytes())
-    return [
-        *(
-            _planned(scale, name, world, expected[name])
-            for name in params.subtree(f"{scale}.download")
-        ),
-        *_weights(scale),
-    ]
+    sources = [_planned(scale, name, world) for name in params.subtree(f"{scale}.download")]
+    return sources + _weights(scale)
 
 
 def visual_token_bytes(
     tokens: VisualTokensParams, sources: list[PlannedSource], patches: int
 ) -> float:
-    """On disk, for the views of all pictures."""
+    """On disk, for the views of all images."""
     return views(tokens, sources) * (CODE * patches + VIEW)
 
 
 def views(tokens: VisualTokensParams, sources: list[PlannedSource]) -> float:
-    """How many views are tokenised."""
+    """How many views are tokenized."""
     streams = {
         source: stream for stream in (tokens.images, tokens.pairs) for source in stream.sources
     }
     return sum(
-        source.pictures * streams[source.name].views for source in sources if source.name in streams
+        source.images * streams[source.name].views for source in sources if source.name in streams
     )
 
 
-def _planned(scale: str, name: str, world: WorldParams, expected: dict[str, Any]) -> PlannedSource:
+def _planned(scale: str, name: str, world: WorldParams) -> PlannedSource:
     chosen = params.load_shared(params_class(name), f"{scale}.download.{name}")
     if chosen.origin == "world":
         return _generated(name, world, params.subtree(f"{scale}.shard.{name}.holdout"))
+    known = facts.read(name)
+    plan = known.plan
+    if known.pretraining is not None:
+        images = known.pretraining.images
+    else:
+        images = plan.records if datasets.load(name).KIND == "image" else 0
     return PlannedSource(
         name,
         chosen.origin,
         raw_files.planned(name, chosen),
-        expected["what"],
-        expected["records"],
-        expected["shards"],
-        expected["records"] / expected["rate"],
-        expected["pictures"],
-        expected["tested"],
+        plan.unit,
+        plan.records,
+        plan.shard_bytes,
+        plan.records / plan.records_per_second,
+        images,
+        plan.tested,
     )
 
 
@@ -119,26 +119,29 @@ def _weights(scale: str) -> list[PlannedSource]:
 
 def _generated(name: str, world: WorldParams, holdout: float) -> PlannedSource:
     """A source of the generated world, by the sizes that params.yaml gives it and the share that is
-    held out."""
-    sizes = world.sizes[name]
-    records, tested = float(sum(sizes.values())), float(sizes.get("test", sizes.get("val", 0)))
-    if name == "imagenet22k":
-        records = (
-            sizes["classes"] * sizes["largest"] * 5 / 8
-        )  # classes are of all sizes from a quarter of the largest
-        tested = records * holdout
-    elif name == "imagenet1k":
-        records = sizes["classes"] * (sizes["train"] * 7 / 8 + sizes["val"])  # from three quarters
-        tested = sizes["classes"] * sizes["val"]
-    elif name == "nlvr2":
+    set aside."""
+    sizes, kind = world.sizes[name], datasets.load(name).KIND
+    unit, size = "images", PIXEL * world.image_size**2
+    if kind == "statements":
+        unit, size = "sets", EXAMPLES * size
+    elif kind == "text":
+        (unit,) = sizes
+        size = TEXT_BYTES[unit]
+    records, tested = _generated_records(sizes, holdout)
+    if kind == "statements":
         tested = EXAMPLES * (sizes["val"] + sizes["test"])
-    elif name == "vqav2":
+    elif kind == "questions":
         tested *= QUESTIONS
-    what = {"wikipedia": "pages", "bookcorpus": "lines", "nlvr2": "sets"}.get(name, "pictures")
-    size = (
-        TEXT[name]
-        if name in TEXT
-        else PIXEL * world.image_size**2 * (EXAMPLES if name == "nlvr2" else 1)
-    )
-    tokenised = records if what == "pictures" else 0.0
-    return PlannedSource(name, "world", [], what, records, records * size, 0.0, tokenised, tested)
+    images = records if unit == "images" else 0.0
+    return PlannedSource(name, "world", [], unit, records, records * size, 0.0, images, tested)
+
+
+def _generated_records(sizes: dict[str, int], holdout: float) -> tuple[float, float]:
+    """How many records there are, and how many of them are tested."""
+    if "largest" in sizes:  # classes have all sizes from a quarter of the largest
+        records = sizes["classes"] * sizes["largest"] * 5 / 8
+        return records, records * holdout
+    if "classes" in sizes:  # of `train` too, from three quarters of the largest
+        tested = float(sizes["classes"] * sizes["val"])
+        return sizes["classes"] * (sizes["train"] * 7 / 8 + sizes["val"]), tested
+    return float(sum(sizes.values())), float(sizes.get("test", sizes.get("val", 0)))

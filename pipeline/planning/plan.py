@@ -106,7 +106,7 @@ def _sources(sources: Sequence[PlannedSource], chosen: PlanParams) -> str:
             size(sum(file.bytes for file in source.by_hand)) if source.by_hand else DASH,
             size(source.to_fetch) if source.files else "generated",
             duration(source.to_fetch / chosen.download) if source.to_fetch else DASH,
-            f"{source.records:,.0f} {source.what}",
+            f"{source.records:,.0f} {source.unit}",
             duration(source.core_seconds) if source.core_seconds else DASH,
         ]
         for source in sources

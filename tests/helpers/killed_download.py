@@ -6,7 +6,8 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from pipeline.data.download import http_client, manifest, raw_files
+from pipeline.data.datasets import facts
+from pipeline.data.download import http_client, raw_files
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.params import DownloadParams
 
@@ -18,7 +19,7 @@ def run(project: Path, source: str, lists: Path, address: str, moment: int) -> N
     there is one."""
     os.environ["DVC_ROOT"] = str(project)
     os.environ["no_proxy"] = "127.0.0.1"
-    manifest._FOLDER = lists
+    facts.FOLDER = lists
     moments = count(1)
 
     def deadly(call: Callable) -> Callable:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipeline.data.download import manifest
+from pipeline.data.datasets import facts
 from pipeline.data.synthetic.generate import write
 from pipeline.data.synthetic.params import WorldParams
 
@@ -31,7 +31,7 @@ WORLD = WorldParams(
         "ade20k": {"train": 4, "val": 2},
     },
 )
-_SHARED = Path(manifest.__file__).parents[1] / "datasets"
+_LISTS = facts.FOLDER  # of the real data sets, whatever a test puts in its place
 
 
 def publish(source: str, root: Path) -> None:
@@ -44,13 +44,13 @@ def publish(source: str, root: Path) -> None:
     folder = root / source
     folder.mkdir(parents=True)
     write(source, folder, WORLD)
-    tree = YAML(typ="safe", pure=True).load(_SHARED / f"{source}.yaml")
+    tree = YAML(typ="safe", pure=True).load(_LISTS / f"{source}.yaml")
     for entry in tree["files"]:
         name = entry["name"].format(dump=DUMP)
         for other in entry.get("also", ()):
             if (folder / other).exists():
                 (folder / other).rename(folder / name)
-        if "listed" in tree:
+        if "listed_bytes" in tree:
             _list_dump(folder, folder / "dumpstatus.json")
         elif not entry.get("optional"):
             _describe(entry, folder / name)

@@ -130,8 +130,8 @@ def stages():
     """All stages of dvc.yaml with their items, in an order that respects dependencies."""
     yield ("params",)
     yield from (("download", source) for source in SOURCES)
-    yield ("weights",)
-    yield ("held_out",)
+    yield ("released_weights",)
+    yield ("decontamination",)
     yield from (("shard", source) for source in SOURCES)
     yield ("text_tokenizer",)
     yield from (("text_tokens", source) for source in ("wikipedia", "bookcorpus"))

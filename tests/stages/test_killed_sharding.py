@@ -25,9 +25,10 @@ small:
 # so.
 STAGE = """
 import os, signal, sys
-from pipeline import reading, tracking
+from pipeline.data.sharding import record_reader
+from pipeline.tracking import client as tracking
 from stages import shard
-reading.PIECE, tracking.installed = 4000, lambda: False
+record_reader.PIECE, tracking.installed = 4000, lambda: False
 moment, replace, done = int(sys.argv[1]), os.replace, 0
 def moved(source, target):
     global done

@@ -48,9 +48,9 @@ def test_sources_can_be_left_out(project):
     for stage in tiny.stages():
         if stage[0] in (
             "params",
-            "weights",
+            "released_weights",
             "download",
-            "held_out",
+            "decontamination",
             "shard",
             "text_tokenizer",
             "text_tokens",
@@ -110,7 +110,7 @@ def test_captioned_pictures_of_ones_own_take_cocos_place(project, tmp_path):
         ("params",),
         ("download", "coco"),
         ("download", "flickr30k"),
-        ("held_out",),
+        ("decontamination",),
         ("shard", "coco"),
     ):
         tiny.run(*stage)

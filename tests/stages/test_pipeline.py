@@ -62,7 +62,7 @@ def test_the_tables_have_a_number_in_each_of_our_cells(project):
 
 def test_how_much_of_the_papers_data_there_is_stands_under_the_tables(project):
     found = json.loads((project / "data/small/shards/vg/index.json").read_text())["splits"]["train"]
-    text = (project / "results/small/tables/yield.md").read_text()
+    text = (project / "results/small/tables/coverage.md").read_text()
     (row,) = [line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| vg ")]
     assert [int(cell.replace(",", "")) for cell in (row[1], row[4])] == [
         found["rows"],

@@ -1,35 +1,77 @@
-"""Data sets, one file each: where its official files are and how they are read. Loaded by name.
+"""Data sets, by name: how the official files of each are read, and what is known of it.
 
-A source module defines:
+A data set is two files here: a module `<name>.py`, its reader, and `<name>.yaml`, its facts. What
+else names it are its entries in params.yaml (`download`, `shard`) and in the lists of dvc.yaml.
 
-    KIND: "image", "text", "questions", "statements" or "masks" (see `shard_rows`)
-    SHARED = True                        its pictures may occur in other data sets: records carry `names`
-    files(root) -> list[Path]            the official files it reads; FileNotFoundError names a missing one
-    entries(root) -> Iterator[Entry]     streams what there is, in order, and `Rejected` for what is not usable
-    opened(root) -> context manager      of a function entry -> iterator of records of its kind, and `Rejected`
-    urls(root) -> Iterator[UrlRow]       only sources that are lists of URLs; they read what was fetched
-    EXACT, ABOUT: dict[str, int]         counts that must be found, and those that are only commonly reported
-    counts(root, sharded) -> dict[str, int]     what is found under the same names (see `gates`)
-    listed(status) -> dict[str, (int, str)]     only sources whose publisher lists their files: sizes and SHA-1
+The reader defines:
 
-`entries` runs once, in one process, and is cheap; decoding and parsing is for `opened`, in many
-(see `reading`).
+    KIND: "image", "text", "questions", "statements" or "masks" (see `sharding.shard_rows`)
+    SHARED = True                        only if its images may occur in other data sets: records
+                                         carry `names`, and training images that an evaluation set
+                                         holds can be left out (`filter_leaks` in params.yaml)
+    files(root) -> list[Path]            the official files that it reads; FileNotFoundError names
+                                         one that is missing
+    entries(root) -> Iterator[Entry]     what there is, in order, and `Rejected` for what is not
+                                         usable; runs once, in one process, and is cheap
+    opened(root) -> context manager      of a function entry -> iterator of records of its kind and
+                                         of `Rejected`; decodes and parses, in many processes
+    counts(root, sharded) -> dict[str, int]  what the files hold, by the names in the YAML
+    urls(root) -> Iterator[UrlRow]       only a list of URLs; `entries` then reads what was fetched
+    listed(status) -> dict[str, (int, str)]  only if the publisher's list names the files: size in
+                                         bytes and SHA-1 of each
+    evaluation_images(root) -> Iterator[str]  only if its validation and test images must not be
+                                         pretrained on: their names, such as "coco 42"
+
+The YAML holds, checked when it is read (`facts`, `download.manifest`):
+
+    license: terms of use, for model cards
+    counts:                              optional; names are free, `counts` of the reader has the same
+      exact: {name: number}              what official files must hold, or the shard stage stops
+      about: {name: number}              what is commonly reported; a difference is only shown
+    pretraining: {images:, captions:}    only if the paper pretrains on its images: how many
+                                         training images and captions it has (no captions: 0)
+    plan:                                what `make plan` assumes
+      unit: what a record is ("images")
+      records: how many of these
+      records_per_second: that one core shards
+      shard_bytes: of all shards
+      tested: images, questions or examples that evaluation sees (0 if absent)
+    files:                               the official files, in order
+      - name: as the reader looks for it; `{dump}` stands for the date in params.yaml
+        addresses: [URL]                 tried in order; without any, it has to be got by hand
+        also: [name]                     other names that people have it under
+        bytes: exact size, or
+        about: size that is reported or estimated
+        sha256, sha1 or md5: hexadecimal, or its first digits
+        optional: true                   used where the user has it, and not asked for
+    by_hand: how to get files without addresses
+    instead: [pattern]                   other forms of these files that the reader takes
+    parallel: connections that the publisher allows
+    url_image_bytes: size, about, of the images behind a list of URLs
+    listed_bytes: size, about, of the files that the publisher's list names
+
+A number in `pretraining` or `plan` may also be a list of names of counts, whose sum it is, so that
+no number is written twice.
 """
 
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 from pipeline.errors import UserError
 
 
+def names() -> list[str]:
+    """All data sets, sorted: modules with a YAML beside them. Imports none of them."""
+    folder = Path(__file__).parent
+    modules = [module.name for module in pkgutil.iter_modules(__path__)]
+    return sorted(name for name in modules if (folder / f"{name}.yaml").exists())
+
+
 def load(name: str) -> ModuleType:
-    """The module of a source. Raises UserError for a name that is none."""
-    if name in (found := [module.name for module in pkgutil.iter_modules(__path__)]):
-        module = importlib.import_module(f"{__name__}.{name}")
-        if hasattr(module, "KIND"):
-            return module
-    known = [
-        other for other in found if hasattr(importlib.import_module(f"{__name__}.{other}"), "KIND")
-    ]
-    raise UserError(f"unknown source {name!r} (known: {', '.join(sorted(known))})")
+    """The reader of a data set. Raises UserError for a name that is none."""
+    known = names()
+    if name not in known:
+        raise UserError(f"unknown source {name!r} (known: {', '.join(known)})")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -15,8 +15,6 @@ from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import MaskRecord, Rejected, Split
 
 KIND = "masks"
-EXACT = {"train": 20_210, "val": 2_000, "masks with other classes": 0}
-ABOUT: dict[str, int] = {}
 _CLASSES = 150
 _NAME = "ADEChallengeData2016"
 _SPLITS: dict[str, Split] = {"training": "train", "validation": "val"}

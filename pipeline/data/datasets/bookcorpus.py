@@ -17,8 +17,6 @@ from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import Rejected, TextRecord, document, tidy
 
 KIND = "text"
-EXACT: dict[str, int] = {}
-ABOUT = {"sentences": 74_004_228}  # of the two official parts
 _PARTS = ("books_large_p1.txt", "books_large_p2.txt")
 _LINES = 64  # of a document, where the file does not tell the books apart (choice)
 _LARGEST = 64 << 20  # bytes of a book or a line (choice: the longest real books have a tenth of it)

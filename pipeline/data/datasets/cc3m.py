@@ -15,8 +15,6 @@ _LISTS: dict[Split, tuple[str, str]] = {
     "train": ("Train_GCC-training.tsv", "GCC-training.tsv"),
     "val": ("Validation_GCC-1.1.0-Validation.tsv", "GCC-1.1.0-Validation.tsv"),
 }
-EXACT = {"train URLs": 3_318_333, "val URLs": 15_840}
-ABOUT = {"train pictures": 3_010_000}  # as earlier work reports
 entries, opened = fetched_urls.entries, fetched_urls.opened
 
 
@@ -31,7 +29,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     return {
         "train URLs": listed["train"],
         "val URLs": listed["val"],
-        "train pictures": sharded.rows("train"),
+        "train images": sharded.rows("train"),
     }
 
 

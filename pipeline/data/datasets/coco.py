@@ -20,15 +20,6 @@ from pipeline.errors import UserError
 
 KIND = "image"
 SHARED = True
-EXACT = {
-    "train": 82_783,
-    "restval": 30_504,
-    "val": 5_000,
-    "test": 5_000,
-    "captions": 616_767,
-    "missing pictures": 0,
-}
-ABOUT: dict[str, int] = {}
 _ZIPS = ("train2014", "val2014")
 _ANNOTATIONS = "annotations_trainval2014.zip"
 _NUMBER = re.compile(r"_(\d{12})\.jpg$")
@@ -94,11 +85,11 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """What Karpathy's file names, and how many of its pictures are in neither zip."""
     return karpathy_splits.counts(root, "coco") | {
-        "missing pictures": sharded.rejected("missing picture")
+        "missing images": sharded.rejected("missing picture")
     }
 
 
-def held_out(root: Path) -> Iterator[str]:
+def evaluation_images(root: Path) -> Iterator[str]:
     """What other data sets call Karpathy's validation and test pictures."""
     names = _names(root)
     for entry in karpathy_splits.entries(root, "coco"):

@@ -13,8 +13,6 @@ from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import ImageRecord, Rejected, Split, captioned
 
 KIND = "image"
-EXACT = {"train": 29_000, "val": 1_014, "test": 1_000, "captions": 155_070, "missing pictures": 0}
-ABOUT = {"pictures in no split": 769}
 _PICTURES = ("flickr30k-images.tar.gz", "flickr30k-images", "flickr30k_images")
 _NUMBER = re.compile(r"\d+")
 
@@ -74,12 +72,12 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """What Karpathy's file names, which of its pictures are missing, and how many others there
     are."""
     return karpathy_splits.counts(root, "flickr30k") | {
-        "missing pictures": sharded.rejected("missing picture"),
-        "pictures in no split": sharded.rejected("in no split"),
+        "missing images": sharded.rejected("missing picture"),
+        "images in no split": sharded.rejected("in no split"),
     }
 
 
-def held_out(root: Path) -> Iterator[str]:
+def evaluation_images(root: Path) -> Iterator[str]:
     """What other data sets call the validation and test pictures: their names are Flickr's
     numbers."""
     for entry in karpathy_splits.entries(root, "flickr30k"):

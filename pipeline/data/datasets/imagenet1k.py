@@ -19,8 +19,6 @@ from pipeline.data.records import ImageRecord, Rejected
 from pipeline.errors import UserError
 
 KIND = "image"
-EXACT = {"train": 1_281_167, "val": 50_000, "classes": 1_000}
-ABOUT: dict[str, int] = {}
 _TRAIN = "ILSVRC2012_img_train.tar"
 _VAL = "ILSVRC2012_img_val.tar"
 _DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"

@@ -9,8 +9,6 @@ from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import ImageRecord, Rejected
 
 KIND = "image"
-EXACT: dict[str, int] = {}
-ABOUT = {"pictures": 14_197_122, "synsets": 21_841}  # of the release of fall 2011
 _ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar.gz")
 
 
@@ -34,7 +32,7 @@ def entries(root: Path) -> Iterator[imagenet_tars.Synset | imagenet_tars.Picture
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Pictures, usable or not, and synsets."""
     return {
-        "pictures": sharded.rows("train", "val") + sharded.rejected(),
+        "images": sharded.rows("train", "val") + sharded.rejected(),
         "synsets": len(imagenet_tars.wnids(json_stream.pick(root, *_ARCHIVES))),
     }
 

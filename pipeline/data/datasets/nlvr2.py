@@ -15,8 +15,6 @@ from pipeline.data.records import Rejected, Split, StatementRecord, fault, tidy
 from pipeline.errors import UserError
 
 KIND = "statements"
-EXACT = {"train": 86_373, "dev": 6_982, "test1": 6_967, "missing pictures": 0}
-ABOUT: dict[str, int] = {}
 _SPLITS: dict[str, Split] = {
     "train": "train",
     "dev": "val",
@@ -86,7 +84,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     for name in _SPLITS:
         with open(_statements(root, name), "rb") as lines:
             found[name] = sum(1 for line in lines if line.strip())
-    return found | {"missing pictures": sharded.rejected("missing picture")}
+    return found | {"missing images": sharded.rejected("missing picture")}
 
 
 def picture_names(identifier: str) -> tuple[str, str]:

@@ -14,8 +14,6 @@ KIND = "image"
 SHARED = True
 _ARCHIVE = "sbu-captions-all.tar.gz"
 _MEMBER = "sbu-captions-all.json"
-EXACT = {"URLs": 1_000_000}
-ABOUT = {"pictures": 867_000}  # as earlier work reports
 entries, opened = fetched_urls.entries, fetched_urls.opened
 
 
@@ -26,7 +24,7 @@ def files(root: Path) -> list[Path]:
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """URLs of the list, and the pictures that they gave."""
-    return {"URLs": fetched_urls.rows(root)["train"], "pictures": sharded.rows("train", "val")}
+    return {"URLs": fetched_urls.rows(root)["train"], "images": sharded.rows("train", "val")}
 
 
 def urls(root: Path) -> Iterator[UrlRow]:

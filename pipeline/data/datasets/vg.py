@@ -15,8 +15,6 @@ from pipeline.errors import UserError
 
 KIND = "image"
 SHARED = True
-EXACT = {"image_data": 108_077, "region_descriptions": 108_077, "missing pictures": 0}
-ABOUT = {"phrases": 5_410_000}  # as earlier work reports
 # Only the folder in the `url` of image_data tells which zip holds a picture.
 _ZIPS = {"VG_100K": "images.zip", "VG_100K_2": "images2.zip"}
 
@@ -81,7 +79,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
         "image_data": sum(1 for _ in _items(root, "image_data.json", "image_id", "url")),
         "region_descriptions": len(regions),
         "phrases": sum(regions),
-        "missing pictures": sharded.rejected("missing picture"),
+        "missing images": sharded.rejected("missing picture"),
     }
 
 

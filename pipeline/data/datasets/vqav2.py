@@ -22,15 +22,6 @@ from pipeline.utils import seeds
 
 KIND = "questions"
 ANSWERS = 10  # of each question
-EXACT = {
-    "train questions": 443_757,
-    "val questions": 214_354,
-    "test questions": 447_793,
-    "test-dev questions": 107_394,
-    "questions without ten answers": 0,
-    "missing pictures": 0,
-}
-ABOUT: dict[str, int] = {}
 _PARTS = {"train2014": "Train", "val2014": "Val", "test2015": "Test"}
 _HELD_OUT = 1000  # pictures of val2014 (ViLT), and never more than half of them
 
@@ -121,7 +112,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     }
     return found | {
         "questions without ten answers": sharded.rejected("wrong answers", "no annotation"),
-        "missing pictures": sharded.rejected("missing picture"),
+        "missing images": sharded.rejected("missing picture"),
     }
 
 

@@ -21,8 +21,6 @@ from pipeline.data.records import Rejected, TextRecord, document, tidy
 from pipeline.errors import UserError
 
 KIND = "text"
-EXACT: dict[str, int] = {}
-ABOUT = {"articles": 6_500_000}  # of 2022
 _DUMPS = "enwiki-*-pages-articles*.xml*.bz2"
 _BACK_MATTER = frozenset(
     (

@@ -1,15 +1,12 @@
-"""What publishers offer: the official files of each source as
-`pipeline/data/datasets/<source>.yaml` lists them."""
+"""What publishers offer: the official files of a data set, as its YAML lists them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.config import yaml_reader
+from pipeline.data.datasets import facts
 
-_FOLDER = Path(__file__).parents[1] / "datasets"
 _CHECKSUMS = ("sha256", "sha1", "md5")
 
 
@@ -44,17 +41,16 @@ class Publication:
     """The official files of a source.
 
     by_hand: how to get those that have no address; instead: other forms of these that its reader
-    takes, as patterns; parallel: connections that the publisher allows; pictures: those behind a
-    list of URLs: how many `urls`, and `about` how many bytes; listed: `about` how many bytes have
-    the files that a list will name.
+    takes, as patterns; parallel: connections that the publisher allows; url_image_bytes: about, of
+    the images behind a list of URLs; listed_bytes: about, of the files that a list will name.
     """
 
     files: tuple[OfficialFile, ...]
     by_hand: str = ""
     instead: tuple[str, ...] = ()
     parallel: int | None = None
-    pictures: Mapping[str, int] | None = None
-    listed: Mapping[str, int] | None = None
+    url_image_bytes: int | None = None
+    listed_bytes: int | None = None
 
 
 def read(source: str, mirrors: Sequence[str] = (), **fields: str) -> Publication:
@@ -63,9 +59,15 @@ def read(source: str, mirrors: Sequence[str] = (), **fields: str) -> Publication
     A mirror that ends in `/` is a folder of the files; another is the address of the file of that
     name. `fields` are filled into names and addresses.
     """
-    tree = yaml_reader.parse((_FOLDER / f"{source}.yaml").read_bytes())
-    files = tuple(mirrored(_file(entry, fields), mirrors) for entry in tree.pop("files"))
-    return Publication(files=files, **tree | {"instead": tuple(tree.get("instead", ()))})
+    tree = facts.read_tree(source)
+    return Publication(
+        tuple(mirrored(_file(entry, fields), mirrors) for entry in tree["files"]),
+        tree.get("by_hand", ""),
+        tuple(tree.get("instead", ())),
+        tree.get("parallel"),
+        tree.get("url_image_bytes"),
+        tree.get("listed_bytes"),
+    )
 
 
 def mirrored(file: OfficialFile, mirrors: Sequence[str]) -> OfficialFile:

@@ -129,12 +129,12 @@ def planned(source: str, params: DownloadParams) -> list[PlannedFile]:
         for file in known
         if not file.optional or _theirs(file, params)
     ]
-    for name, facts in (
-        ("the parts of the dump", None if complete else publication.listed),
-        ("the pictures behind the URLs", publication.pictures),
+    for name, size_about in (
+        ("the parts of the dump", None if complete else publication.listed_bytes),
+        ("the images behind the URLs", publication.url_image_bytes),
     ):
-        if facts is not None:
-            plan.append(PlannedFile(name, facts["about"], False, False, 0, (), ""))
+        if size_about is not None:
+            plan.append(PlannedFile(name, size_about, False, False, 0, (), ""))
     return plan
 
 
@@ -265,7 +265,7 @@ def _wanted(
     source: str, publication: Publication, params: DownloadParams, key: str, web: HttpParams
 ) -> Sequence[OfficialFile]:
     """The files, among them those that only a list names, which is fetched first."""
-    if publication.listed is None:
+    if publication.listed_bytes is None:
         return publication.files
     listing = publication.files[0]
     if not _theirs(listing, params):
@@ -282,7 +282,7 @@ def _known(
     source: str, publication: Publication, params: DownloadParams
 ) -> tuple[Sequence[OfficialFile], bool]:
     """The files, and whether these are all: a list of others may be here or not."""
-    if publication.listed is None:
+    if publication.listed_bytes is None:
         return publication.files, True
     listing = publication.files[0]
     path = _theirs(listing, params) or http_client.place(store(), listing)

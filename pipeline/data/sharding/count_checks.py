@@ -1,7 +1,6 @@
-"""Whether a source holds as many records as is published: a table of what is expected, what is
-found, and the verdict.
+"""Whether a data set holds as many records as is published: expected and counted, with a verdict.
 
-Each source module declares what it expects and counts what it finds.
+The expected counts are in the YAML of the data set; its reader counts.
 """
 
 from dataclasses import dataclass
@@ -9,13 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.data import datasets
+from pipeline.data.datasets import facts
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One count. verdict: `reported` where the expectation is no hard fact."""
+class CountCheck:
+    """One count. verdict: `reported` where the expected number is only commonly reported."""
 
     name: str
     expected: int
@@ -23,44 +23,47 @@ class Gate:
     verdict: Literal["right", "wrong", "reported"]
 
 
-def check(source: str, root: Path, folder: Path) -> list[Gate]:
+def check(source: str, root: Path, folder: Path) -> list[CountCheck]:
     """Count the records of the official files under `root`, whose shards are in `folder`."""
-    module = datasets.load(source)
-    found = module.counts(root, Sharded(folder))
-    exact = [
-        Gate(name, count, found[name], "right" if found[name] == count else "wrong")
-        for name, count in module.EXACT.items()
-    ]
-    return exact + [
-        Gate(name, count, found[name], "reported") for name, count in module.ABOUT.items()
-    ]
+    found = datasets.load(source).counts(root, Sharded(folder))
+    known = facts.read(source)
+    checks = []
+    for name, expected in known.exact.items():
+        verdict: Literal["right", "wrong"] = "right" if found[name] == expected else "wrong"
+        checks.append(CountCheck(name, expected, found[name], verdict))
+    for name, expected in known.about.items():
+        checks.append(CountCheck(name, expected, found[name], "reported"))
+    return checks
 
 
-def table(source: str, gates: list[Gate]) -> str:
-    """As lines for people."""
-    rows = [
-        (source, "expected", "found", "verdict"),
-        *((gate.name, f"{gate.expected:,}", f"{gate.found:,}", gate.verdict) for gate in gates),
-    ]
+def table(source: str, checks: list[CountCheck]) -> str:
+    """The checks as an aligned table of text."""
+    rows = [(source, "expected", "found", "verdict")]
+    for check in checks:
+        rows.append((check.name, f"{check.expected:,}", f"{check.found:,}", check.verdict))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {expected:>{widths[1]}}  {found:>{widths[2]}}  {verdict}"
-        for name, expected, found, verdict in rows
-    )
-
-
-def metrics(gates: list[Gate]) -> dict[str, int]:
-    """What was found, for the log."""
-    return {f"count/{gate.name}": gate.found for gate in gates}
-
-
-def insist(source: str, gates: list[Gate], key: str) -> None:
-    """Raises UserError if a count that must be exact is not."""
-    if wrong := [gate for gate in gates if gate.verdict == "wrong"]:
-        told = ", ".join(
-            f"{gate.name}: {gate.found:,} in place of {gate.expected:,}" for gate in wrong
+    lines = []
+    for name, expected, found, verdict in rows:
+        lines.append(
+            f"{name:<{widths[0]}}  {expected:>{widths[1]}}  {found:>{widths[2]}}  {verdict}"
         )
+    return "\n".join(lines)
+
+
+def metrics(checks: list[CountCheck]) -> dict[str, int]:
+    """The counts, for the log."""
+    return {f"count/{check.name}": check.found for check in checks}
+
+
+def require(source: str, checks: list[CountCheck], key: str) -> None:
+    """Raises UserError if a count that must be exact is not; `key` is the block in params.yaml."""
+    wrong = [
+        f"{check.name}: {check.found:,} in place of {check.expected:,}"
+        for check in checks
+        if check.verdict == "wrong"
+    ]
+    if wrong:
         raise UserError(
-            f"{source}: not what is published: {told}; get the files again, or set params.yaml: "
-            f"{key}.official: false to take them as they are"
+            f"{source}: not what is published: {', '.join(wrong)}; get the files again, or set "
+            f"params.yaml: {key}.official: false to take them as they are"
         )

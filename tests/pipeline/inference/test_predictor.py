@@ -17,7 +17,7 @@ from model.heads.segmentation import Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.timm_encoder import ImageEncoder
-from pipeline.data.datasets import licenses
+from pipeline.data.datasets import facts
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
@@ -143,7 +143,7 @@ def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
         assert card.startswith("---\nlicense: apache-2.0\n---\n\n# VL-BEiT: ")
         for heading in ("Data", "Scores", "Training", "Limits", "Licence"):
             assert f"\n## {heading}\n" in card
-        assert "scale `small`" in card and licenses.GENERATED in card
+        assert "scale `small`" in card and facts.GENERATED_LICENSE in card
         assert "| pretrain/main | vg | 1,234 | 5,678 |" in card
     assert "| mlm_accuracy | 0.1250 |" in cards["main"] and "| optim.lr | 0.0015 |" in cards["main"]
     assert "| chance.acc1 | 0.0625 |" in cards["vqa"] and "the 4 answers" in cards["vqa"]
@@ -169,11 +169,11 @@ def test_cards_of_collected_data_state_their_terms(project, tmp_path):
         tiny.write(project, tiny.settings())
     card = (tmp_path / "vqa" / "README.md").read_text()
     assert (
-        licenses.OF["bookcorpus"] in card
+        facts.read("bookcorpus").license in card
         and "| finetune/vqa | vqav2 |" in card
         and "prejudices" in card
     )
-    assert licenses.GENERATED not in card and set(licenses.OF) == set(tiny.SOURCES)
+    assert facts.GENERATED_LICENSE not in card
 
 
 def test_classes_have_their_names(project):

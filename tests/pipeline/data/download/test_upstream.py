@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.params import convert
+from pipeline.data import datasets
+from pipeline.data.datasets import facts
 from pipeline.data.download import checksums, manifest, raw_files, released_weights
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.params import DownloadParams, DumpParams, UrlListParams
@@ -61,7 +63,7 @@ def shard_blocks():
 @pytest.fixture
 def serving(offered, tmp_path, monkeypatch):
     """A server of all sources, whose lists are the official ones."""
-    monkeypatch.setattr(manifest, "_FOLDER", offered / "lists")
+    monkeypatch.setattr(facts, "FOLDER", offered / "lists")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("http_proxy", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -237,7 +239,7 @@ def test_a_dump_that_is_not_finished_is_not_taken(
         "read",
         lambda *words, **fields: manifest.Publication(
             (manifest.OfficialFile("dumpstatus.json", (f"{serving.address}/none",)),),
-            listed={"about": 1},
+            listed_bytes=1,
         ),
     )
     with pytest.raises(
@@ -257,10 +259,11 @@ def test_a_local_dump_is_verified_by_the_list_beside_it(tmp_path, offered, monke
 
 
 def test_lists_of_official_files_are_whole():
-    facts = {
-        source: manifest.read(source, dump=official.DUMP) for source in (*tiny.SOURCES, "weights")
-    }
-    for source, publication in facts.items():
+    assert set(datasets.names()) == set(tiny.SOURCES)
+    lists = {}
+    for source in (*datasets.names(), "weights"):
+        lists[source] = manifest.read(source, dump=official.DUMP)
+    for source, publication in lists.items():
         assert publication.files
         for file in publication.files:
             digits = len(file.checksum.value) if file.checksum else 0
@@ -274,7 +277,7 @@ def test_lists_of_official_files_are_whole():
                 address.startswith(("https://", "http://")) and "{" not in address
                 for address in file.addresses
             )
-    weights = {file.name: file.checksum for file in facts["weights"].files}
+    weights = {file.name: file.checksum for file in lists["weights"].files}
     assert all(
         checksum.value in name for name, checksum in weights.items() if name.startswith("vqkd")
     )
@@ -296,8 +299,7 @@ def test_a_plan_tells_sizes_steps_and_what_is_here(tmp_path, offered, serving, m
         and not plan["caption_datasets.zip"].by_hand
     )
     assert (
-        raw_files.planned("sbu", settings("sbu", serving))[-1].name
-        == "the pictures behind the URLs"
+        raw_files.planned("sbu", settings("sbu", serving))[-1].name == "the images behind the URLs"
     )
     assert (
         raw_files.planned("wikipedia", settings("wikipedia", serving))[-1].name
@@ -341,7 +343,7 @@ def test_the_stages_read_their_parameters(tmp_path, offered, serving, monkeypatc
     }
     tiny.write(tmp_path, tree)
     tiny.run("download", "ade20k")
-    tiny.run("weights")
+    tiny.run("released_weights")
     assert contents(Path("data/small/raw")) == {
         "ade20k/ADEChallengeData2016.zip": (
             offered / "ade20k/ADEChallengeData2016.zip"

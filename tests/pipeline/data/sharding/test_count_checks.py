@@ -2,12 +2,12 @@
 shard stage."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.data import datasets
-from pipeline.data.datasets import ade20k
+from pipeline.data.datasets import facts
 from pipeline.data.download import params, raw_files
 from pipeline.data.sharding import build, count_checks
 from pipeline.data.synthetic.generate import write
@@ -38,11 +38,11 @@ FOUND = {
         "val": 2,
         "test": 2,
         "captions": 50,
-        "missing pictures": 0,
-        "pictures in no split": 1,
+        "missing images": 0,
+        "images in no split": 1,
     },
     "imagenet1k": {"val": 6, "classes": 3},
-    "vqav2": {"missing pictures": 0},
+    "vqav2": {"missing images": 0},
     "nlvr2": {"train": 16, "dev": 8, "test1": 8},
     "ade20k": {"train": 4, "val": 2, "masks with other classes": 0},
 }
@@ -62,10 +62,10 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
     )
     build.shard(source, root, tmp_path / "shards", sizes)
     found = {
-        gate.name: gate.found for gate in count_checks.check(source, root, tmp_path / "shards")
+        check.name: check.found for check in count_checks.check(source, root, tmp_path / "shards")
     }
-    module = datasets.load(source)
-    assert found.keys() == module.EXACT.keys() | module.ABOUT.keys()
+    known = facts.read(source)
+    assert found.keys() == known.exact.keys() | known.about.keys()
     assert {name: found[name] for name in FOUND[source]} == FOUND[source]
 
 
@@ -89,7 +89,10 @@ def test_a_wrong_count_stops_the_shard_stage_and_other_files_can_be_taken_as_the
     ]
     out = Path("data/small/shards/ade20k")
     assert not out.exists()
-    monkeypatch.setattr(ade20k, "EXACT", {"train": 4, "val": 2, "masks with other classes": 0})
+    known = replace(
+        facts.read("ade20k"), exact={"train": 4, "val": 2, "masks with other classes": 0}
+    )
+    monkeypatch.setattr(facts, "read", lambda source: known)
     shard.main("ade20k")
     assert {count["verdict"] for count in json.loads((out / "counts.json").read_text())} == {
         "right"

@@ -37,7 +37,7 @@ def index(folder, train, units, val=0):
 @pytest.fixture
 def found(tmp_path):
     """Two thirds of CC3M, of COCO all pictures and half of the captions."""
-    for source in coverage.PAPER:
+    for source in ("cc3m", "sbu", "coco", "vg", "imagenet22k"):
         index(tmp_path / source, 0, 0)
     index(tmp_path / "cc3m", 2_006_667, 2_006_667, val=15_000)
     index(tmp_path / "coco", 113_287, 283_374)
@@ -49,9 +49,9 @@ def test_what_was_found_is_said_with_what_the_paper_has(found):
         "cc3m: 2,006,667 of the paper's 3,010,000 images (66.7%), 2,006,667 of the paper's 3,010,000 captions (66.7%)"
     )
     assert coverage.metrics("coco", found / "coco") == pytest.approx(
-        {"yield_images": 1.0, "yield_captions": 0.5}, abs=1e-5
+        {"coverage_images": 1.0, "coverage_captions": 0.5}, abs=1e-5
     )
-    assert coverage.metrics("imagenet22k", found / "imagenet22k") == {"yield_images": 0.0}
+    assert coverage.metrics("imagenet22k", found / "imagenet22k") == {"coverage_images": 0.0}
     assert coverage.metrics("ade20k", found / "ade20k") == {}
 
 

@@ -367,8 +367,8 @@ def test_notes_that_are_not_whole_are_cut_off(tmp_path):
 STAGE = """
 import sys
 from pathlib import Path
-from pipeline.fetch import fetch
-from pipeline.origins import ClientParams, FetchParams
+from pipeline.data.url_fetch.fetch import fetch
+from pipeline.data.download.params import ClientParams, FetchParams
 from pipeline.data.records import UrlRow
 urls, folder, proxy = sys.argv[1:]
 rows = [UrlRow(str(number), "train", url, "c") for number, url in enumerate(Path(urls).read_text().split())]
