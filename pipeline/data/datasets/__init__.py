@@ -13,7 +13,7 @@ The reader defines:
                                          one that is missing
     entries(root) -> Iterator[Entry]     what there is, in order, and `Rejected` for what is not
                                          usable; runs once, in one process, and is cheap
-    opened(root) -> context manager      of a function entry -> iterator of records of its kind and
+    open_reader(root) -> context manager  of a function entry -> iterator of records of its kind and
                                          of `Rejected`; decodes and parses, in many processes
     counts(root, sharded) -> dict[str, int]  what the files hold, by the names in the YAML
     urls(root) -> Iterator[UrlRow]       only a list of URLs; `entries` then reads what was fetched

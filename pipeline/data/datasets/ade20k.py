@@ -47,14 +47,14 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
             for key in sorted(pictures.keys() | masks.keys()):
                 if key not in pictures or key not in masks:
                     yield Rejected(
-                        key, "missing picture" if key not in pictures else "missing annotation"
+                        key, "missing image" if key not in pictures else "missing annotation"
                     )
                 else:
                     yield _Entry(key, split, pictures[key], masks[key], tree.size(pictures[key]))
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord | Rejected]]]:
     """Pictures with their masks."""
     with _tree(root) as tree:
 

@@ -68,7 +68,9 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Lines | _Book], Iterator[TextRecord | Rejected]]]:
+def open_reader(
+    root: Path,
+) -> Iterator[Callable[[_Lines | _Book], Iterator[TextRecord | Rejected]]]:
     """Documents."""
     yield _read
 

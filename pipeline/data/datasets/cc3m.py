@@ -15,7 +15,7 @@ _LISTS: dict[Split, tuple[str, str]] = {
     "train": ("Train_GCC-training.tsv", "GCC-training.tsv"),
     "val": ("Validation_GCC-1.1.0-Validation.tsv", "GCC-1.1.0-Validation.tsv"),
 }
-entries, opened = fetched_urls.entries, fetched_urls.opened
+entries, open_reader = fetched_urls.entries, fetched_urls.open_reader
 
 
 def files(root: Path) -> list[Path]:

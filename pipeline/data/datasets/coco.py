@@ -53,7 +53,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
         for entry in karpathy_splits.entries(root, "coco"):
             key = Path(entry.filename).stem
             if entry.folder not in trees:
-                yield Rejected(key, "missing picture")
+                yield Rejected(key, "missing image")
             else:
                 yield _Entry(
                     key,
@@ -67,7 +67,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Pictures with their captions."""
     with _trees(root) as trees:
 
@@ -85,7 +85,7 @@ def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rej
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """What Karpathy's file names, and how many of its pictures are in neither zip."""
     return karpathy_splits.counts(root, "coco") | {
-        "missing images": sharded.rejected("missing picture")
+        "missing images": sharded.rejected("missing image")
     }
 
 

@@ -50,11 +50,11 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
         else:
             yield _Entry(key, entry.split, entry.captions, picture)
     for name in known:
-        yield Rejected(Path(name).stem, "missing picture")
+        yield Rejected(Path(name).stem, "missing image")
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Pictures with their captions."""
 
     def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
@@ -72,7 +72,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """What Karpathy's file names, which of its pictures are missing, and how many others there
     are."""
     return karpathy_splits.counts(root, "flickr30k") | {
-        "missing images": sharded.rejected("missing picture"),
+        "missing images": sharded.rejected("missing image"),
         "images in no split": sharded.rejected("in no split"),
     }
 

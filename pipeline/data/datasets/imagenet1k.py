@@ -64,7 +64,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 
 @contextmanager
-def opened(
+def open_reader(
     root: Path,
 ) -> Iterator[Callable[[imagenet_tars.Synset | _Validation], Iterator[ImageRecord | Rejected]]]:
     """Pictures; the key is the file name without its ending."""
@@ -91,7 +91,7 @@ def _validation(path: Path, labels: list[int]) -> Iterator[_Validation | Rejecte
         else:
             yield Rejected(key, "no ground truth")
     for number in sorted(missing):
-        yield Rejected(f"ILSVRC2012_val_{number:08d}", "missing picture")
+        yield Rejected(f"ILSVRC2012_val_{number:08d}", "missing image")
 
 
 def _devkit(path: Path) -> _Devkit:

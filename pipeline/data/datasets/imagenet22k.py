@@ -38,7 +38,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 
 @contextmanager
-def opened(
+def open_reader(
     root: Path,
 ) -> Iterator[
     Callable[[imagenet_tars.Synset | imagenet_tars.Picture], Iterator[ImageRecord | Rejected]]

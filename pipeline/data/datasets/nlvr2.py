@@ -67,7 +67,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRecord | Rejected]]]:
     """Statements with both pictures."""
     with ExitStack() as stack:
         trees = {name: stack.enter_context(Tree(_place(root, name))) for name in _SPLITS}
@@ -84,7 +84,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     for name in _SPLITS:
         with open(_statements(root, name), "rb") as lines:
             found[name] = sum(1 for line in lines if line.strip())
-    return found | {"missing images": sharded.rejected("missing picture")}
+    return found | {"missing images": sharded.rejected("missing image")}
 
 
 def picture_names(identifier: str) -> tuple[str, str]:
@@ -122,7 +122,7 @@ def _entry(
         )
     sides = picture_names(identifier)
     if missing := [file for file in sides if file not in pictures]:
-        return Rejected(identifier, f"missing picture: {missing[0]}")
+        return Rejected(identifier, f"missing image: {missing[0]}")
     left, right = (pictures[file] for file in sides)
     return _Entry(
         name, identifier, statement, label, (left, right), tree.size(left) + tree.size(right)

@@ -14,7 +14,7 @@ KIND = "image"
 SHARED = True
 _ARCHIVE = "sbu-captions-all.tar.gz"
 _MEMBER = "sbu-captions-all.json"
-entries, opened = fetched_urls.entries, fetched_urls.opened
+entries, open_reader = fetched_urls.entries, fetched_urls.open_reader
 
 
 def files(root: Path) -> list[Path]:

@@ -50,7 +50,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Pictures with their phrases, without those that repeat an earlier one, whatever their case
     and blanks."""
     with _trees(root) as trees:
@@ -79,7 +79,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
         "image_data": sum(1 for _ in _items(root, "image_data.json", "image_id", "url")),
         "region_descriptions": len(regions),
         "phrases": sum(regions),
-        "missing images": sharded.rejected("missing picture"),
+        "missing images": sharded.rejected("missing image"),
     }
 
 
@@ -92,7 +92,7 @@ def _entry(
     folder, _, filename = metadata["url"].rpartition("/")
     folder = folder.rpartition("/")[2]
     if folder not in trees:
-        return Rejected(key, "missing picture")
+        return Rejected(key, "missing image")
     phrases = tuple(region["phrase"] for region in item["regions"])
     names = tuple(
         f"{where} {metadata[f'{where}_id']}"

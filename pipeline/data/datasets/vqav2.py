@@ -71,7 +71,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord | Rejected]]]:
     """Pictures with their questions."""
     with ExitStack() as stack:
         trees = {part: stack.enter_context(_tree(root, part)) for part in _PARTS}
@@ -112,7 +112,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     }
     return found | {
         "questions without ten answers": sharded.rejected("wrong answers", "no annotation"),
-        "missing images": sharded.rejected("missing picture"),
+        "missing images": sharded.rejected("missing image"),
     }
 
 

@@ -122,7 +122,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[_Stream], Iterator[TextRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[_Stream], Iterator[TextRecord | Rejected]]]:
     """Articles in dump order, keyed by page id."""
     yield _read
 

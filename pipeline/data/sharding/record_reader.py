@@ -33,7 +33,7 @@ def pieces(source: str, root: Path) -> Iterator[Piece]:
 
 def records(source: str, root: Path, piece: Piece) -> Iterator[Record | Rejected]:
     """The records of a piece, in order. Raises as `pieces`."""
-    with _explained(source, root), datasets.load(source).opened(root) as read:
+    with _explained(source, root), datasets.load(source).open_reader(root) as read:
         for entry in piece:
             if isinstance(entry, Rejected):
                 yield entry

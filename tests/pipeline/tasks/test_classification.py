@@ -218,7 +218,7 @@ def test_what_does_not_fit_together_is_rejected(tmp_path):
     assert rejected[1:] == [
         Rejected("n01", "unknown synset"),
         Rejected("ILSVRC2012_val_00000009", "no ground truth"),
-        Rejected("ILSVRC2012_val_00000003", "missing picture"),
+        Rejected("ILSVRC2012_val_00000003", "missing image"),
     ]
 
 

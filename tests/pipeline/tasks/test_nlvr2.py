@@ -267,8 +267,8 @@ def test_what_the_world_writes_is_read_and_its_faults_are_rejected(official):
         if isinstance(record, Rejected)
     ]
     assert rejected == [
-        ("train-29-0-0", "missing picture"),
-        ("train-29-0-1", "missing picture"),
+        ("train-29-0-0", "missing image"),
+        ("train-29-0-1", "missing image"),
         ("train.json:249", "damaged line"),
     ]
     with zipfile.ZipFile(official / "train_img.zip") as archive:
@@ -286,7 +286,7 @@ def test_cut_pictures_are_rejected_by_the_shards(folders):
         "val": 24,
         "test": 32,
     }
-    assert index["rejected"] == {"damaged line": 1, "damaged picture": 2, "missing picture": 2}
+    assert index["rejected"] == {"damaged line": 1, "damaged picture": 2, "missing image": 2}
 
 
 def lines(name, *examples):
@@ -328,7 +328,7 @@ def test_folders_are_read_and_damaged_lines_are_named(tmp_path):
         ),
         StatementRecord("dev-7-0-0", "val", b"dev 0", b"dev 1", "A boat.", 1, "dev-7-0"),
     ]
-    assert found[2] == Rejected("dev-7-1-0", "missing picture: dev-7-1-img0.png")
+    assert found[2] == Rejected("dev-7-1-0", "missing image: dev-7-1-img0.png")
     assert [record.key for record in found[3:-1]] == [
         f"dev.json:{line}" for line in (3, 4, 5, 6, 7, 9)
     ]

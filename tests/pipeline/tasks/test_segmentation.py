@@ -184,7 +184,7 @@ def test_pictures_without_masks_and_masks_without_pictures_are_rejected(tmp_path
     assert list(record_reader.read("ade20k", tmp_path)) == [
         MaskRecord("ADE_train_00000001", "train", b"p1", b"m1"),
         Rejected("ADE_train_00000002", "missing annotation"),
-        Rejected("ADE_train_00000003", "missing picture"),
+        Rejected("ADE_train_00000003", "missing image"),
         MaskRecord("ADE_val_00000001", "val", b"p4", b"m4"),
     ]
 

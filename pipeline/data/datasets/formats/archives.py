@@ -114,7 +114,7 @@ class Tree:
                 else self._archive.read(self._prefix + name)
             )
         except (KeyError, FileNotFoundError, IsADirectoryError):
-            raise BadMember("missing picture") from None
+            raise BadMember("missing image") from None
         except _DAMAGED:
             raise BadMember("damaged member of the zip") from None
 
@@ -122,7 +122,7 @@ class Tree:
         """The path of a name that some list gives, which must not lead out of the folder."""
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
-            raise BadMember("missing picture")
+            raise BadMember("missing image")
         return self.place / path
 
 

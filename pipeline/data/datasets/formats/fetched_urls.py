@@ -41,7 +41,7 @@ def rows(root: Path) -> Counter[str]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Callable[[RowGroup], Iterator[ImageRecord | Rejected]]]:
+def open_reader(root: Path) -> Iterator[Callable[[RowGroup], Iterator[ImageRecord | Rejected]]]:
     """Rows in list order. A URL that gave no picture is rejected with its status as the reason."""
     yield partial(_read, placeholders.read(root / "fetched"))
 

@@ -102,8 +102,8 @@ def test_coco_joins_pictures_split_and_captions(tmp_path):
         ImageRecord(
             "COCO_train2014_000000000009", "train", b"nine", ("Two boats.",), -1, ("coco 9",)
         ),
-        Rejected("COCO_val2014_000000000043", "missing picture"),
-        Rejected("COCO_test2014_000000000044", "missing picture"),
+        Rejected("COCO_val2014_000000000043", "missing image"),
+        Rejected("COCO_test2014_000000000044", "missing image"),
     ]
 
 
@@ -133,7 +133,7 @@ def test_flickr30k_reads_the_tar_or_a_folder(tmp_path, packed):
         Rejected("12", "in no split"),
         Rejected("13#0", "empty caption"),
         Rejected("13", "no caption"),
-        Rejected("14", "missing picture"),
+        Rejected("14", "missing image"),
     ]
 
 
@@ -192,7 +192,7 @@ def test_vg_finds_the_zip_by_url_and_drops_repeated_phrases(tmp_path):
         ),
         Rejected("5#0", "empty caption"),
         ImageRecord("5", "train", b"five", ("the sky",), -1),
-        Rejected("6", "missing picture"),
+        Rejected("6", "missing image"),
         Rejected("7", "no image_data entry"),
         Rejected("8", "no region descriptions"),
     ]

@@ -19,7 +19,7 @@ REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
 EXPECTED = {
     "flickr30k": ({"train": 80, "val": 20, "test": 20}, {}),
     "coco": ({"train": 60}, {}),
-    "vqav2": ({"train": 11, "val": 1}, {"missing picture": 1486}),
+    "vqav2": ({"train": 11, "val": 1}, {"missing image": 1486}),
     "ade20k": ({"val": 1}, {}),
     "wikipedia": ({"train": 18}, {"redirect": 12}),
     "bookcorpus": ({"train": 1}, {}),
@@ -109,6 +109,6 @@ class TestRealSlices:
         found = list(record_reader.read("nlvr2", official("nlvr2", tmp_path)))
         assert len(found) == 300
         assert all(
-            isinstance(record, Rejected) and record.reason.startswith("missing picture")
+            isinstance(record, Rejected) and record.reason.startswith("missing image")
             for record in found
         )

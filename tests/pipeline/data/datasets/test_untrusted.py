@@ -136,7 +136,7 @@ def test_zips_that_lie_are_damaged(tmp_path, monkeypatch):
 def test_names_from_lists_do_not_lead_out_of_a_folder(tmp_path, name):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     (tmp_path / "pictures").mkdir()
-    with Tree(tmp_path / "pictures") as tree_, pytest.raises(BadMember, match="missing picture"):
+    with Tree(tmp_path / "pictures") as tree_, pytest.raises(BadMember, match="missing image"):
         tree_.read(name)
 
 

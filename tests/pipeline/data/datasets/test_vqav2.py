@@ -80,7 +80,7 @@ def test_the_reader_gets_back_what_the_writer_wrote(official: Path) -> None:
         split: sum(record.split == split for record in kept) for split in ("train", "val", "test")
     } == {"train": 33 + 4, "val": 4, "test": 10}
     assert Counter(record.reason for record in records if isinstance(record, Rejected)).keys() == {
-        "missing picture",
+        "missing image",
         "no annotation",
     }
     assert all(record.key.startswith("COCO_val2014_") for record in kept if record.split == "val")
@@ -203,7 +203,7 @@ def test_unusable_questions_are_rejected_with_a_reason(faulty: Path) -> None:
         "000002#3": "empty question",
         "000002#4": "annotation of another picture",
         "000002#1": "duplicate question",
-        "000004#7": "missing picture",
+        "000004#7": "missing image",
         "000009#8": "annotation without question",
     }
     assert (
@@ -243,7 +243,7 @@ def test_real_files(faulty: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     kept = [record for record in records if isinstance(record, QuestionsRecord)]
     assert sum(len(record.questions) for record in kept if record.split != "test") == 14
     assert {record.reason for record in records if isinstance(record, Rejected)} == {
-        "missing picture"
+        "missing image"
     }
     for name, part in (("Train", "train2014"), ("Val", "val2014")):
         with zipfile.ZipFile(REAL / f"v2_Annotations_{name}_mscoco.zip") as archive:

@@ -105,12 +105,12 @@ def test_good_pictures_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path
         "damaged picture": 1,
         "not an image": 1,
         "empty picture": 1,
-        "missing picture": 1,
+        "missing image": 1,
         "empty caption": 5,
     }
     assert counts == {"train": 1, "test": 1, "rejected": 9}
     rejected = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
-    assert {"key": "6", "reason": "missing picture"} in rejected
+    assert {"key": "6", "reason": "missing image"} in rejected
     assert rejected == sorted(rejected, key=lambda row: row["key"])
 
 

@@ -287,7 +287,7 @@ def test_a_picture_that_many_urls_give_is_none_of_theirs(tmp_path, server):
 
 
 def _records(root, entry):
-    with cc3m.opened(root) as read:
+    with cc3m.open_reader(root) as read:
         return list(read(entry))
 
 
