@@ -25,7 +25,7 @@ from benchmarks.clock import rates, report
 from benchmarks.photos import photograph
 from model.timm_import import import_timm
 from pipeline.config import params
-from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part
+from pipeline.data.loading.sampler import MicroBatch, OrderParams, StreamSampler
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images, views
 from pipeline.pretraining.data import (
@@ -149,14 +149,14 @@ class Least:
         self.boxes = [batches.rows["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
         self.pictures = pictures
 
-    def __getitem__(self, part: Part) -> int:
-        for number in range(BATCH // part.count):
+    def __getitem__(self, micro_batch: MicroBatch) -> int:
+        for number in range(BATCH // micro_batch.count):
             image = Image.open(
-                io.BytesIO(self.pictures[(part.step * BATCH + number) % len(self.pictures)])
+                io.BytesIO(self.pictures[(micro_batch.step * BATCH + number) % len(self.pictures)])
             )
             image.load()
             image.resize((224, 224), images.INTERPOLATION, box=self.boxes[number])
-        return part.step
+        return micro_batch.step
 
 
 def epochs(batches: Any) -> Callable[[], float]:
@@ -165,7 +165,7 @@ def epochs(batches: Any) -> Callable[[], float]:
 
     def way() -> float:
         for step in islice(steps, PICTURES // BATCH):
-            batches[Part(step)]
+            batches[MicroBatch(step)]
         return PICTURES
 
     return way
@@ -173,7 +173,9 @@ def epochs(batches: Any) -> Callable[[], float]:
 
 def with_workers(batches: Any, workers: int) -> float:
     """Pictures per second of some loader processes, once all of them run."""
-    order = [Part(step, index, 2) for step in range(3 * PICTURES // BATCH) for index in range(2)]
+    order = [
+        MicroBatch(step, index, 2) for step in range(3 * PICTURES // BATCH) for index in range(2)
+    ]
     arriving = iter(DataLoader(batches, batch_size=None, sampler=order, num_workers=workers))
     for _ in islice(arriving, 4 * workers):
         pass
@@ -193,10 +195,10 @@ def skipping() -> tuple[float, float]:
     order = params.load_shared(OrderParams, f"{COMMON}.streams.images.order")
     rows = params.subtree("paper.shard.imagenet22k.rows_per_group")
     start = time.perf_counter()
-    found = LaneOrder([rows] * (IMAGENET // rows), order, 1, "images")
-    found.part(0)
+    found = StreamSampler([rows] * (IMAGENET // rows), order, 1, "images")
+    found.samples(MicroBatch(0))
     begun = time.perf_counter()
-    LaneOrder(found.units, order, 1, "images").part(SKIPPED)
+    StreamSampler(found.group_sizes, order, 1, "images").samples(MicroBatch(SKIPPED))
     return begun - start, time.perf_counter() - begun
 
 

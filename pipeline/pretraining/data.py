@@ -17,8 +17,8 @@ from model.pretraining.batches import (
     StreamBatch,
     TextBatch,
 )
-from pipeline.data.loading.row_reader import Picture, PictureRows, TextRows
-from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
+from pipeline.data.loading.row_reader import ImageReader, ImageRow, TextReader
+from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
 from pipeline.data.transforms.masking import block_mask, text_mask
@@ -117,7 +117,7 @@ STREAMS = ("texts", "images", "pairs")
 
 def open_rows(
     folders: DataFolders, name: str, params: StreamParams, split: str, *, tokens: bool = True
-) -> PictureRows | TextRows:
+) -> ImageReader | TextReader:
     """The rows of a stream's sources, each as often as an epoch passes through it; `tokens`: with
     stored views."""
     cache = 2 * params.order.lanes * params.order.window
@@ -127,13 +127,13 @@ def open_rows(
             for source, passes in params.sources.items()
             for group in parquet.row_groups(folders.text_tokens / source, split) * passes
         ]
-        return TextRows(groups, cache)
+        return TextReader(groups, cache)
     pictures = [
         (group, folders.visual_tokens / source if tokens else None)
         for source, passes in params.sources.items()
         for group in parquet.row_groups(folders.shards / source, split) * passes
     ]
-    return PictureRows(pictures, cache, pairs=name == "pairs")
+    return ImageReader(pictures, cache, pairs=name == "pairs")
 
 
 class Sampler:
@@ -153,15 +153,15 @@ class Sampler:
         self.params, self.tokenizer, self.draws = params, tokenizer, draws
 
     def batch(
-        self, name: str, rows: PictureRows | TextRows, units: Sequence[Unit], purpose: str
+        self, name: str, rows: ImageReader | TextReader, units: Sequence[SampleIndex], purpose: str
     ) -> StreamBatch:
         """The stream's part of a batch. `purpose` ("train", "held-out") keeps random numbers
         apart."""
         samples = [
             self._sample(
-                name, rows, unit, seeds.generator(self.params.seed, purpose, name, unit.position)
+                name, rows, index, seeds.generator(self.params.seed, purpose, name, index.position)
             )
-            for unit in units
+            for index in units
         ]
         noise = torch.from_numpy(np.stack([sample.drop_path_noise for sample in samples]))
         texts = [sample.text for sample in samples if sample.text is not None]
@@ -172,23 +172,23 @@ class Sampler:
             return collate_image(pictures, noise)
         return PairBatch(collate_text(texts), collate_image(pictures), noise)
 
-    def shown(self, picture: Picture, index: int) -> np.ndarray:
+    def shown(self, picture: ImageRow, index: int) -> np.ndarray:
         """The stored view `index` of a picture: uint8 [size, size, 3]."""
         return views.apply(
             images.decode(picture.image), picture.views[index], self.params.image_size
         )
 
-    def _sample(self, name: str, rows: Any, unit: Unit, rng: np.random.Generator) -> Sample:
+    def _sample(self, name: str, rows: Any, index: SampleIndex, rng: np.random.Generator) -> Sample:
         masks = self.params.masks
         noise = rng.random((self.params.depth, DROP_PATH_DRAWS), dtype=np.float32)
         if name == "texts":
-            ids = rows.get(unit.group, unit.unit)
+            ids = rows.get(index.group, index.offset)
             return Sample(noise, text=self._mask_tokens(ids, masks.mlm, rng))
-        picture, caption = rows.get(unit.group, unit.unit)
+        picture, caption = rows.get(index.group, index.offset)
         if self.draws is None:
             pixels, tokens = self._stored(picture, rng)
         else:
-            pixels, tokens = self._drawn(name, picture, unit.position), None
+            pixels, tokens = self._drawn(name, picture, index.position), None
         image = ImageSample(pixels, self._masked_patches(rng), tokens)
         if name == "images":
             return Sample(noise, image=image)
@@ -207,12 +207,12 @@ class Sampler:
         )
         return TextSample(corrupted, masked, original)
 
-    def _stored(self, picture: Picture, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _stored(self, picture: ImageRow, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Pixels of one of the stored views, and its visual tokens, int64 [patches]."""
         index = int(rng.integers(len(picture.views)))
         return self.shown(picture, index), picture.tokens[index].astype(np.int64)
 
-    def _drawn(self, name: str, picture: Picture, position: int) -> np.ndarray:
+    def _drawn(self, name: str, picture: ImageRow, position: int) -> np.ndarray:
         """Pixels of a new view."""
         image = images.decode(picture.image)
         view = views.draw(
@@ -247,13 +247,15 @@ class PretrainingBatches:
             for name in names
         }
         self.orders = {
-            name: LaneOrder(rows.units, getattr(streams, name).order, sampler.params.seed, name)
+            name: StreamSampler(
+                rows.group_sizes, getattr(streams, name).order, sampler.params.seed, name
+            )
             for name, rows in self.rows.items()
         }
 
-    def __getitem__(self, part: Part) -> PretrainingBatch:
+    def __getitem__(self, micro_batch: MicroBatch) -> PretrainingBatch:
         streams: dict[str, Any] = {
-            name: self.sampler.batch(name, rows, self.orders[name].part(*part), "train")
+            name: self.sampler.batch(name, rows, self.orders[name].samples(micro_batch), "train")
             for name, rows in self.rows.items()
         }
         return PretrainingBatch(**streams)
@@ -285,18 +287,18 @@ def map_images(
     return batch
 
 
-def held_out(rows: PictureRows | TextRows, count: int) -> list[Unit]:
+def held_out(rows: ImageReader | TextReader, count: int) -> list[SampleIndex]:
     """The first `count` units of a split in order, or all of them; of a picture with several
     captions, one."""
-    units: list[Unit] = []
+    units: list[SampleIndex] = []
     seen = set()
-    for group, size in enumerate(rows.units):
+    for group, size in enumerate(rows.group_sizes):
         for unit in range(size):
-            key = rows.get(group, unit)[0].key if isinstance(rows, PictureRows) else (group, unit)
+            key = rows.get(group, unit)[0].key if isinstance(rows, ImageReader) else (group, unit)
             if key in seen:
                 continue
             seen.add(key)
-            units.append(Unit(group, unit, len(units)))
+            units.append(SampleIndex(group, unit, len(units)))
             if len(units) == count:
                 return units
     return units

@@ -81,8 +81,8 @@ def patch_means(
     units = held_out(rows, TRAINING)
     patch = sampler.params.patch_size
     total, count = np.zeros((codes, patch, patch, 3)), np.zeros(codes)
-    for unit in units:
-        picture, _ = rows.get(unit.group, unit.unit)
+    for index in units:
+        picture, _ = rows.get(index.group, index.offset)
         pixels = sampler.shown(picture, 0)
         ids = picture.tokens[0].astype(np.int64)
         np.add.at(total, ids, patches(pixels[None], patch)[0])

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
-from pipeline.data.loading.row_reader import PictureRows
-from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part
+from pipeline.data.loading.row_reader import ImageReader
+from pipeline.data.loading.sampler import MicroBatch, OrderParams, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
 from pipeline.errors import UserError
@@ -164,15 +164,17 @@ class PictureBatches:
             for source in params.used
             for group in parquet.row_groups(folder / source, "train") * params.sources[source]
         ]
-        self.rows = PictureRows(
+        self.rows = ImageReader(
             groups, cache=2 * params.order.lanes * params.order.window, pairs=False
         )
-        self.order = LaneOrder(self.rows.units, params.order, params.seed, "visual_tokenizer")
+        self.order = StreamSampler(
+            self.rows.group_sizes, params.order, params.seed, "visual_tokenizer"
+        )
 
-    def __getitem__(self, part: Part) -> dict[str, Tensor]:
+    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """`pixels` uint8 [batch, size, size, 3]."""
-        units = self.order.part(*part)
-        pixels = [self._picture(unit.group, unit.unit, unit.position) for unit in units]
+        units = self.order.samples(micro_batch)
+        pixels = [self._picture(index.group, index.offset, index.position) for index in units]
         return {"pixels": torch.from_numpy(np.stack(pixels))}
 
     def _picture(self, group: int, unit: int, position: int) -> np.ndarray:

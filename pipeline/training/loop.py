@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pipeline.data.loading.sampler import Part
+from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import collectives, curves, data_parallel
@@ -195,7 +195,9 @@ def _steps(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequence[Any]
             f"params.yaml: loop.micro_batches: {count} cannot be shared by {world} workers; use a multiple"
         )
     own = count // world
-    order = (Part(step, rank * own + number, count) for step in steps for number in range(own))
+    order = (
+        MicroBatch(step, rank * own + number, count) for step in steps for number in range(own)
+    )
     loader = DataLoader(
         task.batches,
         batch_size=None,

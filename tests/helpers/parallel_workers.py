@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 import torch.distributed as dist
 
-from pipeline.data.loading.sampler import Part
+from pipeline.data.loading.sampler import MicroBatch
 from pipeline.tracking.client import Run
 from pipeline.training import data_parallel
 from pipeline.training.loop import LoopParams, train
@@ -52,7 +52,8 @@ def gradients(toy, passes, kind="ddp", checkpointing=False, compiled=False):
     wrapped.module.train()
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     parts = [
-        task.batches[Part(0, rank * passes + number, world * passes)] for number in range(passes)
+        task.batches[MicroBatch(0, rank * passes + number, world * passes)]
+        for number in range(passes)
     ]
     values = backward(task, wrapped, parts, "fp32")
     grads = {

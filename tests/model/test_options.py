@@ -22,8 +22,8 @@ from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.segmentation import Segmentation, SegmentationConfig
 from model.pretraining.batches import PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
-from pipeline.data.loading.row_reader import Picture
-from pipeline.data.loading.sampler import Part, Unit
+from pipeline.data.loading.row_reader import ImageRow
+from pipeline.data.loading.sampler import MicroBatch, SampleIndex
 from pipeline.data.transforms.views import ViewParams
 from pipeline.pretraining.data import SampleParams, Sampler, prepared
 from pipeline.training.data_parallel import DDPModel
@@ -134,7 +134,7 @@ def test_every_trained_weight_gets_a_gradient_in_pretraining(uses):
     task.model = MaskedModeling(MaskedModelingConfig(ALL, 20))
     task.model.backbone.freeze_unreached(uses)
     streams = {"text": "texts", "image": "images", "pair": "pairs"}
-    everything = task[Part(0)]
+    everything = task[MicroBatch(0)]
     batch = PretrainingBatch(**{streams[use]: getattr(everything, streams[use]) for use in uses})
     sum(task.loss(task.model, batch).values()).backward()
     assert_trained(task.model)
@@ -242,7 +242,7 @@ def test_text_lengths_cut_captions_and_size_the_positions():
             return np.arange(5, 5 + min(len(text.split()), longest))
 
     masks = type("Masks", (), {"patches": 6, "min_block": 2, "mvlm": 0.5})
-    picture = Picture("a", jpeg("a"), (), (), None)
+    picture = ImageRow("a", jpeg("a"), (), (), None)
     rows = type(
         "Rows", (), {"get": lambda self, group, unit: (picture, "one two three four five six")}
     )()
@@ -253,7 +253,7 @@ def test_text_lengths_cut_captions_and_size_the_positions():
             Words(),
             {"pairs": ViewParams(0.2, 0.5, 0.5, 0.4)},
         )
-        pairs = sampler.batch("pairs", rows, [Unit(0, 0, 0)], "train")
+        pairs = sampler.batch("pairs", rows, [SampleIndex(0, 0, 0)], "train")
         lengths[longest] = pairs.text.ids.shape[1]
     assert lengths == {4: 4, 12: 6}
     assert net(replace(BACKBONE, text_length=9)).text_positions.shape[1] == 9
@@ -274,7 +274,7 @@ def test_the_tied_head_is_the_word_table():
 
 def test_separate_masking_shows_each_half_whole_to_the_other():
     task = MaskedToy()
-    pairs = prepared(task[Part(0)].pairs)
+    pairs = prepared(task[MicroBatch(0)].pairs)
     config = replace(task.model.config, backbone=replace(BACKBONE, drop_path=0.0))
     joint = MaskedModeling(config)
     separate = MaskedModeling(replace(config, mvlm_mode="separate"))
@@ -302,7 +302,7 @@ def test_loss_weights_weigh():
     def gradient(weights):
         task = MaskedToy()
         task.loss_weights = weights
-        backward(task, DDPModel(task.model), [task[Part(0)]], "fp32")
+        backward(task, DDPModel(task.model), [task[MicroBatch(0)]], "fp32")
         return task.model.mim_head.weight.grad
 
     off, one, two = (
@@ -319,9 +319,11 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     sampler = Sampler(
         SampleParams(1, 16, 4, 2, 12, masks), None, {"images": ViewParams(0.2, 0.5, 0.5, 0.4)}
     )
-    picture = Picture("a", jpeg("a"), (), (), None)
+    picture = ImageRow("a", jpeg("a"), (), (), None)
     rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "")})()
-    part = sampler.batch("images", rows, [Unit(0, 0, position) for position in range(8)], "train")
+    part = sampler.batch(
+        "images", rows, [SampleIndex(0, 0, position) for position in range(8)], "train"
+    )
     assert part.targets is None
     assert len({view.numpy().tobytes() for view in part.pixels}) == 8
 

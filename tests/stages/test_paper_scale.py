@@ -18,7 +18,7 @@ from model.heads.vqa import VQA, VQAConfig
 from pipeline import tasks
 from pipeline.config import params
 from pipeline.config.params import SCALES
-from pipeline.data.loading.sampler import LaneOrder
+from pipeline.data.loading.sampler import MicroBatch, StreamSampler
 from pipeline.pretraining.task import CommonParams, OpenParams, VariantParams, build
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
 from pipeline.tokenizers.text import SPECIAL_IDS
@@ -440,15 +440,17 @@ def test_global_batches_are_the_papers():
 def test_workers_and_accumulation_keep_the_global_batch(name):
     """The micro-batches of params.yaml, shared out by as many workers as it names or by fewer."""
     params, loop, workers = BATCHES[name]
-    order = LaneOrder([7] * 2 * params.lanes, params, 1, name)
-    whole = [unit.position for unit in order.part(3)]
+    order = StreamSampler([7] * 2 * params.lanes, params, 1, name)
+    whole = [index.position for index in order.samples(MicroBatch(3))]
     assert (
         whole == list(range(3 * params.batch, 4 * params.batch))
         and loop.micro_batches % workers == 0
     )
     for cuts in (1, workers, loop.micro_batches):
         assert [
-            unit.position for index in range(cuts) for unit in order.part(3, index, cuts)
+            index.position
+            for index in range(cuts)
+            for index in order.samples(MicroBatch(3, index, cuts))
         ] == whole
 
 

@@ -106,7 +106,7 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project
             rows = open_rows(
                 DataFolders.of("small"), pairs, StreamParams({source: 1}, order), split
             )
-            for group, size in enumerate(rows.units):
+            for group, size in enumerate(rows.group_sizes):
                 for unit in range(size):
                     picture, _ = rows.get(group, unit)
                     shown = np.stack(
@@ -131,7 +131,7 @@ def test_every_caption_is_a_unit_of_the_pair_stream(project):
     )
     seen = [
         (picture.key, caption)
-        for group, size in enumerate(rows.units)
+        for group, size in enumerate(rows.group_sizes)
         for unit in range(size)
         for picture, caption in [rows.get(group, unit)]
     ]
@@ -145,14 +145,14 @@ def test_every_caption_is_a_unit_of_the_pair_stream(project):
 
 def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(project):
     from pipeline.config import params
-    from pipeline.data.loading.sampler import Part
+    from pipeline.data.loading.sampler import MicroBatch
     from pipeline.pretraining import task
 
     common = params.load(task.CommonParams, "pretrain.common")
     variant = params.load(task.VariantParams, "pretrain.variants.main")
 
     batches = task.PretrainingTask(task.DataFolders.of("small"), common, variant, None).batches
-    whole, parts = batches[Part(3)], [batches[Part(3, index, 2)] for index in range(2)]
+    whole, parts = batches[MicroBatch(3)], [batches[MicroBatch(3, index, 2)] for index in range(2)]
     for name in ("images.pixels", "images.masked", "pairs.image.pixels", "pairs.image.masked"):
         field = attrgetter(name)
         assert torch.equal(torch.cat([field(part) for part in parts]), field(whole))
@@ -252,7 +252,7 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
                 lanes=64, batch=64
             ),
             ("pretrain", "main"),
-            "pairs: .* row groups are too few for 64 lanes",
+            "pairs: .* row groups are too few for 64 streams",
         ),
     ],
 )

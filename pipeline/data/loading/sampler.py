@@ -1,16 +1,15 @@
 """Sample order as a pure function of (seed, step).
 
-Row groups are permuted anew in every epoch and dealt, like cards, to a fixed number of lanes. A
-lane is an endless stream that shuffles within a window of its row groups. Step t takes the same
-number of units from every lane. The parts of a step share the lanes out among themselves and
-workers the parts, so 1, 2 or 64 workers train on the same global batches, a worker reads only the
-row groups of its own lanes, and skipping ahead reads no data at all.
+Row groups are permuted anew in every epoch and dealt, like cards, to a fixed number of streams. A
+stream is endless and shuffles the samples within blocks of its row groups. Step t takes the same
+number of samples from every stream. Micro-batches share out the streams and workers the
+micro-batches, so 1, 2 or 64 workers train on the same global batches, a worker reads only the row
+groups of its own streams, and skipping ahead reads no data at all.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,118 +19,122 @@ from pipeline.utils import seeds
 
 @dataclass(frozen=True)
 class OrderParams:
-    """How a stream is shuffled and dealt."""
+    """How the samples of a data set are shuffled."""
 
-    lanes: int  # the largest number of parts that a step can be cut into
-    window: int  # row groups that a lane shuffles at a time
-    batch: int  # units of a global batch
+    lanes: int  # the largest number of micro-batches that a step can be cut into
+    window: int  # row groups that a stream shuffles at a time
+    batch: int  # samples of a global batch
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One sample of a step."""
+class SampleIndex:
+    """Where a sample of a step is."""
 
-    group: int  # index into the stream's row groups
-    unit: int  # index within the group: a row, or a (picture, caption) pair
-    position: (
-        int  # place in the endless sequence of samples: step * batch + row of the global batch
-    )
+    group: int  # index of its row group
+    offset: int  # in the group: of a row, or of a list element such as one of a row's captions
+    position: int  # in the endless sequence of samples: step * batch + index in the global batch
 
 
-class Part(NamedTuple):
-    """What a data set is asked for: some rows of a step's global batch."""
+@dataclass(frozen=True)
+class MicroBatch:
+    """Which samples of a step's global batch a data set is asked for."""
 
     step: int
-    index: int = 0  # of the part
-    count: int = 1  # equal parts that the batch is cut into
+    index: int = 0  # of this micro-batch
+    count: int = 1  # micro-batches of equal size in the global batch
 
 
-class LaneOrder:
-    """The order of one stream.
+class StreamSampler:
+    """The order of the samples of a data set.
 
     Args:
-        units: number of units of each row group of an epoch. A group that an epoch holds twice
-        stands there twice. name: of the stream, for its own random numbers and for messages.
+        group_sizes: number of samples of each row group of an epoch. A group that an epoch passes
+            through twice is listed twice.
+        name: of the data set, for its own random numbers and for messages.
+
+    Raises:
+        UserError: the batch is no multiple of the number of streams, or there are fewer row groups
+            than streams.
     """
 
-    def __init__(self, units: Sequence[int], params: OrderParams, seed: int, name: str):
+    def __init__(self, group_sizes: Sequence[int], params: OrderParams, seed: int, name: str):
         if params.batch % params.lanes:
             raise UserError(
-                f"{name}: batch {params.batch} is not a multiple of lanes {params.lanes}"
+                f"{name}: batch {params.batch} is not a multiple of streams {params.lanes}"
             )
-        if len(units) < params.lanes:
+        if len(group_sizes) < params.lanes:
             raise UserError(
-                f"{name}: {len(units)} row groups are too few for {params.lanes} lanes; "
-                "lower lanes, or rows_per_group of the shards"
+                f"{name}: {len(group_sizes)} row groups are too few for {params.lanes} streams; "
+                "lower streams, or rows_per_group of the shards"
             )
-        self.units, self.params, self.seed, self.name = list(units), params, seed, name
-        self._ends = np.zeros(
-            (params.lanes, 0), np.int64
-        )  # units of each lane up to the end of each of its blocks
-        self._epoch_units = np.asarray(self.units)
+        self.group_sizes, self.params, self.seed, self.name = list(group_sizes), params, seed, name
+        # samples of each stream up to the end of each of its blocks: [streams, blocks known so far]
+        self._block_ends = np.zeros((params.lanes, 0), np.int64)
+        self._sizes = np.asarray(self.group_sizes)
         self._permutation = lru_cache(maxsize=4)(self._epoch_permutation)
-        self._shuffled = lru_cache(maxsize=2 * params.lanes)(self._block_order)
+        self._shuffled = lru_cache(maxsize=2 * params.lanes)(self._shuffled_block)
 
-    def part(self, step: int, index: int = 0, count: int = 1) -> list[Unit]:
-        """The rows of part `index` of `count` of a step's global batch, in order.
+    def samples(self, micro_batch: MicroBatch) -> list[SampleIndex]:
+        """Where the samples of a micro-batch are, in order.
 
         Raises:
-            UserError: the lanes cannot be shared out evenly.
+            UserError: the streams cannot be shared out evenly.
         """
-        lanes, share = self.params.lanes, self.params.batch // self.params.lanes
-        if lanes % count:
+        step, index, count = micro_batch.step, micro_batch.index, micro_batch.count
+        streams, share = self.params.lanes, self.params.batch // self.params.lanes
+        if streams % count:
             raise UserError(
-                f"{self.name}: {lanes} lanes cannot be shared by {count} micro-batches; use a multiple"
+                f"{self.name}: {streams} streams cannot be shared by {count} micro-batches; "
+                "use a multiple"
             )
-        own = range(index * lanes // count, (index + 1) * lanes // count)
-        return [
-            self._take(lane, step * share + k, step * self.params.batch + lane * share + k)
-            for lane in own
-            for k in range(share)
-        ]
+        samples = []
+        for stream in range(index * streams // count, (index + 1) * streams // count):
+            first = step * self.params.batch + stream * share
+            for offset in range(share):
+                samples.append(self._take(stream, step * share + offset, first + offset))
+        return samples
 
-    def _take(self, lane: int, index: int, position: int) -> Unit:
-        """Unit number `index` of a lane."""
-        while not self._ends.shape[1] or self._ends[lane, -1] <= index:
+    def _take(self, stream: int, number: int, position: int) -> SampleIndex:
+        """Sample `number` of a stream, from 0."""
+        while not self._block_ends.shape[1] or self._block_ends[stream, -1] <= number:
             self._look_ahead()
-        ends = self._ends[lane]
-        block = int(np.searchsorted(ends, index, side="right"))
+        ends = self._block_ends[stream]
+        block = int(np.searchsorted(ends, number, side="right"))
         start = int(ends[block - 1]) if block else 0
-        group, unit = self._shuffled(lane, block)[index - start]
-        return Unit(int(group), int(unit), position)
+        group, offset = self._shuffled(stream, block)[number - start]
+        return SampleIndex(int(group), int(offset), position)
 
     def _look_ahead(self) -> None:
-        """Know where twice as many blocks end: all lanes at once, for a run that begins at a late
-        step."""
-        lanes, window, count = self.params.lanes, self.params.window, len(self.units)
-        known = self._ends.shape[1]
-        first, end = (blocks * window * lanes for blocks in (known, max(2 * known, 16)))
-        units = np.concatenate(
-            [
-                self._epoch_units[self._permutation(epoch)]
-                for epoch in range(first // count, -(-end // count))
-            ]
-        )
-        places = units[first % count :][: end - first]
-        sizes = places.reshape(-1, window, lanes).sum(axis=1).T
-        before = self._ends[:, -1:] if known else np.zeros((lanes, 1), np.int64)
-        self._ends = np.concatenate([self._ends, before + sizes.cumsum(axis=1)], axis=1)
+        """Find the ends of twice as many blocks of all streams at once, for a run that begins at a
+        late step."""
+        streams, block_size, groups = self.params.lanes, self.params.window, len(self._sizes)
+        known = self._block_ends.shape[1]
+        first = known * block_size * streams
+        end = max(2 * known, 16) * block_size * streams
+        epochs = range(first // groups, -(-end // groups))
+        sizes = np.concatenate([self._sizes[self._permutation(epoch)] for epoch in epochs])
+        sizes = sizes[first % groups :][: end - first]
+        block_sizes = sizes.reshape(-1, block_size, streams).sum(axis=1).T
+        before = self._block_ends[:, -1:] if known else np.zeros((streams, 1), np.int64)
+        new_ends = before + block_sizes.cumsum(axis=1)
+        self._block_ends = np.concatenate([self._block_ends, new_ends], axis=1)
 
-    def _block(self, lane: int, block: int) -> list[int]:
-        """The row groups of a lane's window number `block`."""
-        lanes, window, count = self.params.lanes, self.params.window, len(self.units)
-        places = range(lane + lanes * block * window, lane + lanes * (block + 1) * window, lanes)
-        return [int(self._permutation(place // count)[place % count]) for place in places]
+    def _block_groups(self, stream: int, block: int) -> list[int]:
+        """The row groups of a stream's block."""
+        streams, block_size, groups = self.params.lanes, self.params.window, len(self._sizes)
+        first = stream + streams * block * block_size
+        dealt = range(first, first + streams * block_size, streams)
+        return [int(self._permutation(card // groups)[card % groups]) for card in dealt]
 
     def _epoch_permutation(self, epoch: int) -> np.ndarray:
-        return seeds.generator(self.seed, self.name, "groups", epoch).permutation(len(self.units))
+        random = seeds.generator(self.seed, self.name, "groups", epoch)
+        return random.permutation(len(self.group_sizes))
 
-    def _block_order(self, lane: int, block: int) -> np.ndarray:
-        """All (group, unit) of a window, shuffled: int64 [units, 2]."""
-        pairs = np.concatenate(
-            [
-                np.stack([np.full(self.units[group], group), np.arange(self.units[group])], axis=1)
-                for group in self._block(lane, block)
-            ]
-        )
-        return seeds.generator(self.seed, self.name, "rows", lane, block).permutation(pairs, axis=0)
+    def _shuffled_block(self, stream: int, block: int) -> np.ndarray:
+        """All (group, offset) of a block, shuffled: int64 [samples, 2]."""
+        parts = []
+        for group in self._block_groups(stream, block):
+            offsets = np.arange(self.group_sizes[group])
+            parts.append(np.stack([np.full(len(offsets), group), offsets], axis=1))
+        random = seeds.generator(self.seed, self.name, "rows", stream, block)
+        return random.permutation(np.concatenate(parts), axis=0)

@@ -78,7 +78,7 @@ def columns(drawn: Sequence[View]) -> dict[str, list[Any]]:
     }
 
 
-class Stored(Sequence[View]):
+class StoredViews(Sequence[View]):
     """The views of a row of `schema.visual_tokens`, made when they are asked for."""
 
     def __init__(self, row: Mapping[str, Sequence[Any]]):

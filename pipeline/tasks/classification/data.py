@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
-from pipeline.data.loading.row_reader import Rows
-from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
+from pipeline.data.loading.row_reader import RowReader
+from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
 from pipeline.errors import UserError
@@ -67,8 +67,8 @@ class LabelledBatches:
             seed,
         )
         cache = 2 * params.order.lanes * params.order.window
-        self.rows = Rows(parquet.row_groups(folder, "train"), cache, COLUMNS)
-        self.order = LaneOrder(self.rows.units, params.order, seed, "pictures")
+        self.rows = RowReader(parquet.row_groups(folder, "train"), cache, COLUMNS)
+        self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "pictures")
         self.share = params.order.batch // params.order.lanes  # rows of a lane in a batch
         if self.share % 2:
             raise UserError(
@@ -78,10 +78,10 @@ class LabelledBatches:
         self.erase = erasing(params.erasing)
         self.mix = mixing(params.mixing, params.smoothing, classes)
 
-    def __getitem__(self, part: Part) -> dict[str, Tensor]:
+    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """`pixels` float [n, 3, size, size], `targets` [n, classes], `uniforms` [n, depth, 3]."""
-        units = self.order.part(*part)
-        samples = [self._sample(unit) for unit in units]
+        units = self.order.samples(micro_batch)
+        samples = [self._sample(index) for index in units]
         batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
         labels = batch.pop("label")
         targets = []
@@ -93,12 +93,12 @@ class LabelledBatches:
                 )  # pixels are mixed in place
         return batch | {"targets": torch.cat(targets)}
 
-    def _sample(self, unit: Unit) -> dict[str, Tensor]:
-        row, _ = self.rows.get(unit.group, unit.unit)
-        rng = seeds.generator(self.seed, "drop path", unit.position)
+    def _sample(self, index: SampleIndex) -> dict[str, Tensor]:
+        row, _ = self.rows.get(index.group, index.offset)
+        rng = seeds.generator(self.seed, "drop path", index.position)
         uniforms = rng.random((self.depth, DROP_PATH_DRAWS), dtype=np.float32)
         return {
-            "pixels": self._pixels(images.decode(row["image"]), unit.position),
+            "pixels": self._pixels(images.decode(row["image"]), index.position),
             "label": torch.tensor(checked_label(row, self.classes, self.folder)),
             "uniforms": torch.from_numpy(uniforms),
         }

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
-from pipeline.data.loading.row_reader import Rows
-from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.data.loading.row_reader import RowReader
+from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
@@ -30,17 +30,19 @@ class StatementBatches:
     ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.lanes * params.order.window
-        self.rows = Rows(parquet.row_groups(folder, "train"), cache, (*SIDES, "statement", "label"))
-        self.order = LaneOrder(self.rows.units, params.order, seed, "statements")
+        self.rows = RowReader(
+            parquet.row_groups(folder, "train"), cache, (*SIDES, "statement", "label")
+        )
+        self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "statements")
 
-    def __getitem__(self, part: Part) -> dict[str, Tensor]:
-        return _collate([self._sample(unit) for unit in self.order.part(*part)])
+    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        return _collate([self._sample(index) for index in self.order.samples(micro_batch)])
 
-    def _sample(self, unit: Unit) -> dict[str, Any]:
-        rng = seeds.generator(self.seed, "statement", unit.position)
-        row, _ = self.rows.get(unit.group, unit.unit)
+    def _sample(self, index: SampleIndex) -> dict[str, Any]:
+        rng = seeds.generator(self.seed, "statement", index.position)
+        row, _ = self.rows.get(index.group, index.offset)
         sides = [
-            augmented(images.decode(row[side]), side, self.seed, unit.position, self.params, rng)
+            augmented(images.decode(row[side]), side, self.seed, index.position, self.params, rng)
             for side in SIDES
         ]
         return {

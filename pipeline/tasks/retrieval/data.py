@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
-from pipeline.data.loading.row_reader import PictureRows
-from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.data.loading.row_reader import ImageReader
+from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
@@ -29,20 +29,20 @@ class PairBatches:
     ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.lanes * params.order.window
-        self.rows = PictureRows(
+        self.rows = ImageReader(
             [(group, None) for group in parquet.row_groups(folder, "train")], cache, pairs=True
         )
-        self.order = LaneOrder(self.rows.units, params.order, seed, "pairs")
+        self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "pairs")
 
-    def __getitem__(self, part: Part) -> dict[str, Any]:
-        return collate([self._sample(unit) for unit in self.order.part(*part)])
+    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Any]:
+        return collate([self._sample(index) for index in self.order.samples(micro_batch)])
 
-    def _sample(self, unit: Unit) -> dict[str, Any]:
-        rng = seeds.generator(self.seed, "pair", unit.position)
-        picture, caption = self.rows.get(unit.group, unit.unit)
+    def _sample(self, index: SampleIndex) -> dict[str, Any]:
+        rng = seeds.generator(self.seed, "pair", index.position)
+        picture, caption = self.rows.get(index.group, index.offset)
         return {
             "pixels": augmented(
-                images.decode(picture.image), "pair", self.seed, unit.position, self.params, rng
+                images.decode(picture.image), "pair", self.seed, index.position, self.params, rng
             ),
             "ids": self.tokenizer.encode(caption, self.params.text_length),
             "image": seeds.key("picture", picture.key)

@@ -15,8 +15,8 @@ from torch import Tensor
 from model.backbone.mome import DROP_PATH_DRAWS
 from model.heads.segmentation import IGNORED, SegmentationConfig
 from model.normalize import STATISTICS
-from pipeline.data.loading.row_reader import Rows
-from pipeline.data.loading.sampler import LaneOrder, OrderParams, Part, Unit
+from pipeline.data.loading.row_reader import RowReader
+from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
@@ -51,21 +51,21 @@ class CropBatches:
         self.params, self.config, self.seed = params, config, seed
         self.filling = tuple(round(255 * mean) for mean in STATISTICS[config.statistics][0])
         groups = parquet.row_groups(folder, "train")
-        self.rows = Rows(groups, 2 * params.order.lanes * params.order.window, COLUMNS)
-        self.order = LaneOrder(self.rows.units, params.order, seed, "crops")
+        self.rows = RowReader(groups, 2 * params.order.lanes * params.order.window, COLUMNS)
+        self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "crops")
 
-    def __getitem__(self, part: Part) -> dict[str, Tensor]:
+    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """pixels uint8 [n, size, size, 3], labels int64 [n, size, size], uniforms [n, depth, 3],
         dropout [n, channels] (see `Segmentation.forward`)."""
-        samples = [self._sample(unit) for unit in self.order.part(*part)]
+        samples = [self._sample(index) for index in self.order.samples(micro_batch)]
         return {
             name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
             for name in samples[0]
         }
 
-    def _sample(self, unit: Unit) -> dict[str, np.ndarray]:
-        rng = seeds.generator(self.seed, "crop", unit.position)
-        row, _ = self.rows.get(unit.group, unit.unit)
+    def _sample(self, index: SampleIndex) -> dict[str, np.ndarray]:
+        rng = seeds.generator(self.seed, "crop", index.position)
+        row, _ = self.rows.get(index.group, index.offset)
         head, params = self.config.head, self.params
         labels = reduced(decoded_mask(row["mask"], head.classes, row["key"]))
         pixels, labels = augmented(

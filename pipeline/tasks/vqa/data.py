@@ -12,8 +12,8 @@ from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_DRAWS
 from pipeline.data.datasets.vqa_question_types import question_type
-from pipeline.data.loading.row_reader import Rows
-from pipeline.data.loading.sampler import LaneOrder, Part, Unit
+from pipeline.data.loading.row_reader import RowReader
+from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
@@ -42,23 +42,23 @@ class QuestionBatches:
     ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         self.classes = {answer: place for place, answer in enumerate(answers)}
-        self.rows = Rows(
+        self.rows = RowReader(
             parquet.row_groups(folder, "train"),
             2 * params.order.lanes * params.order.window,
             ("image", "questions", "answers"),
-            unit="questions",
+            list_column="questions",
         )
-        self.order = LaneOrder(self.rows.units, params.order, seed, "questions")
+        self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "questions")
 
-    def __getitem__(self, part: Part) -> dict[str, Tensor]:
-        return collate([self._sample(unit) for unit in self.order.part(*part)])
+    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        return collate([self._sample(index) for index in self.order.samples(micro_batch)])
 
-    def _sample(self, unit: Unit) -> dict[str, Any]:
-        rng = seeds.generator(self.seed, "question", unit.position)
-        row, place = self.rows.get(unit.group, unit.unit)
+    def _sample(self, index: SampleIndex) -> dict[str, Any]:
+        rng = seeds.generator(self.seed, "question", index.position)
+        row, place = self.rows.get(index.group, index.offset)
         picture = images.decode(row["image"])
         return {
-            "pixels": augmented(picture, "question", self.seed, unit.position, self.params, rng),
+            "pixels": augmented(picture, "question", self.seed, index.position, self.params, rng),
             "ids": self.tokenizer.encode(row["questions"][place], self.params.text_length),
             "targets": soft_targets(row["answers"][place], self.classes),
             "uniforms": rng.random((self.depth, DROP_PATH_DRAWS), dtype=np.float32),

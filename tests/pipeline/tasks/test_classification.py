@@ -17,7 +17,7 @@ from PIL import Image
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
 from pipeline.data.datasets import imagenet1k
-from pipeline.data.loading.sampler import OrderParams, Part
+from pipeline.data.loading.sampler import MicroBatch, OrderParams
 from pipeline.data.records import ImageRecord, Rejected
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.shards import parquet
@@ -243,20 +243,20 @@ def test_missing_files_are_named(tmp_path):
 
 def test_the_global_batch_does_not_depend_on_how_it_is_cut(folder):
     batches = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
-    whole = batches[Part(3)]
+    whole = batches[MicroBatch(3)]
     shares = []
     for index in (0, 1):
         other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
         random.seed(index)
         torch.manual_seed(index)
-        shares.append(other[Part(3, index, 2)])
+        shares.append(other[MicroBatch(3, index, 2)])
     for name, value in whole.items():
         torch.testing.assert_close(
             value, torch.cat([share[name] for share in shares]), rtol=0, atol=0
         )
     assert whole["pixels"].shape == (8, 3, 16, 16) and whole["uniforms"].shape == (8, 2, 3)
     torch.testing.assert_close(whole["targets"].sum(dim=1), torch.ones(8))
-    other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[Part(3)]
+    other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[MicroBatch(3)]
     assert not torch.equal(whole["pixels"], other["pixels"])
 
 
@@ -316,7 +316,7 @@ def test_a_class_beyond_the_head_is_named(folder):
     with pytest.raises(
         UserError, match=r"the head has 2 classes; see finetune\.imagenet1k\.classes"
     ):
-        LabelledBatches(folder, INPUTS, 2, depth=2, seed=1)[Part(0)]
+        LabelledBatches(folder, INPUTS, 2, depth=2, seed=1)[MicroBatch(0)]
 
 
 @pytest.mark.parametrize("width, height", [(300, 200), (200, 301), (256, 256)])

@@ -16,7 +16,7 @@ from model.backbone.config import BackboneConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
 from pipeline.config import params as parameters
 from pipeline.data.datasets import nlvr2
-from pipeline.data.loading.sampler import Part
+from pipeline.data.loading.sampler import MicroBatch
 from pipeline.data.records import Rejected, StatementRecord
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.shards import parquet, schema
@@ -423,8 +423,8 @@ def check(result, predictions, folders):
 
 def test_batches_depend_on_the_step_alone(folders, tuned):
     first, again = (Task(tuned, TINY, folders).batches for _ in range(2))
-    first[Part(0)]
-    batch, same = first[Part(3)], again[Part(3)]
+    first[MicroBatch(0)]
+    batch, same = first[MicroBatch(3)], again[MicroBatch(3)]
     assert all(torch.equal(batch[name], same[name]) for name in batch)
     assert batch["pixels"].shape == (8, 2, 32, 32, 3) and batch["uniforms"].shape == (8, 2, 2, 3)
     assert not torch.equal(batch["pixels"][:, 0], batch["pixels"][:, 1])

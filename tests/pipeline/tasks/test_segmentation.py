@@ -23,7 +23,7 @@ from model.heads.segmentation import (
     pixel_loss,
 )
 from pipeline.data.datasets import ade20k
-from pipeline.data.loading.sampler import OrderParams, Part
+from pipeline.data.loading.sampler import MicroBatch, OrderParams
 from pipeline.data.records import MaskRecord, Rejected
 from pipeline.data.sharding import record_reader
 from pipeline.data.sharding.build import ImageShardParams, shard
@@ -539,10 +539,10 @@ def test_batches_are_a_function_of_the_step(folders):
         CropBatches(folders.shards, INPUTS, SegmentationConfig(TINY, HEAD), seed=1)
         for _ in range(2)
     )
-    second[Part(0)]
-    for name, values in first[Part(3)].items():
-        torch.testing.assert_close(values, second[Part(3)][name])
-    batch = first[Part(3)]
+    second[MicroBatch(0)]
+    for name, values in first[MicroBatch(3)].items():
+        torch.testing.assert_close(values, second[MicroBatch(3)][name])
+    batch = first[MicroBatch(3)]
     assert {name: tuple(values.shape) for name, values in batch.items()} == {
         "pixels": (4, 32, 32, 3),
         "labels": (4, 32, 32),

@@ -13,7 +13,7 @@ from model import checkpoint
 from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig, answer_loss, answerable
 from pipeline.config import params as parameters
-from pipeline.data.loading.sampler import Part
+from pipeline.data.loading.sampler import MicroBatch
 from pipeline.data.sharding import build
 from pipeline.data.shards import parquet
 from pipeline.data.synthetic.params import WorldParams
@@ -264,12 +264,12 @@ def task(folders: Folders) -> Task:
 
 
 def test_a_step_moves_every_trained_weight_and_evaluation_is_a_share(task: Task) -> None:
-    batch = task.batches[Part(0)]
+    batch = task.batches[MicroBatch(0)]
     assert batch["pixels"].shape == (8, 32, 32, 3) and batch["targets"].shape == (
         8,
         len(task.model.config.answers),
     )
-    again = task.batches[Part(0)]
+    again = task.batches[MicroBatch(0)]
     assert all(torch.equal(batch[name], again[name]) for name in batch)
     losses = backward(task, DDPModel(task.model), [batch], "fp32")
     assert np.isfinite(losses["bce"])
@@ -291,7 +291,7 @@ def test_targets_belong_to_the_question_of_the_sample(task: Task, folders: Folde
         for text, answers in zip(row["questions"], row["answers"], strict=True):
             ids = tuple(tokenizer.encode(text, 16).tolist())
             known.setdefault(ids, []).append(soft_targets(answers, classes))
-    batch = task.batches[Part(1)]
+    batch = task.batches[MicroBatch(1)]
     for ids, mask, targets in zip(batch["ids"], batch["mask"], batch["targets"], strict=True):
         assert any(np.array_equal(targets, one) for one in known[tuple(ids[mask].tolist())])
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from model import checkpoint
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
-from pipeline.data.loading.row_reader import PictureRows
+from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
 from pipeline.data.transforms.views import ViewParams
@@ -63,9 +63,9 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def rows(folder: Path, split: str) -> PictureRows:
+def rows(folder: Path, split: str) -> ImageReader:
     groups = [(group, folder / "tokens") for group in parquet.row_groups(folder / "shards", split)]
-    return PictureRows(groups, cache=4, pairs=False)
+    return ImageReader(groups, cache=4, pairs=False)
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 20), ("val", 5)])
@@ -73,7 +73,7 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids(folder, split, co
     tokenizer = checkpoint.load(folder / "tokenizer")
     loader = rows(folder, split)
     pixels, stored = [], []
-    for group, units in enumerate(loader.units):
+    for group, units in enumerate(loader.group_sizes):
         for unit in range(units):
             picture, _ = loader.get(group, unit)
             image = images.decode(picture.image)

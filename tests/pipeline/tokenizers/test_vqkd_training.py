@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from model import checkpoint
 from model.tokenizer.vqkd import VQKD
-from pipeline.data.loading.sampler import OrderParams, Part
+from pipeline.data.loading.sampler import MicroBatch, OrderParams
 from pipeline.data.transforms.views import ViewParams
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.vqkd_training import (
@@ -126,7 +126,7 @@ def test_a_resumed_training_ends_with_the_same_bytes(job, tmp_path):
 def test_losses_are_cosine_distance_and_commitment(job):
     task = VQKDTask(job.shards, job.params)
     task.model.eval()
-    batch = task.batches[Part(0)]
+    batch = task.batches[MicroBatch(0)]
     losses, terms = task.loss(task.model, batch), task.num_targets(batch)
     pixels = batch["pixels"].permute(0, 3, 1, 2) / 127.5 - 1
     decoded = task.model(pixels)
@@ -161,4 +161,4 @@ def test_sources_without_a_pass_are_not_read(job):
     job = replace(job, params=replace(PARAMS, sources={"coco": 1, "sbu": 0}))
     assert vqkd_training.inputs(job.shards, job.params) == [job.shards / "coco" / "index.json"]
     assert len(list(vqkd_training.evaluation_pictures(job.shards, job.params, ("val",)))) == 1
-    assert len(VQKDTask(job.shards, job.params).batches[Part(0)]["pixels"]) == 8
+    assert len(VQKDTask(job.shards, job.params).batches[MicroBatch(0)]["pixels"]) == 8

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from pipeline.data.loading.sampler import Part
+from pipeline.data.loading.sampler import MicroBatch
 from pipeline.utils.seeds import generator
 from tests.helpers import parallel_workers
 from tests.helpers.toy import TOYS, ClassificationToy
@@ -63,7 +63,7 @@ def test_losses_are_divided_by_the_number_of_their_terms():
     }
     for toy in TOYS:
         task = toy()
-        assert task.num_targets(task.batches[Part(0)]) == expected[toy.__name__]
+        assert task.num_targets(task.batches[MicroBatch(0)]) == expected[toy.__name__]
 
 
 def assert_same(one, other):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model import checkpoint
-from pipeline.data.loading.sampler import Part
+from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import curves, data_parallel
@@ -85,7 +85,7 @@ def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():
         task = MaskedToy()
         wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
         values = train_step(
-            task, wrapped, adamw(wrapped.model, OPTIM), [task[Part(0)]], clip, "fp32"
+            task, wrapped, adamw(wrapped.model, OPTIM), [task[MicroBatch(0)]], clip, "fp32"
         )
         return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values[
             "grad_norm"
@@ -132,7 +132,9 @@ def test_a_row_of_the_curve_is_the_mean_of_the_steps_since_the_last(tmp_path):
 def test_training_lowers_the_loss(tmp_path):
     task = MaskedToy()
     task.__class__ = type(
-        "Same", (MaskedToy,), {"__getitem__": lambda self, _: MaskedToy.__getitem__(self, Part(0))}
+        "Same",
+        (MaskedToy,),
+        {"__getitem__": lambda self, _: MaskedToy.__getitem__(self, MicroBatch(0))},
     )
     train(task, replace(OPTIM, steps=40, lr=1e-2), LOOP, tmp_path, Run(None))
     rows = curves.read_jsonl(tmp_path / "curve.jsonl")

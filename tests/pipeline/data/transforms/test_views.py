@@ -47,7 +47,7 @@ def test_replay_from_the_stored_columns_gives_the_same_bytes():
     row = {"key": "k", **views.columns(drawn), "tokens": [0] * 12}
     row = pa.Table.from_pylist([row], schema.visual_tokens(3, 4)).to_pylist()[0]
     for index, view in enumerate(drawn):
-        again = views.Stored(row)[index]
+        again = views.StoredViews(row)[index]
         assert again == view
         assert np.array_equal(views.apply(image, again, 48), views.apply(image, view, 48))
 
