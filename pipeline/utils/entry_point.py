@@ -5,13 +5,11 @@ import sys
 from collections.abc import Callable
 
 from pipeline.errors import UserError
-from pipeline.utils import announce
 
 
 def entry(main: Callable[..., None]) -> None:
     """Run `main` with the command line's words; a UserError ends in one line and exit status 1."""
     try:
-        announce.stage()
         main(*sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

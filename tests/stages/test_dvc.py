@@ -12,7 +12,6 @@ from ruamel.yaml import YAML
 from pipeline.config import params as settings
 from pipeline.config.params import SCALES
 from pipeline.orchestration.code_digests import Code
-from pipeline.utils import announce
 from stages import params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,13 +38,6 @@ def test_stages_depend_on_what_they_load_by_name(stages: dict[str, Any]) -> None
     for source in TREE[TREE["scale"]]["download"]:
         assert {"world", f"sources.{source}"} <= keys_of(stages[f"download@{source}"])
         assert f"sources.{source}" in keys_of(stages[f"shard@{source}"])
-
-
-def test_stages_are_counted_as_dvc_counts_them(
-    stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    assert announce.total(YAML(typ="safe").load(announce.FILE)["stages"]) == len(stages)
 
 
 def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:
