@@ -27,9 +27,9 @@ def main(name: str | None = None, folder: str | None = None) -> None:
         if one not in items and one not in variants:
             raise UserError(f"export: no item {one!r}; items are {', '.join((*variants, *items))}")
         exported = export.of_item(scale, one) if one in items else export.of_variant(scale, one)
-        place = Path(folder or Path("exports", scale, one))
-        export.write(exported, scale, place)
-        print(place)
+        target = Path(folder or Path("exports", scale, one))
+        export.write(exported, scale, target)
+        print(target)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ def main(name: str) -> None:
     folders = tasks.Folders.of(scale, item)
     init = Path("runs", scale, item.init, "model")
     workdir.clean()
-    place = workdir.folder(
+    work_dir = workdir.folder(
         f"{scale}/finetune/{name}", {"item": item, "params": chosen}, runner.inputs(init, folders)
     )
-    job = runner.Job(name, item, place, init, folders, chosen)
+    job = runner.Job(name, item, work_dir, init, folders, chosen)
     launch(runner.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
-    workdir.publish(place, Path("runs", scale, "finetune", name))
+    workdir.publish(work_dir, Path("runs", scale, "finetune", name))
 
 
 if __name__ == "__main__":

@@ -25,14 +25,14 @@ def main(variant: str) -> None:
             for name in ("images", "pairs")
         }
     workdir.clean()
-    place = workdir.folder(
+    work_dir = workdir.folder(
         f"{scale}/pretrain/{variant}",
         {"common": common, "variant": chosen, "draws": draws},
         task.inputs(folders, common),
     )
-    job = task.Job(variant, place, folders, common, chosen, draws)
+    job = task.Job(variant, work_dir, folders, common, chosen, draws)
     launch(task.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
-    workdir.publish(place, Path("runs", scale, "pretrain", variant))
+    workdir.publish(work_dir, Path("runs", scale, "pretrain", variant))
 
 
 if __name__ == "__main__":

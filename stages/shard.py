@@ -39,18 +39,18 @@ def _shard(
     filtered = getattr(settings, "filter_leaks", False)
     names = frozenset(files.read_json(held_out) if filtered else ())
     workers = params.load(parallel_map.PoolParams, "pool").workers
-    place = workdir.folder(
+    work_dir = workdir.folder(
         f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered
     )
-    with workdir.locked(place):
+    with workdir.locked(work_dir):
         counts = build.shard(
-            source, root, place / "finished", settings, workers=workers, held_out=names
+            source, root, work_dir / "finished", settings, workers=workers, held_out=names
         )
-        (place / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
+        (work_dir / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
         if counted:
-            counts |= _count(source, root, place / "finished")
-        _check_coverage(source, place / "finished")
-        workdir.publish_folder(place, folder)
+            counts |= _count(source, root, work_dir / "finished")
+        _check_coverage(source, work_dir / "finished")
+        workdir.publish_folder(work_dir, folder)
     return counts
 
 

@@ -17,15 +17,15 @@ def main() -> None:
     settings = params.load(vqkd_training.VisualTokenizerParams, "visual_tokenizer")
     data = Path("data", scale)
     workdir.clean()
-    place = workdir.folder(
+    work_dir = workdir.folder(
         f"{scale}/visual_tokenizer",
         {"params": settings},
         vqkd_training.inputs(data / "shards", settings),
     )
-    job = vqkd_training.Job(place, data / "shards", settings)
+    job = vqkd_training.Job(work_dir, data / "shards", settings)
     workers = settings.num_workers if settings.origin == "train" else 0
     launch(vqkd_training.run, job, num_workers=workers, threads=settings.threads)
-    workdir.publish(place, data / "visual_tokenizer")
+    workdir.publish(work_dir, data / "visual_tokenizer")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ def main(source: str) -> None:
     pictures = data / "shards" / source
     tokenizer = data / "visual_tokenizer" / "model"
     workdir.clean()
-    place = workdir.folder(
+    work_dir = workdir.folder(
         f"visual_tokens/{source}",
         {"tokens": settings},
         [pictures / "index.json", tokenizer / "model.safetensors"],
     )
     with (
-        workdir.locked(place),
+        workdir.locked(work_dir),
         tracking.run(
             f"visual tokens {source}", stage="visual_tokens", params=asdict(settings)
         ) as run,
@@ -36,13 +36,13 @@ def main(source: str) -> None:
             visual_tokens.tokenize(
                 pictures,
                 tokenizer,
-                place / "finished",
+                work_dir / "finished",
                 source,
                 settings,
                 workers=params.load(PoolParams, "pool").workers,
             )
         )
-        workdir.publish_folder(place, data / "visual_tokens" / source)
+        workdir.publish_folder(work_dir, data / "visual_tokens" / source)
 
 
 if __name__ == "__main__":

@@ -1,2 +1,2 @@
-"""Where functions run: Ray Train workers, processes, Ray tasks; and digests of their code. Imports
-`utils`."""
+"""Where functions run: Ray Train workers, processes, Ray tasks; and the files that a stage imports.
+Imports `utils`."""

@@ -1,10 +1,10 @@
-"""The same function on many arguments: in this process, in a pool of processes, or as tasks of a
-Ray cluster."""
+"""One function on many arguments: in this process, in a pool of processes, or as tasks of a Ray
+cluster."""
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,8 +16,11 @@ from pipeline.orchestration import ray_train
 
 @dataclass(frozen=True)
 class PoolParams:
-    """Block `<scale>.pool`. workers: processes of this machine, or tasks of the cluster, at a time;
-    for visual tokens, threads of each. It changes no output, so no stage depends on it."""
+    """Block `pool`. It changes no output, so no stage depends on it.
+
+    workers: concurrent processes on this machine, or concurrent tasks on a cluster; for visual
+        tokens, threads of each.
+    """
 
     workers: int
 
@@ -25,13 +28,17 @@ class PoolParams:
 def run(
     function: Callable[..., None], calls: Iterable[tuple], workers: int, *, gpu: bool = False
 ) -> None:
-    """`function(*call)` for every call, in any sequence, `workers` at a time.
+    """`function(*call)` for every call, in any order, `workers` at a time.
 
-    The function is of module level and leaves its result in files, which a cluster's nodes must
-    share. `calls` is taken from bit by bit, so that no more than a few calls are in memory. With
-    one worker and no cluster all happens in this process; with RAY_ADDRESS set, on the cluster.
-    `gpu`: on a cluster with GPUs every call has one to itself, and as many go on at a time as there
-    are.
+    With RAY_ADDRESS set the calls run on that cluster, with one worker in this process, else in a
+    pool of processes.
+
+    Args:
+        function: a module-level function that writes its result to files, which all nodes of a
+            cluster share.
+        calls: argument tuples, consumed lazily: about `workers` of them are in memory at a time.
+        gpu: on a cluster with GPUs each call gets a GPU of its own, and as many calls run at a time
+            as there are GPUs.
 
     Raises:
         UserError: as raised by the function; or a worker was killed.
@@ -46,39 +53,39 @@ def run(
 
 
 def _in_processes(function: Callable[..., None], calls: Iterable[tuple], workers: int) -> None:
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would copy the locks of the driver's threads
-    with ProcessPoolExecutor(workers, context, initializer=_die_with_the_driver) as pool:
-        waiting: set[Future] = set()
+    # not "fork", which would copy locks that threads of the driver hold
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_exit_with_driver) as pool:
+        pending: set[Future] = set()
         try:
             for call in calls:
-                waiting.add(pool.submit(function, *call))
-                if len(waiting) > workers:
-                    waiting = _taken(waiting)
-            while waiting:
-                waiting = _taken(waiting)
+                pending.add(pool.submit(function, *call))
+                if len(pending) > workers:
+                    pending = _await_some(pending)
+            while pending:
+                pending = _await_some(pending)
         except BrokenProcessPool:
             raise UserError(
-                "a worker process was killed, perhaps for want of memory; run the stage again with fewer "
-                "workers, it goes on where it stopped"
+                "a worker process was killed, perhaps because memory ran out; run the stage again "
+                "with fewer workers, it resumes where it stopped"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _taken(waiting: set[Future]) -> set[Future]:
-    """Wait for some; return the others. An error of a call is raised here."""
-    done, others = wait(waiting, return_when=FIRST_COMPLETED)
+def _await_some(pending: set[Future]) -> set[Future]:
+    """Wait until at least one call is done, raise its error if it failed, return the rest."""
+    done, rest = wait(pending, return_when=FIRST_COMPLETED)
     for future in done:
         future.result()
-    return others
+    return rest
 
 
-def _die_with_the_driver() -> None:
-    """Workers of a killed driver would wait for ever, and write beside the workers of the next
-    one."""
+def _exit_with_driver() -> None:
+    """End this worker when its driver ends. Workers of a killed driver would wait for ever, and
+    write beside the workers of the next one."""
     driver = multiprocessing.parent_process()
+    assert driver is not None  # this is a worker
 
     def watch() -> None:
         driver.join()
@@ -95,7 +102,13 @@ def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int,
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0)) if gpu else 0
         task = ray.remote(_in_folder).options(num_gpus=min(gpus, 1))
-        _on_cluster(ray, task, ((function, os.getcwd(), call) for call in calls), gpus or workers)
+        pending: list[Any] = []
+        for call in calls:
+            pending.append(task.remote(function, os.getcwd(), call))
+            if len(pending) > (gpus or workers):
+                done, pending = ray.wait(pending)
+                ray.get(done)
+        ray.get(pending)
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
     except RayError as error:
@@ -106,16 +119,7 @@ def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int,
         ray.shutdown()
 
 
-def _on_cluster(ray: Any, task: Any, calls: Iterator[tuple], workers: int) -> None:
-    waiting: list[Any] = []
-    for call in calls:
-        waiting.append(task.remote(*call))
-        if len(waiting) > workers:
-            done, waiting = ray.wait(waiting)
-            ray.get(done)
-    ray.get(waiting)
-
-
 def _in_folder(function: Callable[..., None], folder: str, call: tuple) -> None:
+    """Call a function in the driver's working directory."""
     os.chdir(folder)
     function(*call)

@@ -1,9 +1,9 @@
-"""Where unfinished work lives: `.work/<fingerprint>/`, untracked, found again by the next try of
-the same stage.
+"""Work folders, `.work/<fingerprint>/`: unfinished work, not tracked by git or DVC, that the next
+attempt of the same stage resumes.
 
 The fingerprint covers parameters and data, not code: the usual reason to resume is a crash that an
-edit has fixed. Nor does it cover where a run is carried out: when a node is lost, the run goes on
-on those that are left.
+edit has fixed. Nor does it cover how a run is spread over processes and threads: when a node is
+lost, the run goes on with the remaining ones.
 """
 
 import hashlib
@@ -24,33 +24,28 @@ from pipeline.errors import UserError
 from pipeline.utils import files
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
-PATIENCE = 60  # seconds to wait for another process that works on the same
-PLACE = (
-    "num_workers",
-    "threads",
-    "loader_workers",
-)  # parameters of where; they change last digits at most
-BOOKKEEPING = (
-    "code.json",
-    "lock",
-    "run_id",
-)  # what a work folder holds before there is any work in it
+LOCK_TIMEOUT = 60  # seconds to wait for another process in the same work folder
+# Parameters that say on how many processes and threads a run is spread: results differ in their last
+# digits at most.
+EXECUTION_PARAMS = ("num_workers", "threads", "loader_workers")
+# Files of a work folder that hold no work yet.
+BOOKKEEPING = ("code.json", "lock", "run_id")
 
 
 def root() -> Path:
-    """The folder of all unfinished work, at the project's root also from a throw-away copy that DVC
-    works in."""
+    """The folder of all work folders. It lies in the project's root even where DVC runs a stage in a
+    temporary copy of the project."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".work"
 
 
 def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
-    """A name for the work of a stage: a hash of its parameters and of the contents of its input
-    files.
+    """The name of a work folder: the stage, and a hash of its parameters and of the contents of its
+    input files.
 
     Raises:
-        UserError: an input file is not there.
+        UserError: an input file does not exist.
     """
-    tree = _without_place(params)
+    tree = _without_execution_params(params)
     digest = hashlib.sha256(json.dumps([stage, tree], sort_keys=True).encode())
     for path in inputs:
         if not path.is_file():
@@ -62,12 +57,11 @@ def fingerprint(stage: str, params: Any, inputs: Iterable[Path]) -> str:
 
 
 def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
-    """The work folder of a stage, made if there is none.
+    """The work folder of a stage, created if there is none.
 
     Raises:
-        UserError: an input file is not there; or the folder was begun by other code: set
-        RESUME=changed-code to go on
-            with it all the same.
+        UserError: an input file does not exist; or the code has changed since the work was begun,
+            and RESUME=changed-code is not set.
     """
     path = root() / fingerprint(stage, params, inputs)
     path.mkdir(parents=True, exist_ok=True)
@@ -75,21 +69,30 @@ def folder(stage: str, params: dict[str, Any], inputs: Iterable[Path]) -> Path:
     return path
 
 
-def _without_place(tree: Any) -> Any:
-    """The parameters as plain data without those in `PLACE`, at any depth."""
-    tree = asdict(tree) if is_dataclass(tree) else tree
-    if not isinstance(tree, dict):
-        return tree
-    return {key: _without_place(value) for key, value in tree.items() if key not in PLACE}
+def _without_execution_params(params: Any) -> Any:
+    """Parameters as plain data without `EXECUTION_PARAMS`, at any depth."""
+    if is_dataclass(params) and not isinstance(params, type):
+        params = asdict(params)
+    if not isinstance(params, dict):
+        return params
+    tree = {}
+    for key, value in params.items():
+        if key not in EXECUTION_PARAMS:
+            tree[key] = _without_execution_params(value)
+    return tree
 
 
 @contextmanager
-def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold a work folder alone. For the process that writes: workers of a killed driver live on for
-    seconds."""
+def locked(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Hold a work folder exclusively, in the process that writes: workers of a killed driver live on
+    for seconds.
+
+    Raises:
+        UserError: another process holds it, after `timeout` seconds.
+    """
     lock = FileLock(path / "lock")
     try:
-        lock.acquire(timeout=patience)
+        lock.acquire(timeout=timeout)
     except Timeout:
         raise UserError(f"{path}: another process works here; wait for it or stop it") from None
     with lock:
@@ -97,14 +100,14 @@ def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
 
 
 def finished(path: Path) -> Path:
-    """An empty folder in the work folder for what the stage hands out. Never written to after
+    """An empty folder in the work folder for the stage's outputs. Never write to it after
     `publish`: the files are then shared with DVC's cache."""
     return files.fresh_directory(path / "finished")
 
 
 def publish(path: Path, out: Path) -> None:
     """Hard-link the finished files of a work folder into the stage's output folder `out`, replacing
-    what is there."""
+    its contents."""
     files.link_tree(path / "finished", out)
     names = sorted(child.name for child in out.iterdir())
     files.write_json(
@@ -113,32 +116,37 @@ def publish(path: Path, out: Path) -> None:
 
 
 def publish_folder(path: Path, out: Path) -> None:
-    """As `publish`, where DVC tracks the folder `out` itself and not what is in it."""
+    """As `publish`, where DVC tracks the folder `out` as one output, not its entries."""
     files.link_tree(path / "finished", out)
     files.write_json(path / "published.json", {"outs": [out.as_posix()]})
 
 
 def clean() -> None:
-    """Remove work whose published outputs DVC has recorded: until then a killed DVC would lose
-    them."""
+    """Remove work folders whose published outputs are recorded in dvc.lock: until then a killed DVC
+    would lose them."""
     recorded = _recorded_outputs()
     for note in sorted(root().glob("*/published.json")):
-        if all(_holds(recorded.get(out), Path(out)) for out in files.read_json(note)["outs"]):
+        outs = files.read_json(note)["outs"]
+        if all(_is_recorded(recorded.get(out), Path(out)) for out in outs):
             shutil.rmtree(note.parent)
 
 
 def _recorded_outputs() -> dict[str, dict[str, Any]]:
-    """Outputs in dvc.lock by path."""
+    """Entries of dvc.lock by the output's path."""
     lock = Path("dvc.lock")
     if not lock.exists():
         return {}
     stages = (yaml_reader.parse(lock.read_bytes()) or {}).get("stages", {})
-    return {out["path"]: out for stage in stages.values() for out in stage.get("outs", [])}
+    recorded = {}
+    for stage in stages.values():
+        for out in stage.get("outs", []):
+            recorded[out["path"]] = out
+    return recorded
 
 
-def _holds(recorded: dict[str, Any] | None, out: Path) -> bool:
-    """Whether a record is of the output as it stands: a file's MD5, a folder's number of files and
-    total size."""
+def _is_recorded(recorded: dict[str, Any] | None, out: Path) -> bool:
+    """Whether an entry of dvc.lock fits the output on disk: a file's MD5, a folder's number of files
+    and total size in bytes."""
     if recorded is None or not out.exists():
         return False
     if out.is_file():
@@ -148,30 +156,30 @@ def _holds(recorded: dict[str, Any] | None, out: Path) -> bool:
 
 
 def _check_code(path: Path) -> None:
-    """Compare the project's modules with those that began the work."""
-    now = _modules()
-    note = path / "code.json"
-    begun = any(other.name not in BOOKKEEPING for other in path.iterdir())
-    if begun and note.exists():
-        before = files.read_json(note)
-        changed = sorted(
-            name for name in now.keys() | before.keys() if now.get(name) != before.get(name)
-        )
-        if changed and os.environ.get("RESUME") != "changed-code":
-            shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
-            raise UserError(
-                f"{path}: begun by other code ({shown} changed); RESUME=changed-code goes on with it, "
-                "removing the folder starts over"
-            )
+    """Compare the project's modules with those recorded when the work was begun, and record them."""
+    digests = _module_digests()
+    record = path / "code.json"
+    begun = any(entry.name not in BOOKKEEPING for entry in path.iterdir())
+    if begun and record.exists():
+        earlier = files.read_json(record)
+        modules = sorted(digests.keys() | earlier.keys())
+        changed = [name for name in modules if digests.get(name) != earlier.get(name)]
         if not changed:
             return
+        if os.environ.get("RESUME") != "changed-code":
+            names = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+            raise UserError(
+                f"{path}: the code has changed since this work was begun ({names}); "
+                "RESUME=changed-code resumes it, removing the folder starts over"
+            )
         print(f"resuming with changed code: {', '.join(changed)}", file=sys.stderr)
-    files.write_json(note, now)
+    files.write_json(record, digests)
 
 
-def _modules() -> dict[str, str]:
-    return {
-        path.as_posix(): files.sha256(path)
-        for top in SOURCE_FOLDERS
-        for path in sorted(Path(top).rglob("*.py"))
-    }
+def _module_digests() -> dict[str, str]:
+    """SHA-256 of every module of the project, by path."""
+    digests = {}
+    for folder in SOURCE_FOLDERS:
+        for path in sorted(Path(folder).rglob("*.py")):
+            digests[path.as_posix()] = files.sha256(path)
+    return digests

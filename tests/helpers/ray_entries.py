@@ -1,5 +1,4 @@
-"""Functions that `test_launch` runs on workers; they live in a module so that workers can import
-them."""
+"""Functions that `test_ray_train` runs on workers, in a module that workers can import."""
 
 import os
 import signal
@@ -22,11 +21,11 @@ def note(config: dict[str, Any]) -> None:
 
 
 def note_and_refuse(config: dict[str, Any]) -> None:
-    """`note`, then a complaint from rank 1 while rank 0 waits for it."""
+    """`note`, then a UserError on rank 1 while rank 0 waits for it."""
     import torch
 
     note(config)
-    torch.distributed.barrier()  # rank 1's complaint ends both, and rank 0 may not have written yet
+    torch.distributed.barrier()  # the error ends both workers, and rank 0 may not have written yet
     if torch.distributed.get_rank() == 1:
         raise UserError("params.yaml: small.x: expected int")
     torch.distributed.all_reduce(torch.ones(1))

@@ -175,7 +175,7 @@ class _Transfer:
         """Fetch the file from the first address that gives it. Returns why none does."""
         self.folder.mkdir(exist_ok=True)
         reasons = []
-        with workdir.locked(self.folder, patience=0):
+        with workdir.locked(self.folder, timeout=0):
             for address in self.file.addresses:
                 try:
                     await self._persist(address)

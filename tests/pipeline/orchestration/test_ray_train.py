@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.orchestration.ray_train import _readable, _scaling, launch
+from pipeline.orchestration.ray_train import _user_error, _scaling, launch
 from tests.helpers import ray_entries
 
 
@@ -51,13 +51,13 @@ def test_a_killed_worker_ends_in_one_line(folder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_bug_is_named_with_its_rank() -> None:
+def test_an_exception_is_reported_with_its_rank() -> None:
     error = RuntimeError()
     error.worker_failures = {1: ValueError("one\ntwo")}
-    assert str(_readable(error)) == "training worker 1: ValueError: one two"
+    assert str(_user_error(error)) == "training worker 1: ValueError: one two"
 
 
-def test_workers_take_gpus_where_there_are_any_and_never_wait_for_what_is_not_there() -> None:
+def test_workers_take_gpus_where_there_are_any_and_missing_ones_are_an_error() -> None:
     pytest.importorskip("ray")
     assert _scaling(8, {"CPU": 64.0, "GPU": 8.0}).resources_per_worker == {"CPU": 1, "GPU": 1}
     assert _scaling(8, {"CPU": 64.0}).resources_per_worker == {"CPU": 1}

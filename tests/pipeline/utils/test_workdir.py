@@ -1,5 +1,7 @@
-"""Unfinished work: found again by params and data, guarded against other code, removed when DVC has
-the result."""
+"""Work folders: found again by parameters and data, guarded against changed code, removed once DVC
+has recorded the result."""
+
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -20,8 +22,6 @@ def project(tmp_path, monkeypatch):
 
 
 def folder(seed=1):
-    from pathlib import Path
-
     return workdir.folder("small/pretrain/main", {"params": {"seed": seed}}, [Path("data")])
 
 
@@ -32,13 +32,13 @@ def test_the_same_params_and_data_find_the_same_folder(project):
     assert folder() != first
 
 
-def test_an_input_that_is_not_there_is_named(project):
+def test_a_missing_input_is_named(project):
     (project / "data").unlink()
     with pytest.raises(UserError, match="^data: not found; run the stage that makes it"):
         folder()
 
 
-def test_a_run_is_found_again_by_another_number_of_workers():
+def test_another_number_of_workers_resumes_the_same_work():
     def name(workers):
         params = {"variant": {"steps": 1, "num_workers": workers, "threads": workers}}
         return workdir.fingerprint("paper/pretrain/main", params, [])
@@ -46,55 +46,58 @@ def test_a_run_is_found_again_by_another_number_of_workers():
     assert name(16) == name(8)
 
 
-def test_dvc_root_says_where_it_is(project, monkeypatch, tmp_path_factory):
+def test_work_folders_lie_below_dvc_root(project, monkeypatch, tmp_path_factory):
     original = tmp_path_factory.mktemp("original")
     monkeypatch.setenv("DVC_ROOT", str(original))
     assert folder().is_relative_to(original / ".work")
 
 
-def test_work_begun_by_other_code_is_resumed_only_when_told_to(project, monkeypatch):
+def test_work_of_changed_code_is_resumed_only_on_request(project, monkeypatch):
     (folder() / "checkpoint-1.pt").write_text("half")
     (project / "model/a.py").write_text("a = 2\n")
-    with pytest.raises(UserError, match=r"model/a.py changed\); RESUME=changed-code"):
+    with pytest.raises(UserError, match=r"\(model/a.py\); RESUME=changed-code"):
         folder()
     monkeypatch.setenv("RESUME", "changed-code")
     assert (folder() / "checkpoint-1.pt").exists()
 
 
-def test_changed_code_does_not_matter_where_nothing_was_begun(project):
+def test_changed_code_does_not_matter_before_the_first_file(project):
     folder()
     (project / "model/a.py").write_text("a = 2\n")
     folder()
 
 
-def test_two_processes_do_not_write_the_same_work(project):
-    place = folder()
-    with FileLock(place / "lock"), pytest.raises(UserError, match="another process works here"):
-        with workdir.locked(place, patience=0.1):
-            pass
+def test_two_processes_do_not_share_a_work_folder(project):
+    work_dir = folder()
+    with (
+        FileLock(work_dir / "lock"),
+        pytest.raises(UserError, match="another process works here"),
+        workdir.locked(work_dir, timeout=0.1),
+    ):
+        pass
 
 
-def test_finished_work_is_published_by_links_and_removed_when_dvc_lock_has_it(project):
-    place = folder()
-    finished = workdir.finished(place)
+def test_finished_work_is_hard_linked_and_removed_once_dvc_lock_records_it(project):
+    work_dir = folder()
+    finished = workdir.finished(work_dir)
     (finished / "model").mkdir()
     (finished / "model/weights").write_text("w")
     (finished / "curve").write_text("c")
     out = project / "runs/small/pretrain/main"
-    workdir.publish(place, out.relative_to(project))
+    workdir.publish(work_dir, out.relative_to(project))
     assert (out / "model/weights").samefile(finished / "model/weights")
     workdir.clean()
-    assert place.exists(), "DVC has not recorded it yet"
+    assert work_dir.exists(), "DVC has not recorded it yet"
     lock = project / "dvc.lock"
     for hash_of_curve in (
         "0" * 32,
         "4a8a08f09d37b73795649038408b5f33",
     ):  # another curve's, then that of "c"
-        assert place.exists()
+        assert work_dir.exists()
         lock.write_text(
             "stages:\n  pretrain@main:\n    outs:\n"
             "    - {path: runs/small/pretrain/main/model, md5: x.dir, size: 1, nfiles: 1}\n"
             f"    - {{path: runs/small/pretrain/main/curve, md5: {hash_of_curve}, size: 1}}\n"
         )
         workdir.clean()
-    assert not place.exists() and (out / "model/weights").read_text() == "w"
+    assert not work_dir.exists() and (out / "model/weights").read_text() == "w"
