@@ -23,14 +23,14 @@ MIDDLE = BackboneConfig(
     image_size=128,
     patch_size=16,
     depth=4,
-    width=256,
-    heads=4,
-    ffn_width=1024,
+    embed_dim=256,
+    num_heads=4,
+    mlp_dim=1024,
     vocab_size=2000,
     text_length=64,
     experts="mome",
     drop_path=0.1,
-    init_sigma=0.02,
+    init_std=0.02,
 )
 CODES = 2048
 
@@ -39,14 +39,19 @@ def sized(**changes: int) -> BackboneConfig:
     """The middle model with changes; heads stay 64 wide, and texts are as long as pictures."""
     config = replace(MIDDLE, **changes)
     return replace(
-        config, heads=config.width // 64, ffn_width=4 * config.width, text_length=config.patches
+        config,
+        num_heads=config.embed_dim // 64,
+        mlp_dim=4 * config.embed_dim,
+        text_length=config.patches,
     )
 
 
 def sweeps() -> dict[str, list[tuple[BackboneConfig, int]]]:
     """By what changes: models and batches."""
     return {
-        "width 128 to 768": [(sized(width=width), BATCH) for width in (128, 256, 384, 512, 768)],
+        "width 128 to 768": [
+            (sized(embed_dim=width), BATCH) for width in (128, 256, 384, 512, 768)
+        ],
         "depth 2 to 16": [(sized(depth=depth), BATCH) for depth in (2, 4, 8, 16)],
         "length 16 to 400 patches": [
             (sized(image_size=16 * side), BATCH) for side in (4, 8, 12, 16, 20)

@@ -15,8 +15,8 @@ class Block(nn.Module):
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
-        width = config.width
-        self.heads = config.heads
+        width = config.embed_dim
+        self.heads = config.num_heads
         self.norm1, self.qkv, self.proj = (
             nn.LayerNorm(width),
             nn.Linear(width, 3 * width),
@@ -26,9 +26,9 @@ class Block(nn.Module):
             {
                 name: nn.Sequential(
                     nn.LayerNorm(width),
-                    nn.Linear(width, config.ffn_width),
+                    nn.Linear(width, config.mlp_dim),
                     nn.GELU(),
-                    nn.Linear(config.ffn_width, width),
+                    nn.Linear(config.mlp_dim, width),
                 )
                 for name in ("text", "image")
             }
@@ -57,7 +57,7 @@ class Plain(nn.Module):
 
     def __init__(self, config: BackboneConfig, codes: int):
         super().__init__()
-        width = config.width
+        width = config.embed_dim
         self.words, self.mask_token = (
             nn.Embedding(config.vocab_size, width),
             nn.Parameter(torch.zeros(width)),

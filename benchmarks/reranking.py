@@ -42,14 +42,14 @@ def base() -> Retrieval:
                 image_size=size.image_size,
                 patch_size=size.patch_size,
                 depth=size.depth,
-                width=size.width,
-                heads=size.heads,
-                ffn_width=size.ffn_width,
+                embed_dim=size.width,
+                num_heads=size.heads,
+                mlp_dim=size.ffn_width,
                 vocab_size=64_000,
                 text_length=size.text_length,
                 experts="mome",
                 drop_path=0.0,
-                init_sigma=size.init_sigma,
+                init_std=size.init_sigma,
             )
         )
     ).eval()

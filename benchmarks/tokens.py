@@ -88,7 +88,7 @@ def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[
 
     return {
         "stage": stage,
-        "encoder alone": lambda: [model.ids(batch) for batch in batches] and len(views),
+        "encoder alone": lambda: [model.token_ids(batch) for batch in batches] and len(views),
     }
 
 

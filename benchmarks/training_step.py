@@ -76,14 +76,14 @@ def base(depth: int) -> MaskedModelingConfig:
             image_size=224,
             patch_size=16,
             depth=depth,
-            width=768,
-            heads=12,
-            ffn_width=3072,
+            embed_dim=768,
+            num_heads=12,
+            mlp_dim=3072,
             vocab_size=64_000,
             text_length=TEXT,
             experts="mome",
             drop_path=0.1,
-            init_sigma=0.02,
+            init_std=0.02,
         ),
         CODES,
     )
@@ -254,16 +254,16 @@ def online(
         size.width,
         size.heads,
         CODES,
-        code_dim=32,
+        codebook_dim=32,
         teacher_dim=size.width,
-        decay=0.99,
-        delay=0,
+        ema_decay=0.99,
+        codebook_start_step=0,
     )
     tokenizer = VisualTokenizer(sizes).to(device).eval()
 
     def micro() -> None:
-        tokenizer.ids(batch.images.pixels)
-        tokenizer.ids(batch.pairs.image.pixels)
+        tokenizer.token_ids(batch.images.pixels)
+        tokenizer.token_ids(batch.pairs.image.pixels)
         mine.micro()
 
     return Candidate(micro, mine.update, mine.flops)

@@ -2,7 +2,7 @@
 code."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from errno import ENOENT
 from importlib import import_module
 from os import PathLike
@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from model.backbone.config import BackboneConfig
+
 # Classes that belong to no downstream task, by their name in config.json, and the modules that
 # define them: imported when they are asked for. Those of downstream tasks register themselves.
 MODULES = {
@@ -23,6 +25,18 @@ MODULES = {
     "VisualTokenizer": "model.tokenizer.vqkd",
 }
 HEADS = Path(__file__).with_name("heads")  # where the classes of downstream tasks are searched
+
+# Keys of config.json in folders of earlier versions, and what they are called now.
+RENAMED_KEYS = {
+    "width": "embed_dim",
+    "heads": "num_heads",
+    "ffn_width": "mlp_dim",
+    "init_sigma": "init_std",
+    "codes": "codebook_size",
+    "code_dim": "codebook_dim",
+    "decay": "ema_decay",
+    "delay": "codebook_start_step",
+}
 
 Folder = str | PathLike[str]
 
@@ -66,9 +80,19 @@ def _described(path: Path) -> nn.Module:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         cls = model_class(config.pop("model"))
-        return cls(cls.Config.from_dict(config))
+        return cls(cls.Config.from_dict(_with_current_keys(config, cls.Config)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a model of this project: {_one_line(error)}") from None
+
+
+def _with_current_keys(tree: dict[str, Any], config: type) -> dict[str, Any]:
+    """What a config.json says by the present names of `config`, a dataclass, and of its backbone.
+    A key that `config` has is no earlier name."""
+    names = {field.name for field in fields(config)}
+    renamed = {key if key in names else RENAMED_KEYS.get(key, key): tree[key] for key in tree}
+    if isinstance(renamed.get("backbone"), dict):
+        renamed["backbone"] = _with_current_keys(renamed["backbone"], BackboneConfig)
+    return renamed
 
 
 def model_class(name: str) -> Any:

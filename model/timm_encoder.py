@@ -30,13 +30,13 @@ BASE = BackboneConfig(
     image_size=224,
     patch_size=16,
     depth=12,
-    width=768,
-    heads=12,
-    ffn_width=3072,
+    embed_dim=768,
+    num_heads=12,
+    mlp_dim=3072,
     vocab_size=1,
     text_length=1,
     experts="mome",
-    init_sigma=0.02,
+    init_std=0.02,
     drop_path=0.0,
 )  # VL-BEiT §3.1, without texts
 POOLS = ("avg", "token", "")  # mean of the patches, [I_CLS], or all vectors as they are
@@ -75,11 +75,13 @@ class ImageEncoder(Pretrained, nn.Module):
         if config.in_chans != 3:
             self.backbone.patch_embed = _patch_embed(config)
         self.in_chans = config.in_chans
-        width = self.embed_dim = self.num_features = self.head_hidden_size = config.backbone.width
+        embed_dim = self.embed_dim = self.num_features = self.head_hidden_size = (
+            config.backbone.embed_dim
+        )
         self.feature_info = [
             {
                 "module": f"backbone.blocks.{layer}",
-                "num_chs": width,
+                "num_chs": embed_dim,
                 "reduction": config.backbone.patch_size,
             }
             for layer in range(config.backbone.depth)
@@ -136,13 +138,13 @@ class ImageEncoder(Pretrained, nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Pictures to [batch, 1 + patches, width], [I_CLS] first: the final norm's vectors, but
+        """Pictures to [batch, 1 + patches, embed_dim], [I_CLS] first: the final norm's vectors, but
         before that norm where the head has it."""
         (x,) = self.backbone.image_features(x, [len(self.backbone.blocks) - 1], self._draws(x))
         return self.backbone.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """What `forward_features` gives to logits or, with `pre_logits`, to [batch, width]; vectors
+        """What `forward_features` gives to logits or, with `pre_logits`, to [batch, embed_dim]; vectors
         that are not pooled keep their dimension."""
         if self.global_pool:
             x = x[:, 1:].mean(dim=1) if self.global_pool == "avg" else x[:, 0]
@@ -167,10 +169,10 @@ class ImageEncoder(Pretrained, nn.Module):
 
         Args:
             x: pictures [batch, 3, size, size] in -1..1. indices: of the blocks, from 0; a number n:
-            the last n; None: all. return_prefix_tokens: give [I_CLS] [batch, 1, width] with each
+            the last n; None: all. return_prefix_tokens: give [I_CLS] [batch, 1, embed_dim] with each
             map. norm: apply the final norm, where it is not the head's, to the maps. stop_early:
             run no block after the last that is wanted. output_fmt: of the maps, "NCHW": [batch,
-            width, grid, grid]; "NLC": [batch, patches, width]. intermediates_only: give the maps
+            embed_dim, grid, grid]; "NLC": [batch, patches, embed_dim]. intermediates_only: give the maps
             alone.
         """
         if output_fmt not in ("NCHW", "NLC"):
@@ -221,7 +223,7 @@ class ImageEncoder(Pretrained, nn.Module):
         """Initialised as in `Classification`."""
         like = self.backbone.image_cls
         head = nn.Linear(self.embed_dim, classes, device=like.device, dtype=like.dtype)
-        init_heads(self.config.backbone.init_sigma, head)
+        init_heads(self.config.backbone.init_std, head)
         head.weight.data.mul_(HEAD_SCALE)
         return head.train(self.training)
 
@@ -261,8 +263,8 @@ class ImageEncoder(Pretrained, nn.Module):
 def _patch_embed(config: ImageEncoderConfig) -> nn.Conv2d:
     """As `VLBeit`'s, for another number of channels."""
     size = config.backbone.patch_size
-    convolution = nn.Conv2d(config.in_chans, config.backbone.width, size, stride=size)
-    init_module(convolution, config.backbone.init_sigma)
+    convolution = nn.Conv2d(config.in_chans, config.backbone.embed_dim, size, stride=size)
+    init_module(convolution, config.backbone.init_std)
     return convolution
 
 

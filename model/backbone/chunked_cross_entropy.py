@@ -25,7 +25,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def linear_cross_entropy(
     x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, chunk: int = CHUNK
 ) -> Tensor:
-    """The same of x [n, width] times weight [classes, width] plus bias, in chunks of about `chunk`
+    """The same of x [n, embed_dim] times weight [classes, embed_dim] plus bias, in chunks of about `chunk`
     logits.
 
     Products are in the precision of autocast, the rest in fp32.

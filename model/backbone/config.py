@@ -13,14 +13,16 @@ class BackboneConfig:
     image_size: int  # pixels; pictures are square
     patch_size: int  # pixels
     depth: int  # blocks
-    width: int
-    heads: int
-    ffn_width: int
+    embed_dim: int
+    num_heads: int
+    mlp_dim: int
     vocab_size: int  # text ids, special ids included
     text_length: int  # rows of the text position table; shorter inputs use the first rows
     # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5)
     experts: str
-    init_sigma: float  # of the truncated normal that weights start from (BEiT: 0.02, at width 768)
+    init_std: (
+        float  # of the truncated normal that weights start from (BEiT: 0.02, at embed_dim 768)
+    )
     drop_path: float  # stochastic depth of the last block, growing linearly from 0 at the first
     # What VL-BEiT does not mention and a relative has. Off: the paper's formulas are complete
     # without (choice).
@@ -36,8 +38,10 @@ class BackboneConfig:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}"
+            )
         if self.experts not in ("mome", "standard"):
             raise ValueError(f"experts: expected 'mome' or 'standard', found {self.experts!r}")
         if self.experts == "standard" and self.vl_ffn_start_layer is not None:

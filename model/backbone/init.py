@@ -1,24 +1,24 @@
-"""Initialisation "as BEiT" (VL-BEiT §3.1): truncated normals cut at one sigma, and a depth
-rescale."""
+"""Initialisation "as BEiT" (VL-BEiT §3.1): truncated normals cut at one standard
+deviation, and a depth rescale."""
 
 import math
 
 from torch import Tensor, nn
 
-SIGMA = 0.02  # BEiT's, for a width of 768
+INIT_STD = 0.02  # BEiT's, for an embed_dim of 768
 
 
-def truncated_normal_(tensor: Tensor, sigma: float = SIGMA) -> Tensor:
-    """Fill in place with N(0, sigma) cut at +-sigma, as BEiT's pretraining code does; the effective
-    sigma is 0.54 of it (0.0108 for 0.02)."""
-    return nn.init.trunc_normal_(tensor, std=sigma, a=-sigma, b=sigma)
+def truncated_normal_(tensor: Tensor, std: float = INIT_STD) -> Tensor:
+    """Fill in place with N(0, std) cut at +-std, as BEiT's pretraining code does. What is drawn has
+    0.54 of that standard deviation (0.0108 for 0.02)."""
+    return nn.init.trunc_normal_(tensor, std=std, a=-std, b=std)
 
 
-def init_module(module: nn.Module, sigma: float = SIGMA) -> None:
+def init_module(module: nn.Module, std: float = INIT_STD) -> None:
     """For `nn.Module.apply`: weights of Linear, Conv and Embedding truncated normal, biases 0,
     LayerNorm 1 and 0."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
-        truncated_normal_(module.weight, sigma)
+        truncated_normal_(module.weight, std)
     if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
         nn.init.zeros_(module.bias)
     if isinstance(module, nn.LayerNorm):

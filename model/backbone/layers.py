@@ -1,7 +1,7 @@
 """The small parts of a Transformer block: self-attention without a key bias, the feed-forward
 network, drop path.
 
-Rows are vectors of tokens in any order, [rows, width]; what treats each token alone works on rows.
+Rows are vectors of tokens in any order, [rows, embed_dim]; what treats each token alone works on rows.
 """
 
 from collections.abc import Sequence
@@ -16,47 +16,46 @@ EPS = 1e-6  # LayerNorm epsilon (BEiT, VLMo)
 SHORT = 128  # tokens up to which plain products are faster than a CPU's fused attention
 
 
-def layer_norm(width: int) -> nn.LayerNorm:
+def layer_norm(embed_dim: int) -> nn.LayerNorm:
     """LayerNorm with the family's epsilon."""
-    return nn.LayerNorm(width, eps=EPS)
+    return nn.LayerNorm(embed_dim, eps=EPS)
 
 
 class Attention(nn.Module):
     """Multi-head self-attention. Queries and values have a bias, keys have none (as BEiT and
     VLMo)."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, embed_dim: int, num_heads: int):
         super().__init__()
-        self.heads = heads
-        self.qkv = Linear(width, 3 * width, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(width))
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = Linear(width, width)
+        self.num_heads = num_heads
+        self.qkv = Linear(embed_dim, 3 * embed_dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(embed_dim))
+        self.v_bias = nn.Parameter(torch.zeros(embed_dim))
+        self.proj = Linear(embed_dim, embed_dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x [batch, length, width]; mask bool [batch, 1, 1, length], True where a key may be
+        """x [batch, length, embed_dim]; mask bool [batch, 1, 1, length], True where a key may be
         attended to."""
         (attended,) = self.attend([self.projected(x)], mask)
         return self.proj(attended)
 
     def projected(self, x: Tensor) -> Tensor:
-        """[..., width] to queries, keys and values, [..., 3 * width]."""
+        """[..., embed_dim] to queries, keys and values, [..., 3 * embed_dim]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         return linear(x, self.qkv.weight, bias)
 
     def attend(self, parts: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
-        """Sequences in consecutive parts, each [batch, length of the part, 3 * width], to the
-        heads' outputs in the same parts, each [batch, length of the part, width], before `proj`."""
-        heads = [part.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
-        q, k, v = (
-            heads[0] if len(heads) == 1 else torch.cat(heads, dim=3)
-        )  # each [batch, heads, length, head width]
+        """Sequences in consecutive parts, each [batch, length of the part, 3 * embed_dim], to the
+        heads' outputs in the same parts, each [batch, length of the part, embed_dim], before `proj`."""
+        qkv = [part.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
+        # each [batch, num_heads, length, head_dim]
+        q, k, v = qkv[0] if len(qkv) == 1 else torch.cat(qkv, dim=3)
         attended = attention(q, k, v, mask).split([part.shape[1] for part in parts], dim=2)
         return [part.transpose(1, 2).flatten(2) for part in attended]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax of the scaled products; each [batch, heads, length, head width].
+    """Softmax of the scaled products; each [batch, num_heads, length, head_dim].
 
     CPUs have no fused kernel for bf16 worth the name: its backward pass takes twice as long as
     plain products, and so does that for fp32 where sequences are short.
@@ -76,13 +75,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 class FeedForward(nn.Module):
     """Linear, exact GELU, Linear."""
 
-    def __init__(self, width: int, hidden: int):
+    def __init__(self, embed_dim: int, mlp_dim: int):
         super().__init__()
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
+        self.fc1 = Linear(embed_dim, mlp_dim)
+        self.fc2 = Linear(mlp_dim, embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., width] to [..., width]."""
+        """[..., embed_dim] to [..., embed_dim]."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 

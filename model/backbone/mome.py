@@ -21,10 +21,10 @@ DROP_PATH_DRAWS = (
 class Expert(nn.Module):
     """A feed-forward network with its own norm: x to FFN(LN(x))."""
 
-    def __init__(self, width: int, hidden: int):
+    def __init__(self, embed_dim: int, mlp_dim: int):
         super().__init__()
-        self.norm = layer_norm(width)
-        self.mlp = FeedForward(width, hidden)
+        self.norm = layer_norm(embed_dim)
+        self.mlp = FeedForward(embed_dim, mlp_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(self.norm(x))
@@ -40,25 +40,29 @@ class MoMEBlock(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        heads: int,
-        hidden: int,
+        embed_dim: int,
+        num_heads: int,
+        mlp_dim: int,
         *,
         experts: str,
         pair_expert: bool = False,
         layer_scale: float = 0.0,
     ):
         super().__init__()
-        self.norm = layer_norm(width)
-        self.attn = Attention(width, heads)
+        self.norm = layer_norm(embed_dim)
+        self.attn = Attention(embed_dim, num_heads)
         if experts == "mome":
-            self.text_expert = Expert(width, hidden)
-            self.image_expert = Expert(width, hidden)
+            self.text_expert = Expert(embed_dim, mlp_dim)
+            self.image_expert = Expert(embed_dim, mlp_dim)
         else:
-            self.expert = Expert(width, hidden)
-        self.pair_expert = Expert(width, hidden) if pair_expert else None
-        self.attn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
-        self.ffn_scale = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
+            self.expert = Expert(embed_dim, mlp_dim)
+        self.pair_expert = Expert(embed_dim, mlp_dim) if pair_expert else None
+        self.attn_scale = (
+            nn.Parameter(torch.full((embed_dim,), layer_scale)) if layer_scale else None
+        )
+        self.ffn_scale = (
+            nn.Parameter(torch.full((embed_dim,), layer_scale)) if layer_scale else None
+        )
 
     def forward(
         self, rows: Rows, layout: Layout, kept: Rows | None, chosen: Chosen | None = None
@@ -66,7 +70,7 @@ class MoMEBlock(nn.Module):
         """One block.
 
         Args:
-            rows: [rows, width] of text and of patches, as `layout` says. kept: [rows, 3] factors of
+            rows: [rows, embed_dim] of text and of patches, as `layout` says. kept: [rows, 3] factors of
             the residual branches, for stochastic depth; None for none. chosen: what is read of the
             output; all else is attended to and left out. None: everything.
         """
@@ -146,7 +150,7 @@ class MoMEBlock(nn.Module):
 def _add(
     x: Tensor, branch: Tensor, scale: Tensor | None, kept: Tensor | None, column: int
 ) -> Tensor:
-    """x and a residual branch, both [rows, width], with layer scale and stochastic depth by a
+    """x and a residual branch, both [rows, embed_dim], with layer scale and stochastic depth by a
     column of `kept`."""
     branch = branch if scale is None else branch * scale
     return x + (branch if kept is None else branch * kept[:, column, None].to(branch.dtype))

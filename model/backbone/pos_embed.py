@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def resize_image_positions(table: Tensor, grid: int) -> Tensor:
-    """Positions [1, 1 + g*g, width] of a g x g grid as those of a `grid` x `grid` one.
+    """Positions [1, 1 + g*g, embed_dim] of a g x g grid as those of a `grid` x `grid` one.
 
     The row of [I_CLS] stays. Bicubic, align_corners off and no antialiasing, as BEiT, BEiTv2, VLMo
     and BEiT-3; timm's `resample_abs_pos_embed` antialiases by default, which gives other values.

@@ -17,17 +17,17 @@ CLS_ENTRIES = 3
 class RelativeBias(nn.Module):
     """The tables of all heads, and the biases that they give."""
 
-    def __init__(self, heads: int, grid: int, text_length: int):
+    def __init__(self, num_heads: int, grid: int, text_length: int):
         super().__init__()
-        self.image_table = nn.Parameter(torch.zeros((2 * grid - 1) ** 2 + CLS_ENTRIES, heads))
-        self.text_table = nn.Parameter(torch.zeros(2 * text_length - 1, heads))
+        self.image_table = nn.Parameter(torch.zeros((2 * grid - 1) ** 2 + CLS_ENTRIES, num_heads))
+        self.text_table = nn.Parameter(torch.zeros(2 * text_length - 1, num_heads))
         self.cross_table = nn.Parameter(
-            torch.zeros(2, heads)
+            torch.zeros(2, num_heads)
         )  # text looks at picture, picture looks at text
         self.register_buffer("image_index", image_index(grid), persistent=False)
 
     def forward(self, text: int, image: int) -> Tensor:
-        """Biases [heads, text + image, text + image] of `text` tokens before `image` patches with
+        """Biases [num_heads, text + image, text + image] of `text` tokens before `image` patches with
         [I_CLS]; either may be 0."""
         rows = []
         if text:
@@ -66,7 +66,7 @@ def image_index(grid: int) -> Tensor:
 
 
 def resize_image_table(table: Tensor, grid: int) -> Tensor:
-    """The table [entries, heads] of another grid for `grid` x `grid` patches (BEiT). Plain resizing
+    """The table [entries, num_heads] of another grid for `grid` x `grid` patches (BEiT). Plain resizing
     hurts segmentation.
 
     Entries are taken to stand at distances that grow geometrically up to the new largest offset,

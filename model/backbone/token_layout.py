@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 class Rows(NamedTuple):
-    """Vectors of tokens, [rows, width]; a modality that no stream has is empty."""
+    """Vectors of tokens, [rows, embed_dim]; a modality that no stream has is empty."""
 
     text: Tensor
     image: Tensor
@@ -58,7 +58,7 @@ class Layout:
 
     shapes: texts first, then pairs, then pictures. masks: of each stream, for its attention: bool
     [batch, 1, 1, length], True for keys that may be attended to, or what
-        is added to the scores, float [batch or 1, heads, length, length]; None for neither.
+        is added to the scores, float [batch or 1, num_heads, length, length]; None for neither.
     """
 
     shapes: Sequence[Shape]

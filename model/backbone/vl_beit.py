@@ -55,8 +55,8 @@ class Stream:
 class Encoded:
     """Final-norm vectors. A stream that was not given is None."""
 
-    text: Tensor | None  # [batch, text length, width], [T_CLS] first
-    image: Tensor | None  # [batch, 1 + patches, width], [I_CLS] first
+    text: Tensor | None  # [batch, text length, embed_dim], [T_CLS] first
+    image: Tensor | None  # [batch, 1 + patches, embed_dim], [I_CLS] first
 
 
 class VLBeit(Pretrained, nn.Module):
@@ -68,18 +68,18 @@ class VLBeit(Pretrained, nn.Module):
     def __init__(self, config: BackboneConfig, *, text: bool = True):
         super().__init__()
         self.config = config
-        width = config.width
-        self.patch_embed = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size)
-        self.image_cls = nn.Parameter(torch.zeros(1, 1, width))
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.image_positions = nn.Parameter(torch.zeros(1, 1 + config.patches, width))
-        self.word_embed = nn.Embedding(config.vocab_size, width)
-        self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, width))
+        embed_dim = config.embed_dim
+        self.patch_embed = nn.Conv2d(3, embed_dim, config.patch_size, stride=config.patch_size)
+        self.image_cls = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.image_positions = nn.Parameter(torch.zeros(1, 1 + config.patches, embed_dim))
+        self.word_embed = nn.Embedding(config.vocab_size, embed_dim)
+        self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, embed_dim))
         self.blocks = nn.ModuleList(
             MoMEBlock(
-                width,
-                config.heads,
-                config.ffn_width,
+                embed_dim,
+                config.num_heads,
+                config.mlp_dim,
                 experts=config.experts,
                 layer_scale=config.layer_scale,
                 pair_expert=config.vl_ffn_start_layer is not None
@@ -87,12 +87,12 @@ class VLBeit(Pretrained, nn.Module):
             )
             for layer in range(config.depth)
         )
-        self.norm = layer_norm(width)
+        self.norm = layer_norm(embed_dim)
         self.token_types = (
-            nn.Parameter(torch.zeros(2, width)) if config.token_types else None
+            nn.Parameter(torch.zeros(2, embed_dim)) if config.token_types else None
         )  # text, picture
         self.relative_bias = (
-            RelativeBias(config.heads, config.grid, config.text_length)
+            RelativeBias(config.num_heads, config.grid, config.text_length)
             if config.relative_bias
             else None
         )
@@ -103,8 +103,8 @@ class VLBeit(Pretrained, nn.Module):
 
     def init_weights(self) -> None:
         """VL-BEiT §3.1, "as BEiT"."""
-        sigma = self.config.init_sigma
-        self.apply(partial(init_module, sigma=sigma))
+        std = self.config.init_std
+        self.apply(partial(init_module, std=std))
         for parameter in (
             self.image_cls,
             self.mask_token,
@@ -113,7 +113,7 @@ class VLBeit(Pretrained, nn.Module):
             self.token_types,
         ):
             if parameter is not None:
-                truncated_normal_(parameter, sigma)
+                truncated_normal_(parameter, std)
         if self.word_embed is not None:
             nn.init.zeros_(
                 self.word_embed.weight.data[PAD_ID]
@@ -123,12 +123,12 @@ class VLBeit(Pretrained, nn.Module):
                 rescale_by_depth(weight, layer)
 
     def embed_image(self, image: Tensor, masked: Tensor | None) -> Tensor:
-        """Pictures [batch, 3, size, size] in -1..1 to [batch, 1 + patches, width].
+        """Pictures [batch, 3, size, size] in -1..1 to [batch, 1 + patches, embed_dim].
 
         masked: bool [batch, patches], row-major over the grid; True patches are replaced by the
         mask token.
         """
-        patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, width]
+        patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, embed_dim]
         if masked is not None:
             patches = torch.where(masked[..., None], self.mask_token.to(patches.dtype), patches)
         x = (
@@ -138,7 +138,7 @@ class VLBeit(Pretrained, nn.Module):
         return x if self.token_types is None else x + self.token_types[1]
 
     def embed_text(self, text: Tensor) -> Tensor:
-        """Ids [batch, length] to [batch, length, width]."""
+        """Ids [batch, length] to [batch, length, embed_dim]."""
         x = self.word_embed(text) + self.text_positions[:, : text.shape[1]]
         return x if self.token_types is None else x + self.token_types[0]
 
@@ -163,7 +163,7 @@ class VLBeit(Pretrained, nn.Module):
         text_mask: Tensor | None = None,
         uniforms: Tensor | None = None,
     ) -> Tensor:
-        """[T_CLS] of texts and pairs, [I_CLS] of pictures alone, [batch, width]; arguments as in
+        """[T_CLS] of texts and pairs, [I_CLS] of pictures alone, [batch, embed_dim]; arguments as in
         `Stream`.
 
         What `forward` gives as `text[:, 0]` or `image[:, 0]`, with less to compute.
@@ -192,7 +192,7 @@ class VLBeit(Pretrained, nn.Module):
 
         places: for each stream indices, int64 [n], in its flattened text [batch * length] and image
             [batch * (1 + patches)]; empty for what it has not or nobody reads.
-        Returns vectors [n, width] for each stream's text and image.
+        Returns vectors [n, embed_dim] for each stream's text and image.
         """
         normed, _ = self._run(streams, places)
         texts = normed.text.split([len(one.text) for one in places])
@@ -222,7 +222,7 @@ class VLBeit(Pretrained, nn.Module):
         """What the blocks with these indices (0-based) put out for pictures alone, before the final
         norm.
 
-        Each is [batch, 1 + patches, width]; arguments as in `Stream`.
+        Each is [batch, 1 + patches, embed_dim]; arguments as in `Stream`.
         """
         streams, outputs, needed = [Stream(image, uniforms=uniforms)], {}, max(layers) + 1
         rows, layout = self._embedded(streams)
@@ -233,7 +233,7 @@ class VLBeit(Pretrained, nn.Module):
         return [outputs[layer] for layer in layers]
 
     def _embedded(self, streams: Sequence[Stream]) -> tuple[Rows, Layout]:
-        """Rows [rows, width], and where each stream's are."""
+        """Rows [rows, embed_dim], and where each stream's are."""
         halves = [self._halves(stream) for stream in streams]
         shapes = [Shape(len(text), text.shape[1], image.shape[1]) for text, image in halves]
         masks = [
@@ -244,10 +244,10 @@ class VLBeit(Pretrained, nn.Module):
         return layout.rows(halves), layout
 
     def _halves(self, stream: Stream) -> Rows:
-        """Embedded text [batch, length, width] and picture [batch, 1 + patches, width]; of length 0
+        """Embedded text [batch, length, embed_dim] and picture [batch, 1 + patches, embed_dim]; of length 0
         where not given."""
         given = stream.image if stream.text is None else stream.text
-        nothing = self.image_cls.new_empty(len(given), 0, self.config.width)
+        nothing = self.image_cls.new_empty(len(given), 0, self.config.embed_dim)
         return Rows(
             nothing if stream.text is None else self.embed_text(stream.text),
             nothing

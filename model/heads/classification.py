@@ -39,9 +39,9 @@ class Classification(Pretrained, nn.Module):
         self.config = config
         self.backbone = VLBeit(config.backbone)
         self.backbone.freeze_text()
-        self.norm = layer_norm(config.backbone.width)
-        self.head = nn.Linear(config.backbone.width, config.classes)
-        init_heads(config.backbone.init_sigma, self.head)
+        self.norm = layer_norm(config.backbone.embed_dim)
+        self.head = nn.Linear(config.backbone.embed_dim, config.classes)
+        init_heads(config.backbone.init_std, self.head)
         self.head.weight.data.mul_(HEAD_SCALE)
 
     def forward(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:

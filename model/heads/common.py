@@ -4,35 +4,38 @@ import torch
 from torch import Tensor, nn
 
 
-def init_heads(sigma: float, *heads: nn.Module) -> None:
-    """Weights of the linear layers of new heads from N(0, sigma), biases 0.
+def init_heads(std: float, *heads: nn.Module) -> None:
+    """Weights of the linear layers of new heads from N(0, std), biases 0.
 
-    sigma: the backbone's `init_sigma`, 0.02 at base size (VLMo). Narrower heads need more: with
-    0.02 at width 128 the vectors of all pairs differ so little that NLVR2 does not leave chance in
+    std: the backbone's `init_std`, 0.02 at base size (VLMo). Narrower heads need more: with
+    0.02 at embed_dim 128 the vectors of all pairs differ so little that NLVR2 does not leave chance in
     160 steps.
     """
     for module in (
         module for head in heads for module in head.modules() if isinstance(module, nn.Linear)
     ):
-        nn.init.normal_(module.weight, std=sigma)
+        nn.init.normal_(module.weight, std=std)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
-def classifier(inputs: int, hidden: int, classes: int) -> nn.Sequential:
+def classifier(inputs: int, hidden_dim: int, classes: int) -> nn.Sequential:
     """Two layers with a norm and GELU between (VLMo, whose heads have PyTorch's epsilon, 1e-5)."""
     return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes)
+        nn.Linear(inputs, hidden_dim),
+        nn.LayerNorm(hidden_dim),
+        nn.GELU(),
+        nn.Linear(hidden_dim, classes),
     )
 
 
 class Pooler(nn.Module):
     """tanh(Linear([T_CLS])): the vector of a fused pair (VLMo)."""
 
-    def __init__(self, width: int):
+    def __init__(self, embed_dim: int):
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dense = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, cls: Tensor) -> Tensor:
-        """[batch, width] to [batch, width] in -1..1."""
+        """[batch, embed_dim] to [batch, embed_dim] in -1..1."""
         return torch.tanh(self.dense(cls))

@@ -36,10 +36,10 @@ class NLVR2(Pretrained, nn.Module):
         self.backbone = VLBeit(config.backbone)
         self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
         self.backbone.freeze_unreached({"pair"})
-        width = config.backbone.width
-        self.pooler = Pooler(width)
-        self.classifier = classifier(2 * width, 2 * width, 2)
-        init_heads(config.backbone.init_sigma, self.pooler, self.classifier)
+        embed_dim = config.backbone.embed_dim
+        self.pooler = Pooler(embed_dim)
+        self.classifier = classifier(2 * embed_dim, 2 * embed_dim, 2)
+        init_heads(config.backbone.init_std, self.pooler, self.classifier)
 
     def forward(
         self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None

@@ -60,7 +60,7 @@ class Wrong(NamedTuple):
     mask: Tensor  # bool [n, length]
 
 
-# What the rows of one pass learn of the whole batch: features of pictures and texts [n, width] and
+# What the rows of one pass learn of the whole batch: features of pictures and texts [n, embed_dim] and
 # the log of the scale to the sum of ITC over the rows, and their hard negatives.
 Rivals = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Wrong]]
 
@@ -75,16 +75,16 @@ class Retrieval(Pretrained, nn.Module):
         self.config = config
         self.backbone = VLBeit(config.backbone)
         self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
-        width = config.backbone.width
-        self.image_projection = nn.Linear(width, width, bias=False)
-        self.text_projection = nn.Linear(width, width, bias=False)
+        embed_dim = config.backbone.embed_dim
+        self.image_projection = nn.Linear(embed_dim, embed_dim, bias=False)
+        self.text_projection = nn.Linear(embed_dim, embed_dim, bias=False)
         self.log_scale = nn.Parameter(
             torch.tensor([math.log(1 / INITIAL_TEMPERATURE)])
         )  # FSDP2 shards no scalars
-        self.pooler = Pooler(width)
-        self.match = nn.Linear(width, 2)  # index 1: the pair matches
+        self.pooler = Pooler(embed_dim)
+        self.match = nn.Linear(embed_dim, 2)  # index 1: the pair matches
         init_heads(
-            config.backbone.init_sigma,
+            config.backbone.init_std,
             self.image_projection,
             self.text_projection,
             self.pooler,
@@ -92,14 +92,14 @@ class Retrieval(Pretrained, nn.Module):
         )
 
     def encode_image(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Pictures [n, 3, size, size] to unit vectors [n, width], fp32."""
+        """Pictures [n, 3, size, size] to unit vectors [n, embed_dim], fp32."""
         cls = self.backbone.cls(pixels, uniforms=uniforms)
         return F.normalize(self.image_projection(cls).float(), dim=-1)
 
     def encode_text(
         self, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None
     ) -> Tensor:
-        """Texts [n, length] to unit vectors [n, width], fp32; `mask` may be None where nothing is
+        """Texts [n, length] to unit vectors [n, embed_dim], fp32; `mask` may be None where nothing is
         padded."""
         cls = self.backbone.cls(text=ids, text_mask=mask, uniforms=uniforms)
         return F.normalize(self.text_projection(cls).float(), dim=-1)
@@ -115,7 +115,7 @@ class Retrieval(Pretrained, nn.Module):
         self, pairs: Pairs, draws: Draws, rivals: Rivals | None = None
     ) -> dict[str, Tensor]:
         """Sums of both losses over these rows, `itc` and `itm`; without `rivals` what they start
-        from: the features `images` and `texts` [n, width], and `log_scale`."""
+        from: the features `images` and `texts` [n, embed_dim], and `log_scale`."""
         images = self.encode_image(pairs.pixels, draws.image)
         texts = self.encode_text(pairs.ids, pairs.mask, draws.text)
         if rivals is None:
@@ -151,7 +151,7 @@ def contrast(
     """ITC in fp32: the mean of both directions' cross-entropies.
 
     Args:
-        images, texts: [n, width], unit vectors of this worker's rows.
+        images, texts: [n, embed_dim], unit vectors of this worker's rows.
         gather: concatenates a tensor [n, ...] of every worker along the rows, with gradient.
         first: index of this worker's first row in the gathered batch.
     """

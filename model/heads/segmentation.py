@@ -23,7 +23,7 @@ from model.normalize import Standardise
 IGNORED = 255  # label of pixels without a class
 AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads
 LEVELS = 4
-SIGMA = 0.01  # of the classifiers' initial weights (mmsegmentation)
+INIT_STD = 0.01  # of the classifiers' initial weights (mmsegmentation)
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class HeadConfig:
 class Neck(nn.Module):
     """Four maps of one stride to a pyramid."""
 
-    def __init__(self, width: int):
+    def __init__(self, embed_dim: int):
         super().__init__()
         self.quarter_stride = nn.Sequential(
-            _deconv(width), nn.BatchNorm2d(width), nn.GELU(), _deconv(width)
+            _deconv(embed_dim), nn.BatchNorm2d(embed_dim), nn.GELU(), _deconv(embed_dim)
         )
-        self.half_stride = _deconv(width)
+        self.half_stride = _deconv(embed_dim)
         self.double_stride = nn.MaxPool2d(2)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
@@ -64,14 +64,14 @@ class Neck(nn.Module):
 class UPerNet(nn.Module):
     """A pyramid to logits at the stride of its finest map."""
 
-    def __init__(self, width: int, config: HeadConfig):
+    def __init__(self, embed_dim: int, config: HeadConfig):
         super().__init__()
         channels = config.channels
         self.dropout = config.dropout
         self.pool_scales = config.pool_scales
-        self.pooled = nn.ModuleList(conv(width, channels, 1) for _ in config.pool_scales)
-        self.bottleneck = conv(width + len(config.pool_scales) * channels, channels, 3)
-        self.lateral = nn.ModuleList(conv(width, channels, 1) for _ in range(LEVELS - 1))
+        self.pooled = nn.ModuleList(conv(embed_dim, channels, 1) for _ in config.pool_scales)
+        self.bottleneck = conv(embed_dim + len(config.pool_scales) * channels, channels, 3)
+        self.lateral = nn.ModuleList(conv(embed_dim, channels, 1) for _ in range(LEVELS - 1))
         self.smooth = nn.ModuleList(conv(channels, channels, 3) for _ in range(LEVELS - 1))
         self.fuse = conv(LEVELS * channels, channels, 3)
         self.classify = nn.Conv2d(channels, config.classes, 1)
@@ -104,10 +104,10 @@ class UPerNet(nn.Module):
 class AuxiliaryHead(nn.Module):
     """One convolution and a classifier."""
 
-    def __init__(self, width: int, config: HeadConfig):
+    def __init__(self, embed_dim: int, config: HeadConfig):
         super().__init__()
         self.dropout = config.dropout
-        self.conv = conv(width, config.auxiliary_channels, 3)
+        self.conv = conv(embed_dim, config.auxiliary_channels, 3)
         self.classify = nn.Conv2d(config.auxiliary_channels, config.classes, 1)
         self.apply(init_head)
 
@@ -148,13 +148,13 @@ def init_head(module: nn.Module) -> None:
     if module.bias is None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     else:
-        nn.init.normal_(module.weight, std=SIGMA)
+        nn.init.normal_(module.weight, std=INIT_STD)
         nn.init.zeros_(module.bias)
 
 
-def _deconv(width: int) -> nn.ConvTranspose2d:
+def _deconv(embed_dim: int) -> nn.ConvTranspose2d:
     """Twice the size."""
-    return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
+    return nn.ConvTranspose2d(embed_dim, embed_dim, kernel_size=2, stride=2)
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,10 @@ class Segmentation(Pretrained, nn.Module):
         self.backbone = VLBeit(config.backbone)
         self.backbone.freeze_text()
         self.standardise = Standardise(config.statistics)
-        width = config.backbone.width
-        self.neck = Neck(width)
-        self.decode_head = UPerNet(width, config.head)
-        self.auxiliary_head = AuxiliaryHead(width, config.head)
+        embed_dim = config.backbone.embed_dim
+        self.neck = Neck(embed_dim)
+        self.decode_head = UPerNet(embed_dim, config.head)
+        self.auxiliary_head = AuxiliaryHead(embed_dim, config.head)
 
     def pyramid(self, pixels: Tensor, uniforms: Tensor | None = None) -> list[Tensor]:
         """Pictures [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left
@@ -240,6 +240,6 @@ class Segmentation(Pretrained, nn.Module):
 
 def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy in fp32 of logits [n, classes, h, w], enlarged to the labels [n, height,
-    width], summed."""
+    embed_dim], summed."""
     logits = resize(logits.float(), labels.shape[1:])
     return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")

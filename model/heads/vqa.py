@@ -42,10 +42,10 @@ class VQA(Pretrained, nn.Module):
         self.backbone = VLBeit(config.backbone)
         self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
         self.backbone.freeze_unreached({"pair"})
-        width = config.backbone.width
-        self.pooler = Pooler(width)
-        self.classifier = classifier(width, 2 * width, len(config.answers))
-        init_heads(config.backbone.init_sigma, self.pooler, self.classifier)
+        embed_dim = config.backbone.embed_dim
+        self.pooler = Pooler(embed_dim)
+        self.classifier = classifier(embed_dim, 2 * embed_dim, len(config.answers))
+        init_heads(config.backbone.init_std, self.pooler, self.classifier)
 
     @torch.no_grad()
     def expect(self, shares: Tensor) -> None:

@@ -36,7 +36,7 @@ class MaskedModelingConfig:
     leaves open."""
 
     backbone: BackboneConfig
-    codes: int
+    codebook_size: int  # how many visual tokens there are
     mlm_head: Form = "linear"  # choice; VLMo: transform
     mvlm_mode: Literal["joint", "separate"] = "joint"  # choice: VL-BEiT §2.3 can be read as either
 
@@ -59,10 +59,12 @@ class MaskedModeling(Pretrained, nn.Module):
         super().__init__()
         self.config = config
         self.backbone = VLBeit(config.backbone)
-        self.mlm_head = mlm_head(config.mlm_head, config.backbone.width, config.backbone.vocab_size)
-        self.mim_head = nn.Linear(config.backbone.width, config.codes)
-        self.mlm_head.apply(partial(init_module, sigma=config.backbone.init_sigma))
-        init_module(self.mim_head, config.backbone.init_sigma)
+        self.mlm_head = mlm_head(
+            config.mlm_head, config.backbone.embed_dim, config.backbone.vocab_size
+        )
+        self.mim_head = nn.Linear(config.backbone.embed_dim, config.codebook_size)
+        self.mlm_head.apply(partial(init_module, std=config.backbone.init_std))
+        init_module(self.mim_head, config.backbone.init_std)
 
     def mlm(self, text: TextBatch) -> Tensor:
         """Logits [n, vocab_size] at the masked positions of texts alone, without stochastic
@@ -71,12 +73,12 @@ class MaskedModeling(Pretrained, nn.Module):
         return F.linear(*self._text_head(masked.text))
 
     def mim(self, image: ImageBatch) -> Tensor:
-        """Logits [n, codes] at the masked positions of images alone, without stochastic depth."""
+        """Logits [n, codebook_size] at the masked positions of images alone, without stochastic depth."""
         (masked,) = self._encode([self._pass(image=image)])
         return self.mim_head(masked.image)
 
     def mvlm(self, text: TextBatch, image: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Logits [n, vocab_size] and [m, codes] at the masked positions of pairs, both halves of
+        """Logits [n, vocab_size] and [m, codebook_size] at the masked positions of pairs, both halves of
         which are masked, without stochastic depth."""
         (masked,) = self._encode([self._pass(text=text, image=image)])
         return F.linear(*self._text_head(masked.text)), self.mim_head(masked.image)

@@ -15,7 +15,7 @@ BERT_EPS = 1e-12  # of the norm in the form `transform`
 Form = Literal["linear", "transform", "tied"]
 
 
-def mlm_head(form: Form, width: int, vocab_size: int) -> nn.Module:
+def mlm_head(form: Form, embed_dim: int, vocab_size: int) -> nn.Module:
     """The head.
 
     linear: one matrix, as the head of visual tokens (BEiT-3).
@@ -26,11 +26,11 @@ def mlm_head(form: Form, width: int, vocab_size: int) -> nn.Module:
         raise ValueError(f"mlm_head: expected one of {', '.join(get_args(Form))}, found {form!r}")
     if form == "tied":
         return WordTable(vocab_size)
-    last = nn.Linear(width, vocab_size)
+    last = nn.Linear(embed_dim, vocab_size)
     if form == "linear":
         return last
     return nn.Sequential(
-        nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=BERT_EPS), last
+        nn.Linear(embed_dim, embed_dim), nn.GELU(), nn.LayerNorm(embed_dim, eps=BERT_EPS), last
     )
 
 
@@ -47,11 +47,11 @@ def last_layer(head: nn.Module, x: Tensor, words: Tensor) -> tuple[Tensor, Tenso
 
     Args:
         head: as made by `mlm_head`.
-        x: [n, width].
-        words: the word table, [vocab, width].
+        x: [n, embed_dim].
+        words: the word table, [vocab, embed_dim].
 
     Returns:
-        What the matrix is applied to [n, width], the matrix [vocab, width], and its bias [vocab].
+        What the matrix is applied to [n, embed_dim], the matrix [vocab, embed_dim], and its bias [vocab].
     """
     if isinstance(head, WordTable):
         return x, words, head.bias

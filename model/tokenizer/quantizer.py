@@ -2,8 +2,8 @@
 `norm_ema_quantizer`).
 
 Notable: no gradient reaches the codebook; it starts from k-means over the first batch of all
-workers, computed on one worker and broadcast, so that every worker has the same codes; a code that
-no input chose keeps its value.
+workers, computed on one worker and broadcast, so that every worker has the same codebook; a vector
+that no input was assigned to keeps its value.
 """
 
 from typing import NamedTuple
@@ -14,68 +14,69 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 KMEANS_ITERATIONS = 10  # BEiTv2
-REPEAT_NOISE = 0.01  # parts codes that start from the same token (choice)
+REPEAT_NOISE = 0.01  # parts codebook vectors that start from the same input (choice)
 
 
 class Quantized(NamedTuple):
-    """Codes for a batch of inputs."""
+    """A batch of inputs and the codebook vectors that they are assigned to."""
 
-    straight: Tensor  # [n, dim], the codes in value, the inputs in gradient (straight-through)
-    inputs: Tensor  # [n, dim], the normalised inputs
-    codes: Tensor  # [n, dim], the chosen codes, no gradient
-    ids: Tensor  # int64 [n]
+    straight_through: Tensor  # [n, dim], the codebook vectors in value, the inputs in gradient
+    inputs: Tensor  # [n, dim], normalized
+    quantized: Tensor  # [n, dim], the codebook vectors, no gradient
+    token_ids: Tensor  # int64 [n], indices of the codebook vectors
 
 
 class Codebook(nn.Module):
-    """The codes. Buffers, not parameters: neither the optimiser nor weight decay may touch them."""
+    """The vectors. Buffers, not parameters: neither optimizer nor weight decay may touch them."""
 
-    def __init__(self, codes: int, dim: int):
+    def __init__(self, codebook_size: int, dim: int):
         super().__init__()
-        self.register_buffer("weight", torch.zeros(codes, dim))  # unit rows once initted
-        self.register_buffer("initted", torch.zeros(1))  # 1 when the codes mean something
+        self.register_buffer("weight", torch.zeros(codebook_size, dim))  # unit rows once initted
+        self.register_buffer("initted", torch.zeros(1))  # 1 when the vectors mean something
         self.register_buffer("waited", torch.zeros(1))  # training batches that passed before that
 
 
 class Quantizer(nn.Module):
-    """Nearest code by cosine, straight-through gradient, moving-average update of the codes while
-    training.
+    """Nearest codebook vector by cosine, straight-through gradient, moving-average update of the
+    codebook while training.
 
-    For the first `delay` training batches inputs pass unquantised. BEiTv2 starts the codebook at
-    the first batch (delay 0) and trains long enough; in a short training the encoder moves away
-    from codes that were set before it had learned anything, and most of them are never used again
-    (choice).
+    For the first `codebook_start_step` training batches inputs pass unquantized. BEiTv2 starts the
+    codebook at the first batch (0) and trains long enough; in a short training the encoder moves
+    away from vectors that were set before it had learned anything, and most of them are never used
+    again (choice).
     """
 
-    def __init__(self, codes: int, dim: int, decay: float, delay: int):
+    def __init__(self, codebook_size: int, dim: int, ema_decay: float, codebook_start_step: int):
         super().__init__()
-        self.decay, self.delay = decay, delay
-        self.embedding = Codebook(codes, dim)
+        self.ema_decay, self.codebook_start_step = ema_decay, codebook_start_step
+        self.embedding = Codebook(codebook_size, dim)
 
-    def ids(self, inputs: Tensor) -> Tensor:
-        """float32 [n, dim], of any length, to the nearest codes' numbers, int64 [n]. Ties go to the
-        lower number."""
+    def token_ids(self, inputs: Tensor) -> Tensor:
+        """float32 [n, dim], of any length, to the indices of the nearest codebook vectors, int64
+        [n]. Ties go to the lower index."""
         return (F.normalize(inputs, dim=-1) @ self.embedding.weight.T).argmax(dim=-1)
 
     def forward(self, inputs: Tensor) -> Quantized:
-        """Quantise float32 [n, dim]; in training mode the codebook then moves towards these
+        """Quantize float32 [n, dim]; in training mode the codebook then moves towards these
         inputs."""
         inputs = F.normalize(inputs, dim=-1)
         if self.training and not self.embedding.initted:
-            if self.embedding.waited < self.delay:
+            if self.embedding.waited < self.codebook_start_step:
                 self.embedding.waited += 1
-                return Quantized(inputs, inputs, inputs.detach(), self.ids(inputs.detach()))
+                return Quantized(inputs, inputs, inputs.detach(), self.token_ids(inputs.detach()))
             self.start(inputs.detach())
-        ids = self.ids(inputs.detach())
-        codes = self.embedding.weight[ids]
+        token_ids = self.token_ids(inputs.detach())
+        quantized = self.embedding.weight[token_ids]
         if self.training:
-            self.update(inputs.detach(), ids)
-        return Quantized(inputs + (codes - inputs).detach(), inputs, codes, ids)
+            self.update(inputs.detach(), token_ids)
+        straight_through = inputs + (quantized - inputs).detach()
+        return Quantized(straight_through, inputs, quantized, token_ids)
 
     @torch.no_grad()
     def start(self, inputs: Tensor) -> None:
-        """Set the codes by k-means over the unit vectors [n, dim] of all workers; n must be the
+        """Set the codebook by k-means over the unit vectors [n, dim] of all workers; n must be the
         same on each."""
-        inputs = _gather(inputs)
+        inputs = _all_gather(inputs)
         if not _distributed() or dist.get_rank() == 0:
             self.embedding.weight.copy_(kmeans(inputs, len(self.embedding.weight)))
         if _distributed():
@@ -83,47 +84,48 @@ class Quantizer(nn.Module):
         self.embedding.initted.fill_(1)
 
     @torch.no_grad()
-    def update(self, inputs: Tensor, ids: Tensor) -> None:
-        """code := normalise(decay * code + (1 - decay) * normalise(mean of the inputs that chose
-        it)), over workers."""
+    def update(self, inputs: Tensor, token_ids: Tensor) -> None:
+        """vector := normalize(ema_decay * vector + (1 - ema_decay) * normalize(mean of the inputs
+        assigned to it)), over workers."""
         weight = self.embedding.weight
-        sums, counts = _sums(inputs, ids, len(weight))
+        sums, counts = _sums(inputs, token_ids, len(weight))
         if _distributed():
             dist.all_reduce(sums)
             dist.all_reduce(counts)
         means = F.normalize(sums, dim=-1)  # a sum points where its mean does
-        moved = F.normalize(self.decay * weight + (1 - self.decay) * means, dim=-1)
+        moved = F.normalize(self.ema_decay * weight + (1 - self.ema_decay) * means, dim=-1)
         weight.copy_(torch.where(counts[:, None] > 0, moved, weight))
 
 
-def kmeans(inputs: Tensor, codes: int) -> Tensor:
-    """Spherical k-means: unit vectors [n, dim] to unit centres [codes, dim].
+def kmeans(inputs: Tensor, clusters: int) -> Tensor:
+    """Spherical k-means: unit vectors [n, dim] to unit centers [clusters, dim].
 
-    Centres start at distinct inputs, chosen by a fixed seed. Where there are fewer inputs than
-    codes, some start twice and are parted by a little noise; an empty cluster keeps its centre.
+    Centers start at distinct inputs, drawn by a fixed seed. Where there are fewer inputs than
+    clusters, some start twice and are parted by a little noise; an empty cluster keeps its center.
     """
-    random = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(len(inputs), generator=random).repeat(-(-codes // len(inputs)))[:codes]
-    noise = torch.randn(codes, inputs.shape[1], generator=random) * REPEAT_NOISE
+    generator = torch.Generator().manual_seed(0)
+    repeats = -(-clusters // len(inputs))
+    starts = torch.randperm(len(inputs), generator=generator).repeat(repeats)[:clusters]
+    noise = torch.randn(clusters, inputs.shape[1], generator=generator) * REPEAT_NOISE
     noise[: len(inputs)] = 0
-    centres = F.normalize(inputs[chosen.to(inputs.device)] + noise.to(inputs), dim=-1)
+    centers = F.normalize(inputs[starts.to(inputs.device)] + noise.to(inputs), dim=-1)
     for _ in range(KMEANS_ITERATIONS):
-        sums, counts = _sums(inputs, (inputs @ centres.T).argmax(dim=-1), codes)
-        centres = torch.where(counts[:, None] > 0, F.normalize(sums, dim=-1), centres)
-    return centres
+        sums, counts = _sums(inputs, (inputs @ centers.T).argmax(dim=-1), clusters)
+        centers = torch.where(counts[:, None] > 0, F.normalize(sums, dim=-1), centers)
+    return centers
 
 
-def _sums(inputs: Tensor, ids: Tensor, codes: int) -> tuple[Tensor, Tensor]:
-    """Sum [codes, dim] and number [codes] of the inputs [n, dim] of each id."""
-    sums = inputs.new_zeros(codes, inputs.shape[1]).index_add_(0, ids, inputs)
-    return sums, torch.bincount(ids, minlength=codes).to(inputs.dtype)
+def _sums(inputs: Tensor, assigned: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
+    """Sum [clusters, dim] and number [clusters] of the inputs [n, dim] assigned to each."""
+    sums = inputs.new_zeros(clusters, inputs.shape[1]).index_add_(0, assigned, inputs)
+    return sums, torch.bincount(assigned, minlength=clusters).to(inputs.dtype)
 
 
 def _distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _gather(inputs: Tensor) -> Tensor:
+def _all_gather(inputs: Tensor) -> Tensor:
     """The inputs of all workers in rank order, [workers * n, dim]."""
     if not _distributed():
         return inputs

@@ -109,7 +109,7 @@ class Loaded:
 
     def visual_tokens(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Codes of the patches, int64 [pictures, patches], row by row."""
-        return self._be("visual_tokens", VisualTokenizer).ids(self._pixels(pictures))
+        return self._be("visual_tokens", VisualTokenizer).token_ids(self._pixels(pictures))
 
     def _be(self, what: str, *classes: type[Model]) -> Model:
         if not isinstance(self.model, classes):

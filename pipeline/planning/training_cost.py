@@ -189,7 +189,7 @@ def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
     """VQ-KD's training."""
     config, precision = tokenizer_config(chosen), Precision(chosen.loop.precision == "bf16")
     teacher = (
-        flops.visual_tokens(replace(config, codes=0)) if chosen.teacher in NETWORKS else 0.0
+        flops.visual_tokens(replace(config, codebook_size=0)) if chosen.teacher in NETWORKS else 0.0
     )  # a ViT of its size
     stream = Stream(
         chosen.order.batch,
@@ -219,7 +219,7 @@ def _masked(
     if common.open.visual_tokens == "online":
         tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
         online = flops.visual_tokens(tokenizer_config(tokenizer))
-    words, codes = config.backbone.vocab_size, config.codes
+    words, codes = config.backbone.vocab_size, config.codebook_size
     patches = 0 if objective == "mlm" else masks.patches
     own = batch / common.loop.micro_batches
     if objective == "mim":

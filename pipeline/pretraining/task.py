@@ -158,7 +158,7 @@ class PretrainingTask(Task):
         if batch.targets is not None:
             return batch
         pixels = images.normalise(batch.pixels)
-        tokens = self.visual_tokenizer.to(pixels.device).ids(pixels)  # [batch, patches]
+        tokens = self.visual_tokenizer.to(pixels.device).token_ids(pixels)  # [batch, patches]
         return batch._replace(targets=tokens.flatten()[batch.masked_positions])
 
     def loss(self, module: nn.Module, batch: PretrainingBatch) -> dict[str, Tensor]:
@@ -193,13 +193,13 @@ def build(
         image_size=size.image_size,
         patch_size=size.patch_size,
         depth=size.depth,
-        width=size.width,
-        heads=size.heads,
-        ffn_width=size.ffn_width,
+        embed_dim=size.width,
+        num_heads=size.heads,
+        mlp_dim=size.ffn_width,
         vocab_size=vocab_size,
         text_length=size.text_length,
         experts=variant.experts,
-        init_sigma=size.init_sigma,
+        init_std=size.init_sigma,
         drop_path=size.drop_path,
         layer_scale=choice.layer_scale,
         relative_bias=choice.relative_bias,

@@ -49,7 +49,7 @@ def draw(
     "pairs"."""
     from matplotlib.figure import Figure
 
-    means = patch_means(folders, streams.images, sampler, model.config.codes)
+    means = patch_means(folders, streams.images, sampler, model.config.codebook_size)
     figure = Figure(figsize=(7.2, 2.0 * 2 * EXAMPLES), dpi=80, layout="constrained")
     lines = figure.subplots(2 * EXAMPLES, len(_HEADINGS), squeeze=False)
     for axes in lines.flat:

@@ -44,9 +44,9 @@ def layout(config: VQKDConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         own = VQKD(config).state_dict()
     unused = {
-        "quantize.cluster_size": (config.codes,),
-        "quantize.embedding.cluster_size": (config.codes,),
-        "quantize.embedding.embed_avg": (config.codes, config.code_dim),
+        "quantize.cluster_size": (config.codebook_size,),
+        "quantize.embedding.cluster_size": (config.codebook_size,),
+        "quantize.embedding.embed_avg": (config.codebook_size, config.codebook_dim),
     }
     return {name: tuple(tensor.shape) for name, tensor in own.items() if name != WAITED} | unused
 

@@ -108,7 +108,7 @@ class Tokens:
         last bits, and with them the nearest code, so every picture is computed in a batch of the
         same shape."""
         filled = np.concatenate([pixels, np.repeat(pixels[:1], self.batch - len(pixels), axis=0)])
-        ids = self.tokenizer.ids(images.normalise(torch.from_numpy(filled).to(self.device)))
+        ids = self.tokenizer.token_ids(images.normalise(torch.from_numpy(filled).to(self.device)))
         return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
 
 
@@ -184,8 +184,8 @@ def load_tokenizer(folder: Path, digest: str) -> VisualTokenizer:
         UserError: it has more codes than the stored type can tell apart.
     """
     model = checkpoint.load(folder)
-    if model.config.codes > np.iinfo(np.uint16).max + 1:
-        raise UserError(f"{folder}: {model.config.codes} codes do not fit into 16 bits")
+    if model.config.codebook_size > np.iinfo(np.uint16).max + 1:
+        raise UserError(f"{folder}: {model.config.codebook_size} codes do not fit into 16 bits")
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -203,7 +203,7 @@ def _write(job: Job, name: str) -> None:
     tokens = Tokens(
         load_tokenizer(job.tokenizer, job.digest), job.params.seed, job.stream, job.params.batch
     )
-    counts = np.zeros(tokens.tokenizer.config.codes, np.int64)
+    counts = np.zeros(tokens.tokenizer.config.codebook_size, np.int64)
     path = job.out / name
     with (
         files.replacing(path) as temporary,
@@ -239,7 +239,7 @@ def _facts(job: Job) -> dict[str, Any]:
     """What a reader of the tokens has to know of how they were made."""
     size, stream = load_tokenizer(job.tokenizer, job.digest).config, job.stream
     return {
-        "codes": size.codes,
+        "codes": size.codebook_size,
         "patches": size.grid**2,
         "image_size": size.image_size,
         "patch_size": size.patch_size,

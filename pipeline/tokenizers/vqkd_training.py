@@ -125,13 +125,13 @@ class VQKDTask(Task):
         target = self.teacher.to(pixels.device)(pixels)
         decoded = module(pixels)
         distance = 1 - F.cosine_similarity(decoded.features.float(), target, dim=-1)
-        commitment = (decoded.inputs - decoded.codes).square()
+        commitment = (decoded.inputs - decoded.quantized).square()
         return {"cosine": distance.sum(), "commitment": commitment.sum()}
 
     def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Patches, and the numbers of their codes."""
         patches = float(len(batch["pixels"]) * self.model.config.grid**2)
-        return {"cosine": patches, "commitment": patches * self.model.config.code_dim}
+        return {"cosine": patches, "commitment": patches * self.model.config.codebook_dim}
 
     def evaluate(self) -> dict[str, float]:
         """Held-out cosine with the teacher, and the codes in use on held-out and training
@@ -226,8 +226,19 @@ def inputs(shards_folder: Path, params: VisualTokenizerParams) -> list[Path]:
 
 def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
     """The model's configuration."""
+    size = params.size
     return VQKDConfig(
-        **asdict(params.size), decay=params.decay, delay=params.delay, teacher_dim=teacher_dim
+        image_size=size.image_size,
+        patch_size=size.patch_size,
+        depth=size.depth,
+        decoder_depth=size.decoder_depth,
+        embed_dim=size.width,
+        num_heads=size.heads,
+        codebook_size=size.codes,
+        codebook_dim=size.code_dim,
+        teacher_dim=teacher_dim,
+        ema_decay=params.decay,
+        codebook_start_step=params.delay,
     )
 
 
@@ -265,9 +276,9 @@ def code_usage(tokenizer: VisualTokenizer, pictures: Iterator[Tensor]) -> dict[s
         `code_usage`: share of the codes that occur. `code_perplexity`: the number of codes that
         would be as informative if all were equally frequent (the exponential of the entropy).
     """
-    codes = tokenizer.config.codes
+    codes = tokenizer.config.codebook_size
     counts = sum(
-        torch.bincount(tokenizer.ids(pixels).flatten(), minlength=codes).cpu()
+        torch.bincount(tokenizer.token_ids(pixels).flatten(), minlength=codes).cpu()
         for pixels in pictures
     )
     share = counts[counts > 0].double() / counts.sum()

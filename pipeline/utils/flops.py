@@ -48,26 +48,28 @@ def block(width: int, hidden: int, tokens: int, read: float | None = None) -> fl
 
 def encoder(config: BackboneConfig, one: Pass) -> float:
     """The backbone on a sequence."""
-    patches = linear(config.patches, 3 * config.patch_size**2, config.width) if one.image else 0.0
+    patches = (
+        linear(config.patches, 3 * config.patch_size**2, config.embed_dim) if one.image else 0.0
+    )
     return patches + blocks(config, one)
 
 
 def blocks(config: BackboneConfig, one: Pass) -> float:
     """The same without the projection of patches: what activation checkpointing computes again."""
-    sizes = config.width, config.ffn_width, one.tokens(config)
+    sizes = config.embed_dim, config.mlp_dim, one.tokens(config)
     return (config.depth - 1) * block(*sizes) + block(*sizes, one.read)
 
 
 def text_head(config: MaskedModelingConfig, hidden: float) -> float:
     """Logits of text ids at hidden places."""
-    width = config.backbone.width
+    width = config.backbone.embed_dim
     layer = linear(hidden, width, width) if config.mlm_head == "transform" else 0.0
     return layer + linear(hidden, width, config.backbone.vocab_size)
 
 
 def image_head(config: MaskedModelingConfig, hidden: float) -> float:
     """Logits of codes at hidden patches."""
-    return linear(hidden, config.backbone.width, config.codes)
+    return linear(hidden, config.backbone.embed_dim, config.codebook_size)
 
 
 def mlm(config: MaskedModelingConfig, text: int, hidden: float) -> float:
@@ -113,13 +115,13 @@ def fused(text: int) -> Pass:
 def vqa(config: BackboneConfig, text: int, answers: int) -> float:
     """One question about one picture."""
     return encoder(config, fused(text)) + linear(
-        1, config.width, config.width, 2 * config.width, answers
+        1, config.embed_dim, config.embed_dim, 2 * config.embed_dim, answers
     )
 
 
 def nlvr2(config: BackboneConfig, text: int) -> float:
     """One statement about two pictures."""
-    width = config.width
+    width = config.embed_dim
     return 2 * (encoder(config, fused(text)) + linear(1, width, width)) + linear(
         1, 2 * width, 2 * width, 2
     )
@@ -127,25 +129,25 @@ def nlvr2(config: BackboneConfig, text: int) -> float:
 
 def dual(config: BackboneConfig, text: int) -> tuple[float, float]:
     """A picture and a caption through the dual encoder."""
-    projection = linear(1, config.width, config.width)
+    projection = linear(1, config.embed_dim, config.embed_dim)
     picture, caption = (encoder(config, one) + projection for one in apart(text))
     return picture, caption
 
 
 def match(config: BackboneConfig, text: int) -> float:
     """A pair through the fusion encoder: one of ITM's passes, or of reranking."""
-    return encoder(config, fused(text)) + linear(1, config.width, config.width, 2)
+    return encoder(config, fused(text)) + linear(1, config.embed_dim, config.embed_dim, 2)
 
 
 def retrieval(config: BackboneConfig, text: int, batch: int) -> float:
     """One pair of a global batch: ITC against all of it, and ITM."""
-    similarities = 2 * linear(1, config.width, batch)
+    similarities = 2 * linear(1, config.embed_dim, batch)
     return sum(dual(config, text)) + similarities + FUSION_PASSES * match(config, text)
 
 
 def classification(config: BackboneConfig, classes: int) -> float:
     """One picture."""
-    return encoder(config, Pass(image=True)) + linear(1, config.width, classes)
+    return encoder(config, Pass(image=True)) + linear(1, config.embed_dim, classes)
 
 
 class Conv(NamedTuple):
@@ -163,7 +165,7 @@ class Conv(NamedTuple):
 
 def decode_convs(config: BackboneConfig, head: HeadConfig) -> tuple[list[Conv], Conv]:
     """UPerNet's convolutions with a batch norm behind them, and its classifier."""
-    width, channels, sides = config.width, head.channels, pyramid_sides(config)
+    width, channels, sides = config.embed_dim, head.channels, pyramid_sides(config)
     pooled = [Conv(width, channels, 1, scale) for scale in head.pool_scales]
     bottleneck = Conv(width + len(pooled) * channels, channels, 3, sides[-1])
     lateral = [Conv(width, channels, 1, side) for side in sides[:-1]]
@@ -176,7 +178,7 @@ def auxiliary_convs(config: BackboneConfig, head: HeadConfig) -> tuple[Conv, Con
     """The auxiliary head's convolution and its classifier."""
     side = pyramid_sides(config)[AUXILIARY_LEVEL]
     return (
-        Conv(config.width, head.auxiliary_channels, 3, side),
+        Conv(config.embed_dim, head.auxiliary_channels, 3, side),
         Conv(head.auxiliary_channels, head.classes, 1, side),
     )
 
@@ -189,7 +191,7 @@ def pyramid_sides(config: BackboneConfig) -> Sequence[int]:
 def decoded(config: BackboneConfig, head: HeadConfig) -> float:
     """A window with UPerNet on it, as at test time."""
     neck = sum(
-        linear(grid**2, config.width, 4 * config.width)
+        linear(grid**2, config.embed_dim, 4 * config.embed_dim)
         for grid in (config.grid, 2 * config.grid, config.grid)
     )
     convs, classify = decode_convs(config, head)
@@ -208,24 +210,24 @@ def segmentation(config: BackboneConfig, head: HeadConfig) -> float:
 
 def visual_tokens(config: VQKDConfig) -> float:
     """Ids of one picture: encoder, task layer, and the distances to all codes."""
-    patches, width = config.grid**2, config.width
+    patches, width = config.grid**2, config.embed_dim
     pixels = linear(patches, 3 * config.patch_size**2, width)
-    task_layer = linear(patches, width, width, config.code_dim)
+    task_layer = linear(patches, width, width, config.codebook_dim)
     return (
         pixels
         + _vit(config, config.depth)
         + task_layer
-        + linear(patches, config.code_dim, config.codes)
+        + linear(patches, config.codebook_dim, config.codebook_size)
     )
 
 
 def visual_tokenizer(config: VQKDConfig) -> float:
     """One picture through VQ-KD as it is trained, without the teacher."""
-    patches, width = config.grid**2, config.width
+    patches, width = config.grid**2, config.embed_dim
     task_layer = linear(patches, width, width, config.teacher_dim)
-    decoder = linear(patches, config.code_dim, width) + _vit(config, config.decoder_depth)
+    decoder = linear(patches, config.codebook_dim, width) + _vit(config, config.decoder_depth)
     return visual_tokens(config) + decoder + task_layer
 
 
 def _vit(config: VQKDConfig, depth: int) -> float:
-    return depth * block(config.width, FFN_RATIO * config.width, 1 + config.grid**2)
+    return depth * block(config.embed_dim, FFN_RATIO * config.embed_dim, 1 + config.grid**2)

@@ -68,7 +68,7 @@ def encoder(
     joined: bool = False,
 ) -> float:
     """What the backbone keeps of one sequence; `joined`: other streams are in the same pass."""
-    length, vector = one.tokens(config), WIDE * config.width
+    length, vector = one.tokens(config), WIDE * config.embed_dim
     pixels = precision.narrow * 3 * config.image_size**2 if one.image else 0
     if again:
         kept = config.depth * length * vector
@@ -90,8 +90,8 @@ def recomputed(
     """
     pair = one.text > 0 and one.image
     return block(
-        config.width,
-        config.ffn_width,
+        config.embed_dim,
+        config.mlp_dim,
         one.tokens(config),
         precision,
         copied=3 * int(joined and pair),
@@ -105,7 +105,7 @@ def hidden(rows: float, config: MaskedModelingConfig, precision: Precision, *, t
     the loss finds in the forward pass, and what the layer of the text head keeps, before and after
     GELU, and normed."""
     layer = 3 if text and config.mlm_head == "transform" else 0
-    return rows * precision.narrow * (1 + layer) * config.backbone.width
+    return rows * precision.narrow * (1 + layer) * config.backbone.embed_dim
 
 
 def head_gradient(width: int, classes: int) -> float:
@@ -127,7 +127,7 @@ def convs(units: list[Conv], precision: Precision) -> float:
 
 def segmentation(config: BackboneConfig, head: HeadConfig, precision: Precision) -> float:
     """What neck and heads keep of one crop, with both losses at the crop's size."""
-    narrow, width, channels = precision.narrow, config.width, head.channels
+    narrow, width, channels = precision.narrow, config.embed_dim, head.channels
     fine, middle, coarse, half = (side**2 for side in flops.pyramid_sides(config))
     casts = 3 * coarse if precision.half else 0  # in fp32 the blocks keep these maps themselves
     neck = narrow * width * (casts + 4 * middle + fine + half)
@@ -142,7 +142,7 @@ def segmentation(config: BackboneConfig, head: HeadConfig, precision: Precision)
 
 def visual_tokenizer(config: VQKDConfig, precision: Precision) -> float:
     """What VQ-KD keeps of one picture. Its first task layer is in fp32."""
-    length, width, narrow = 1 + config.grid**2, config.width, precision.narrow
+    length, width, narrow = 1 + config.grid**2, config.embed_dim, precision.narrow
     blocks = config.depth + config.decoder_depth
     task_layers = (
         length * width * (4 * WIDE + 2 * narrow)

@@ -15,14 +15,14 @@ CONFIG = BackboneConfig(
     image_size=32,
     patch_size=8,
     depth=3,
-    width=32,
-    heads=2,
-    ffn_width=64,
+    embed_dim=32,
+    num_heads=2,
+    mlp_dim=64,
     vocab_size=200,
     text_length=48,
     experts="mome",
     drop_path=0.5,
-    init_sigma=0.3,
+    init_std=0.3,
 )
 
 

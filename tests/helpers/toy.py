@@ -31,14 +31,14 @@ BACKBONE = BackboneConfig(
     image_size=16,
     patch_size=4,
     depth=4,
-    width=16,
-    heads=2,
-    ffn_width=32,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
     vocab_size=40,
     text_length=12,
     experts="mome",
     drop_path=0.2,
-    init_sigma=0.02,
+    init_std=0.02,
 )
 HEAD = HeadConfig(
     classes=5,
@@ -110,7 +110,7 @@ class MaskedToy(Toy, PretrainingTask):
         "mvlm_image": 1.0,
     }
 
-    config = MaskedModelingConfig(BACKBONE, codes=20)
+    config = MaskedModelingConfig(BACKBONE, codebook_size=20)
 
     def __init__(self):
         torch.manual_seed(0)
@@ -137,7 +137,7 @@ class OptionsToy(MaskedToy):
         replace(
             BACKBONE, layer_scale=0.1, relative_bias=True, token_types=True, vl_ffn_start_layer=3
         ),
-        codes=20,
+        codebook_size=20,
         mlm_head="transform",
         mvlm_mode="separate",
     )

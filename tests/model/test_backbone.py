@@ -22,14 +22,14 @@ TINY = BackboneConfig(
     image_size=12,
     patch_size=4,
     depth=2,
-    width=16,
-    heads=2,
-    ffn_width=32,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
     vocab_size=30,
     text_length=10,
     experts="mome",
     drop_path=0.5,
-    init_sigma=0.02,
+    init_std=0.02,
 )
 
 
@@ -178,7 +178,7 @@ def cubic_weights(old, new):
 
 
 def test_losses_count_only_hidden_places():
-    model = MaskedModeling(MaskedModelingConfig(TINY, codes=11)).eval()
+    model = MaskedModeling(MaskedModelingConfig(TINY, codebook_size=11)).eval()
     _, text, mask = pair()
     places = torch.tensor([1, 8, 15])
     texts = TextBatch(text, mask, masked_positions=places, targets=torch.tensor([6, 7, 8]))
@@ -357,7 +357,7 @@ def test_cross_entropy_is_a_sum_in_fp32():
 
 def test_a_saved_model_comes_back_and_gives_a_larger_backbone_its_weights(tmp_path):
     torch.manual_seed(0)
-    model = MaskedModeling(MaskedModelingConfig(TINY, codes=11)).eval()
+    model = MaskedModeling(MaskedModelingConfig(TINY, codebook_size=11)).eval()
     checkpoint.save(model, tmp_path)
     loaded = checkpoint.load(tmp_path)
     image, text, mask = pair()
@@ -379,7 +379,7 @@ def test_a_saved_model_comes_back_and_gives_a_larger_backbone_its_weights(tmp_pa
 
 
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path):
-    checkpoint.save(MaskedModeling(MaskedModelingConfig(TINY, codes=11)), tmp_path)
+    checkpoint.save(MaskedModeling(MaskedModelingConfig(TINY, codebook_size=11)), tmp_path)
     with pytest.raises(ValueError, match="word_embed.weight"):
         checkpoint.load_backbone(VLBeit(replace(TINY, vocab_size=31)), tmp_path)
     with pytest.raises(ValueError, match="no weights for"):

@@ -163,7 +163,7 @@ def test_entries_of_patches_depend_on_their_offset_alone():
 
 def test_biases_are_added_to_the_scores_of_every_block():
     torch.manual_seed(0)
-    bias = RelativeBias(heads=2, grid=2, text_length=5)
+    bias = RelativeBias(num_heads=2, grid=2, text_length=5)
     for table in bias.parameters():
         torch.nn.init.normal_(table)
     both = bias(3, 5)
@@ -328,7 +328,7 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     assert len({view.numpy().tobytes() for view in part.pixels}) == 8
 
     class Brightness(torch.nn.Module):
-        def ids(self, pixels):
+        def token_ids(self, pixels):
             return ((F.avg_pool2d(pixels.mean(1), 4) + 1) * 8).long().flatten(1)
 
     task = MaskedToy()

@@ -57,12 +57,14 @@ def test_codes_are_nearest_and_gradients_pass_straight_through():
     inputs = torch.randn(8, DIM, generator=torch.Generator().manual_seed(2)).requires_grad_()
     out = quantizer(inputs)
     assert torch.equal(
-        out.ids,
+        out.token_ids,
         torch.cdist(F.normalize(inputs.detach(), dim=-1), quantizer.embedding.weight).argmin(1),
     )
-    assert torch.allclose(out.straight, quantizer.embedding.weight[out.ids], atol=1e-6)
+    assert torch.allclose(
+        out.straight_through, quantizer.embedding.weight[out.token_ids], atol=1e-6
+    )
     pull = torch.randn(8, DIM)
-    (given,) = torch.autograd.grad((out.straight * pull).sum(), inputs, retain_graph=True)
+    (given,) = torch.autograd.grad((out.straight_through * pull).sum(), inputs, retain_graph=True)
     (wanted,) = torch.autograd.grad((out.inputs * pull).sum(), inputs)
     assert torch.allclose(given, wanted)
 
@@ -75,14 +77,14 @@ def test_evaluation_leaves_the_codebook_alone():
 
 
 def test_the_codebook_starts_after_the_delay_and_only_once():
-    quantizer = Quantizer(CODES, DIM, DECAY, delay=2).train()
+    quantizer = Quantizer(CODES, DIM, DECAY, codebook_start_step=2).train()
     for _ in range(2):
         out = quantizer(tokens(40))
-        assert torch.equal(out.straight, out.inputs) and not quantizer.embedding.initted
+        assert torch.equal(out.straight_through, out.inputs) and not quantizer.embedding.initted
     quantizer(tokens(40))
     assert quantizer.embedding.initted == 1
     first = quantizer.embedding.weight.clone()
-    again = Quantizer(CODES, DIM, DECAY, delay=2).train()
+    again = Quantizer(CODES, DIM, DECAY, codebook_start_step=2).train()
     again.load_state_dict(quantizer.state_dict())
     again(tokens(40))
     assert (again.embedding.weight * first).sum(1).min() > 0.9  # moved a little, not started anew
@@ -112,7 +114,7 @@ def worker(rank: int, world: int, rendezvous: str, out: str) -> None:
         dist.init_process_group(
             "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world
         )
-    quantizer = Quantizer(CODES, DIM, DECAY, delay=0).train()
+    quantizer = Quantizer(CODES, DIM, DECAY, codebook_start_step=0).train()
     weights = []
     for seed in (4, 5):
         quantizer(tokens(60, seed).chunk(world)[rank])

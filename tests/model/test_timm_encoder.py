@@ -20,14 +20,14 @@ TINY = BackboneConfig(
     image_size=16,
     patch_size=4,
     depth=4,
-    width=16,
-    heads=2,
-    ffn_width=32,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
     vocab_size=30,
     text_length=10,
     experts="mome",
     drop_path=0.0,
-    init_sigma=0.02,
+    init_std=0.02,
 )
 
 
@@ -88,7 +88,7 @@ def test_it_is_the_classifier_of_a_fine_tune(create, tmp_path, picture):
 
 
 def test_checkpoints_of_whole_models_and_of_the_encoder_load(create, tmp_path, picture):
-    pretrained = randomised(MaskedModeling(MaskedModelingConfig(TINY, codes=11)))
+    pretrained = randomised(MaskedModeling(MaskedModelingConfig(TINY, codebook_size=11)))
     pretrained.save_pretrained(tmp_path / "whole")
     encoder = ImageEncoder.from_pretrained(tmp_path / "whole")
     encoder.save_pretrained(tmp_path / "encoder")
@@ -293,13 +293,13 @@ def test_a_wrong_folder_is_one_line(tmp_path):
             patch_size=8,
             depth=1,
             decoder_depth=1,
-            width=8,
-            heads=2,
-            codes=4,
-            code_dim=4,
+            embed_dim=8,
+            num_heads=2,
+            codebook_size=4,
+            codebook_dim=4,
             teacher_dim=4,
-            decay=0.9,
-            delay=0,
+            ema_decay=0.9,
+            codebook_start_step=0,
         )
     )
     tokenizer.save_pretrained(tmp_path / "tokenizer")

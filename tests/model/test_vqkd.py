@@ -25,26 +25,26 @@ TINY = VQKDConfig(
     patch_size=4,
     depth=2,
     decoder_depth=1,
-    width=16,
-    heads=2,
-    codes=10,
-    code_dim=6,
+    embed_dim=16,
+    num_heads=2,
+    codebook_size=10,
+    codebook_dim=6,
     teacher_dim=7,
-    decay=0.9,
-    delay=0,
+    ema_decay=0.9,
+    codebook_start_step=0,
 )
 BASE = VQKDConfig(
     image_size=224,
     patch_size=16,
     depth=12,
     decoder_depth=3,
-    width=768,
-    heads=12,
-    codes=8192,
-    code_dim=32,
+    embed_dim=768,
+    num_heads=12,
+    codebook_size=8192,
+    codebook_dim=32,
     teacher_dim=512,
-    decay=0.99,
-    delay=0,
+    ema_decay=0.99,
+    codebook_start_step=0,
 )
 
 
@@ -96,18 +96,18 @@ def test_training_output_and_gradients():
     torch.manual_seed(0)
     model = VQKD(TINY).train()
     out = model(pictures(5))
-    assert out.features.shape == (5, 16, 7) and out.inputs.shape == out.codes.shape == (80, 6)
-    (out.features.sum() + (out.inputs - out.codes).square().sum()).backward()
+    assert out.features.shape == (5, 16, 7) and out.inputs.shape == out.quantized.shape == (80, 6)
+    (out.features.sum() + (out.inputs - out.quantized).square().sum()).backward()
     assert all(p.grad is not None for p in model.parameters())
-    assert not out.codes.requires_grad
+    assert not out.quantized.requires_grad
 
 
 def test_ids_are_row_major_and_independent_of_the_batch(tokenizer):
     images = pictures(6)
-    ids = tokenizer.ids(images)
+    ids = tokenizer.token_ids(images)
     assert ids.shape == (6, 16) and ids.dtype == torch.int64
     assert torch.equal(
-        torch.cat([tokenizer.ids(image[None]) for image in images.flip(0)]).flip(0), ids
+        torch.cat([tokenizer.token_ids(image[None]) for image in images.flip(0)]).flip(0), ids
     )
     features = tokenizer.encode(images)
     assert torch.equal(
@@ -122,17 +122,19 @@ def test_ids_are_row_major_and_independent_of_the_batch(tokenizer):
 
 def test_ids_ignore_autocast(tokenizer):
     with torch.autocast("cpu", torch.bfloat16):
-        under = tokenizer.ids(pictures(6))
-    assert torch.equal(under, tokenizer.ids(pictures(6)))
+        under = tokenizer.token_ids(pictures(6))
+    assert torch.equal(under, tokenizer.token_ids(pictures(6)))
 
 
 def test_other_sizes_work_through_resized_positions(tokenizer):
-    assert tokenizer.ids(pictures(2, size=24)).shape == (2, 36)
+    assert tokenizer.token_ids(pictures(2, size=24)).shape == (2, 36)
 
 
 def test_saved_and_loaded(tokenizer, tmp_path):
     checkpoint.save(tokenizer, tmp_path)
-    assert torch.equal(checkpoint.load(tmp_path).ids(pictures(3)), tokenizer.ids(pictures(3)))
+    assert torch.equal(
+        checkpoint.load(tmp_path).token_ids(pictures(3)), tokenizer.token_ids(pictures(3))
+    )
 
 
 def reference_hog(image: np.ndarray, patch: int) -> np.ndarray:

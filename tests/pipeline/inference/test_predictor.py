@@ -58,7 +58,7 @@ def model_of(item, vocab_size):
     if item.startswith("imagenet"):
         return Classification(ClassificationConfig(backbone, 6 if item == "imagenet1k" else 12))
     return {
-        "main": lambda: MaskedModeling(MaskedModelingConfig(backbone, codes=8)),
+        "main": lambda: MaskedModeling(MaskedModelingConfig(backbone, codebook_size=8)),
         "vqa": lambda: VQA(VQAConfig(backbone, ANSWERS)),
         "nlvr2": lambda: NLVR2(NLVR2Config(backbone)),
         "ade20k": lambda: Segmentation(
@@ -283,7 +283,8 @@ def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
             Classification(ClassificationConfig(BASE, 1000)), project / "exports/paper/imagenet1k"
         )
         checkpoint.save(
-            MaskedModeling(MaskedModelingConfig(BASE, codes=8)), project / "exports/paper/main"
+            MaskedModeling(MaskedModelingConfig(BASE, codebook_size=8)),
+            project / "exports/paper/main",
         )
     space = {}
     exec(compile(EXAMPLES[heading], f"docs/use.md: {heading}", "exec"), space)

@@ -32,16 +32,16 @@ BACKBONE = BackboneConfig(
     image_size=96,
     patch_size=16,
     depth=3,
-    width=96,
-    heads=4,
-    ffn_width=384,
+    embed_dim=96,
+    num_heads=4,
+    mlp_dim=384,
     vocab_size=500,
     text_length=TEXT,
     experts="mome",
-    init_sigma=0.02,
+    init_std=0.02,
     drop_path=0.1,
 )
-MASKED = MaskedModelingConfig(BACKBONE, codes=64, mlm_head="transform")
+MASKED = MaskedModelingConfig(BACKBONE, codebook_size=64, mlm_head="transform")
 HEAD = HeadConfig(
     classes=10,
     layers=[0, 1, 1, 2],
@@ -55,13 +55,13 @@ TOKENIZER = VQKDConfig(
     patch_size=16,
     depth=2,
     decoder_depth=1,
-    width=64,
-    heads=4,
-    codes=128,
-    code_dim=8,
+    embed_dim=64,
+    num_heads=4,
+    codebook_size=128,
+    codebook_dim=8,
     teacher_dim=45,
-    decay=0.9,
-    delay=0,
+    ema_decay=0.9,
+    codebook_start_step=0,
 )
 MASKED_COUNT = {"text": 6, "image": 12}  # of a sample
 
@@ -145,8 +145,8 @@ def masked_modeling(precision, **kept):
     """Of a sample; the gradients of both heads' weights, of two losses each, do not grow with the
     batch."""
     weights = 2 * sum(
-        memory.head_gradient(BACKBONE.width, classes)
-        for classes in (BACKBONE.vocab_size, MASKED.codes)
+        memory.head_gradient(BACKBONE.embed_dim, classes)
+        for classes in (BACKBONE.vocab_size, MASKED.codebook_size)
     )
     return (
         sum(memory.encoder(BACKBONE, one, precision, joined=True, **kept) for one in STREAMS)
@@ -224,8 +224,8 @@ AHEAD = {
     "pretraining": 2
     * 2
     * sum(
-        flops.linear(MASKED_COUNT[half], BACKBONE.width, classes)
-        for half, classes in (("text", BACKBONE.vocab_size), ("image", MASKED.codes))
+        flops.linear(MASKED_COUNT[half], BACKBONE.embed_dim, classes)
+        for half, classes in (("text", BACKBONE.vocab_size), ("image", MASKED.codebook_size))
     )
 }
 
@@ -299,13 +299,13 @@ BASE = BackboneConfig(
     image_size=224,
     patch_size=16,
     depth=12,
-    width=768,
-    heads=12,
-    ffn_width=3072,
+    embed_dim=768,
+    num_heads=12,
+    mlp_dim=3072,
     vocab_size=64000,
     text_length=196,
     experts="mome",
-    init_sigma=0.02,
+    init_std=0.02,
     drop_path=0.1,
 )
 
@@ -313,7 +313,7 @@ BASE = BackboneConfig(
 def test_flops_of_the_base_size_are_the_known_ones():
     """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step,
     with heads. What nobody reads of the last block is 4 % of these."""
-    base = MaskedModelingConfig(BASE, codes=8192)
+    base = MaskedModelingConfig(BASE, codebook_size=8192)
     whole = [flops.encoder(BASE, Pass(*one)) for one in ((0, True), (196, False), (40, True))]
     assert whole == pytest.approx((34.9e9, 34.7e9, 42.4e9), rel=0.01)
     codes = flops.image_head(base, 75)

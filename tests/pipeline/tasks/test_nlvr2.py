@@ -46,14 +46,14 @@ TINY = BackboneConfig(
     image_size=24,
     patch_size=8,
     depth=2,
-    width=16,
-    heads=2,
-    ffn_width=32,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
     vocab_size=100,
     text_length=24,
     experts="mome",
     drop_path=0.1,
-    init_sigma=0.02,
+    init_std=0.02,
 )
 TUNE = {
     "steps": 2,
@@ -371,7 +371,7 @@ def test_the_model_reads_each_picture_with_the_statement_and_keeps_their_order()
 
 def test_the_head_has_the_size_of_the_reference():
     with torch.device("meta"):
-        model = NLVR2(NLVR2Config(replace(TINY, width=768, depth=1, heads=12)))
+        model = NLVR2(NLVR2Config(replace(TINY, embed_dim=768, depth=1, num_heads=12)))
     assert sum(p.numel() for p in model.classifier.parameters()) == 2_366_978
     assert sum(p.numel() for p in model.pooler.parameters()) == 590_592
 

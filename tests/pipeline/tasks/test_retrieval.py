@@ -24,14 +24,14 @@ TINY = BackboneConfig(
     image_size=8,
     patch_size=4,
     depth=2,
-    width=16,
-    heads=2,
-    ffn_width=32,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
     vocab_size=30,
     text_length=10,
     experts="mome",
     drop_path=0.0,
-    init_sigma=0.02,
+    init_std=0.02,
 )
 
 

@@ -37,14 +37,14 @@ TINY = BackboneConfig(
     image_size=24,
     patch_size=8,
     depth=2,
-    width=16,
-    heads=2,
-    ffn_width=32,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
     vocab_size=300,
     text_length=24,
     experts="mome",
     drop_path=0.1,
-    init_sigma=0.02,
+    init_std=0.02,
 )
 TUNE = {
     "steps": 2,

@@ -4,7 +4,7 @@ are refused."""
 import argparse
 import math
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,32 +29,32 @@ BASE = VQKDConfig(
     patch_size=16,
     depth=12,
     decoder_depth=3,
-    width=768,
-    heads=12,
-    codes=8192,
-    code_dim=32,
+    embed_dim=768,
+    num_heads=12,
+    codebook_size=8192,
+    codebook_dim=32,
     teacher_dim=512,
-    decay=0.99,
-    delay=0,
+    ema_decay=0.99,
+    codebook_start_step=0,
 )
 TINY = VQKDConfig(
     image_size=16,
     patch_size=4,
     depth=2,
     decoder_depth=1,
-    width=16,
-    heads=2,
-    codes=12,
-    code_dim=4,
+    embed_dim=16,
+    num_heads=2,
+    codebook_size=12,
+    codebook_dim=4,
     teacher_dim=512,
-    decay=0.9,
-    delay=0,
+    ema_decay=0.9,
+    codebook_start_step=0,
 )
 
 
 def released(config: VQKDConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes in a released file, written down from BEiTv2's module."""
-    width, codes, dim = config.width, config.codes, config.code_dim
+    width, codes, dim = config.embed_dim, config.codebook_size, config.codebook_dim
     shapes = {
         "quantize.cluster_size": (codes,),
         "quantize.embedding.weight": (codes, dim),
@@ -148,7 +148,7 @@ def reference_ids(tensors: dict[str, torch.Tensor], images: np.ndarray) -> np.nd
     def attention(x, name):
         q, k, v = np.split(linear(x, f"{name}.qkv", bias=False), 3, axis=-1)
         q, v, out = q + p[f"{name}.q_bias"], v + p[f"{name}.v_bias"], []
-        for head in np.split(np.arange(TINY.width), TINY.heads):
+        for head in np.split(np.arange(TINY.embed_dim), TINY.num_heads):
             scores = q[..., head] @ k[..., head].transpose(0, 2, 1) / math.sqrt(len(head))
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             out.append(scores / scores.sum(-1, keepdims=True) @ v[..., head])
@@ -161,7 +161,7 @@ def reference_ids(tensors: dict[str, torch.Tensor], images: np.ndarray) -> np.nd
         for y in range(0, pixels.shape[2], side)
         for x in range(0, pixels.shape[3], side)
     ]
-    kernel = p["encoder.patch_embed.proj.weight"].reshape(TINY.width, -1)
+    kernel = p["encoder.patch_embed.proj.weight"].reshape(TINY.embed_dim, -1)
     x = np.stack(patches, axis=1) @ kernel.T + p["encoder.patch_embed.proj.bias"]
     x = (
         np.concatenate([np.repeat(p["encoder.cls_token"], len(x), axis=0), x], axis=1)
@@ -194,7 +194,7 @@ def test_ids_are_those_of_beitv2(tmp_path, key):
     pixels = torch.randint(
         0, 256, (6, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    ids = tokenizer.ids(images.normalise(pixels))
+    ids = tokenizer.token_ids(images.normalise(pixels))
     expected = reference_ids(state(), pixels.permute(0, 3, 1, 2).double().numpy() / 255)
     assert ids.dtype == torch.int64 and np.array_equal(ids.numpy(), expected)
     assert len(ids.unique()) > 3
@@ -205,11 +205,14 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
     toy_images.write(tmp_path / "shards" / "coco", {"train": 12, "val": 6})
     (tmp_path / "work").mkdir()
     size = SizeParams(
-        **{
-            name: value
-            for name, value in asdict(TINY).items()
-            if name in SizeParams.__annotations__
-        }
+        image_size=TINY.image_size,
+        patch_size=TINY.patch_size,
+        depth=TINY.depth,
+        decoder_depth=TINY.decoder_depth,
+        width=TINY.embed_dim,
+        heads=TINY.num_heads,
+        codes=TINY.codebook_size,
+        code_dim=TINY.codebook_dim,
     )
     params = replace(
         PARAMS,
@@ -222,8 +225,8 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
     out = tmp_path / "work" / "finished"
     pixels = torch.rand(3, 3, 16, 16) * 2 - 1
     assert torch.equal(
-        checkpoint.load(out / "model").ids(pixels),
-        read_official(params.official_file, TINY).ids(pixels),
+        checkpoint.load(out / "model").token_ids(pixels),
+        read_official(params.official_file, TINY).token_ids(pixels),
     )
     assert set(files.read_json(out / "metrics.json")) == {"code_usage", "code_perplexity"}
     with pytest.raises(

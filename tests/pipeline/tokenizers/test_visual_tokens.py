@@ -29,13 +29,13 @@ CONFIG = VQKDConfig(
     patch_size=4,
     depth=2,
     decoder_depth=1,
-    width=16,
-    heads=2,
-    codes=40,
-    code_dim=6,
+    embed_dim=16,
+    num_heads=2,
+    codebook_size=40,
+    codebook_dim=6,
     teacher_dim=7,
-    decay=0.9,
-    delay=0,
+    ema_decay=0.9,
+    codebook_start_step=0,
 )
 PARAMS = VisualTokensParams(
     seed=3,
@@ -81,7 +81,7 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids(folder, split, co
                 pixels.append(torch.from_numpy(views.apply(image, view, CONFIG.image_size).copy()))
                 stored.append(torch.from_numpy(ids.astype("int64")))
     again = torch.cat(
-        [tokenizer.ids(images.normalise(part)) for part in torch.stack(pixels).split(7)]
+        [tokenizer.token_ids(images.normalise(part)) for part in torch.stack(pixels).split(7)]
     )
     assert len(again) == 3 * count and torch.equal(again, torch.stack(stored))
     assert len(again.unique()) > 10

@@ -133,7 +133,7 @@ def test_losses_are_cosine_distance_and_commitment(job):
     cosine = F.cosine_similarity(decoded.features, task.teacher(pixels), dim=-1)
     assert batch["pixels"].shape == (8, 16, 16, 3) and batch["pixels"].dtype == torch.uint8
     assert torch.allclose(losses["cosine"] / terms["cosine"], (1 - cosine).mean(), atol=1e-6)
-    commitment = F.mse_loss(decoded.inputs, decoded.codes)
+    commitment = F.mse_loss(decoded.inputs, decoded.quantized)
     assert torch.allclose(losses["commitment"] / terms["commitment"], commitment, atol=1e-6)
 
 

@@ -161,16 +161,16 @@ def test_models_are_registered_and_answer(project: Path, monkeypatch: pytest.Mon
         image_size=16,
         patch_size=8,
         depth=1,
-        width=8,
-        heads=2,
-        ffn_width=16,
+        embed_dim=8,
+        num_heads=2,
+        mlp_dim=16,
         vocab_size=40,
         text_length=8,
         experts="mome",
         drop_path=0.0,
-        init_sigma=0.02,
+        init_std=0.02,
     )
-    checkpoint.save(MaskedModeling(MaskedModelingConfig(backbone, codes=4)), Path("model"))
+    checkpoint.save(MaskedModeling(MaskedModelingConfig(backbone, codebook_size=4)), Path("model"))
     with tracking.run("served", stage="pretrain", params={}) as run:
         run.model(Path("model"), "vl-beit-pretrained")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")

@@ -1,0 +1,68 @@
+"""Folders of saved models, also those of earlier versions."""
+
+import json
+from dataclasses import make_dataclass
+
+import pytest
+import torch
+
+from model import checkpoint
+from model.backbone.vl_beit import VLBeit
+from model.heads.classification import Classification, ClassificationConfig
+from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
+from tests.helpers.toy import BACKBONE
+
+TOKENIZER = VQKDConfig(
+    image_size=16,
+    patch_size=4,
+    depth=1,
+    decoder_depth=1,
+    embed_dim=8,
+    num_heads=2,
+    codebook_size=20,
+    codebook_dim=4,
+    teacher_dim=5,
+    ema_decay=0.9,
+    codebook_start_step=3,
+)
+EARLIER_KEYS = {current: earlier for earlier, current in checkpoint.RENAMED_KEYS.items()}
+
+
+def with_earlier_keys(tree):
+    if not isinstance(tree, dict):
+        return tree
+    return {EARLIER_KEYS.get(key, key): with_earlier_keys(value) for key, value in tree.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "earlier"),
+    [
+        (VLBeit(BACKBONE), {"width", "heads", "ffn_width", "init_sigma"}),
+        (MaskedModeling(MaskedModelingConfig(BACKBONE, codebook_size=20)), {"codes"}),
+        (Classification(ClassificationConfig(BACKBONE, classes=3)), set()),
+        (VisualTokenizer(TOKENIZER), {"codes", "code_dim", "decay", "delay"}),
+    ],
+)
+def test_a_folder_of_an_earlier_version_is_read(tmp_path, model, earlier):
+    checkpoint.save(model, tmp_path)
+    path = tmp_path / "config.json"
+    config = with_earlier_keys(json.loads(path.read_text()))
+    assert earlier <= config.keys()
+    assert "backbone" not in config or {"width", "heads"} <= config["backbone"].keys()
+    path.write_text(json.dumps(config))
+    loaded = type(model).from_pretrained(tmp_path)
+    assert loaded.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_a_key_of_a_configuration_is_no_earlier_name():
+    """A task's configuration may have a `width` of its own."""
+    config = make_dataclass("Config", ["backbone", "width"])
+    tree = {"backbone": {"width": 16, "depth": 2}, "width": 3, "codes": 5}
+    assert checkpoint._with_current_keys(tree, config) == {
+        "backbone": {"embed_dim": 16, "depth": 2},
+        "width": 3,
+        "codebook_size": 5,
+    }
