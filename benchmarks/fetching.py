@@ -19,10 +19,10 @@ from pathlib import Path
 
 from benchmarks.photos import photograph
 from benchmarks.sharding import Case, peak
-from pipeline.data.download.params import ClientParams, FetchParams
 from pipeline.data.records import UrlRow
 from pipeline.data.synthetic import url_server
 from pipeline.data.url_fetch.fetch import fetch
+from pipeline.data.url_fetch.params import ClientParams, FetchParams
 
 HOSTS = 500
 PARAMS = FetchParams(

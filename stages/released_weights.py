@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.data.download import released_weights
 from pipeline.data.download.http_client import HttpParams
+from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams
 from pipeline.tracking import client as tracking
 from pipeline.utils.entry_point import entry
@@ -16,13 +17,11 @@ def main() -> None:
     """Write `data/<scale>/weights`."""
     scale = params.scale()
     settings = params.load(DownloadParams, "weights")
-    web = params.load(HttpParams, "http")
+    http = params.load(HttpParams, "http")
     with tracking.run("weights", stage="weights", params=asdict(settings)) as run:
-        run.metrics(
-            released_weights.gather(
-                Path("data", scale, "weights"), _named(scale), settings, f"{scale}.weights", web
-            )
-        )
+        official = OfficialFiles(released_weights.NAME, settings, f"{scale}.weights", http)
+        folder = Path("data", scale, "weights")
+        run.metrics(released_weights.gather(official, folder, _named(scale)))
 
 
 def _named(scale: str) -> list[str]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.data import datasets
 from pipeline.data.datasets import facts
-from pipeline.data.download import raw_files
+from pipeline.data.download.official_files import OfficialFiles, PlannedFile
 from pipeline.data.download.params import DownloadParams, params_class
-from pipeline.data.download.raw_files import PlannedFile
 from pipeline.data.synthetic.params import WorldParams
 from pipeline.tokenizers.visual_tokens import VisualTokensParams
 from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
@@ -90,7 +89,7 @@ def _planned(scale: str, name: str, world: WorldParams) -> PlannedSource:
     return PlannedSource(
         name,
         chosen.origin,
-        raw_files.planned(name, chosen),
+        OfficialFiles(name, chosen).planned(),
         plan.unit,
         plan.records,
         plan.shard_bytes,
@@ -105,16 +104,13 @@ def _weights(scale: str) -> list[PlannedSource]:
     tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
     name = tokenizer.official_file if tokenizer.origin == "official" else tokenizer.teacher_file
     chosen = params.load_shared(DownloadParams, f"{scale}.weights")
-    files = (
-        []
-        if name is None
-        else [one for one in raw_files.planned("weights", chosen) if one.name == Path(name).name]
-    )
-    return (
-        [PlannedSource("weights", chosen.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0)]
-        if files
-        else []
-    )
+    if name is None:
+        return []
+    planned = OfficialFiles("weights", chosen).planned()
+    files = [file for file in planned if file.name == Path(name).name]
+    if not files:
+        return []
+    return [PlannedSource("weights", chosen.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0)]
 
 
 def _generated(name: str, world: WorldParams, holdout: float) -> PlannedSource:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.data.datasets import facts
 from pipeline.data.download import http_client, raw_files
 from pipeline.data.download.http_client import HttpParams
+from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams
 
 _PIECE = 512  # bytes that are written at a time
@@ -39,11 +40,5 @@ def run(project: Path, source: str, lists: Path, address: str, moment: int) -> N
     ]
     os.replace, os.link = deadly(os.replace), deadly(os.link)
     params = DownloadParams("upstream", None, [f"{address}/{source}/"], True)
-    raw_files.download(
-        source,
-        project / "raw" / source,
-        params,
-        None,
-        source,
-        HttpParams(files=2, timeout=5.0, retries=2, pause=0.001),
-    )
+    http = HttpParams(files=2, timeout=5.0, retries=2, pause=0.001)
+    raw_files.download(OfficialFiles(source, params, source, http), project / "raw" / source)

@@ -1,4 +1,4 @@
-"""Checking files against what their publishers tell, once: a checksum of a terabyte takes an
+"""Checking files against what their publishers declare, once: a checksum of a terabyte takes an
 hour."""
 
 import hashlib
@@ -12,24 +12,21 @@ _CHUNK = 8 << 20  # bytes
 
 
 def fault(path: Path, official: OfficialFile) -> str | None:
-    """What is wrong with a file that claims to be this one: its size or its checksum, in a few
-    words."""
+    """What is wrong with a file that claims to be this one, in a few words: its size or its
+    checksum."""
     size = path.stat().st_size
     if official.bytes is not None and size != official.bytes:
         return f"{size:,} bytes, the official file has {official.bytes:,}"
-    return (
-        checksum_fault(official, digest(path, official.checksum.kind))
-        if official.checksum
-        else None
-    )
-
-
-def checksum_fault(official: OfficialFile, found: str) -> str | None:
-    """What is wrong with a checksum."""
-    expected = official.checksum
-    if expected is None or found.startswith(expected.value):
+    if official.checksum is None:
         return None
-    return f"{expected.kind} {found[: len(expected.value)]}, the official file has {expected.value}"
+    return checksum_fault(official.checksum, digest(path, official.checksum.kind))
+
+
+def checksum_fault(expected: Checksum, value: str) -> str | None:
+    """What is wrong with the checksum `value`, in hexadecimal, of a file."""
+    if value.startswith(expected.value):
+        return None
+    return f"{expected.kind} {value[: len(expected.value)]}, the official file has {expected.value}"
 
 
 def damage(path: Path, name: str) -> str | None:
@@ -48,10 +45,10 @@ def damage(path: Path, name: str) -> str | None:
 def digest(path: Path, kind: str) -> str:
     """The checksum of a file in hexadecimal, from the note on it if the file has not changed
     since."""
-    note = _note(path)
-    fact = files.read_json(note) if note.exists() else {}
-    if (fact.get("size"), fact.get("time"), fact.get("kind")) == (*_state(path), kind):
-        return fact["value"]
+    note_path = _note_path(path)
+    note = files.read_json(note_path) if note_path.exists() else {}
+    if (note.get("size"), note.get("time"), note.get("kind")) == (*_state(path), kind):
+        return note["value"]
     hasher = hashlib.new(kind)
     feed(hasher, path)
     remember(path, path, Checksum(kind, hasher.hexdigest()))
@@ -65,26 +62,25 @@ def feed(hasher: "hashlib._Hash", path: Path) -> None:
             hasher.update(chunk)
 
 
-def remember(path: Path, now: Path, found: Checksum) -> None:
-    """Note the checksum of `path`, which is still at `now`."""
-    size, time = _state(now)
-    files.write_json(
-        _note(path),
-        {
-            "path": str(path.resolve()),
-            "size": size,
-            "time": time,
-            "kind": found.kind,
-            "value": found.value,
-        },
-    )
+def remember(path: Path, current_path: Path, checksum: Checksum) -> None:
+    """Note the checksum of the file that will be `path`, and is still `current_path`."""
+    size, time = _state(current_path)
+    note = {
+        "path": str(path.resolve()),
+        "size": size,
+        "time": time,
+        "kind": checksum.kind,
+        "value": checksum.value,
+    }
+    files.write_json(_note_path(path), note)
 
 
 def _state(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change in nanoseconds."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
-def _note(path: Path) -> Path:
+def _note_path(path: Path) -> Path:
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     return workdir.root() / "checksums" / f"{path.name}-{name}.json"

@@ -1,13 +1,13 @@
-"""Official files over HTTP: whole and checked, or not there at all.
+"""Official files over HTTP: whole and checked, or absent.
 
-aiohttp gives proxies, timeouts and bodies cut short; what a data set of a terabyte needs beyond
-them no library at hand has together: pooch does not resume, fsspec's HTTP checks nothing,
-aiohttp-retry repeats requests but not bodies, and none tells a file that changed on the server from
-one that did not.
+aiohttp gives proxies, timeouts and truncated bodies; what a data set of a terabyte needs besides,
+no library at hand has together: pooch does not resume, fsspec's HTTP checks nothing, aiohttp-retry
+repeats requests but not bodies, and none tells a file that changed on the server from one that did
+not.
 
 Each file has a folder of its own, `<folder>/<name>/`: the file once it is finished, `part` before,
-and what the server said of it in `part.json`. A part is gone on with only if the server confirms
-that it is still of the same file, or if a checksum will tell in the end.
+and what the server declared about it in `part.json`. A part is resumed only if the server confirms
+that it is still of the same file, or if a checksum will verify it in the end.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Any
@@ -27,13 +27,13 @@ from pipeline.errors import UserError
 from pipeline.utils import files, workdir
 from pipeline.utils.progress import Progress, size
 
-if TYPE_CHECKING:  # a third of a second that only downloads pay
+if TYPE_CHECKING:  # importing it takes a third of a second, which only downloads pay
     from aiohttp import ClientResponse, ClientSession
 
 _AGENT = "vl-beit (research data set downloader)"
 _BUFFER = 1 << 16  # bytes; what waits in it when a connection breaks is lost
-_LONGEST = 60.0  # seconds between two tries
-_FOREVER = frozenset((400, 401, 403, 404, 405, 406, 410, 451))  # another try will not help
+_MAX_PAUSE = 60.0  # seconds between two tries
+_PERMANENT = frozenset((400, 401, 403, 404, 405, 406, 410, 451))  # another try will not help
 _PAGE = "a web page in place of the file"
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -50,7 +50,20 @@ class HttpParams:
     pause: float
 
 
-class _Passing(Exception):
+@dataclass(frozen=True)
+class _PartNote:
+    """What a server declared about the file of which `part` is the beginning.
+
+    validator: strong ETag or date, None without either; total: bytes of the whole file, None if it
+    was not declared.
+    """
+
+    address: str
+    validator: str | None
+    total: int | None
+
+
+class _TransientError(Exception):
     """A try failed, and another may not. wait: seconds that the server asks for."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -58,46 +71,46 @@ class _Passing(Exception):
         self.wait = wait
 
 
-class _Final(Exception):
+class _PermanentError(Exception):
     """An address does not give the file."""
 
 
-def place(folder: Path, file: OfficialFile) -> Path:
+def finished_path(folder: Path, file: OfficialFile) -> Path:
     """Where a file is when it is finished."""
     return folder / file.name / file.name
 
 
-def have(folder: Path, file: OfficialFile) -> int:
-    """Bytes of a file that are here."""
-    for path in (place(folder, file), folder / file.name / "part"):
+def bytes_here(folder: Path, file: OfficialFile) -> int:
+    """Bytes of a file that are in `folder`, finished or in part."""
+    for path in (finished_path(folder, file), folder / file.name / "part"):
         with suppress(FileNotFoundError):
             return path.stat().st_size
     return 0
 
 
 def get(wanted: Sequence[OfficialFile], folder: Path, params: HttpParams, label: str) -> None:
-    """Fetch files into `folder` (see `place`). What is there already, finished or in part, is not
-    fetched again.
+    """Fetch files into `folder` (see `finished_path`). What is there already, finished or in part,
+    is not fetched again. `label` is for messages.
 
     Raises:
-        UserError: there is not enough space, or some file could not be had; the others are there
-        all the same.
+        UserError: there is not enough space, or some file could not be fetched; the others are
+        there all the same.
     """
-    left = [file for file in wanted if not _finished(folder, file)]
-    if not left:
+    missing = [file for file in wanted if not _finished(folder, file)]
+    if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    missing = sum(max(file.expected - have(folder, file), 0) for file in left)
-    if missing > (free := disk_usage(folder).free):
-        raise UserError(f"{folder}: {label} needs {size(missing)} more, and {size(free)} are free")
-    failed = asyncio.run(_get_all(left, folder, params, label))
-    if failed:
-        raise UserError(f"{label}: {'; '.join(failed)}")
+    needed = sum(max(file.expected - bytes_here(folder, file), 0) for file in missing)
+    if needed > (free := disk_usage(folder).free):
+        raise UserError(f"{folder}: {label} needs {size(needed)} more, and {size(free)} are free")
+    failures = asyncio.run(_get_all(missing, folder, params, label))
+    if failures:
+        raise UserError(f"{label}: {'; '.join(failures)}")
 
 
 def _finished(folder: Path, file: OfficialFile) -> bool:
-    """Whether a file is here. One that is not what is asked for goes."""
-    path = place(folder, file)
+    """Whether a file is here. One that is not the expected file is deleted."""
+    path = finished_path(folder, file)
     if not path.exists():
         return False
     if checksums.fault(path, file) is None:
@@ -110,37 +123,36 @@ async def _get_all(
     wanted: Sequence[OfficialFile], folder: Path, params: HttpParams, label: str
 ) -> list[str]:
     """What went wrong, file by file."""
-    import aiohttp
-
-    bar = Progress(
-        label,
-        {file.name: file.expected for file in wanted},
-        sum(have(folder, file) for file in wanted),
-    )
+    sizes = {file.name: file.expected for file in wanted}
+    bar = Progress(label, sizes, sum(bytes_here(folder, file) for file in wanted))
     turns = asyncio.Semaphore(params.files)
-    timeout = aiohttp.ClientTimeout(
-        total=None, sock_connect=params.timeout, sock_read=params.timeout
-    )
-    async with aiohttp.ClientSession(
-        trust_env=True,
-        auto_decompress=False,
-        read_bufsize=_BUFFER,
-        headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
-        timeout=timeout,
-    ) as session:
+    async with _session(params.timeout) as session:
 
-        async def one(file: OfficialFile) -> str | None:
+        async def transfer(file: OfficialFile) -> str | None:
             async with turns:
                 return await _Transfer(session, file, folder / file.name, params, bar).run()
 
         ticker = asyncio.create_task(_tick(bar))
         try:
-            failures = await asyncio.gather(*map(one, wanted))
+            failures = await asyncio.gather(*map(transfer, wanted))
         finally:
             ticker.cancel()
             bar.show()
             bar.end()
     return [failure for failure in failures if failure]
+
+
+def _session(timeout: float) -> "ClientSession":
+    """Bodies come as they are stored; the usual environment variables name a proxy."""
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        trust_env=True,
+        auto_decompress=False,
+        read_bufsize=_BUFFER,
+        headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout),
+    )
 
 
 async def _tick(bar: Progress) -> None:
@@ -150,7 +162,7 @@ async def _tick(bar: Progress) -> None:
 
 
 class _Transfer:
-    """One file on its way."""
+    """One file that is being fetched into `folder`."""
 
     def __init__(
         self,
@@ -159,15 +171,10 @@ class _Transfer:
         folder: Path,
         params: HttpParams,
         bar: Progress,
-    ):
-        self.session, self.file, self.folder, self.params, self.bar = (
-            session,
-            file,
-            folder,
-            params,
-            bar,
-        )
-        self.part, self.note = folder / "part", folder / "part.json"
+    ) -> None:
+        self.session, self.file, self.folder = session, file, folder
+        self.params, self.bar = params, bar
+        self.part, self.note_path = folder / "part", folder / "part.json"
         self.kind = file.checksum.kind if file.checksum else "sha256"
         self.hasher, self.hashed = hashlib.new(self.kind), 0
 
@@ -180,7 +187,7 @@ class _Transfer:
                 try:
                     await self._persist(address)
                     return None
-                except _Final as error:
+                except _PermanentError as error:
                     reasons.append(f"{address}: {error}")
         return f"{self.file.name} could not be had: {', '.join(reasons)}"
 
@@ -188,96 +195,106 @@ class _Transfer:
         """Try until the file is here, or so many tries in a row have brought nothing new."""
         import aiohttp
 
-        best, idle = self._have(), 0
+        best, idle = self._bytes_here(), 0
         while True:
             try:
                 return await self._try(address)
             except aiohttp.InvalidURL:
-                raise _Final("not an address") from None
-            except (aiohttp.ClientError, TimeoutError, ConnectionError, _Passing) as error:
+                raise _PermanentError("not an address") from None
+            except (aiohttp.ClientError, TimeoutError, ConnectionError, _TransientError) as error:
                 reason, wait = str(error) or type(error).__name__, getattr(error, "wait", 0.0)
-            idle = 0 if self._have() > best else idle + 1
-            best = max(best, self._have())
+            idle = 0 if self._bytes_here() > best else idle + 1
+            best = max(best, self._bytes_here())
             if idle > self.params.retries:
-                raise _Final(reason)
-            await asyncio.sleep(min(max(wait, self.params.pause * 2**idle), _LONGEST))
+                raise _PermanentError(reason)
+            await asyncio.sleep(min(max(wait, self.params.pause * 2**idle), _MAX_PAUSE))
 
     async def _try(self, address: str) -> None:
         """One request, from where the part ends."""
-        said = files.read_json(self.note) if self.note.exists() else {}
-        same = said.get("address") == address and said["validator"] is not None
-        # The server or the checksum tells if the part is of another file; else it is of no use.
-        start = self._have() if said and (same or self.file.checksum) else 0
-        if not start or start != said["total"]:
-            headers = {"Range": f"bytes={start}-"} if start else {}
-            headers |= {"If-Range": said["validator"]} if start and same else {}
-            async with self.session.get(address, headers=headers) as response:
-                self._check(response)
-                if response.status == 206:
-                    self._check_rest(response, start, said, same)
-                    total = said["total"]
-                else:
-                    start, total = 0, self._total(response.content_length)
-                    self._begin(address, _validator(response), total)
-                await self._receive(response, start, total)
+        note = self._note()
+        start, validator = 0, None
+        if note is not None:
+            validator = note.validator if note.address == address else None
+            if validator is not None or self.file.checksum:
+                start = self._bytes_here()  # else no one could tell if the part is of another file
+        if note is None or not start or start != note.total:
+            await self._request(address, start, note if start else None, validator)
         await self._finish()
+
+    async def _request(
+        self, address: str, start: int, note: _PartNote | None, validator: str | None
+    ) -> None:
+        """Ask for the bytes from `start` on, or for all of them, and receive what comes. `note` is
+        that of the part, `validator` what tells if the server still has the same file."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        if start and validator is not None:
+            headers["If-Range"] = validator
+        async with self.session.get(address, headers=headers) as response:
+            self._check(response)
+            if response.status == 206:
+                total = self._check_range(response, start, note, validator)
+            else:
+                start, total = 0, self._total(response.content_length)
+                self._begin(_PartNote(address, _validator(response), total))
+            await self._receive(response, start, total)
 
     def _check(self, response: "ClientResponse") -> None:
         """Raises for an answer that is not the file."""
-        if response.status in _FOREVER:
-            raise _Final(f"http {response.status}")
+        if response.status in _PERMANENT:
+            raise _PermanentError(f"http {response.status}")
         if response.status == 416:
             self._drop()
         if response.status not in (200, 206):
-            asked = response.headers.get("Retry-After", "")
-            raise _Passing(f"http {response.status}", float(asked) if asked.isdecimal() else 0.0)
+            seconds = response.headers.get("Retry-After", "")
+            wait = float(seconds) if seconds.isdecimal() else 0.0
+            raise _TransientError(f"http {response.status}", wait)
         if response.content_type == "text/html":
-            raise _Passing(_PAGE)
-        if response.headers.get(
-            "Content-Encoding", "identity"
-        ) != "identity" and not self.file.name.endswith(".gz"):
-            raise _Passing("compressed on the way")
+            raise _TransientError(_PAGE)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity" and not self.file.name.endswith(".gz"):
+            raise _TransientError("compressed on the way")
 
-    def _check_rest(
-        self, response: "ClientResponse", start: int, said: dict[str, Any], same: bool
-    ) -> None:
-        """A part is thrown away where what comes is not the rest of it."""
-        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if (
-            not start
-            or not found
-            or int(found[1]) != start
-            or found[2] not in ("*", str(said["total"]))
-        ):
-            self._drop()
-            raise _Passing("another range than asked for")
-        if same and _validator(response) != said["validator"]:
-            self._drop()
-            raise _Passing("the file changed in between")
+    def _check_range(
+        self,
+        response: "ClientResponse",
+        start: int,
+        note: _PartNote | None,
+        validator: str | None,
+    ) -> int | None:
+        """Drops the part where what comes is not the rest of it. Returns the size of the whole."""
+        match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if note is None or not match or int(match[1]) != start:
+            raise self._dropped("another range than asked for")
+        if match[2] not in ("*", str(note.total)):
+            raise self._dropped("another range than asked for")
+        if validator is not None and _validator(response) != validator:
+            raise self._dropped("the file changed in between")
+        return note.total
 
-    def _total(self, told: int | None) -> int | None:
-        """The size of the whole, which is the only guard where neither size nor checksum is
-        published."""
+    def _total(self, declared: int | None) -> int | None:
+        """The size of the whole, in bytes, which is the only guard where neither size nor checksum
+        is published."""
         expected = self.file.bytes
-        if told is None and expected is None and self.file.checksum is None:
-            raise _Passing("the server does not tell the size, and no checksum is known")
-        if None not in (told, expected) and told != expected:
-            raise _Passing(f"{told:,} bytes, the official file has {expected:,}")
-        return expected if told is None else told
+        if declared is None:
+            if expected is None and self.file.checksum is None:
+                raise _TransientError("the server does not tell the size, and no checksum is known")
+            return expected
+        if expected is not None and declared != expected:
+            raise _TransientError(f"{declared:,} bytes, the official file has {expected:,}")
+        return declared
 
     async def _receive(self, response: "ClientResponse", start: int, total: int | None) -> None:
         """Write and hash the body as it comes."""
         await asyncio.to_thread(self._catch_up, start)
-        with open(self.part, "ab") as file:
+        with await asyncio.to_thread(open, self.part, "ab") as file:
             async for chunk in response.content.iter_any():
                 if not self.hashed and chunk.lstrip()[:1] == b"<":
-                    raise _Passing(_PAGE)
+                    raise _TransientError(_PAGE)
                 if total is not None and self.hashed + len(chunk) > total:
-                    self._drop()
-                    raise _Passing("more bytes than announced")
+                    raise self._dropped("more bytes than announced")
                 await asyncio.to_thread(self._take, file, chunk)
         if total is not None and self.hashed < total:
-            raise _Passing("the connection was closed early")
+            raise _TransientError("the connection was closed early")
 
     def _take(self, file: Any, chunk: bytes) -> None:
         try:
@@ -297,35 +314,48 @@ class _Transfer:
 
     async def _finish(self) -> None:
         """Check the whole, and give it its name."""
-        await asyncio.to_thread(self._catch_up, self._have())
+        await asyncio.to_thread(self._catch_up, self._bytes_here())
         digest = self.hasher.hexdigest()
-        wrong = checksums.checksum_fault(self.file, digest)
         if self.file.checksum is None:
-            wrong = await asyncio.to_thread(checksums.damage, self.part, self.file.name)
-        if wrong:
-            self._drop()
-            raise _Passing(wrong)
-        with open(self.part, "rb") as file:
-            os.fsync(file.fileno())
-        path = place(self.folder.parent, self.file)
+            fault = await asyncio.to_thread(checksums.damage, self.part, self.file.name)
+        else:
+            fault = checksums.checksum_fault(self.file.checksum, digest)
+        if fault:
+            raise self._dropped(fault)
+        await asyncio.to_thread(self._sync)
+        path = finished_path(self.folder.parent, self.file)
         checksums.remember(path, self.part, Checksum(self.kind, digest))
         os.replace(self.part, path)
-        self.note.unlink()
+        self.note_path.unlink()
 
-    def _begin(self, address: str, validator: str | None, total: int | None) -> None:
-        """Note what the server says of a file before the first of its bytes."""
+    def _sync(self) -> None:
+        """Have the part on the disk, whatever happens to the machine."""
+        with open(self.part, "rb") as file:
+            os.fsync(file.fileno())
+
+    def _note(self) -> _PartNote | None:
+        return _PartNote(**files.read_json(self.note_path)) if self.note_path.exists() else None
+
+    def _begin(self, note: _PartNote) -> None:
+        """Start over with a new file, and note what is known of it before the first of its
+        bytes."""
         self._drop()
-        self.bar.expect(self.file.name, total or self.file.expected)
-        files.write_json(self.note, {"address": address, "validator": validator, "total": total})
+        self.bar.expect(self.file.name, note.total or self.file.expected)
+        files.write_json(self.note_path, asdict(note))
 
-    def _have(self) -> int:
+    def _bytes_here(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
+
+    def _dropped(self, reason: str) -> _TransientError:
+        """The error to raise after the part was dropped."""
+        self._drop()
+        return _TransientError(reason)
 
     def _drop(self) -> None:
         """Start over."""
-        self.bar.move(-self._have())
+        self.bar.move(-self._bytes_here())
         self.part.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
+        self.note_path.unlink(missing_ok=True)
         self.hasher, self.hashed = hashlib.new(self.kind), 0
 
 

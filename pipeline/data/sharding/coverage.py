@@ -72,7 +72,8 @@ def table(shards: Path, section: str, note: str) -> Table:
 
 def _paper() -> dict[str, ImageCounts]:
     """The paper's counts by data set, those with captions first."""
-    pairs, images = {}, {}
+    pairs: dict[str, ImageCounts] = {}
+    images: dict[str, ImageCounts] = {}
     for source in datasets.names():
         counts = facts.read(source).pretraining
         if counts is not None:

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pipeline.data.download.params import FetchParams
 from pipeline.data.records import UrlRow
 from pipeline.data.url_fetch import placeholders
+from pipeline.data.url_fetch.params import FetchParams
 from pipeline.data.url_fetch.progress import UrlProgress
 
 

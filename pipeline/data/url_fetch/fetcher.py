@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 from aiohttp import ClientSession
 from yarl import URL
 
-from pipeline.data.download.params import FetchParams
 from pipeline.data.records import UrlRow
 from pipeline.data.url_fetch import filters, journal, request
 from pipeline.data.url_fetch.host_queue import Hosts
 from pipeline.data.url_fetch.journal import Fact, FetchLog
+from pipeline.data.url_fetch.params import FetchParams
 from pipeline.data.url_fetch.progress import UrlProgress
 from pipeline.data.url_fetch.request import Answer
 from pipeline.errors import UserError

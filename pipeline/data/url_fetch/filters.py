@@ -3,8 +3,8 @@ none."""
 
 import re
 
-from pipeline.data.download.params import FetchParams
 from pipeline.data.transforms import image_validation
+from pipeline.data.url_fetch.params import FetchParams
 
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|BM|II\*\x00|MM\x00\*|....ftyp|\x00\x00\x00\x0cjP  |\x00\x00\x01\x00",

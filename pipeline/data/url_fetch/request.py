@@ -4,13 +4,13 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 from yarl import URL
 
-from pipeline.data.download.params import ClientParams
+from pipeline.data.url_fetch.params import ClientParams
 
 LARGEST = 32 << 20  # bytes of a body
 _AGENT = "vl-beit"  # what site owners may call us in X-Robots-Tag
@@ -121,7 +121,7 @@ def rest(told: str) -> float:
     if told.strip().isdecimal():
         return float(told)
     try:
-        return max(0.0, (parsedate_to_datetime(told) - datetime.now(timezone.utc)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):  # no date, or one without a zone
         return 0.0
 

@@ -74,7 +74,7 @@ def test_in_the_end_the_file_is_right(tmp_path, server, known, faults, resumed):
     server.faults["file.bin"] = list(faults)
     file = wanted(server, **KNOWN[known])
     http_client.get([file], tmp_path / "store", QUICK, "test")
-    assert http_client.place(tmp_path / "store", file).read_bytes() == DATA
+    assert http_client.finished_path(tmp_path / "store", file).read_bytes() == DATA
     assert not server.faults["file.bin"]
     assert resumed is None or "".join(str(int(start > 0)) for _, start, _ in server.log) == resumed
     asked = len(server.log)
@@ -102,12 +102,12 @@ def test_another_file_is_not_taken(tmp_path, server, known, fault):
     file = wanted(server, **KNOWN[known])
     server.faults["file.bin"] = [fault]
     http_client.get([file], tmp_path / "store", QUICK, "test")
-    assert http_client.place(tmp_path / "store", file).read_bytes() == DATA
+    assert http_client.finished_path(tmp_path / "store", file).read_bytes() == DATA
     (tmp_path / "other").mkdir()
     server.faults["file.bin"] = [fault] * 3
     with pytest.raises(UserError, match=r"^test: file.bin could not be had: http://\S+: [^\n]+$"):
         http_client.get([file], tmp_path / "other", QUICK, "test")
-    assert not http_client.place(tmp_path / "other", file).exists()
+    assert not http_client.finished_path(tmp_path / "other", file).exists()
 
 
 def test_a_zip_of_which_nothing_is_known_is_looked_into(tmp_path, server):
@@ -116,7 +116,7 @@ def test_a_zip_of_which_nothing_is_known_is_looked_into(tmp_path, server):
     server.faults["a.zip"] = ["shorter", "other"]
     http_client.get([file], tmp_path / "store", QUICK, "test")
     assert (
-        http_client.place(tmp_path / "store", file).read_bytes()
+        http_client.finished_path(tmp_path / "store", file).read_bytes()
         == (tmp_path / "served/a.zip").read_bytes()
     )
     assert len(server.log) == 3
@@ -136,7 +136,7 @@ def test_mirrors_are_tried_in_turn_and_a_part_of_one_is_gone_on_with_at_the_next
         ("nowhere/file.bin", True),
         ("file.bin", True),
     ]
-    assert http_client.place(tmp_path / "store", file).read_bytes() == DATA
+    assert http_client.finished_path(tmp_path / "store", file).read_bytes() == DATA
 
 
 def test_files_come_at_the_same_time_and_one_that_fails_does_not_stop_the_others(tmp_path, server):
@@ -149,7 +149,8 @@ def test_files_come_at_the_same_time_and_one_that_fails_does_not_stop_the_others
     ):
         http_client.get(files, tmp_path / "store", QUICK, "test")
     assert all(
-        http_client.place(tmp_path / "store", file).read_bytes() == DATA for file in files[1:]
+        http_client.finished_path(tmp_path / "store", file).read_bytes() == DATA
+        for file in files[1:]
     )
     order = [path for path, _, _ in server.log]
     assert order.index("c.bin") < len(order) - 1 - order[::-1].index("b.bin")  # c came while b hung

@@ -8,17 +8,12 @@ import pytest
 
 from pipeline.config import params
 from pipeline.data.download import raw_files
-from pipeline.data.download.params import (
-    ClientParams,
-    DownloadParams,
-    FetchParams,
-    UrlListParams,
-    params_class,
-    readable,
-)
+from pipeline.data.download.official_files import OfficialFiles
+from pipeline.data.download.params import DownloadParams, UrlListParams, params_class, readable
 from pipeline.data.sharding import build
 from pipeline.data.shards import parquet
 from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.errors import UserError
 
 FETCH = FetchParams(
@@ -40,9 +35,8 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
     (theirs / "books_large_p2.txt").write_text("two words .\n")
     monkeypatch.chdir(tmp_path)
     settings = DownloadParams("local", "theirs", [], True)
-    assert raw_files.download(
-        "bookcorpus", out, settings, None, "small.download.bookcorpus", None
-    ) == {"files": 2}
+    official = OfficialFiles("bookcorpus", settings, "small.download.bookcorpus")
+    assert raw_files.download(official, out) == {"files": 2}
     assert json.loads((out / "manifest.json").read_text()) == {
         "books_large_p1.txt": 6,
         "books_large_p2.txt": 12,
@@ -67,7 +61,8 @@ def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch, settings,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=rf"^params.yaml: small.download.{message}[^\n]*$"):
-        raw_files.download("coco", tmp_path / "raw", settings, None, "small.download.coco", None)
+        official = OfficialFiles("coco", settings, "small.download.coco")
+        raw_files.download(official, tmp_path / "raw")
 
 
 def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkeypatch):
@@ -78,13 +73,14 @@ def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     settings = UrlListParams("local", str(theirs), [], False, FETCH)
-    counts = raw_files.download("cc3m", out, settings, None, "small.download.cc3m", None)
+    counts = raw_files.download(OfficialFiles("cc3m", settings, "small.download.cc3m"), out)
     assert counts == {"bad url": 2, "no url": 1}
     assert sorted(path.name for path in out.iterdir()) == ["fetched", "manifest.json"]
     written = sorted((out / "fetched").glob("*.parquet"))
     inodes = [path.stat().st_ino for path in written]
     calmer = replace(settings, fetch=replace(FETCH, client=replace(FETCH.client, concurrency=2)))
-    assert raw_files.download("cc3m", out, calmer, None, "small.download.cc3m", None) == counts
+    official = OfficialFiles("cc3m", calmer, "small.download.cc3m")
+    assert raw_files.download(official, out) == counts
     assert [path.stat().st_ino for path in written] == inodes  # linked again, not fetched again
     assert readable(out, settings) == out
 
@@ -96,14 +92,9 @@ def test_who_asks_other_peoples_servers_says_who_it_is(tmp_path):
     with pytest.raises(
         UserError, match=r"^params.yaml: small.download.cc3m.fetch.client.contact: give [^\n]*$"
     ):
-        raw_files.download(
-            "cc3m",
-            tmp_path / "raw",
-            UrlListParams("local", str(tmp_path), [], False, nobody),
-            None,
-            "small.download.cc3m",
-            None,
-        )
+        settings = UrlListParams("local", str(tmp_path), [], False, nobody)
+        official = OfficialFiles("cc3m", settings, "small.download.cc3m")
+        raw_files.download(official, tmp_path / "raw")
 
 
 def test_params_classes_differ_by_kind_of_source():
@@ -125,9 +116,8 @@ def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
         rows_per_group=16, groups_per_file=2, holdout=0.0, max_side=0
     )
     for name in ("one", "two"):
-        counts = raw_files.download(
-            "cc3m", tmp_path / name / "raw", settings, world, "small.download.cc3m", None
-        )
+        official = OfficialFiles("cc3m", settings, "small.download.cc3m")
+        counts = raw_files.download(official, tmp_path / name / "raw", world)
         build.shard("cc3m", tmp_path / name / "raw", tmp_path / name / "out", shard_params)
     one, two = (
         sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())

@@ -12,6 +12,7 @@ from pipeline.data import datasets
 from pipeline.data.datasets import facts
 from pipeline.data.download import checksums, manifest, raw_files, released_weights
 from pipeline.data.download.http_client import HttpParams
+from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams, DumpParams, UrlListParams
 from pipeline.data.sharding import build
 from pipeline.data.synthetic import url_server as pictures
@@ -22,7 +23,7 @@ from tests.helpers import misbehaving, official, tiny
 from tests.pipeline.data.download.test_raw_files import FETCH
 from tests.pipeline.data.sharding.test_build import contents
 
-WEB = HttpParams(files=3, timeout=0.5, retries=8, pause=0.001)
+HTTP = HttpParams(files=3, timeout=0.5, retries=8, pause=0.001)
 HARMFUL = (
     ["early"],
     ["early", "whole"],
@@ -85,12 +86,13 @@ def downloaded(source: str, place: Path, params: DownloadParams, monkeypatch) ->
     """The source's folder in a project of its own."""
     monkeypatch.setenv("DVC_ROOT", str(place))
     folder = place / "raw" / source
+    official_files = OfficialFiles(source, params, f"paper.download.{source}", HTTP)
     if source not in LISTS:
-        raw_files.download(source, folder, params, None, f"paper.download.{source}", WEB)
+        raw_files.download(official_files, folder)
         return folder
     with pictures.serve(images(source, official.WORLD)) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
-        raw_files.download(source, folder, params, None, f"paper.download.{source}", WEB)
+        raw_files.download(official_files, folder)
         monkeypatch.delenv("http_proxy")
     return folder
 
@@ -102,7 +104,7 @@ def test_a_server_that_misbehaves_changes_no_byte(
     params = settings(source, serving)
     calm = downloaded(source, tmp_path / "calm", params, monkeypatch)
     draw, faults = random.Random(source), {}
-    for file in (file for file in raw_files.planned(source, params) if file.addresses):
+    for file in (file for file in OfficialFiles(source, params).planned() if file.addresses):
         seen = WRONG if file.checked or file.exact or file.name.endswith(".zip") else ()
         chosen = draw.sample((*HARMFUL, *seen), 2)
         faults[f"{source}/{file.name}"] = [word for words in chosen for word in words]
@@ -285,27 +287,30 @@ def test_lists_of_official_files_are_whole():
 
 def test_a_plan_tells_sizes_steps_and_what_is_here(tmp_path, offered, serving, monkeypatch):
     params = settings("coco", serving)
-    before = {file.name: file for file in raw_files.planned("coco", params)}
+    before = {file.name: file for file in OfficialFiles("coco", params).planned()}
     downloaded("coco", tmp_path, params, monkeypatch)
-    after = {file.name: file for file in raw_files.planned("coco", params)}
+    after = {file.name: file for file in OfficialFiles("coco", params).planned()}
     assert before.keys() == after.keys() and not any(file.here for file in before.values())
     assert all(file.exact and file.checked and file.here == file.bytes for file in after.values())
     plan = {
         file.name: file
-        for file in raw_files.planned("flickr30k", settings("flickr30k", serving, mirrors=False))
+        for file in OfficialFiles(
+            "flickr30k", settings("flickr30k", serving, mirrors=False)
+        ).planned()
     }
     assert (
         "form" in plan["flickr30k-images.tar.gz"].by_hand
         and not plan["caption_datasets.zip"].by_hand
     )
     assert (
-        raw_files.planned("sbu", settings("sbu", serving))[-1].name == "the images behind the URLs"
+        OfficialFiles("sbu", settings("sbu", serving)).planned()[-1].name
+        == "the images behind the URLs"
     )
     assert (
-        raw_files.planned("wikipedia", settings("wikipedia", serving))[-1].name
+        OfficialFiles("wikipedia", settings("wikipedia", serving)).planned()[-1].name
         == "the parts of the dump"
     )
-    assert raw_files.planned("coco", DownloadParams("world", None, [], True)) == []
+    assert OfficialFiles("coco", DownloadParams("world", None, [], True)).planned() == []
 
 
 def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, monkeypatch):
@@ -316,21 +321,20 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     (offered / "lists/weights.yaml").write_text(
         f"files:\n- {{name: {name}, addresses: ['{serving.address}/{name}'], sha256: {name[5:13]!r}}}\n"
     )
-    params, folder = DownloadParams("upstream", None, [], True), Path("data/paper/weights")
-    assert released_weights.gather(folder, [], params, "paper.weights", WEB) == {"files": 0}
-    assert (
-        released_weights.gather(folder, ["my/own.pth"], params, "paper.weights", WEB)
-        == {"files": 0}
-        and not serving.log
+    folder = Path("data/paper/weights")
+    weights = OfficialFiles(
+        "weights", DownloadParams("upstream", None, [], True), "paper.weights", HTTP
     )
-    assert released_weights.gather(folder, [f"{folder}/{name}"], params, "paper.weights", WEB) == {
-        "files": 1
-    }
+    assert released_weights.gather(weights, folder, []) == {"files": 0}
+    assert (
+        released_weights.gather(weights, folder, ["my/own.pth"]) == {"files": 0} and not serving.log
+    )
+    assert released_weights.gather(weights, folder, [f"{folder}/{name}"]) == {"files": 1}
     assert (folder / name).read_bytes() == data
     with pytest.raises(
         UserError, match=r"^params.yaml: paper.weights: no weights other.pth are published \(known"
     ):
-        released_weights.gather(folder, [f"{folder}/other.pth"], params, "paper.weights", WEB)
+        released_weights.gather(weights, folder, [f"{folder}/other.pth"])
 
 
 def test_the_stages_read_their_parameters(tmp_path, offered, serving, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.data.datasets import facts
 from pipeline.data.download import params, raw_files
+from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.sharding import build, count_checks
 from pipeline.data.synthetic.generate import write
 from pipeline.errors import UserError
@@ -54,7 +55,7 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
     root.mkdir()
     if source in ("cc3m", "sbu"):
         settings = params.UrlListParams("world", None, [], True, FETCH)
-        raw_files.download(source, root, settings, official.WORLD, "", None)
+        raw_files.download(OfficialFiles(source, settings), root, official.WORLD)
     else:
         write(source, root, official.WORLD)
     sizes = build.PairShardParams(

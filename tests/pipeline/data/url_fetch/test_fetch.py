@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from pipeline.data.datasets import cc3m
-from pipeline.data.download.params import ClientParams, FetchParams
 from pipeline.data.records import UrlRow
 from pipeline.data.url_fetch import fetcher, host_queue, placeholders, request
 from pipeline.data.url_fetch.fetch import fetch
 from pipeline.data.url_fetch.journal import Fact, FetchLog
+from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.errors import UserError
 from tests.helpers import tiny, web_server
 from tests.helpers.web_server import Web, picture
@@ -368,7 +368,7 @@ STAGE = """
 import sys
 from pathlib import Path
 from pipeline.data.url_fetch.fetch import fetch
-from pipeline.data.download.params import ClientParams, FetchParams
+from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.data.records import UrlRow
 urls, folder, proxy = sys.argv[1:]
 rows = [UrlRow(str(number), "train", url, "c") for number, url in enumerate(Path(urls).read_text().split())]
