@@ -4,16 +4,14 @@ is at hand."""
 import json
 from pathlib import Path
 
-import pytest
-
 from pipeline.data.shards import parquet
 from pipeline.tracking import client as tracking
-from tests.helpers import tiny
+from tests.helpers import real_data, tiny
 
-REAL = (tiny.ROOT / ".." / "shared" / "real" / "flickr30k").resolve()
+REAL = real_data.folder("flickr30k")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real slice of Flickr30k here")
+@real_data.needs("flickr30k")
 def test_shard_tokens_fine_tune_and_evaluate_run_through_on_real_pictures(tmp_path, monkeypatch):
     tree = tiny.settings()
     small = tree["small"]

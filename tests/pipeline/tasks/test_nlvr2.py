@@ -5,7 +5,6 @@ import json
 import zipfile
 from collections import Counter, defaultdict
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,8 +36,9 @@ from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking.client import Run
 from pipeline.training import curves
 from pipeline.training.loop import train
+from tests.helpers import real_data
 
-REAL = Path(__file__).resolve().parents[4] / "shared" / "real" / "nlvr2" / "data" / "dev.json"
+REAL_EXAMPLES = real_data.folder("nlvr2") / "data" / "dev.json"
 WORLD = WorldParams(
     seed=5, image_size=40, jpeg_quality=85, sizes={"nlvr2": {"train": 34, "val": 3, "test": 4}}
 )
@@ -166,10 +166,10 @@ def test_groups_are_identifiers_without_the_pair():
     )
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real slice here")
+@real_data.needs("nlvr2")
 def test_groups_of_the_real_file_have_one_sentence_each():
     sentences = defaultdict(set)
-    for line in REAL.read_text(encoding="utf-8").splitlines():
+    for line in REAL_EXAMPLES.read_text(encoding="utf-8").splitlines():
         example = json.loads(line)
         sentences[nlvr2.group(example["identifier"])].add(example["sentence"])
     assert all(len(found) == 1 for found in sentences.values())

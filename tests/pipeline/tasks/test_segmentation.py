@@ -44,8 +44,9 @@ from pipeline.tasks.segmentation.data import (
 )
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
+from tests.helpers import real_data
 
-REAL = Path(__file__).resolve().parents[4] / "shared" / "real" / "ade20k"
+REAL = real_data.folder("ade20k")
 CLASSES = len(masks.CLASSES)
 TINY = BackboneConfig(
     image_size=32,
@@ -210,7 +211,7 @@ def test_wrong_masks_are_counted_or_named(tmp_path):
         ade20k.files(tmp_path / "out")
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real slice of ADE20K here")
+@real_data.needs("ade20k")
 def test_a_real_picture_and_its_mask(tmp_path):
     (record,) = record_reader.read("ade20k", REAL)
     assert (record.key, record.split) == ("ADE_val_00000001", "val")

@@ -22,9 +22,7 @@ from pipeline.data.synthetic.params import WorldParams
 from pipeline.data.url_fetch import placeholders
 from pipeline.data.url_fetch.journal import FETCHED
 from pipeline.errors import UserError
-from tests.helpers import tiny
-
-REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
+from tests.helpers import real_data, tiny
 
 
 def write_zip(path: Path, members: dict[str, bytes]) -> None:
@@ -450,16 +448,16 @@ def test_unknown_sources_are_refused():
             datasets.load(name)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real slices here")
+@real_data.needs("flickr30k", "wikipedia", "books", "cc3m")
 class TestRealSlices:
     def test_flickr30k(self):
-        found = list(record_reader.read("flickr30k", REAL / "flickr30k"))
+        found = list(record_reader.read("flickr30k", real_data.folder("flickr30k")))
         assert len(found) == 120 and all(isinstance(record, ImageRecord) for record in found)
         assert sum(len(record.captions) for record in found) == 600
         assert [sum(r.split == s for r in found) for s in ("train", "val", "test")] == [80, 20, 20]
 
     def test_wikipedia(self):
-        found = list(record_reader.read("wikipedia", REAL / "wikipedia"))
+        found = list(record_reader.read("wikipedia", real_data.folder("wikipedia")))
         articles = [record for record in found if isinstance(record, TextRecord)]
         assert len(found) == 30 and len(articles) == 18
         assert [r.reason for r in found if isinstance(r, Rejected)] == ["redirect"] * 12
@@ -467,12 +465,14 @@ class TestRealSlices:
         assert not any(mark in text for mark in ("[[", "]]", "{{", "}}", "<ref", "'''", "\n"))
 
     def test_books(self):
-        (book,) = record_reader.read("bookcorpus", REAL / "books")
+        (book,) = record_reader.read("bookcorpus", real_data.folder("books"))
         assert len(book.sentences) > 1000
         assert not any(
             "Gutenberg License" in sentence or "\n" in sentence for sentence in book.sentences
         )
 
     def test_cc3m_list(self):
-        rows = list(cc3m.rows(REAL / "cc3m" / "Validation_GCC-1.1.0-Validation.tsv", "val"))
+        rows = list(
+            cc3m.rows(real_data.folder("cc3m") / "Validation_GCC-1.1.0-Validation.tsv", "val")
+        )
         assert len(rows) == 1000 and all(row.url.startswith("http") and row.caption for row in rows)

@@ -12,8 +12,9 @@ from pipeline.data.records import Rejected
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.sharding.build import ImageShardParams, ShardParams
 from pipeline.utils import files
+from tests.helpers import real_data
 
-REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
+FOLDERS = {"bookcorpus": "books"}
 
 # Source: records by split, and how many are left out for which reason.
 EXPECTED = {
@@ -35,13 +36,15 @@ def official(source: str, folder: Path) -> Path:
     elif source == "nlvr2":
         _without_pictures(folder)
     else:
-        return REAL / {"ade20k": "ade20k", "bookcorpus": "books"}.get(source, source)
+        return real_data.folder(FOLDERS.get(source, source))
     return folder
 
 
 def _as_2014(folder: Path) -> None:
     """The slice is of the 2017 release, whose pictures are those of 2014 under shorter names."""
-    told = json.loads((REAL / "coco/annotations/captions_train2017.json").read_text())
+    told = json.loads(
+        (real_data.folder("coco") / "annotations/captions_train2017.json").read_text()
+    )
     captions: dict[int, list[str]] = {}
     for item in told["annotations"]:
         captions.setdefault(item["image_id"], []).append(item["caption"])
@@ -49,7 +52,8 @@ def _as_2014(folder: Path) -> None:
     with zipfile.ZipFile(folder / "train2014.zip", "w") as archive:
         for image in told["images"]:
             archive.write(
-                REAL / "coco/train2017" / image["file_name"], f"train2014/{names[image['id']]}"
+                real_data.folder("coco") / "train2017" / image["file_name"],
+                f"train2014/{names[image['id']]}",
             )
     zipfile.ZipFile(folder / "val2014.zip", "w").close()
     (folder / "dataset_coco.json").write_text(
@@ -72,7 +76,7 @@ def _as_2014(folder: Path) -> None:
 
 
 def _with_test_part(folder: Path) -> None:
-    for path in (REAL / "vqav2").iterdir():
+    for path in real_data.folder("vqav2").iterdir():
         (folder / path.name).symlink_to(path)
     (folder / "test2015").mkdir()
     with zipfile.ZipFile(folder / "v2_Questions_Test_mscoco.zip", "w") as archive:
@@ -83,7 +87,7 @@ def _without_pictures(folder: Path) -> None:
     for name in ("train", "dev", "test1"):
         (folder / name).mkdir()
         (folder / f"{name}.json").write_text("")
-    (folder / "dev.json").write_text((REAL / "nlvr2/data/dev.json").read_text())
+    (folder / "dev.json").write_text((real_data.folder("nlvr2") / "data/dev.json").read_text())
 
 
 def params(source: str) -> ShardParams:
@@ -94,7 +98,7 @@ def params(source: str) -> ShardParams:
     )
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real slices here")
+@real_data.needs("flickr30k", "coco", "vqav2", "ade20k", "wikipedia", "books", "nlvr2")
 class TestRealSlices:
     @pytest.mark.parametrize("source", EXPECTED)
     def test_records_in_and_out(self, tmp_path, source):

@@ -18,8 +18,9 @@ from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
 from pipeline.utils import seeds
+from tests.helpers import real_data
 
-REAL = Path(__file__).resolve().parents[5] / "shared" / "real" / "vqav2"
+REAL = real_data.folder("vqav2")
 WORLD = WorldParams(
     seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
 )
@@ -234,7 +235,7 @@ def test_a_damaged_file_is_named_with_the_place_of_the_fault(faulty: Path) -> No
         list(record_reader.read("vqav2", faulty))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real slice of VQA here")
+@real_data.needs("vqav2")
 def test_real_files(faulty: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("real")
     for path in (*REAL.iterdir(), *faulty.glob("*Test*"), faulty / "test2015"):

@@ -18,8 +18,8 @@ from pipeline.data.sharding.build import ImageShardParams, ShardParams, shard
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
+from tests.helpers import real_data
 
-REAL = Path(__file__).resolve().parents[5] / "shared" / "real"
 IMAGES = ImageShardParams(rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0)
 
 
@@ -221,11 +221,14 @@ def test_the_order_is_a_function_of_the_keys(tmp_path):
     assert orders[0] != sorted(orders[0]) and not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real slices here")
+@real_data.needs("flickr30k")
 class TestRealSlices:
     def test_flickr30k(self, tmp_path):
         counts = shard(
-            "flickr30k", REAL / "flickr30k", tmp_path / "out", ImageShardParams(16, 4, 0.0, 256)
+            "flickr30k",
+            real_data.folder("flickr30k"),
+            tmp_path / "out",
+            ImageShardParams(16, 4, 0.0, 256),
         )
         assert counts == {"train": 80, "val": 20, "test": 20, "rejected": 0}
         row = next(parquet.read_rows(tmp_path / "out", "train"))

@@ -6,7 +6,6 @@ import json
 import struct
 import subprocess
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from PIL import Image, ImageOps, features
 
 from pipeline.data.transforms import image_validation
 from pipeline.data.transforms.image_validation import BadPicture
+from tests.helpers import real_data
 
-REAL = Path(__file__).resolve().parents[5] / "shared" / "real" / "odd_images"
+REAL = real_data.folder("odd_images")
 TURNS = range(2, 9)
 
 
@@ -196,7 +196,7 @@ def test_a_format_that_this_pillow_lacks_is_called_so(monkeypatch):
             )
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no odd pictures here")
+@real_data.needs("odd_images")
 class TestOddPictures:
     REJECTED = {
         "16bit.cropped.tif": "more than 8 bits per channel",
