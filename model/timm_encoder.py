@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.backbone.init import init_module
-from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.mome import DROP_PATH_BRANCHES
 from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Folder, Pretrained, load
 from model.heads.classification import HEAD_SCALE, Classification
@@ -257,7 +257,7 @@ class ImageEncoder(Pretrained, nn.Module):
         """Numbers for stochastic depth [batch, depth, 3], in training."""
         if not self.training or not self.config.backbone.drop_path:
             return None
-        return torch.rand(len(x), len(self.backbone.blocks), DROP_PATH_DRAWS, device=x.device)
+        return torch.rand(len(x), len(self.backbone.blocks), DROP_PATH_BRANCHES, device=x.device)
 
 
 def _patch_embed(config: ImageEncoderConfig) -> nn.Conv2d:

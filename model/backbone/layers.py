@@ -85,11 +85,11 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-def drop_path_factors(uniforms: Tensor, rates: Tensor) -> Tensor:
+def drop_path_factors(drop_path_noise: Tensor, rates: Tensor) -> Tensor:
     """Stochastic depth, per sample: what residual branches are multiplied by.
 
     Args:
-        uniforms: [batch, depth, branches] numbers in [0, 1) drawn by the caller. They come from
+        drop_path_noise: [batch, depth, branches] numbers in [0, 1) drawn by the caller. They come from
         outside so that a
             sample's draw does not depend on which worker has the sample.
         rates: [depth] probabilities of dropping, in [0, 1).
@@ -98,4 +98,4 @@ def drop_path_factors(uniforms: Tensor, rates: Tensor) -> Tensor:
         [batch, depth, branches], 0 where a branch is dropped and 1 / (1 - rate) where it is kept.
     """
     rates = rates[:, None]
-    return (uniforms >= rates) / (1.0 - rates)
+    return (drop_path_noise >= rates) / (1.0 - rates)

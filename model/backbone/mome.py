@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from model.backbone.layers import Attention, FeedForward, layer_norm
 from model.backbone.token_layout import Chosen, Layout, Rows
 
-DROP_PATH_DRAWS = (
+DROP_PATH_BRANCHES = (
     3  # residual branches of a block: attention, text expert (or the only one), image expert
 )
 

@@ -46,7 +46,7 @@ class Stream:
     image_masked: Tensor | None = (
         None  # bool [batch, patches], True for patches to replace by the mask token
     )
-    uniforms: Tensor | None = (
+    drop_path_noise: Tensor | None = (
         None  # [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation
     )
 
@@ -149,10 +149,10 @@ class VLBeit(Pretrained, nn.Module):
         *,
         text_mask: Tensor | None = None,
         image_masked: Tensor | None = None,
-        uniforms: Tensor | None = None,
+        drop_path_noise: Tensor | None = None,
     ) -> Encoded:
         """Encode pictures, texts or pairs; arguments as in `Stream`."""
-        (encoded,) = self.encode([Stream(image, text, text_mask, image_masked, uniforms)])
+        (encoded,) = self.encode([Stream(image, text, text_mask, image_masked, drop_path_noise)])
         return encoded
 
     def cls(
@@ -161,7 +161,7 @@ class VLBeit(Pretrained, nn.Module):
         text: Tensor | None = None,
         *,
         text_mask: Tensor | None = None,
-        uniforms: Tensor | None = None,
+        drop_path_noise: Tensor | None = None,
     ) -> Tensor:
         """[T_CLS] of texts and pairs, [I_CLS] of pictures alone, [batch, embed_dim]; arguments as in
         `Stream`.
@@ -175,7 +175,9 @@ class VLBeit(Pretrained, nn.Module):
             order[:0] if text is None else order * text.shape[1],
             order[:0] if image is None else order * (1 + self.config.patches),
         )
-        (rows,) = self.encode_at([Stream(image, text, text_mask, uniforms=uniforms)], [places])
+        (rows,) = self.encode_at(
+            [Stream(image, text, text_mask, drop_path_noise=drop_path_noise)], [places]
+        )
         return rows.image if text is None else rows.text
 
     def encode(self, streams: Sequence[Stream]) -> list[Encoded]:
@@ -217,14 +219,18 @@ class VLBeit(Pretrained, nn.Module):
         return Rows(*x.split([len(rows.text), len(rows.image)])), layout
 
     def image_features(
-        self, image: Tensor, layers: Sequence[int], uniforms: Tensor | None = None
+        self, image: Tensor, layers: Sequence[int], drop_path_noise: Tensor | None = None
     ) -> list[Tensor]:
         """What the blocks with these indices (0-based) put out for pictures alone, before the final
         norm.
 
         Each is [batch, 1 + patches, embed_dim]; arguments as in `Stream`.
         """
-        streams, outputs, needed = [Stream(image, uniforms=uniforms)], {}, max(layers) + 1
+        streams, outputs, needed = (
+            [Stream(image, drop_path_noise=drop_path_noise)],
+            {},
+            max(layers) + 1,
+        )
         rows, layout = self._embedded(streams)
         kept = self._kept(streams, layout)[:needed]
         for layer, (block, factors) in enumerate(zip(self.blocks[:needed], kept, strict=True)):
@@ -258,12 +264,12 @@ class VLBeit(Pretrained, nn.Module):
     def _kept(self, streams: Sequence[Stream], layout: Layout) -> Sequence[Rows | None]:
         """For each block, factors [rows, 3] of its residual branches for stochastic depth, or None
         for none."""
-        if self.config.drop_path == 0.0 or any(s.uniforms is None for s in streams):
+        if self.config.drop_path == 0.0 or any(s.drop_path_noise is None for s in streams):
             return [None] * len(self.blocks)
-        rates = self.drop_rates(streams[0].uniforms.device)
+        rates = self.drop_rates(streams[0].drop_path_noise.device)
         halves = []
         for stream, shape in zip(streams, layout.shapes, strict=True):
-            factors = drop_path_factors(stream.uniforms, rates)[:, None]
+            factors = drop_path_factors(stream.drop_path_noise, rates)[:, None]
             halves.append(
                 Rows(
                     factors.expand(-1, shape.text, -1, -1), factors.expand(-1, shape.image, -1, -1)

@@ -44,16 +44,16 @@ class Classification(Pretrained, nn.Module):
         init_heads(config.backbone.init_std, self.head)
         self.head.weight.data.mul_(HEAD_SCALE)
 
-    def forward(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> Tensor:
         """Pictures to logits.
 
         Args:
             pixels: float [batch, 3, size, size] in -1..1.
-            uniforms: [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+            drop_path_noise: [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
 
         Returns:
             [batch, classes], fp32.
         """
         last = len(self.backbone.blocks) - 1
-        (features,) = self.backbone.image_features(pixels, [last], uniforms)
+        (features,) = self.backbone.image_features(pixels, [last], drop_path_noise)
         return self.head(self.norm(features[:, 1:].mean(dim=1))).float()  # without [I_CLS]

@@ -42,7 +42,7 @@ class NLVR2(Pretrained, nn.Module):
         init_heads(config.backbone.init_std, self.pooler, self.classifier)
 
     def forward(
-        self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None
+        self, pixels: Tensor, ids: Tensor, mask: Tensor, drop_path_noise: Tensor | None = None
     ) -> Tensor:
         """Logits [n, 2], fp32; index 1 says that the statement is true.
 
@@ -50,13 +50,13 @@ class NLVR2(Pretrained, nn.Module):
             pixels: float [n, 2, 3, size, size] in -1..1, the left picture first.
             ids: int64 [n, length], the statements.
             mask: bool [n, length], True for tokens.
-            uniforms: [n, 2, depth, 3] in [0, 1) for stochastic depth; None for evaluation.
+            drop_path_noise: [n, 2, depth, 3] in [0, 1) for stochastic depth; None for evaluation.
         """
         cls = self.backbone.cls(
             pixels.flatten(0, 1),
             ids.repeat_interleave(2, dim=0),
             text_mask=mask.repeat_interleave(2, dim=0),
-            uniforms=None if uniforms is None else uniforms.flatten(0, 1),
+            drop_path_noise=None if drop_path_noise is None else drop_path_noise.flatten(0, 1),
         )
         pooled = self.pooler(cls)  # left, right, left, right, ...
         return self.classifier(pooled.view(len(ids), -1)).float()

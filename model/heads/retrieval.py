@@ -1,9 +1,9 @@
 """Image-text retrieval (VL-BEiT §3.2): contrast the two encoders, match with the fusion encoder.
 
-ITC contrasts [I_CLS] of every picture with [T_CLS] of every text of the global batch. ITM tells
-true pairs from hard negatives, drawn by the contrastive similarity: one picture for each text and
-one text for each picture. At test time the dual encoder ranks everything and the fusion encoder
-re-ranks the top.
+ITC contrasts [I_CLS] of every image with [T_CLS] of every text of the global batch. ITM tells true
+pairs from hard negatives, drawn by the contrastive similarity: one image for each text and one text
+for each image. At test time the dual encoder ranks everything and the fusion encoder re-ranks the
+top.
 """
 
 import math
@@ -36,15 +36,15 @@ class RetrievalConfig:
         return cls(backbone=BackboneConfig(**tree["backbone"]))
 
 
-class Pairs(NamedTuple):
-    """True pairs, row by row."""
+class ImageTextPairs(NamedTuple):
+    """True pairs, sample by sample."""
 
     pixels: Tensor  # float [n, 3, size, size] in -1..1
     ids: Tensor  # int64 [n, length]
     mask: Tensor  # bool [n, length], True for tokens
 
 
-class Draws(NamedTuple):
+class DropPathNoise(NamedTuple):
     """Numbers in [0, 1) for the stochastic depth of every pass, drawn per sample by the caller."""
 
     image: Tensor  # [n, depth, 3] of the image encoder
@@ -52,17 +52,25 @@ class Draws(NamedTuple):
     fusion: Tensor  # [3, n, depth, 3] of the three fusion passes
 
 
-class Wrong(NamedTuple):
-    """Hard negatives, row by row."""
+class HardNegatives(NamedTuple):
+    """A false image and a false text for each pair."""
 
-    pixels: Tensor  # float [n, 3, size, size], a wrong picture for each text
-    ids: Tensor  # int64 [n, length], a wrong text for each picture
+    pixels: Tensor  # float [n, 3, size, size] in -1..1, for the pairs' texts
+    ids: Tensor  # int64 [n, length], for the pairs' images
     mask: Tensor  # bool [n, length]
 
 
-# What the rows of one pass learn of the whole batch: features of pictures and texts [n, embed_dim] and
-# the log of the scale to the sum of ITC over the rows, and their hard negatives.
-Rivals = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Wrong]]
+class ItcFeatures(NamedTuple):
+    """What ITC is computed from."""
+
+    images: Tensor  # [n, embed_dim], unit vectors
+    texts: Tensor  # [n, embed_dim], unit vectors
+    log_scale: Tensor  # [1], the log of what similarities are multiplied by
+
+
+# From the `ItcFeatures` of one micro-batch to the sum of its ITC over the global batch, and its hard
+# negatives, which come from the global batch too.
+GlobalNegatives = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, HardNegatives]]
 
 
 class Retrieval(Pretrained, nn.Module):
@@ -91,95 +99,103 @@ class Retrieval(Pretrained, nn.Module):
             self.match,
         )
 
-    def encode_image(self, pixels: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Pictures [n, 3, size, size] to unit vectors [n, embed_dim], fp32."""
-        cls = self.backbone.cls(pixels, uniforms=uniforms)
+    def encode_image(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> Tensor:
+        """Images [n, 3, size, size] to unit vectors [n, embed_dim], fp32."""
+        cls = self.backbone.cls(pixels, drop_path_noise=drop_path_noise)
         return F.normalize(self.image_projection(cls).float(), dim=-1)
 
     def encode_text(
-        self, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None
+        self, ids: Tensor, mask: Tensor | None, drop_path_noise: Tensor | None = None
     ) -> Tensor:
         """Texts [n, length] to unit vectors [n, embed_dim], fp32; `mask` may be None where nothing is
         padded."""
-        cls = self.backbone.cls(text=ids, text_mask=mask, uniforms=uniforms)
+        cls = self.backbone.cls(text=ids, text_mask=mask, drop_path_noise=drop_path_noise)
         return F.normalize(self.text_projection(cls).float(), dim=-1)
 
     def match_logits(
-        self, pixels: Tensor, ids: Tensor, mask: Tensor | None, uniforms: Tensor | None = None
+        self,
+        pixels: Tensor,
+        ids: Tensor,
+        mask: Tensor | None,
+        drop_path_noise: Tensor | None = None,
     ) -> Tensor:
-        """Pairs, row by row, to logits [n, 2]; index 1 says that they belong together."""
-        cls = self.backbone.cls(pixels, ids, text_mask=mask, uniforms=uniforms)
+        """Pairs, sample by sample, to logits [n, 2]; index 1: they belong together."""
+        cls = self.backbone.cls(pixels, ids, text_mask=mask, drop_path_noise=drop_path_noise)
         return self.match(self.pooler(cls)).float()
 
     def forward(
-        self, pairs: Pairs, draws: Draws, rivals: Rivals | None = None
-    ) -> dict[str, Tensor]:
-        """Sums of both losses over these rows, `itc` and `itm`; without `rivals` what they start
-        from: the features `images` and `texts` [n, embed_dim], and `log_scale`."""
-        images = self.encode_image(pairs.pixels, draws.image)
-        texts = self.encode_text(pairs.ids, pairs.mask, draws.text)
-        if rivals is None:
-            return {"images": images, "texts": texts, "log_scale": self.log_scale.clone()}
-        itc, wrong = rivals(images, texts, self.log_scale)
-        return {"itc": itc, "itm": self.matching_loss(pairs, wrong, draws.fusion)}
+        self,
+        pairs: ImageTextPairs,
+        noise: DropPathNoise,
+        global_negatives: GlobalNegatives | None = None,
+    ) -> dict[str, Tensor] | ItcFeatures:
+        """Sums of both losses over these pairs, `itc` and `itm`; without `global_negatives` the
+        features that they start from."""
+        images = self.encode_image(pairs.pixels, noise.image)
+        texts = self.encode_text(pairs.ids, pairs.mask, noise.text)
+        if global_negatives is None:
+            return ItcFeatures(images, texts, self.log_scale.clone())
+        itc, negatives = global_negatives(images, texts, self.log_scale)
+        return {"itc": itc, "itm": self.itm_loss(pairs, negatives, noise.fusion)}
 
-    def matching_loss(self, pairs: Pairs, wrong: Wrong, uniforms: Tensor) -> Tensor:
-        """Two-way cross-entropy over the true pair, a hard negative picture and a hard negative
-        text, summed."""
+    def itm_loss(
+        self, pairs: ImageTextPairs, negatives: HardNegatives, drop_path_noise: Tensor
+    ) -> Tensor:
+        """Two-way cross-entropy over the true pair, a hard negative image and a hard negative text,
+        summed."""
         logits = self.match_logits(
-            torch.cat([pairs.pixels, wrong.pixels, pairs.pixels]),
-            torch.cat([pairs.ids, pairs.ids, wrong.ids]),
-            torch.cat([pairs.mask, pairs.mask, wrong.mask]),
-            uniforms.flatten(0, 1),
+            torch.cat([pairs.pixels, negatives.pixels, pairs.pixels]),
+            torch.cat([pairs.ids, pairs.ids, negatives.ids]),
+            torch.cat([pairs.mask, pairs.mask, negatives.mask]),
+            drop_path_noise.flatten(0, 1),
         )
         labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         labels[: len(pairs.ids)] = 1
         return cross_entropy(logits, labels)
 
 
-class Contrasted(NamedTuple):
-    """A few rows against the whole batch."""
+class ItcOutput(NamedTuple):
+    """ITC of one worker's pairs against the global batch."""
 
-    total: Tensor  # ITC, summed over the rows
-    image_logits: Tensor  # [n, global], scaled similarities of the rows' pictures to all texts
-    text_logits: Tensor  # [n, global], of the rows' texts to all pictures
+    loss: Tensor  # summed over the pairs
+    image_logits: Tensor  # [n, global], scaled similarities of the pairs' images to all texts
+    text_logits: Tensor  # [n, global], of the pairs' texts to all images
 
 
-def contrast(
+def itc_loss(
     images: Tensor, texts: Tensor, log_scale: Tensor, gather: Callable[[Tensor], Tensor], first: int
-) -> Contrasted:
+) -> ItcOutput:
     """ITC in fp32: the mean of both directions' cross-entropies.
 
     Args:
-        images, texts: [n, embed_dim], unit vectors of this worker's rows.
-        gather: concatenates a tensor [n, ...] of every worker along the rows, with gradient.
-        first: index of this worker's first row in the gathered batch.
+        images, texts: [n, embed_dim], unit vectors of this worker's pairs.
+        log_scale: [1], the log of what similarities are multiplied by.
+        gather: concatenates a tensor [n, ...] of every worker along the first axis, with gradient.
+        first: index of this worker's first pair in the global batch.
     """
     with torch.autocast(images.device.type, enabled=False):
         scale = log_scale.exp()
         image_logits = scale * images @ gather(texts).T
         text_logits = scale * texts @ gather(images).T
-    own = torch.arange(first, first + len(images), device=images.device)
-    total = (cross_entropy(image_logits, own) + cross_entropy(text_logits, own)) / 2
-    return Contrasted(total, image_logits, text_logits)
+    targets = torch.arange(first, first + len(images), device=images.device)
+    loss = (cross_entropy(image_logits, targets) + cross_entropy(text_logits, targets)) / 2
+    return ItcOutput(loss, image_logits, text_logits)
 
 
-def hard_negatives(logits: Tensor, rival: Tensor, uniform: Tensor) -> Tensor:
-    """Draw one column per row with probability softmax(logits) among the rivals.
+def sample_hard_negatives(logits: Tensor, is_negative: Tensor, noise: Tensor) -> Tensor:
+    """Draw one column per row with probability softmax(logits) among the negatives.
 
     Args:
         logits: [n, m] scaled similarities.
-        rival: bool [n, m], False for columns that are no negatives (the row's own picture).
-        uniform: [n] in [0, 1), the draw.
+        is_negative: bool [n, m], False for columns that are no negatives (the row's own image).
+        noise: [n] in [0, 1), one random number for each draw.
 
     Returns:
-        int64 [n] column indices. A row without any rival draws its last column.
+        int64 [n] column indices. A row without any negative draws its last column.
     """
-    weights = (
-        logits.float().softmax(dim=1) + 1e-9
-    )  # the epsilon: a row may be all zero beside its own column
-    cumulative = (weights * rival).double().cumsum(dim=1)
-    places = torch.searchsorted(
-        cumulative, uniform[:, None].double() * cumulative[:, -1:], right=True
-    )
-    return places[:, 0].clamp(max=logits.shape[1] - 1)
+    # The epsilon: a row may be all zero beside its own column.
+    probabilities = logits.float().softmax(dim=1) + 1e-9
+    cumulative = (probabilities * is_negative).double().cumsum(dim=1)
+    thresholds = noise[:, None].double() * cumulative[:, -1:]
+    columns = torch.searchsorted(cumulative, thresholds, right=True)
+    return columns[:, 0].clamp(max=logits.shape[1] - 1)

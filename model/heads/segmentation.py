@@ -77,8 +77,8 @@ class UPerNet(nn.Module):
         self.classify = nn.Conv2d(channels, config.classes, 1)
         self.apply(init_head)
 
-    def forward(self, maps: list[Tensor], uniforms: Tensor | None) -> Tensor:
-        """uniforms: [batch, channels] numbers in [0, 1) for dropout; None for evaluation."""
+    def forward(self, maps: list[Tensor], noise: Tensor | None) -> Tensor:
+        """noise: [batch, channels] numbers in [0, 1) for dropout; None for evaluation."""
         levels = [conv(level) for conv, level in zip(self.lateral, maps[:-1], strict=True)]
         levels.append(self._pool(maps[-1]))
         for level in range(LEVELS - 1, 0, -1):
@@ -90,7 +90,7 @@ class UPerNet(nn.Module):
         fused = self.fuse(
             torch.cat([resize(level, size) for level in (*smooth, levels[-1])], dim=1)
         )
-        return self.classify(drop_channels(fused, self.dropout, uniforms))
+        return self.classify(drop_channels(fused, self.dropout, noise))
 
     def _pool(self, x: Tensor) -> Tensor:
         """The map together with its averages over ever smaller parts (PSPNet)."""
@@ -111,10 +111,10 @@ class AuxiliaryHead(nn.Module):
         self.classify = nn.Conv2d(config.auxiliary_channels, config.classes, 1)
         self.apply(init_head)
 
-    def forward(self, x: Tensor, uniforms: Tensor | None) -> Tensor:
-        """uniforms: [batch, auxiliary channels] numbers in [0, 1) for dropout; None for
+    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """noise: [batch, auxiliary channels] numbers in [0, 1) for dropout; None for
         evaluation."""
-        return self.classify(drop_channels(self.conv(x), self.dropout, uniforms))
+        return self.classify(drop_channels(self.conv(x), self.dropout, noise))
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
@@ -131,12 +131,12 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def drop_channels(x: Tensor, rate: float, uniforms: Tensor | None) -> Tensor:
-    """Dropout of whole channels of each sample. The draws [batch, channels] come from outside, as
+def drop_channels(x: Tensor, rate: float, noise: Tensor | None) -> Tensor:
+    """Dropout of whole channels of each sample. The noise [batch, channels] comes from outside, as
     for stochastic depth: what a sample loses must not depend on which worker has it."""
-    if uniforms is None or rate == 0.0:
+    if noise is None or rate == 0.0:
         return x
-    keep = (uniforms >= rate).to(x.dtype) / (1.0 - rate)
+    keep = (noise >= rate).to(x.dtype) / (1.0 - rate)
     return x * keep[:, :, None, None]
 
 
@@ -205,12 +205,12 @@ class Segmentation(Pretrained, nn.Module):
         self.decode_head = UPerNet(embed_dim, config.head)
         self.auxiliary_head = AuxiliaryHead(embed_dim, config.head)
 
-    def pyramid(self, pixels: Tensor, uniforms: Tensor | None = None) -> list[Tensor]:
+    def pyramid(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> list[Tensor]:
         """Pictures [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left
         out."""
         grid = self.config.backbone.grid
         outputs = self.backbone.image_features(
-            self.standardise(pixels), self.config.head.layers, uniforms
+            self.standardise(pixels), self.config.head.layers, drop_path_noise
         )
         return self.neck([x[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)) for x in outputs])
 
@@ -219,19 +219,19 @@ class Segmentation(Pretrained, nn.Module):
         return resize(self.decode_head(self.pyramid(pixels), None).float(), pixels.shape[2:])
 
     def forward(
-        self, pixels: Tensor, labels: Tensor, uniforms: Tensor, dropout: Tensor
+        self, pixels: Tensor, labels: Tensor, drop_path_noise: Tensor, dropout_noise: Tensor
     ) -> dict[str, Tensor]:
         """Losses of both heads, summed over the pixels that have a class.
 
         Args:
             pixels: float [n, 3, size, size] in -1..1.
             labels: int64 [n, size, size], classes from 0, and 255 for pixels without one.
-            uniforms: [n, depth, 3] numbers in [0, 1) for stochastic depth.
-            dropout: [n, channels + auxiliary channels] numbers in [0, 1) for the heads' dropout.
+            drop_path_noise: [n, depth, 3] numbers in [0, 1) for stochastic depth.
+            dropout_noise: [n, channels + auxiliary channels] numbers in [0, 1) for the heads' dropout.
         """
-        maps = self.pyramid(pixels, uniforms)
+        maps = self.pyramid(pixels, drop_path_noise)
         head = self.config.head
-        decode, auxiliary = dropout.split([head.channels, head.auxiliary_channels], dim=1)
+        decode, auxiliary = dropout_noise.split([head.channels, head.auxiliary_channels], dim=1)
         return {
             "decode": pixel_loss(self.decode_head(maps, decode), labels),
             "auxiliary": pixel_loss(self.auxiliary_head(maps[AUXILIARY_LEVEL], auxiliary), labels),

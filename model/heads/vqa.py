@@ -58,7 +58,7 @@ class VQA(Pretrained, nn.Module):
         self.classifier[-1].bias.copy_(torch.logit(shares))
 
     def forward(
-        self, pixels: Tensor, ids: Tensor, mask: Tensor, uniforms: Tensor | None = None
+        self, pixels: Tensor, ids: Tensor, mask: Tensor, drop_path_noise: Tensor | None = None
     ) -> Tensor:
         """Logits of the answers [n, answers], fp32.
 
@@ -66,9 +66,9 @@ class VQA(Pretrained, nn.Module):
             pixels: float [n, 3, size, size] in -1..1.
             ids: int64 [n, length], the questions.
             mask: bool [n, length], True for tokens.
-            uniforms: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+            drop_path_noise: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
         """
-        cls = self.backbone.cls(pixels, ids, text_mask=mask, uniforms=uniforms)
+        cls = self.backbone.cls(pixels, ids, text_mask=mask, drop_path_noise=drop_path_noise)
         return self.classifier(self.pooler(cls)).float()
 
 

@@ -116,7 +116,7 @@ class MaskedModeling(Pretrained, nn.Module):
         masked_image = replace(
             masked_text,
             text=whole_ids.view_as(text.ids),
-            uniforms=None if noise is None else 1 - noise,
+            drop_path_noise=None if noise is None else 1 - noise,
         )
         return [
             (replace(masked_text, image_masked=None), self._positions(text=text)),
@@ -140,7 +140,7 @@ class MaskedModeling(Pretrained, nn.Module):
             text=None if text is None else text.ids,
             text_mask=None if text is None else text.mask,
             image_masked=None if image is None else image.masked,
-            uniforms=noise,
+            drop_path_noise=noise,
         )
         return stream, self._positions(text, image)
 

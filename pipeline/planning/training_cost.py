@@ -277,7 +277,7 @@ def _nlvr2(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
 
 def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     """Where a worker has several passes, both encoders run once more for the features (see
-    `tasks.retrieval.rivals`); every worker holds the pixels of the whole batch, of which its hard
+    `tasks.retrieval.global_negatives`); every worker holds the pixels of the whole batch, of which its hard
     negatives are chosen."""
     text, batch = chosen.inputs.text_length, chosen.inputs.order.batch
     passes = (*flops.apart(text), *(flops.fused(text),) * flops.FUSION_PASSES)

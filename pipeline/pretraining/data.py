@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.mome import DROP_PATH_BRANCHES
 from model.pretraining.batches import (
     ImageBatch,
     PairBatch,
@@ -180,7 +180,7 @@ class Sampler:
 
     def _sample(self, name: str, rows: Any, index: SampleIndex, rng: np.random.Generator) -> Sample:
         masks = self.params.masks
-        noise = rng.random((self.params.depth, DROP_PATH_DRAWS), dtype=np.float32)
+        noise = rng.random((self.params.depth, DROP_PATH_BRANCHES), dtype=np.float32)
         if name == "texts":
             ids = rows.get(index.group, index.offset)
             return Sample(noise, text=self._mask_tokens(ids, masks.mlm, rng))

@@ -96,7 +96,7 @@ def pixels_of(rng, *shape):
     return rng.integers(0, 256, size=(*shape, 16, 16, 3), dtype=np.uint8)
 
 
-def uniforms_of(rng, *shape):
+def noise_of(rng, *shape):
     return rng.random((*shape, BACKBONE.depth, 3), dtype=np.float32)
 
 
@@ -121,7 +121,7 @@ class MaskedToy(Toy, PretrainingTask):
         corrupted, masked = text_mask(ids, 0.5, mask_id=4, vocab_size=40, special=5, rng=rng)
         text = TextSample(corrupted, masked, ids)
         image = ImageSample(pixels_of(rng), block_mask(4, 6, 2, rng), rng.integers(0, 20, size=16))
-        return Sample(uniforms_of(rng), text, image)
+        return Sample(noise_of(rng), text, image)
 
     def collate(self, samples):
         noise = torch.from_numpy(np.stack([sample.drop_path_noise for sample in samples]))
@@ -158,7 +158,7 @@ class RetrievalToy(Toy, RetrievalTask):
             "ids": ids_of(rng),
             "image": position % 5,
             "negatives": rng.random(2),
-            "uniforms": uniforms_of(rng, 5),
+            "drop_path_noise": noise_of(rng, 5),
         }
 
     def collate(self, samples):
@@ -178,7 +178,7 @@ class VQAToy(Toy, VQATask):
             "pixels": pixels_of(rng),
             "ids": ids_of(rng),
             "targets": targets.astype(np.float32),
-            "uniforms": uniforms_of(rng),
+            "drop_path_noise": noise_of(rng),
         }
 
 
@@ -192,7 +192,7 @@ class NLVR2Toy(Toy, NLVR2Task):
             "pixels": pixels_of(rng, 2),
             "ids": ids_of(rng),
             "label": rng.integers(2),
-            "uniforms": uniforms_of(rng, 2),
+            "drop_path_noise": noise_of(rng, 2),
         }
 
 
@@ -204,7 +204,7 @@ class ClassificationToy(Toy, ClassificationTask):
     def sample(self, position, rng):
         return {
             "pixels": rng.random((3, 16, 16), dtype=np.float32),
-            "uniforms": uniforms_of(rng),
+            "drop_path_noise": noise_of(rng),
             "targets": rng.dirichlet(np.ones(6)).astype(np.float32),
         }
 
@@ -233,7 +233,7 @@ class SegmentationToy(Toy, SegmentationTask):
         return {
             "pixels": pixels_of(rng),
             "labels": labels,
-            "uniforms": uniforms_of(rng),
+            "drop_path_noise": noise_of(rng),
             "dropout": rng.random(14, dtype=np.float32),
         }
 

@@ -123,18 +123,18 @@ def test_standard_transformer_uses_one_expert_for_all_tokens():
 
 
 def test_drop_path_keeps_the_expectation_and_drops_whole_samples():
-    uniforms = torch.rand(1000, 2, 3, generator=torch.Generator().manual_seed(0))
-    factors = drop_path_factors(uniforms, torch.tensor([0.0, 0.25]))
+    noise = torch.rand(1000, 2, 3, generator=torch.Generator().manual_seed(0))
+    factors = drop_path_factors(noise, torch.tensor([0.0, 0.25]))
     assert (factors[:, 0] == 1).all()
     assert factors[:, 1].unique().tolist() == pytest.approx([0.0, 4 / 3])
-    assert ((factors[:, 1] == 0) == (uniforms[:, 1] < 0.25)).all()
+    assert ((factors[:, 1] == 0) == (noise[:, 1] < 0.25)).all()
     assert factors[:, 1].mean().item() == pytest.approx(1.0, abs=0.05)
     model, (image, _, _) = VLBeit(TINY), pair()
     none, all_of_block_1 = torch.ones(3, 2, 3), torch.ones(3, 2, 3)
     all_of_block_1[1, 1] = 0.0  # of the second sample
     model.norm = torch.nn.Identity()
     through, (before, _) = (
-        model(image, uniforms=all_of_block_1).image,
+        model(image, drop_path_noise=all_of_block_1).image,
         model.image_features(image, [0, 1], none),
     )
     assert torch.equal(through[1], before[1]) and not torch.allclose(through[0], before[0])
@@ -143,9 +143,9 @@ def test_drop_path_keeps_the_expectation_and_drops_whole_samples():
 def test_drop_path_of_a_sample_does_not_depend_on_its_batch():
     model = VLBeit(TINY).train()
     image, text, mask = pair()
-    uniforms = torch.rand(3, 2, 3)
-    whole = model(image, text, text_mask=mask, uniforms=uniforms)
-    part = model(image[1:], text[1:], text_mask=mask[1:], uniforms=uniforms[1:])
+    drop_path_noise = torch.rand(3, 2, 3)
+    whole = model(image, text, text_mask=mask, drop_path_noise=drop_path_noise)
+    part = model(image[1:], text[1:], text_mask=mask[1:], drop_path_noise=drop_path_noise[1:])
     torch.testing.assert_close(whole.image[1:], part.image)
 
 
@@ -209,11 +209,11 @@ def test_cross_entropy_in_chunks_is_the_same_with_the_same_gradient(chunk):
 
 def test_streams_in_one_pass_are_as_each_alone():
     model, (image, text, mask) = VLBeit(TINY), pair()
-    uniforms = torch.rand(3, 2, 3)
+    drop_path_noise = torch.rand(3, 2, 3)
     streams = [
-        Stream(text=text[:2], uniforms=uniforms[:2]),
-        Stream(image, text, mask, uniforms=uniforms),
-        Stream(image, uniforms=uniforms),
+        Stream(text=text[:2], drop_path_noise=drop_path_noise[:2]),
+        Stream(image, text, mask, drop_path_noise=drop_path_noise),
+        Stream(image, drop_path_noise=drop_path_noise),
     ]
     for stream, together in zip(streams, model.encode(streams), strict=True):
         alone = model.encode([stream])[0]
@@ -234,11 +234,11 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
     """Values and gradients; experts that nobody reads have a gradient of zero, not none."""
-    model, image, text, mask, uniforms = in_doubles(KINDS[kind])
+    model, image, text, mask, drop_path_noise = in_doubles(KINDS[kind])
     streams = [
-        Stream(text=text[:2], uniforms=uniforms[:2]),
-        Stream(image, text, mask, uniforms=uniforms),
-        Stream(image, uniforms=uniforms),
+        Stream(text=text[:2], drop_path_noise=drop_path_noise[:2]),
+        Stream(image, text, mask, drop_path_noise=drop_path_noise),
+        Stream(image, drop_path_noise=drop_path_noise),
     ]
     none, some, others = (
         torch.tensor([], dtype=torch.int64),
@@ -262,14 +262,16 @@ def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_class_vector_is_the_first_of_the_sequence(kind):
-    model, image, text, mask, uniforms = in_doubles(KINDS[kind])
+    model, image, text, mask, drop_path_noise = in_doubles(KINDS[kind])
     for given, half in (
         ({"image": image}, "image"),
         ({"text": text, "text_mask": mask}, "text"),
         ({"image": image, "text": text, "text_mask": mask}, "text"),
     ):
-        whole = model(**given, uniforms=uniforms)
-        compare_gradients(model, model.cls(**given, uniforms=uniforms), getattr(whole, half)[:, 0])
+        whole = model(**given, drop_path_noise=drop_path_noise)
+        compare_gradients(
+            model, model.cls(**given, drop_path_noise=drop_path_noise), getattr(whole, half)[:, 0]
+        )
 
 
 def in_doubles(kind):
@@ -343,7 +345,7 @@ def test_blocks_stay_compiled_whatever_goes_through_them():
                     image,
                     text[:, :end],
                     text_mask=mask[:, :end],
-                    uniforms=torch.rand(len(text), TINY.depth, 3),
+                    drop_path_noise=torch.rand(len(text), TINY.depth, 3),
                 )
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.mome import DROP_PATH_BRANCHES
 from pipeline.data.loading.row_reader import RowReader
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
@@ -79,7 +79,8 @@ class LabelledBatches:
         self.mix = mixing(params.mixing, params.smoothing, classes)
 
     def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        """`pixels` float [n, 3, size, size], `targets` [n, classes], `uniforms` [n, depth, 3]."""
+        """`pixels` float [n, 3, size, size], `targets` [n, classes],
+        `drop_path_noise` [n, depth, 3]."""
         units = self.order.samples(micro_batch)
         samples = [self._sample(index) for index in units]
         batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
@@ -96,11 +97,11 @@ class LabelledBatches:
     def _sample(self, index: SampleIndex) -> dict[str, Tensor]:
         row, _ = self.rows.get(index.group, index.offset)
         rng = seeds.generator(self.seed, "drop path", index.position)
-        uniforms = rng.random((self.depth, DROP_PATH_DRAWS), dtype=np.float32)
+        drop_path_noise = rng.random((self.depth, DROP_PATH_BRANCHES), dtype=np.float32)
         return {
             "pixels": self._pixels(images.decode(row["image"]), index.position),
             "label": torch.tensor(checked_label(row, self.classes, self.folder)),
-            "uniforms": torch.from_numpy(uniforms),
+            "drop_path_noise": torch.from_numpy(drop_path_noise),
         }
 
     def _pixels(self, image: Image.Image, position: int) -> Tensor:

@@ -52,7 +52,7 @@ class Task(step.Task):
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy with soft targets."""
-        logits = module(batch["pixels"], batch["uniforms"])
+        logits = module(batch["pixels"], batch["drop_path_noise"])
         return {"ce": -(batch["targets"] * logits.log_softmax(dim=1)).sum()}
 
     def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.mome import DROP_PATH_BRANCHES
 from pipeline.data.loading.row_reader import RowReader
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
@@ -49,7 +49,9 @@ class StatementBatches:
             "pixels": np.stack(sides),
             "ids": self.tokenizer.encode(row["statement"], self.params.text_length),
             "label": row["label"],
-            "uniforms": rng.random((len(SIDES), self.depth, DROP_PATH_DRAWS), dtype=np.float32),
+            "drop_path_noise": rng.random(
+                (len(SIDES), self.depth, DROP_PATH_BRANCHES), dtype=np.float32
+            ),
         }
 
 
@@ -103,7 +105,7 @@ def _collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     ids, mask = pad([sample["ids"] for sample in samples])
     stacked = {
         name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-        for name in ("pixels", "uniforms")
+        for name in ("pixels", "drop_path_noise")
     }
     return {
         **stacked,

@@ -65,7 +65,9 @@ class Task(step.Task):
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Two-way cross-entropy."""
-        logits = module(normalised(batch["pixels"]), batch["ids"], batch["mask"], batch["uniforms"])
+        logits = module(
+            normalised(batch["pixels"]), batch["ids"], batch["mask"], batch["drop_path_noise"]
+        )
         return {"cross_entropy": cross_entropy(logits, batch["label"])}
 
     def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.mome import DROP_PATH_BRANCHES
 from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
@@ -48,8 +48,8 @@ class PairBatches:
             "image": seeds.key("picture", picture.key)
             >> 65,  # 63 bits, equal for captions of one picture
             "negatives": rng.random(2),
-            "uniforms": rng.random(
-                (2 + FUSION_PASSES, self.depth, DROP_PATH_DRAWS), dtype=np.float32
+            "drop_path_noise": rng.random(
+                (2 + FUSION_PASSES, self.depth, DROP_PATH_BRANCHES), dtype=np.float32
             ),
         }
 
@@ -57,8 +57,8 @@ class PairBatches:
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Stack samples; texts are padded to the longest."""
     ids, mask = pad([sample["ids"] for sample in samples])
-    uniforms = torch.from_numpy(
-        np.stack([sample["uniforms"] for sample in samples], axis=1)
+    drop_path_noise = torch.from_numpy(
+        np.stack([sample["drop_path_noise"] for sample in samples], axis=1)
     )  # [5, n, depth, 3]
     return {
         "pixels": torch.from_numpy(np.stack([sample["pixels"] for sample in samples])),
@@ -66,7 +66,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         "mask": mask,
         "image": torch.tensor([sample["image"] for sample in samples]),
         "negatives": torch.from_numpy(np.stack([sample["negatives"] for sample in samples])),
-        "uniforms": uniforms,
+        "drop_path_noise": drop_path_noise,
     }
 
 

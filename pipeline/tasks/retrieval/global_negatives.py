@@ -15,7 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.heads.retrieval import Contrasted, Rivals, Wrong, contrast, hard_negatives
+from model.heads.retrieval import (
+    GlobalNegatives,
+    HardNegatives,
+    ItcFeatures,
+    ItcOutput,
+    itc_loss,
+    sample_hard_negatives,
+)
 from pipeline.data.transforms import images
 from pipeline.tokenizers.text import SPECIAL_IDS
 from pipeline.training import collectives
@@ -26,39 +33,42 @@ ROWS = (
     "mask",
     "image",
     "negatives",
-)  # of a batch, what rivals are chosen by and made of
+)  # of a batch, what negatives are chosen by and made of
 
 
-def of_one_pass(batch: dict[str, Tensor]) -> Rivals:
+def of_one_pass(batch: dict[str, Tensor]) -> GlobalNegatives:
     """For a worker whose rows are all in one pass."""
 
-    def rivals(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> tuple[Tensor, Wrong]:
+    def negatives(
+        pictures: Tensor, texts: Tensor, log_scale: Tensor
+    ) -> tuple[Tensor, HardNegatives]:
         found = _contrast(pictures, texts, log_scale)
-        return found.total, _Negatives(batch, found).of_rows(0, len(pictures))
+        return found.loss, _Negatives(batch, found).of_rows(0, len(pictures))
 
-    return rivals
+    return negatives
 
 
 def of_several(
-    batches: Sequence[dict[str, Tensor]], features: Sequence[dict[str, Tensor]]
-) -> list[Rivals]:
-    """One for each pass. features: what the model makes of each batch, `images`, `texts` and
-    `log_scale`."""
-    leaves = [torch.cat([one[name] for one in features]) for name in ("images", "texts")] + [
-        features[0]["log_scale"]
+    batches: Sequence[dict[str, Tensor]], features: Sequence[ItcFeatures]
+) -> list[GlobalNegatives]:
+    """One for each pass. features: what the model makes of each batch."""
+    leaves = [
+        torch.cat([micro_batch.images for micro_batch in features]),
+        torch.cat([micro_batch.texts for micro_batch in features]),
+        features[0].log_scale,
     ]
     found = _contrast(*(leaf.requires_grad_() for leaf in leaves))
-    gradients = torch.autograd.grad(found.total, leaves)
+    gradients = torch.autograd.grad(found.loss, leaves)
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in ROWS}
     return [
-        _Linear(found.total.detach(), gradients, _Negatives(whole, found), number, len(batches))
+        _Linear(found.loss.detach(), gradients, _Negatives(whole, found), number, len(batches))
         for number in range(len(batches))
     ]
 
 
 class _Linear:
-    """Rivals of one pass of several: in place of ITC, its gradient times the inputs, and its share
-    of the value."""
+    """Negatives of one pass of several: in place of ITC, its gradient times the inputs, and its
+    share of the value."""
 
     def __init__(
         self,
@@ -74,7 +84,7 @@ class _Linear:
         self.gradients = (gradients[0][rows], gradients[1][rows], gradients[2] / passes)
         self.value, self.negatives = total / passes, negatives
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Wrong]:
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, HardNegatives]:
         linear = sum(
             (one * gradient).sum() for one, gradient in zip(inputs, self.gradients, strict=True)
         )
@@ -85,19 +95,19 @@ class _Negatives:
     """Hard negatives of this worker's rows, from the rows of all workers."""
 
     @torch.no_grad()
-    def __init__(self, own: dict[str, Tensor], found: Contrasted):
+    def __init__(self, own: dict[str, Tensor], found: ItcOutput):
         self.everyone = {
             name: collectives.all_gather_with_grad(own[name])
             for name in ("pixels", "ids", "mask", "image")
         }
-        rival = own["image"][:, None] != self.everyone["image"][None, :]
-        self.picture = hard_negatives(found.text_logits, rival, own["negatives"][:, 0])
-        self.text = hard_negatives(found.image_logits, rival, own["negatives"][:, 1])
+        is_negative = own["image"][:, None] != self.everyone["image"][None, :]
+        self.picture = sample_hard_negatives(found.text_logits, is_negative, own["negatives"][:, 0])
+        self.text = sample_hard_negatives(found.image_logits, is_negative, own["negatives"][:, 1])
 
-    def of_rows(self, first: int, end: int) -> Wrong:
+    def of_rows(self, first: int, end: int) -> HardNegatives:
         """Those of some of the rows."""
         picture, text = self.picture[first:end], self.text[first:end]
-        return Wrong(
+        return HardNegatives(
             images.normalise(self.everyone["pixels"][picture]),
             self.everyone["ids"][text],
             self.everyone["mask"][text],
@@ -122,8 +132,8 @@ def of_equal_length(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _contrast(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> Contrasted:
-    return contrast(
+def _contrast(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> ItcOutput:
+    return itc_loss(
         pictures,
         texts,
         log_scale,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
-from model.heads.retrieval import Draws, Pairs, Retrieval, RetrievalConfig
+from model.heads.retrieval import DropPathNoise, ImageTextPairs, Retrieval, RetrievalConfig
 from pipeline.data.transforms import images
 from pipeline.tasks import Folders
 from pipeline.tasks.image_text_inputs import PairParams
@@ -78,15 +78,15 @@ class Task(step.Task):
         """The parts with what each needs of all rows of the step."""
         parts = global_negatives.of_equal_length(parts)
         if len(parts) == 1:
-            return [{**parts[0], "rivals": global_negatives.of_one_pass(parts[0])}]
+            return [{**parts[0], "global_negatives": global_negatives.of_one_pass(parts[0])}]
         with torch.no_grad():
             features = [module(*_inputs(part)) for part in parts]
         found = global_negatives.of_several(parts, features)
-        return [{**part, "rivals": one} for part, one in zip(parts, found, strict=True)]
+        return [{**part, "global_negatives": one} for part, one in zip(parts, found, strict=True)]
 
     def loss(self, module: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         """ITC over the global batch and ITM with hard negatives from it."""
-        return module(*_inputs(batch), batch["rivals"])
+        return module(*_inputs(batch), batch["global_negatives"])
 
     def num_targets(self, batch: dict[str, Any]) -> dict[str, float]:
         """Pairs, and each with its two negatives."""
@@ -100,11 +100,11 @@ class Task(step.Task):
         return {**metrics, "score": mean_recall(metrics)}
 
 
-def _inputs(batch: dict[str, Any]) -> tuple[Pairs, Draws]:
-    uniforms = batch["uniforms"]
+def _inputs(batch: dict[str, Any]) -> tuple[ImageTextPairs, DropPathNoise]:
+    noise = batch["drop_path_noise"]
     return (
-        Pairs(images.normalise(batch["pixels"]), batch["ids"], batch["mask"]),
-        Draws(uniforms[0], uniforms[1], uniforms[2:]),
+        ImageTextPairs(images.normalise(batch["pixels"]), batch["ids"], batch["mask"]),
+        DropPathNoise(noise[0], noise[1], noise[2:]),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.mome import DROP_PATH_BRANCHES
 from model.heads.segmentation import IGNORED, SegmentationConfig
 from model.normalize import STATISTICS
 from pipeline.data.loading.row_reader import RowReader
@@ -55,8 +55,8 @@ class CropBatches:
         self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "crops")
 
     def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        """pixels uint8 [n, size, size, 3], labels int64 [n, size, size], uniforms [n, depth, 3],
-        dropout [n, channels] (see `Segmentation.forward`)."""
+        """pixels uint8 [n, size, size, 3], labels int64 [n, size, size],
+        drop_path_noise [n, depth, 3], dropout [n, channels] (see `Segmentation.forward`)."""
         samples = [self._sample(index) for index in self.order.samples(micro_batch)]
         return {
             name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
@@ -80,7 +80,9 @@ class CropBatches:
         return {
             "pixels": pixels,
             "labels": labels.astype(np.int64),
-            "uniforms": rng.random((self.config.backbone.depth, DROP_PATH_DRAWS), dtype=np.float32),
+            "drop_path_noise": rng.random(
+                (self.config.backbone.depth, DROP_PATH_BRANCHES), dtype=np.float32
+            ),
             "dropout": rng.random(head.channels + head.auxiliary_channels, dtype=np.float32),
         }
 

@@ -83,7 +83,10 @@ class Task(step.Task):
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of both heads."""
         return module(
-            images.normalise(batch["pixels"]), batch["labels"], batch["uniforms"], batch["dropout"]
+            images.normalise(batch["pixels"]),
+            batch["labels"],
+            batch["drop_path_noise"],
+            batch["dropout"],
         )
 
     def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:

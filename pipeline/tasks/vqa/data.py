@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.backbone.mome import DROP_PATH_DRAWS
+from model.backbone.mome import DROP_PATH_BRANCHES
 from pipeline.data.datasets.vqa_question_types import question_type
 from pipeline.data.loading.row_reader import RowReader
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
@@ -61,7 +61,7 @@ class QuestionBatches:
             "pixels": augmented(picture, "question", self.seed, index.position, self.params, rng),
             "ids": self.tokenizer.encode(row["questions"][place], self.params.text_length),
             "targets": soft_targets(row["answers"][place], self.classes),
-            "uniforms": rng.random((self.depth, DROP_PATH_DRAWS), dtype=np.float32),
+            "drop_path_noise": rng.random((self.depth, DROP_PATH_BRANCHES), dtype=np.float32),
         }
 
 
@@ -70,7 +70,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     ids, mask = pad([sample["ids"] for sample in samples])
     stacked = {
         name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-        for name in ("pixels", "targets", "uniforms")
+        for name in ("pixels", "targets", "drop_path_noise")
     }
     return {**stacked, "ids": ids, "mask": mask}
 

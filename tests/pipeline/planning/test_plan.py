@@ -12,7 +12,13 @@ from model.backbone import layers
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.heads.retrieval import Draws, Pairs, Retrieval, RetrievalConfig, Wrong
+from model.heads.retrieval import (
+    DropPathNoise,
+    HardNegatives,
+    ImageTextPairs,
+    Retrieval,
+    RetrievalConfig,
+)
 from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
@@ -70,7 +76,7 @@ def pixels():
     return torch.rand(BATCH, 3, BACKBONE.image_size, BACKBONE.image_size)
 
 
-def uniforms(*shape):
+def noise(*shape):
     return torch.rand(BATCH, *shape, BACKBONE.depth, 3)
 
 
@@ -84,18 +90,18 @@ def masked_at(length, count):
 
 def texts():
     _, positions, targets = masked_at(TEXT, MASKED_COUNT["text"])
-    return TextBatch(*ids(), positions, targets, uniforms())
+    return TextBatch(*ids(), positions, targets, noise())
 
 
 def pictures():
-    return ImageBatch(pixels(), *masked_at(BACKBONE.patches, MASKED_COUNT["image"]), uniforms())
+    return ImageBatch(pixels(), *masked_at(BACKBONE.patches, MASKED_COUNT["image"]), noise())
 
 
 def streams(*names):
     batches = {
         "texts": texts(),
         "images": pictures(),
-        "pairs": PairBatch(texts(), pictures(), uniforms()),
+        "pairs": PairBatch(texts(), pictures(), noise()),
     }
     return PretrainingBatch(**{name: batches[name] for name in names})
 
@@ -105,22 +111,24 @@ def ids():
 
 
 def retrieval(model):
-    pair = Pairs(pixels(), *ids())
+    pair = ImageTextPairs(pixels(), *ids())
 
-    def rivals(images, texts, log_scale):
+    def negatives(images, texts, log_scale):
         similar = log_scale.exp() * images @ texts.T, log_scale.exp() * texts @ images.T
-        return sum(one.square().sum() for one in similar), Wrong(*pair)
+        return sum(one.square().sum() for one in similar), HardNegatives(*pair)
 
     return sum(
         model(
-            pair, Draws(uniforms(), uniforms(), torch.rand(3, BATCH, BACKBONE.depth, 3)), rivals
+            pair,
+            DropPathNoise(noise(), noise(), torch.rand(3, BATCH, BACKBONE.depth, 3)),
+            negatives,
         ).values()
     )
 
 
 def segmentation(model):
     labels = torch.randint(0, 10, (BATCH, BACKBONE.image_size, BACKBONE.image_size))
-    return sum(model(pixels(), labels, uniforms(), torch.rand(BATCH, 96)).values())
+    return sum(model(pixels(), labels, noise(), torch.rand(BATCH, 96)).values())
 
 
 def encoder(precision, *passes):
@@ -165,13 +173,13 @@ CASES = {
     ),
     "vqa": (
         lambda: VQA(VQAConfig(BACKBONE, tuple("abcdefg"))),
-        lambda m: m(pixels(), *ids(), uniforms()).sum(),
+        lambda m: m(pixels(), *ids(), noise()).sum(),
         flops.vqa(BACKBONE, TEXT, 7),
         lambda p: encoder(p, flops.fused(TEXT)),
     ),
     "nlvr2": (
         lambda: NLVR2(NLVR2Config(BACKBONE)),
-        lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), uniforms(2)).sum(),
+        lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), noise(2)).sum(),
         flops.nlvr2(BACKBONE, TEXT),
         lambda p: encoder(p, *[flops.fused(TEXT)] * 2),
     ),
@@ -183,7 +191,7 @@ CASES = {
     ),
     "classification": (
         lambda: Classification(ClassificationConfig(BACKBONE, 30)),
-        lambda m: m(pixels(), uniforms()).sum(),
+        lambda m: m(pixels(), noise()).sum(),
         flops.classification(BACKBONE, 30),
         lambda p: encoder(p, PICTURE),
     ),

@@ -254,7 +254,7 @@ def test_the_global_batch_does_not_depend_on_how_it_is_cut(folder):
         torch.testing.assert_close(
             value, torch.cat([share[name] for share in shares]), rtol=0, atol=0
         )
-    assert whole["pixels"].shape == (8, 3, 16, 16) and whole["uniforms"].shape == (8, 2, 3)
+    assert whole["pixels"].shape == (8, 3, 16, 16) and whole["drop_path_noise"].shape == (8, 2, 3)
     torch.testing.assert_close(whole["targets"].sum(dim=1), torch.ones(8))
     other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[MicroBatch(3)]
     assert not torch.equal(whole["pixels"], other["pixels"])

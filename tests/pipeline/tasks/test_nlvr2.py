@@ -426,7 +426,12 @@ def test_batches_depend_on_the_step_alone(folders, tuned):
     first[MicroBatch(0)]
     batch, same = first[MicroBatch(3)], again[MicroBatch(3)]
     assert all(torch.equal(batch[name], same[name]) for name in batch)
-    assert batch["pixels"].shape == (8, 2, 32, 32, 3) and batch["uniforms"].shape == (8, 2, 2, 3)
+    assert batch["pixels"].shape == (8, 2, 32, 32, 3) and batch["drop_path_noise"].shape == (
+        8,
+        2,
+        2,
+        3,
+    )
     assert not torch.equal(batch["pixels"][:, 0], batch["pixels"][:, 1])
 
 

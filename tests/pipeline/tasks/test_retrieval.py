@@ -8,13 +8,13 @@ import torch
 
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import (
-    Draws,
-    Pairs,
+    DropPathNoise,
+    HardNegatives,
+    ImageTextPairs,
     Retrieval,
     RetrievalConfig,
-    Wrong,
-    contrast,
-    hard_negatives,
+    itc_loss,
+    sample_hard_negatives,
 )
 from pipeline.tasks.retrieval.data import EvaluationSet
 from pipeline.tasks.retrieval.metrics import chance, mean_recall, ranks, recalls
@@ -42,31 +42,31 @@ def model():
 
 def batch(n=6):
     torch.manual_seed(1)
-    pairs = Pairs(
+    pairs = ImageTextPairs(
         torch.rand(n, 3, 8, 8) * 2 - 1,
         torch.randint(5, 30, (n, 6)),
         torch.ones(n, 6, dtype=torch.bool),
     )
-    draws = Draws(torch.rand(n, 2, 3), torch.rand(n, 2, 3), torch.rand(3, n, 2, 3))
-    return pairs, draws
+    noise = DropPathNoise(torch.rand(n, 2, 3), torch.rand(n, 2, 3), torch.rand(3, n, 2, 3))
+    return pairs, noise
 
 
 def moved_on(pairs, found):
     """ITC, and the next pair's halves as negatives."""
-    return found.total, Wrong(
+    return found.loss, HardNegatives(
         pairs.pixels.roll(-1, 0), pairs.ids.roll(-1, 0), pairs.mask.roll(-1, 0)
     )
 
 
-def losses(net, pairs, draws):
+def losses(net, pairs, noise):
     return net(
-        pairs, draws, lambda *features: moved_on(pairs, contrast(*features, lambda rows: rows, 0))
+        pairs, noise, lambda *features: moved_on(pairs, itc_loss(*features, lambda rows: rows, 0))
     )
 
 
 def test_itc_is_the_mean_of_both_directions():
-    net, (pairs, draws) = model(), batch()
-    loss = losses(net, pairs, draws)["itc"]
+    net, (pairs, noise) = model(), batch()
+    loss = losses(net, pairs, noise)["itc"]
     images, texts = net.encode_image(pairs.pixels), net.encode_text(pairs.ids, pairs.mask)
     logits = images @ texts.T / 0.07
     diagonal = range(6)
@@ -81,8 +81,8 @@ def test_itc_is_the_mean_of_both_directions():
 
 
 def test_itm_has_one_true_pair_and_two_negatives_per_sample():
-    net, (pairs, draws) = model(), batch()
-    loss = losses(net, pairs, draws)["itm"]
+    net, (pairs, noise) = model(), batch()
+    loss = losses(net, pairs, noise)["itm"]
     image = text = [1, 2, 3, 4, 5, 0]
     terms = [
         net.match_logits(pairs.pixels, pairs.ids, pairs.mask).log_softmax(1)[:, 1],
@@ -94,9 +94,9 @@ def test_itm_has_one_true_pair_and_two_negatives_per_sample():
 
 def test_hard_negatives_follow_the_softmax_and_avoid_the_own_picture():
     logits = torch.tensor([[5.0, 1.0, 0.0, 2.0]]).expand(20_000, -1)
-    rival = torch.tensor([[False, True, True, True]]).expand(20_000, -1)
-    uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
-    share = hard_negatives(logits, rival, uniform).bincount(minlength=4) / 20_000
+    is_negative = torch.tensor([[False, True, True, True]]).expand(20_000, -1)
+    noise = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    share = sample_hard_negatives(logits, is_negative, noise).bincount(minlength=4) / 20_000
     expected = torch.tensor([1.0, 0.0, 2.0]).softmax(0)
     assert share[0] == 0
     torch.testing.assert_close(share[1:], expected, atol=0.015, rtol=0)
@@ -104,9 +104,9 @@ def test_hard_negatives_follow_the_softmax_and_avoid_the_own_picture():
 
 def test_hard_negatives_survive_a_row_where_all_the_weight_is_on_the_own_picture():
     logits = torch.tensor([[1000.0, -1000.0, -1000.0]])
-    rival = torch.tensor([[False, True, True]])
+    is_negative = torch.tensor([[False, True, True]])
     for draw in (0.0, 0.3, 0.999999):
-        assert hard_negatives(logits, rival, torch.tensor([draw])).item() in (1, 2)
+        assert sample_hard_negatives(logits, is_negative, torch.tensor([draw])).item() in (1, 2)
 
 
 def reference_recalls(image_scores, text_scores, owner):

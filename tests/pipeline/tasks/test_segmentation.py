@@ -475,8 +475,8 @@ def test_the_loss_leaves_out_ignored_pixels():
 
 
 def test_channel_dropout_is_decided_by_the_draws():
-    x, uniforms = torch.ones(2, 3, 2, 2), torch.tensor([[0.0, 0.5, 0.9], [0.24, 0.26, 0.1]])
-    dropped = drop_channels(x, 0.25, uniforms)
+    x, noise = torch.ones(2, 3, 2, 2), torch.tensor([[0.0, 0.5, 0.9], [0.24, 0.26, 0.1]])
+    dropped = drop_channels(x, 0.25, noise)
     torch.testing.assert_close(
         dropped[:, :, 1, 0], torch.tensor([[0, 4 / 3, 4 / 3], [0, 4 / 3, 0]])
     )
@@ -547,7 +547,7 @@ def test_batches_are_a_function_of_the_step(folders):
     assert {name: tuple(values.shape) for name, values in batch.items()} == {
         "pixels": (4, 32, 32, 3),
         "labels": (4, 32, 32),
-        "uniforms": (4, 4, 3),
+        "drop_path_noise": (4, 4, 3),
         "dropout": (4, 14),
     }
     assert set(np.unique(batch["labels"])) <= {*range(CLASSES), 255}
