@@ -74,7 +74,7 @@ def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[
     rows = parquet.read_rows(root / "photos", "train", ("key", "image"))
     views = [pixels for row in rows for pixels in tokens.prepare(row["key"], row["image"])[1]]
     batches = [
-        images.normalise(torch.from_numpy(np.stack(views[start : start + settings.batch])))
+        images.normalize(torch.from_numpy(np.stack(views[start : start + settings.batch])))
         for start in range(0, len(views), settings.batch)
     ]
 

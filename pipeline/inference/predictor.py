@@ -121,7 +121,7 @@ class Loaded:
         config = self.model.config
         size = getattr(config, "backbone", config).image_size
         squares = np.stack([images.square(picture.convert("RGB"), size) for picture in pictures])
-        return images.normalise(torch.from_numpy(squares).to(self._device))
+        return images.normalize(torch.from_numpy(squares).to(self._device))
 
     def _ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         if self.tokenizer is None:

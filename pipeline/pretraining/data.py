@@ -220,7 +220,7 @@ class Sampler:
             picture.key,
             position,
             *image.size,
-            images.mean_grey(image),
+            images.mean_luma(image),
             self.draws[name],
         )
         return views.apply(image, view, self.params.image_size)
@@ -272,7 +272,7 @@ def prepared(batch: StreamBatch) -> StreamBatch:
 
 def normalized(batch: ImageBatch) -> ImageBatch:
     """Images as loaded to images as the model takes them."""
-    return batch._replace(pixels=images.normalise(batch.pixels))
+    return batch._replace(pixels=images.normalize(batch.pixels))
 
 
 def map_images(

@@ -157,7 +157,7 @@ class PretrainingTask(Task):
     def _with_targets(self, batch: ImageBatch) -> ImageBatch:
         if batch.targets is not None:
             return batch
-        pixels = images.normalise(batch.pixels)
+        pixels = images.normalize(batch.pixels)
         tokens = self.visual_tokenizer.to(pixels.device).token_ids(pixels)  # [batch, patches]
         return batch._replace(targets=tokens.flatten()[batch.masked_positions])
 

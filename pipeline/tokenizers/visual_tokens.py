@@ -74,7 +74,7 @@ class Tokens:
     def prepare(self, key: str, data: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
         """A picture's row of the table, still without ids, and the pixels of its views."""
         image = images.decode(data)
-        drawn = self.draw(key, image.size, images.mean_grey(image))
+        drawn = self.draw(key, image.size, images.mean_luma(image))
         return (
             {"key": key, **views.columns(drawn)},
             [views.apply(image, view, self.tokenizer.config.image_size) for view in drawn],
@@ -88,10 +88,10 @@ class Tokens:
         rows = [{**row, "tokens": tokens} for (row, _), tokens in zip(prepared, ids, strict=True)]
         return pa.Table.from_pylist(rows, self.schema)
 
-    def draw(self, key: str, size: tuple[int, int], mean_grey: float) -> list[View]:
+    def draw(self, key: str, size: tuple[int, int], mean_luma: float) -> list[View]:
         """The views of a picture of `size` (width, height) pixels."""
         return [
-            views.draw(self.seed, key, index, *size, mean_grey, self.params.draw)
+            views.draw(self.seed, key, index, *size, mean_luma, self.params.draw)
             for index in range(self.params.views)
         ]
 
@@ -108,7 +108,7 @@ class Tokens:
         last bits, and with them the nearest code, so every picture is computed in a batch of the
         same shape."""
         filled = np.concatenate([pixels, np.repeat(pixels[:1], self.batch - len(pixels), axis=0)])
-        ids = self.tokenizer.token_ids(images.normalise(torch.from_numpy(filled).to(self.device)))
+        ids = self.tokenizer.token_ids(images.normalize(torch.from_numpy(filled).to(self.device)))
         return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
 
 

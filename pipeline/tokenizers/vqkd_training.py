@@ -121,7 +121,7 @@ class VQKDTask(Task):
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cosine distance to the teacher, and the distance of the inputs from their codes. The
         codebook has no loss."""
-        pixels = images.normalise(batch["pixels"])
+        pixels = images.normalize(batch["pixels"])
         target = self.teacher.to(pixels.device)(pixels)
         decoded = module(pixels)
         distance = 1 - F.cosine_similarity(decoded.features.float(), target, dim=-1)
@@ -185,7 +185,7 @@ class PictureBatches:
             picture.key,
             position,
             *image.size,
-            images.mean_grey(image),
+            images.mean_luma(image),
             self.params.views,
         )
         return views.apply(image, view, self.params.size.image_size)
@@ -266,7 +266,7 @@ def evaluation_pictures(
                     images.square(images.decode(row["image"]), params.size.image_size)
                     for row in batch
                 ]
-                yield images.normalise(torch.from_numpy(np.stack(pixels)))
+                yield images.normalize(torch.from_numpy(np.stack(pixels)))
 
 
 def code_usage(tokenizer: VisualTokenizer, pictures: Iterator[Tensor]) -> dict[str, float]:

@@ -116,7 +116,7 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project
                         ]
                     )
                     with torch.inference_mode():
-                        ids = tokenizer.token_ids(images.normalise(torch.from_numpy(shown)))
+                        ids = tokenizer.token_ids(images.normalize(torch.from_numpy(shown)))
                     assert (ids.numpy() == picture.tokens).all(), (source, picture.key)
                     count += ids.numel()
     assert count > 1000

@@ -63,7 +63,7 @@ class ImageRow:
     key: str
     image: bytes  # encoded
     captions: tuple[str, ...]
-    views: Sequence[views.View]
+    views: views.StoredViews | Sequence[views.View]
     tokens: np.ndarray | None  # uint16 [views, patches]
 
 
@@ -135,7 +135,7 @@ class _TokenGroup:
         num_views = self._columns["flip"].shape[1]
         self.ids = _fixed_size(table["tokens"]).reshape(images.rows, num_views, -1)
 
-    def views(self, row: int) -> Sequence[views.View]:
+    def views(self, row: int) -> views.StoredViews:
         return views.StoredViews({name: values[row] for name, values in self._columns.items()})
 
 

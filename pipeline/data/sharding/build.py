@@ -22,7 +22,7 @@ from pipeline.data.records import ImageRecord, Record, Rejected
 from pipeline.data.sharding import external_shuffle, record_reader, shard_rows
 from pipeline.data.sharding.external_shuffle import Row, Span
 from pipeline.data.shards import parquet, schema
-from pipeline.data.transforms.image_validation import BadPicture
+from pipeline.data.transforms.image_validation import BadImage
 from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.utils import files
@@ -184,7 +184,7 @@ def _rows(
                     "val" if held_out else record.split,
                     make(record, getattr(params, "max_side", 0)),
                 )
-            except BadPicture as error:
+            except BadImage as error:
                 rejected.append(Rejected(record.key, str(error)))
 
 

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 class Kind:
     """The columns of a shard, and the function (record, largest side in pixels or 0) -> row.
 
-    The function raises `pictures.BadPicture` for a record that cannot be used.
+    The function raises `BadImage` for a record that cannot be used.
     """
 
     columns: pa.Schema

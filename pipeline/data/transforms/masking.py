@@ -1,4 +1,4 @@
-"""What mask-then-predict hides: blocks of patches, and tokens of text (VL-BEiT §2.3). NumPy, one
+"""Masks for masked modeling: blocks of patches, and tokens of text (VL-BEiT §2.3). NumPy, one
 sample at a time."""
 
 import math
@@ -11,28 +11,27 @@ ATTEMPTS = 10
 
 
 def block_mask(grid: int, count: int, min_block: int, rng: np.random.Generator) -> np.ndarray:
-    """Block-wise mask of a picture: bool [grid * grid], row-major, with exactly `count` True.
+    """Block-wise mask of an image: bool [grid * grid], row-major, with exactly `count` True.
 
-    Rectangles are placed until no more than `count` patches are hidden (BEiT); what is missing then
-    is filled by single random patches (BEiTv2), so that every mask has the same size.
+    Rectangles are placed as long as no more than `count` patches are masked (BEiT); the rest are
+    single random patches (BEiTv2), so that every mask has the same size.
     """
     mask = np.zeros((grid, grid), dtype=bool)
-    while (left := count - np.count_nonzero(mask)) > 0:
+    while (left := count - int(np.count_nonzero(mask))) > 0:
         if not _place_block(mask, left, min_block, rng):
             break
     flat = mask.reshape(-1)
-    if (missing := count - np.count_nonzero(flat)) > 0:
+    if (missing := count - int(np.count_nonzero(flat))) > 0:
         flat[rng.choice(np.flatnonzero(~flat), size=missing, replace=False)] = True
     return flat
 
 
 def _place_block(mask: np.ndarray, left: int, min_block: int, rng: np.random.Generator) -> bool:
-    """Try to hide one more rectangle of at most `left` new patches; False when every attempt
-    failed."""
+    """Mask one more rectangle with at most `left` patches that were not masked; False where every
+    attempt fails."""
     grid, low, high = len(mask), min(min_block, left), max(min_block, left)
-    for size, shape, down, across in rng.random(
-        (ATTEMPTS, 4)
-    ).tolist():  # at once: a call takes longer than a number
+    # drawn at once: a call takes longer than a number
+    for size, shape, down, across in rng.random((ATTEMPTS, 4)).tolist():
         area, aspect = low + (high - low) * size, MAX_ASPECT ** (2 * shape - 1)
         height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if height >= grid or width >= grid:
@@ -54,26 +53,26 @@ def text_mask(
     special: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corrupt a text as BERT does: of the chosen tokens 80% become [MASK], 10% a random id, 10%
+    """Corrupt a text as BERT does: of the masked tokens 80% become [MASK], 10% a random id, 10%
     stay.
 
     Args:
-        ids: [length] token ids; ids below `special` are special and are neither chosen nor drawn.
-        ratio: share of the other tokens to choose, at least one.
+        ids: [length] token ids; those below `special` are special and are neither masked nor drawn.
+        ratio: share of the other tokens to mask, at least one.
 
     Returns:
-        The corrupted ids and a bool [length] that is True where a token was chosen.
+        The corrupted ids, int [length], and the masked tokens, bool [length].
     """
     candidates = np.flatnonzero(ids >= special)
-    chosen = np.zeros(len(ids), dtype=bool)
+    masked = np.zeros(len(ids), dtype=bool)
     if len(candidates) == 0:
-        return ids.copy(), chosen
+        return ids.copy(), masked
     count = max(1, round(ratio * len(candidates)))
-    places = rng.choice(candidates, size=count, replace=False)
-    chosen[places] = True
+    positions = rng.choice(candidates, size=count, replace=False)
+    masked[positions] = True
     corrupted = ids.copy()
     fate = rng.random(count)
-    corrupted[places[fate < 0.8]] = mask_id
-    random = places[(fate >= 0.8) & (fate < 0.9)]
+    corrupted[positions[fate < 0.8]] = mask_id
+    random = positions[(fate >= 0.8) & (fate < 0.9)]
     corrupted[random] = rng.integers(special, vocab_size, size=len(random))
-    return corrupted, chosen
+    return corrupted, masked

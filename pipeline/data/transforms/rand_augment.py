@@ -1,5 +1,5 @@
-"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: colours keep their names, for captions
-tell them."""
+"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: without operations that change hues, which
+captions name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-GREY = (128, 128, 128)  # what a moved picture leaves behind
+GRAY = (128, 128, 128)  # fills what a geometric operation leaves empty
 LEVELS = 10  # the scale of `magnitude`
 
-Operation = Callable[[Image.Image, float, int], Image.Image]  # picture, level in 0..1, sign
+Operation = Callable[[Image.Image, float, int], Image.Image]  # image, level in 0..1, sign
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RandAugmentParams:
 def rand_augment(
     image: Image.Image, params: RandAugmentParams, rng: np.random.Generator
 ) -> Image.Image:
-    """An RGB picture after randomly chosen operations of fixed magnitude and random direction."""
+    """An RGB image after random operations of fixed magnitude and random direction."""
     for operation in rng.integers(len(OPERATIONS), size=params.ops):
         apply, sign = rng.random() < params.probability, 1 if rng.random() < 0.5 else -1
         if apply:
@@ -58,12 +58,12 @@ def _translate_y(image: Image.Image, level: float, sign: int) -> Image.Image:
 
 
 def _rotate(image: Image.Image, level: float, sign: int) -> Image.Image:
-    return image.rotate(sign * 30 * level, Image.Resampling.BILINEAR, fillcolor=GREY)
+    return image.rotate(sign * 30 * level, Image.Resampling.BILINEAR, fillcolor=GRAY)
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
     return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=GREY
+        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=GRAY
     )
 
 

@@ -23,5 +23,5 @@ def judge(body: bytes, params: FetchParams) -> tuple[str, bytes | None]:
         return "ok", body
     try:
         return "ok", image_validation.check(body, params.max_side, params.quality)[0]
-    except image_validation.BadPicture as error:
+    except image_validation.BadImage as error:
         return str(error).partition(":")[0], None

@@ -108,12 +108,12 @@ class LabelledBatches:
         """Resized crop, flip, RandAugment, then erasing of the normalised picture: float [3, size,
         size]."""
         view = views.draw(
-            self.seed, "picture", position, *image.size, images.mean_grey(image), self.params.crop
+            self.seed, "picture", position, *image.size, images.mean_luma(image), self.params.crop
         )
         cropped = Image.fromarray(views.apply(image, view, self.params.image_size))
         with drawing_from(self.seed, "augment", position):
             augmented = torch.from_numpy(np.array(self.rand_augment(cropped)))
-            return self.erase(images.normalise(augmented[None])[0])
+            return self.erase(images.normalize(augmented[None])[0])
 
 
 @dataclass(frozen=True)

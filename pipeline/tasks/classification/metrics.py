@@ -38,7 +38,7 @@ def predict(
     device = next(model.parameters()).device
     parts = []
     for chunk in evaluation_batches(folder, split, inputs, model.config.classes, batch):
-        logits = model(images.normalise(chunk.pixels.to(device))).cpu()
+        logits = model(images.normalize(chunk.pixels.to(device))).cpu()
         confidence, predicted = logits.softmax(dim=1).max(dim=1)
         loss = F.cross_entropy(logits, chunk.labels, reduction="none")
         parts.append(

@@ -98,7 +98,7 @@ def share_true(folder: Path) -> float:
 
 def normalised(pixels: Tensor) -> Tensor:
     """uint8 [n, 2, size, size, 3] to float [n, 2, 3, size, size] in -1..1."""
-    return images.normalise(pixels.flatten(0, 1)).unflatten(0, (-1, len(SIDES)))
+    return images.normalize(pixels.flatten(0, 1)).unflatten(0, (-1, len(SIDES)))
 
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:

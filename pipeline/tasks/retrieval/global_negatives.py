@@ -108,7 +108,7 @@ class _Negatives:
         """Those of some of the rows."""
         picture, text = self.picture[first:end], self.text[first:end]
         return HardNegatives(
-            images.normalise(self.everyone["pixels"][picture]),
+            images.normalize(self.everyone["pixels"][picture]),
             self.everyone["ids"][text],
             self.everyone["mask"][text],
         )

@@ -21,7 +21,7 @@ def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
     """Cosines [images, captions], fp32. Every picture and every caption is encoded once."""
     device = next(model.parameters()).device
     pictures = [
-        model.encode_image(images.normalise(chunk.to(device))) for chunk in data.pixels.split(batch)
+        model.encode_image(images.normalize(chunk.to(device))) for chunk in data.pixels.split(batch)
     ]
     texts = torch.empty(len(data.ids), pictures[0].shape[1], device=device)
     for rows, ids in _by_length(data, torch.arange(len(data.ids)), batch):
@@ -65,7 +65,7 @@ def match_logits(
     device = next(model.parameters()).device
     pixels, matches = data.pixels.to(device), torch.empty(len(picture), device=device)
     for rows, ids in _by_length(data, caption, batch):
-        chosen = images.normalise(pixels[picture[rows].to(device)])
+        chosen = images.normalize(pixels[picture[rows].to(device)])
         matches[rows.to(device)] = model.match_logits(chosen, ids.to(device), None)[:, 1]
     return matches.cpu()
 

@@ -103,7 +103,7 @@ class Task(step.Task):
 def _inputs(batch: dict[str, Any]) -> tuple[ImageTextPairs, DropPathNoise]:
     noise = batch["drop_path_noise"]
     return (
-        ImageTextPairs(images.normalise(batch["pixels"]), batch["ids"], batch["mask"]),
+        ImageTextPairs(images.normalize(batch["pixels"]), batch["ids"], batch["mask"]),
         DropPathNoise(noise[0], noise[1], noise[2:]),
     )
 

@@ -141,6 +141,6 @@ def _pixels(image: Image.Image, params: TestParams, ratio: float) -> Tensor:
     """The resized picture, [3, height, width] in -1..1."""
     shortest = params.window if len(params.ratios) > 1 else 1
     size = fitted(image.size, params.base, ratio, shortest)
-    return images.normalise(
+    return images.normalize(
         torch.from_numpy(np.array(image.resize(size, images.INTERPOLATION)))[None]
     )[0]

@@ -83,7 +83,7 @@ class Task(step.Task):
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of both heads."""
         return module(
-            images.normalise(batch["pixels"]),
+            images.normalize(batch["pixels"]),
             batch["labels"],
             batch["drop_path_noise"],
             batch["dropout"],

@@ -45,7 +45,7 @@ def predict(
     while chunk := list(islice(shown, batch)):
         ids, mask = pad([tokenizer.encode(asked.text, text_length) for asked, _ in chunk])
         pixels = torch.from_numpy(np.stack([picture for _, picture in chunk]))
-        logits = model(images.normalise(pixels.to(device)), ids.to(device), mask.to(device))
+        logits = model(images.normalize(pixels.to(device)), ids.to(device), mask.to(device))
         top = logits.sigmoid().topk(min(TOP, logits.shape[1]), dim=1)
         for (asked, _), values, classes in zip(
             chunk, top.values.tolist(), top.indices.tolist(), strict=True

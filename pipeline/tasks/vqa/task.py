@@ -98,7 +98,7 @@ class Task(step.Task):
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Binary cross-entropy of every answer, summed over the answers."""
         logits = module(
-            images.normalise(batch["pixels"]), batch["ids"], batch["mask"], batch["drop_path_noise"]
+            images.normalize(batch["pixels"]), batch["ids"], batch["mask"], batch["drop_path_noise"]
         )
         return {"bce": answer_loss(logits, batch["targets"])}
 

@@ -208,7 +208,7 @@ def test_what_is_told_is_what_the_model_computes(project):
     assert said["match"] == pytest.approx(matches[0].item(), abs=1e-5)
     assert said["similarity"] == pytest.approx(cosines[0, 0].item(), abs=1e-5)
     pretrained = predictor.load("exports/small/main")
-    pixels = images.normalise(torch.from_numpy(images.square(pictures[0], 16).copy())[None])
+    pixels = images.normalize(torch.from_numpy(images.square(pictures[0], 16).copy())[None])
     with torch.no_grad():
         expected = pretrained.model.backbone.cls(pixels)
     assert torch.equal(pretrained.image_features(pictures[:1]), expected)

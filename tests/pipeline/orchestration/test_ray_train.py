@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.orchestration.ray_train import _user_error, _scaling, launch
+from pipeline.orchestration.ray_train import _scaling, _user_error, launch
 from tests.helpers import ray_entries
 
 

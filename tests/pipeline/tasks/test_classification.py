@@ -143,8 +143,7 @@ def test_too_many_classes_are_refused(tmp_path):
 def test_shards_hold_the_usual_oddities(folder):
     index = files.read_json(folder / "index.json")
     assert (
-        index["rejected"] == {"damaged picture": 1}
-        and index["splits"]["val"]["rows"] == 2 * CLASSES
+        index["rejected"] == {"damaged image": 1} and index["splits"]["val"]["rows"] == 2 * CLASSES
     )
     formats = {
         Image.open(io.BytesIO(row["image"])).format

@@ -286,7 +286,7 @@ def test_cut_pictures_are_rejected_by_the_shards(folders):
         "val": 24,
         "test": 32,
     }
-    assert index["rejected"] == {"damaged line": 1, "damaged picture": 2, "missing image": 2}
+    assert index["rejected"] == {"damaged line": 1, "damaged image": 2, "missing image": 2}
 
 
 def lines(name, *examples):

@@ -118,7 +118,7 @@ def test_the_world_is_written_and_read_in_the_official_format(folders):
         "val": 5,
     }
     assert (
-        index["rejected"] == {"damaged picture": 1, "missing annotation": 1}
+        index["rejected"] == {"damaged image": 1, "missing annotation": 1}
         and index["kind"] == "masks"
     )
 

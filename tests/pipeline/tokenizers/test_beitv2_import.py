@@ -194,7 +194,7 @@ def test_ids_are_those_of_beitv2(tmp_path, key):
     pixels = torch.randint(
         0, 256, (6, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    ids = tokenizer.token_ids(images.normalise(pixels))
+    ids = tokenizer.token_ids(images.normalize(pixels))
     expected = reference_ids(state(), pixels.permute(0, 3, 1, 2).double().numpy() / 255)
     assert ids.dtype == torch.int64 and np.array_equal(ids.numpy(), expected)
     assert len(ids.unique()) > 3

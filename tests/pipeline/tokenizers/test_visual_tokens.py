@@ -81,7 +81,7 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids(folder, split, co
                 pixels.append(torch.from_numpy(views.apply(image, view, CONFIG.image_size).copy()))
                 stored.append(torch.from_numpy(ids.astype("int64")))
     again = torch.cat(
-        [tokenizer.token_ids(images.normalise(part)) for part in torch.stack(pixels).split(7)]
+        [tokenizer.token_ids(images.normalize(part)) for part in torch.stack(pixels).split(7)]
     )
     assert len(again) == 3 * count and torch.equal(again, torch.stack(stored))
     assert len(again.unique()) > 10
@@ -90,7 +90,7 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids(folder, split, co
 def test_views_are_drawn_for_the_picture_and_the_stream(folder):
     picture, _ = rows(folder, "train").get(0, 0)
     image = images.decode(picture.image)
-    grey = images.mean_grey(image)
+    grey = images.mean_luma(image)
     assert tuple(picture.views) == tuple(
         views.draw(3, picture.key, index, *image.size, grey, PARAMS.pairs.draw)
         for index in range(3)

@@ -102,9 +102,9 @@ def test_good_pictures_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path
     index = json.loads((tmp_path / "out" / "index.json").read_text())
     assert set(index["splits"]) == {"train", "test"} and index["kind"] == "image"
     assert index["rejected"] == {
-        "damaged picture": 1,
+        "damaged image": 1,
         "not an image": 1,
-        "empty picture": 1,
+        "empty image": 1,
         "missing image": 1,
         "empty caption": 5,
     }

@@ -1,5 +1,5 @@
-"""What becomes of odd pictures: a right RGB picture or a reject with its reason, never a crash or a
-wrong picture."""
+"""What becomes of odd images: a right RGB image or a reject with its reason, never a crash or a
+wrong image."""
 
 import io
 import json
@@ -12,11 +12,11 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from pipeline.data.transforms import image_validation
-from pipeline.data.transforms.image_validation import BadPicture
+from pipeline.data.transforms.image_validation import BadImage
 from tests.helpers import real_data
 
 REAL = real_data.folder("odd_images")
-TURNS = range(2, 9)
+ORIENTATIONS = range(2, 9)
 
 
 def scene() -> Image.Image:
@@ -41,19 +41,19 @@ def checked(data: bytes, max_side: int = 0) -> Image.Image:
     return image.convert("RGB")
 
 
-def apart(one: Image.Image, other: Image.Image) -> float:
+def apart(first: Image.Image, second: Image.Image) -> float:
     """Mean difference of channels, in 0..255."""
-    assert one.size == other.size
-    return float(np.abs(np.asarray(one, float) - np.asarray(other.convert("RGB"), float)).mean())
+    assert first.size == second.size
+    return float(np.abs(np.asarray(first, float) - np.asarray(second.convert("RGB"), float)).mean())
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", head)
@@ -72,14 +72,14 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
         encoded(scene().convert("L"), "PNG"),
     ],
 )
-def test_ordinary_pictures_are_kept_byte_by_byte(data):
+def test_ordinary_images_are_kept_byte_by_byte(data):
     assert image_validation.check(data, 0) == (data, 48, 32) == image_validation.check(data, 48)
 
 
-@pytest.mark.parametrize("turn", TURNS)
-def test_exif_orientation_is_applied_and_gone(turn):
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_exif_orientation_is_applied_and_gone(orientation):
     exif = Image.Exif()
-    exif[0x0112] = turn
+    exif[0x0112] = orientation
     data = encoded(scene(), "JPEG", quality=95, exif=exif)
     assert apart(checked(data), ImageOps.exif_transpose(Image.open(io.BytesIO(data)))) < 2
 
@@ -111,12 +111,12 @@ def test_other_formats_and_modes_become_rgb_jpegs(kind, mode, near):
 
 
 @pytest.mark.parametrize("mode, value", [("1", 255), ("L", 90)])
-def test_grey_and_bitmap_keep_their_values(mode, value):
+def test_gray_and_bitmap_keep_their_values(mode, value):
     image = Image.new(mode, (6, 4), value)
     assert np.asarray(checked(encoded(image, "TIFF"))).mean() == pytest.approx(value, abs=1)
 
 
-def test_the_first_frame_is_the_picture():
+def test_the_first_frame_is_the_image():
     data = encoded(scene(), "GIF", save_all=True, append_images=[Image.new("RGB", (48, 32), "red")])
     assert Image.open(io.BytesIO(data)).n_frames == 2
     assert apart(checked(data), scene()) < 12
@@ -124,8 +124,8 @@ def test_the_first_frame_is_the_picture():
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
 def test_what_is_transparent_becomes_white(mode):
-    """Under the left half hides black; a picture may tell so by an alpha channel, a palette's entry
-    or a colour."""
+    """Below the transparent left half is black; transparency is an alpha channel, a palette entry or
+    a color."""
     image = Image.new("RGB", (8, 4), (200, 200, 200))
     image.paste((0, 0, 0), (0, 0, 4, 4))
     alpha = Image.new("L", (8, 4), 255)
@@ -144,15 +144,15 @@ def test_what_is_transparent_becomes_white(mode):
 
 
 def test_sixteen_bits_are_scaled_or_refused_but_never_clipped():
-    grey = struct.pack(">B4H", 0, 0, 20_000, 40_000, 65_535) * 4
-    with pytest.raises(BadPicture, match="^more than 8 bits per channel: mode I;16"):
-        image_validation.check(png(4, 4, 16, 0, grey), 0)
-    colours = struct.pack(">B6H", 0, 65_535, 0, 0, 25_700, 25_700, 25_700) * 2
-    assert np.asarray(checked(png(2, 2, 16, 2, colours)))[0].tolist() == [
+    gray = struct.pack(">B4H", 0, 0, 20_000, 40_000, 65_535) * 4
+    with pytest.raises(BadImage, match="^more than 8 bits per channel: mode I;16"):
+        image_validation.check(png(4, 4, 16, 0, gray), 0)
+    colors = struct.pack(">B6H", 0, 65_535, 0, 0, 25_700, 25_700, 25_700) * 2
+    assert np.asarray(checked(png(2, 2, 16, 2, colors)))[0].tolist() == [
         [255, 0, 0],
         [100, 100, 100],
     ]
-    with pytest.raises(BadPicture, match="^more than 8 bits"):
+    with pytest.raises(BadImage, match="^more than 8 bits"):
         image_validation.check(encoded(Image.new("F", (4, 4), 0.5), "TIFF"), 0)
 
 
@@ -165,62 +165,63 @@ def test_long_sides_are_reduced():
 @pytest.mark.parametrize(
     "data, reason",
     [
-        (b"", "empty picture"),
+        (b"", "empty image"),
         (b"<html>", "not an image"),
-        (encoded(scene().resize((480, 320)), "JPEG")[:-900], "damaged picture: OSError"),
-        (encoded(scene(), "PNG")[:-40], "damaged picture"),
-        (encoded(scene(), "GIF")[:900], "damaged picture"),
+        (encoded(scene().resize((480, 320)), "JPEG")[:-900], "damaged image: OSError"),
+        (encoded(scene(), "PNG")[:-40], "damaged image"),
+        (encoded(scene(), "GIF")[:900], "damaged image"),
         (png(20_000, 20_000, 8, 2, b""), "too many pixels"),
         (png(9500, 9500, 8, 2, b""), "too many pixels"),
-        (png(40, 40, 8, 2, b"\0"), "damaged picture"),
+        (png(40, 40, 8, 2, b"\0"), "damaged image"),
     ],
 )
-def test_unusable_pictures(data, reason):
-    with pytest.raises(BadPicture, match=f"^({reason})"):
+def test_unusable_images(data, reason):
+    with pytest.raises(BadImage, match=f"^({reason})"):
         image_validation.check(data, 0)
 
 
 def test_the_content_tells_the_format_not_the_name_and_no_other_program_is_started(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
     postscript = encoded(scene(), "EPS")
-    with pytest.raises(BadPicture, match="^not an image"):
+    with pytest.raises(BadImage, match="^not an image"):
         image_validation.check(postscript, 0)
 
 
 def test_a_format_that_this_pillow_lacks_is_called_so(monkeypatch):
     if not features.check("webp"):
-        with pytest.raises(BadPicture, match="^no decoder: .*WEBP"):
+        with pytest.raises(BadImage, match="^no decoder: .*WEBP"):
             image_validation.check(
                 b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\0\0\0\x10\x07\x10\x11\x11\x88\x88\xfe\x07\0",
                 0,
             )
 
 
-@real_data.needs("odd_images")
-class TestOddPictures:
-    REJECTED = {
-        "16bit.cropped.tif": "more than 8 bits per channel",
-        "badwidth.bmp": "too many pixels",
-        "decompression_bomb.gif": "too many pixels",
-        "pngtest_bad.png.bin": "not an image",
-        "sgi_crash.bin": "not an image",
-        "truncated_image.png": "damaged picture",
-        **({} if features.check("webp") else {"hopper.webp": "no decoder"}),
-        **({} if features.check("jpg_2000") else {"test-card-lossless.jp2": "no decoder"}),
-    }
+REJECTED = {
+    "16bit.cropped.tif": "more than 8 bits per channel",
+    "badwidth.bmp": "too many pixels",
+    "decompression_bomb.gif": "too many pixels",
+    "pngtest_bad.png.bin": "not an image",
+    "sgi_crash.bin": "not an image",
+    "truncated_image.png": "damaged image",
+    **({} if features.check("webp") else {"hopper.webp": "no decoder"}),
+    **({} if features.check("jpg_2000") else {"test-card-lossless.jp2": "no decoder"}),
+}
 
+
+@real_data.needs("odd_images")
+class TestOddImages:
     def test_each_is_accounted_for(self):
-        told = json.loads((REAL / "manifest.json").read_text())["files"]
+        facts_by_name = json.loads((REAL / "manifest.json").read_text())["files"]
         reasons = {}
-        for name, facts in told.items():
+        for name, facts in facts_by_name.items():
             try:
                 image = checked((REAL / name).read_bytes())
                 assert list(image.size) == facts["transposed_size"], name
-            except BadPicture as error:
+            except BadImage as error:
                 reasons[name] = str(error).partition(":")[0]
-        assert len(told) == 34 and reasons == self.REJECTED
+        assert len(facts_by_name) == 34 and reasons == REJECTED
 
-    def test_turned_copies_of_one_picture_look_alike(self):
+    def test_turned_copies_of_one_image_look_alike(self):
         upright = checked((REAL / "hopper_idat_after_image_end.png").read_bytes())
         for turn in (2, 4, 6, 7):
             assert (

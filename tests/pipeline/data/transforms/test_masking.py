@@ -1,4 +1,4 @@
-"""What is hidden: counts, places and fates (VL-BEiT §2.3; figures measured on BEiT's own
+"""What is masked: how much, where, and with what (VL-BEiT §2.3; figures measured on BEiT's own
 generator)."""
 
 import numpy as np
@@ -17,7 +17,7 @@ def masks():
     )
 
 
-def test_every_mask_hides_exactly_75_patches(masks):
+def test_every_mask_has_exactly_75_patches(masks):
     assert (masks.sum(axis=(1, 2)) == 75).all()
 
 
@@ -64,7 +64,7 @@ def test_first_blocks_have_the_areas_and_aspects_of_the_recipe():
         assert measure(found).mean() == pytest.approx(measure(drawn).mean(), rel=0.04)
 
 
-def test_blocks_never_hide_more_than_is_left():
+def test_blocks_never_mask_more_than_is_left():
     mask = np.zeros((14, 14), dtype=bool)
     mask[:7] = True
     for n in range(200):
@@ -87,35 +87,35 @@ def sentence(length=40):
 @pytest.mark.parametrize(
     ("ratio", "length", "count"), [(0.15, 40, 6), (0.5, 40, 20), (0.15, 2, 1), (0.5, 11, 6)]
 )
-def test_a_fixed_share_of_the_words_is_chosen(ratio, length, count):
+def test_a_fixed_share_of_the_words_is_masked(ratio, length, count):
     ids = sentence(length)
-    corrupted, chosen = text_mask(
+    corrupted, masked = text_mask(
         ids, ratio, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(1)
     )
-    assert chosen.sum() == count
-    assert not chosen[ids < SPECIAL].any(), "special tokens are never chosen"
-    assert (corrupted[~chosen] == ids[~chosen]).all()
+    assert masked.sum() == count
+    assert not masked[ids < SPECIAL].any(), "special tokens are never masked"
+    assert (corrupted[~masked] == ids[~masked]).all()
 
 
-def test_of_the_chosen_80_percent_become_mask_10_random_10_stay():
+def test_of_the_masked_80_percent_become_mask_10_random_10_stay():
     ids, fates = sentence(), []
     for n in range(2000):
-        corrupted, chosen = text_mask(
+        corrupted, masked = text_mask(
             ids, 0.5, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(n)
         )
-        assert (corrupted[chosen & (corrupted != MASK)] >= SPECIAL).all(), (
+        assert (corrupted[masked & (corrupted != MASK)] >= SPECIAL).all(), (
             "special ids are never drawn"
         )
         fates.append(
-            [(corrupted[chosen] == MASK).mean(), (corrupted[chosen] == ids[chosen]).mean()]
+            [(corrupted[masked] == MASK).mean(), (corrupted[masked] == ids[masked]).mean()]
         )
-    masked, kept = np.mean(fates, axis=0)
-    assert masked == pytest.approx(0.8, abs=0.01)
-    assert kept == pytest.approx(0.1, abs=0.01)
+    mask_share, unchanged_share = np.mean(fates, axis=0)
+    assert mask_share == pytest.approx(0.8, abs=0.01)
+    assert unchanged_share == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_text_without_words_is_left_alone():
-    corrupted, chosen = text_mask(
+    corrupted, masked = text_mask(
         np.array([0, 2]), 0.5, mask_id=MASK, vocab_size=VOCAB, special=5, rng=generator(0)
     )
-    assert corrupted.tolist() == [0, 2] and not chosen.any()
+    assert corrupted.tolist() == [0, 2] and not masked.any()

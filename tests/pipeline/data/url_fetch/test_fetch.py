@@ -313,7 +313,7 @@ def test_pictures_are_reduced_as_they_come(tmp_path, server):
     wide, fine, broken, _ = table(tmp_path)
     assert Image.open(BytesIO(wide["image"])).size == (100, 25)
     assert fine["image"] == picture(1)
-    assert (broken["status"], broken["image"]) == ("damaged picture", None)
+    assert (broken["status"], broken["image"]) == ("damaged image", None)
 
 
 def test_odd_lists(tmp_path, server):
