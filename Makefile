@@ -1,10 +1,3 @@
-# make repro   from a fresh machine to the table: environment, `dvc repro`, the table printed
-# make test    the tests
-# make plan    what SCALE (or params.yaml's) fetches, computes and takes, before anything starts
-# make seeds   the pipeline with three seeds, and the table with mean and spread
-# make export  the trained models as folders that need nothing else, each with a model card; ITEM=vqa: one
-# make ui      MLflow's runs, grouped by the paper's tables
-
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,27 +8,50 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # `dvc` and the `python` of its stages are those of the environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test plan seeds export ui
+.DEFAULT_GOAL := help
+.PHONY: help repro scale plan seeds export ui lint format test test-all
 
-repro: $(INSTALLED)
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: $(INSTALLED) ## from a fresh machine to the tables: environment, `dvc repro`, the tables printed
 	dvc repro
 	@cat results/$(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' params.yaml)/tables/*.md
 
-test: $(INSTALLED)
-	python -m pytest
+scale: $(INSTALLED) ## make SCALE (small, medium or paper) the parameters that run
+	@python -m stages.scale $(SCALE)
 
-plan: $(INSTALLED)
+plan: $(INSTALLED) ## what SCALE (or params.yaml's) fetches, computes and takes, before anything starts
 	@python -m stages.plan $(SCALE)
 
-seeds: $(INSTALLED)
+seeds: $(INSTALLED) ## the pipeline with three seeds, and the tables with mean and standard deviation
 	python -m stages.seeds 1 2 3
 	dvc repro
 
-export: $(INSTALLED)
+export: $(INSTALLED) ## trained models as folders that need nothing else, with model cards; ITEM=vqa: one
 	python -m stages.export $(ITEM) $(FOLDER)
 
-ui: $(INSTALLED)
+ui: $(INSTALLED) ## MLflow's runs, grouped by the paper's tables
 	@python -m stages.ui
+
+# All of them, so that one run says all there is to do.
+lint: $(INSTALLED) ## ruff, mypy and import-linter
+	@failed=; \
+	for check in "ruff check" "ruff format --check" "mypy" "lint-imports --no-logo"; do \
+	    echo "$$check"; \
+	    $$check || failed="$$failed '$$check'"; \
+	done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+format: $(INSTALLED) ## what ruff can mend by itself, and the layout of lines
+	ruff check --fix --exit-zero
+	ruff format
+
+test: $(INSTALLED) ## the tests, without those that are slow
+	python -m pytest -m "not slow"
+
+test-all: $(INSTALLED) ## all tests, and a reason for each that this machine cannot run
+	python -m pytest -rs
 
 # Without compiled bytecode every process starts two to three times slower where PYTHONDONTWRITEBYTECODE is set.
 $(INSTALLED): pyproject.toml constraints.txt
