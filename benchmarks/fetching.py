@@ -1,4 +1,4 @@
-"""How fast the pictures of URL lists are fetched, and in how much memory: `python -m
+"""How fast the images of URL lists are fetched, and in how much memory: `python -m
 benchmarks.fetching`.
 
 A server on this machine, behind a proxy's address, stands for many hosts; its work is part of what
@@ -21,7 +21,7 @@ from benchmarks.photos import photograph
 from benchmarks.sharding import Case, peak
 from pipeline.data.records import UrlRow
 from pipeline.data.synthetic import url_server
-from pipeline.data.url_fetch.fetch import fetch
+from pipeline.data.url_fetch.fetcher import fetch
 from pipeline.data.url_fetch.params import ClientParams, FetchParams
 
 HOSTS = 500
@@ -40,10 +40,10 @@ REDUCED = replace(PARAMS, max_side=256)
 
 @dataclass(frozen=True)
 class Load:
-    """What is measured: a list of `urls` with these pictures, fetched `runs` times."""
+    """What is measured: a list of `urls` with images of this kind, fetched `runs` times."""
 
     name: str
-    picture: Case
+    image: Case
     urls: int
     params: FetchParams
     runs: int
@@ -52,9 +52,9 @@ class Load:
 SMALL = Case("small", 256, 192, 75, 0)
 LARGE = Case("COCO's", 640, 480, 95, 0)
 LOADS = (
-    Load("small pictures", SMALL, 10_000, PARAMS, 3),
-    Load("small pictures, ten times as many", SMALL, 100_000, PARAMS, 1),
-    Load("small pictures, all of one host", SMALL, 10_000, PARAMS, 1),
+    Load("small images", SMALL, 10_000, PARAMS, 3),
+    Load("small images, ten times as many", SMALL, 100_000, PARAMS, 1),
+    Load("small images, all of one host", SMALL, 10_000, PARAMS, 1),
     Load("COCO's size", LARGE, 3_000, PARAMS, 1),
     Load("COCO's size, reduced to 256 pixels", LARGE, 1_000, REDUCED, 1),
 )
@@ -68,19 +68,19 @@ def listed(load: Load) -> Iterator[UrlRow]:
             f"{number:07d}",
             "train",
             f"http://{number % hosts}.example/{number}.jpg",
-            f"picture {number}",
+            f"image {number}",
         )
 
 
-def served(picture: bytes) -> Callable[[str], bytes | None]:
-    """Every URL's picture; no two are equal. One in ten is gone."""
-    return lambda url: None if url.endswith("7.jpg") else picture + url.encode()
+def served(image: bytes) -> Callable[[str], bytes | None]:
+    """Every URL's image; no two are equal. One in ten is gone."""
+    return lambda url: None if url.endswith("7.jpg") else image + url.encode()
 
 
-def measured(load: Load, picture: bytes) -> tuple[float, float]:
+def measured(load: Load, image: bytes) -> tuple[float, float]:
     """Seconds, and MiB of memory at the highest, less what an idle process has."""
     idle = peak()
-    with url_server.serve(served(picture)) as proxy, tempfile.TemporaryDirectory() as out:
+    with url_server.serve(served(image)) as proxy, tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         counts = fetch(load.name, partial(listed, load), Path(out), load.params, proxy)
         seconds = time.perf_counter() - start
@@ -91,24 +91,23 @@ def measured(load: Load, picture: bytes) -> tuple[float, float]:
 
 def line(load: Load) -> str:
     """One case, with its rates."""
-    shown = load.picture
-    picture = photograph(1, shown.width, shown.height, shown.quality)
+    case = load.image
+    image = photograph(1, case.width, case.height, case.quality)
     seconds, peaks = [], []
     for _ in range(load.runs):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            one, memory = pool.submit(measured, load, picture).result()
-        seconds.append(one)
+            duration, memory = pool.submit(measured, load, image).result()
+        seconds.append(duration)
         peaks.append(memory)
     rate = load.urls / statistics.median(seconds)
     return (
-        f"{load.name:36} {load.urls:7,} URLs of {len(picture) / 1e3:5.1f} kB {rate:7.0f} URLs/s "
-        f"{rate * 0.9 * len(picture) / 1e6:6.1f} MB/s {max(peaks):6.0f} MiB, {load.runs} run(s)"
+        f"{load.name:36} {load.urls:7,} URLs of {len(image) / 1e3:5.1f} kB {rate:7.0f} URLs/s "
+        f"{rate * 0.9 * len(image) / 1e6:6.1f} MB/s {max(peaks):6.0f} MiB, {load.runs} run(s)"
     )
 
 
 def main(words: list[str]) -> None:
-    chosen = [LOADS[int(word)] for word in words] or LOADS
-    for load in chosen:
+    for load in [LOADS[int(word)] for word in words] or LOADS:
         print(line(load), flush=True)
 
 

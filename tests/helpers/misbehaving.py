@@ -1,5 +1,5 @@
-"""An HTTP server on the loopback address that serves a folder, keeps a log, and misbehaves as it is
-told."""
+"""An HTTP server on the loopback address that serves a folder, keeps a log, and misbehaves on
+demand."""
 
 import hashlib
 import re
@@ -34,7 +34,7 @@ def serve(root: Path) -> Iterator[Server]:
     server = Server(root)
 
     class Handler(_Handler):
-        told = server
+        shared = server
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         listening.daemon_threads = True
@@ -51,7 +51,7 @@ def serve(root: Path) -> Iterator[Server]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    told: Server
+    shared: Server
 
     def log_message(self, *words: object) -> None:
         """Not on the screen."""
@@ -59,9 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer, with the next fault of this path."""
         path = self.path.partition("?")[0].lstrip("/")
-        waiting = self.told.faults.get(path, [])
+        waiting = self.shared.faults.get(path, [])
         fault = waiting.pop(0) if waiting else ""
-        file = self.told.root / re.sub(r"^http://[^/]+/", "", path)  # as a proxy is asked
+        file = self.shared.root / re.sub(r"^http://[^/]+/", "", path)  # as a proxy is asked
         if not file.is_file():
             self._log(path, 404)
             self._answer(404, 0, b"")
@@ -81,11 +81,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._misbehave(fault, path, data, tag, start)
 
     def _start(self) -> int:
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        return int(found[1]) if found else 0
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        return int(match[1]) if match else 0
 
     def _log(self, path: str, status: int) -> None:
-        self.told.log.append((path, self._start(), status))
+        self.shared.log.append((path, self._start(), status))
 
     def _misbehave(self, fault: str, path: str, data: bytes, tag: str, start: int) -> None:
         rest = data[start:]

@@ -1,5 +1,5 @@
-"""A small web that misbehaves: any host, by way of a proxy on the loopback address. It logs what it
-is asked."""
+"""A small web that misbehaves: any host, by way of a proxy on the loopback address. It logs all
+requests."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from io import BytesIO
 from PIL import Image
 
 
-def picture(seed: int = 0, width: int = 40, height: int = 30) -> bytes:
+def jpeg(seed: int = 0, width: int = 40, height: int = 30) -> bytes:
     """A JPEG that differs from those of other seeds."""
     image = Image.new("RGB", (width, height), (seed % 251, seed // 251 % 251, 90))
     image.save(buffer := BytesIO(), "JPEG", comment=str(seed))
@@ -20,7 +20,7 @@ def picture(seed: int = 0, width: int = 40, height: int = 30) -> bytes:
 
 
 class Web(ThreadingHTTPServer):
-    """Answers `http://<host>/<behaviour>/<number>`."""
+    """Answers `http://<host>/<behavior>/<number>`."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -28,7 +28,7 @@ class Web(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.log: list[tuple[float, str]] = []  # time and URL of every request
-        self.asked: Counter[str] = Counter()  # how often for which URL
+        self.asked: Counter[str] = Counter()  # requests for each URL
         self.agents: set[str] = set()
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()  # requests at a time: of each host, and "" of all
@@ -42,11 +42,11 @@ class Web(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def times(self, part: str) -> list[float]:
-        """When it was asked for URLs that have this in them."""
+        """When URLs that contain `part` were requested."""
         return [moment for moment, url in self.log if part in url]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has lost patience is no error here."""
+        """A client that hangs up is no error here."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Web
 
     def do_GET(self) -> None:
-        host, behaviour, number = (self.path.removeprefix("http://").split("/") + ["0"])[:3]
+        host, behavior, number = (self.path.removeprefix("http://").split("/") + ["0"])[:3]
         number = int(number.partition("?")[0])
         with self.server.lock:
             self.server.log.append((time.monotonic(), self.path))
@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         with self.server.lock:
             self.server.running.subtract((host, ""))
-        getattr(self, behaviour, self.fine)(host, number, first)
+        getattr(self, behavior, self.fine)(host, number, first)
 
     def answer(
         self, status: int = 200, body: bytes = b"", length: int | None = None, **headers: str
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = length is not None
 
     def fine(self, host: str, number: int, first: bool) -> None:
-        self.answer(body=picture(number))
+        self.answer(body=jpeg(number))
 
     def gone(self, *_: object) -> None:
         self.answer(404)
@@ -94,29 +94,29 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def page(self, *_: object) -> None:
-        self.answer(body=b"<html>no picture any more</html>", Content_Type="image/jpeg")
+        self.answer(body=b"<html>no image any more</html>", Content_Type="image/jpeg")
 
     def unavailable(self, *_: object) -> None:
-        self.answer(body=picture(77, 20, 20))
+        self.answer(body=jpeg(77, 20, 20))
 
     def tiny(self, *_: object) -> None:
-        self.answer(body=picture(1, 1, 40))
+        self.answer(body=jpeg(1, 1, 40))
 
     def wide(self, host: str, number: int, first: bool) -> None:
-        self.answer(body=picture(number, 400, 100))
+        self.answer(body=jpeg(number, 400, 100))
 
     def broken(self, *_: object) -> None:
-        self.answer(body=picture(3, 400, 300)[:-900])
+        self.answer(body=jpeg(3, 400, 300)[:-900])
 
     def slow(self, *_: object) -> None:
         time.sleep(1.0)
-        self.answer(body=picture())
+        self.answer(body=jpeg())
 
     def flaky(self, host: str, number: int, first: bool) -> None:
-        self.answer(503) if first else self.answer(body=picture(number))
+        self.answer(503) if first else self.answer(body=jpeg(number))
 
     def busy(self, host: str, number: int, first: bool) -> None:
-        self.answer(429, Retry_After="1") if first else self.answer(body=picture(number))
+        self.answer(429, Retry_After="1") if first else self.answer(body=jpeg(number))
 
     def moved(self, host: str, number: int, first: bool) -> None:
         self.answer(301, Location=f"http://new.example/fine/{number}")
@@ -128,24 +128,24 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(302, Location="gopher://a/b")
 
     def promises(self, *_: object) -> None:
-        self.answer(body=picture(), length=5000)
+        self.answer(body=jpeg(), length=5000)
 
     def hides(self, *_: object) -> None:
-        """A longer body than is told."""
-        self.answer(body=picture(5) + b"more" * 50, length=len(picture(5)))
+        """A longer body than is declared."""
+        self.answer(body=jpeg(5) + b"more" * 50, length=len(jpeg(5)))
 
     def giant(self, *_: object) -> None:
-        self.answer(body=picture(), length=1 << 40)
+        self.answer(body=jpeg(), length=1 << 40)
 
     def endless(self, *_: object) -> None:
         self.send_response(200)
         self.end_headers()
         for _ in range(100):
-            self.wfile.write(picture() * 50)
+            self.wfile.write(jpeg() * 50)
         self.close_connection = True
 
     def private(self, *_: object) -> None:
-        self.answer(body=picture(), X_Robots_Tag="noai, noimageai")
+        self.answer(body=jpeg(), X_Robots_Tag="noai, noimageai")
 
     def nonsense(self, *_: object) -> None:
         self.wfile.write(b"220 mail.example ESMTP\r\n")

@@ -9,7 +9,6 @@ from pipeline.data import datasets
 from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import UrlListParams
 from pipeline.data.synthetic.params import WorldParams
-from pipeline.data.url_fetch.fetch import fetch
 from pipeline.errors import UserError
 from pipeline.utils import files, workdir
 
@@ -55,6 +54,7 @@ def _generate(official: OfficialFiles, folder: Path, world: WorldParams) -> dict
     # Drawing images takes imports that the other origins do without.
     from pipeline.data.synthetic import url_server
     from pipeline.data.synthetic.generate import images, write
+    from pipeline.data.url_fetch.fetcher import fetch
 
     source, params = official.source, official.params
     reader = datasets.load(source)
@@ -70,6 +70,8 @@ def _fetch_resumably(
 ) -> dict[str, int]:
     """Fetch into the work folder, where an interrupted run goes on, and link the whole into
     `folder`. `root` holds the lists of URLs."""
+    from pipeline.data.url_fetch.fetcher import fetch  # not for data sets that need no aiohttp
+
     if not params.fetch.client.contact:
         raise UserError(
             f"params.yaml: {official.key}.fetch.client.contact: give a mail address or a page where "

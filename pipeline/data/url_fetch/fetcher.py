@@ -1,8 +1,12 @@
-"""One pass through a list of URLs: which is asked when, and what becomes of its answer.
+"""Fetching the images behind a list of URLs into Parquet files of fixed names and rows, with a
+status for every URL.
 
-The list is read as turns come free, so that few URLs are in memory. Those of slow hosts wait at
-these, up to `_WINDOW` of them, while others pass. What has come goes to the disk at once
-(`fetch_log`), and a file is written when all its URLs have answered.
+The order in which answers come does not show in the files, and a killed run goes on URL by URL. The
+list is read as turns become free, so that few URLs are in memory; those of slow hosts wait at
+these, up to `_MAX_OPEN` of them, while others pass. Every answer goes to the disk at once
+(`journal`), and a file is written when all its URLs have an answer.
+
+Importing this module takes a third of a second (aiohttp).
 """
 
 import asyncio
@@ -11,10 +15,10 @@ import os
 import re
 import resource
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain, count, groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,27 +26,78 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from pipeline.data.records import UrlRow
-from pipeline.data.url_fetch import filters, journal, request
+from pipeline.data.url_fetch import filters, journal, placeholders, request
 from pipeline.data.url_fetch.host_queue import Hosts
-from pipeline.data.url_fetch.journal import Fact, FetchLog
+from pipeline.data.url_fetch.journal import Journal, UrlResult
 from pipeline.data.url_fetch.params import FetchParams
 from pipeline.data.url_fetch.progress import UrlProgress
 from pipeline.data.url_fetch.request import Answer
 from pipeline.errors import UserError
 
-_WINDOW = 50_000  # URLs without an answer that are in memory, a kilobyte each
+_MAX_OPEN = 50_000  # URLs without an answer that are in memory, a kilobyte each
 _BURST = 1000  # lines of the list that are read in one go
-_HOPS = 5  # redirects
+_MAX_REDIRECTS = 5
 _BACKOFF = 1.0  # seconds before the second try; twice as long before each further one
-_SILENCE = 500  # new URLs in a row without an answer from any host: the fault is on our side
-_HALF_PAIRS = re.compile("[\ud800-\udfff]")  # JSON can spell them, Parquet cannot
+_MAX_SILENCE = 500  # new URLs in a row without an answer from any host: the fault is on our side
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can spell them, Parquet cannot
+
+
+def fetch(
+    name: str,
+    urls: Callable[[], Iterable[UrlRow]],
+    folder: Path,
+    params: FetchParams,
+    proxy: str | None = None,
+) -> dict[str, int]:
+    """Write `<split>-<number>.parquet` (schema `journal.FETCHED`, rows in list order) and
+    `placeholders.json`; print and return how often each status occurs.
+
+    What is in `folder` already must come from an interrupted call with the same list and parameters
+    (but for `client`); it is continued: URLs that have an answer are not requested again, unless
+    with a transient failure in a file that is not finished. `name` is for messages; `urls` gives
+    the list, rows of one split together.
+
+    Raises:
+        UserError: for a long time no host at all answers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = UrlProgress(name, sum(1 for _ in urls()))
+    statuses = asyncio.run(_fetch_all(name, urls(), folder, params, proxy, progress))
+    progress.show()
+    progress.end()
+    shared = placeholders.mark(folder, params.placeholder)
+    statuses.update({"ok": -shared, placeholders.STATUS: shared})
+    counts = {status: times for status, times in sorted(statuses.items()) if times}
+    words = [f"{times:,} {status}" for status, times in Counter(counts).most_common()]
+    print(f"{name}: {', '.join(words)}")
+    return counts
+
+
+async def _fetch_all(
+    name: str,
+    rows: Iterable[UrlRow],
+    folder: Path,
+    params: FetchParams,
+    proxy: str | None,
+    progress: UrlProgress,
+) -> Counter[str]:
+    """Write the files of a list and return how often each status occurs."""
+    _raise_file_limit()
+    loop = asyncio.get_running_loop()
+    # aiohttp resolves host names in these threads
+    loop.set_default_executor(ThreadPoolExecutor(params.client.concurrency))
+    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(os.cpu_count()) as decoders:
+        async with request.session(params.client, proxy) as session:
+            fetcher = _Fetcher(name, folder, params, session, progress, writer, decoders)
+            await fetcher.run(rows)
+    return fetcher.statuses
 
 
 @dataclass(eq=False)
-class _Part:
-    """A file at work."""
+class _OutputFile:
+    """A file whose URLs are being fetched."""
 
-    log: FetchLog
+    journal: Journal
     rows: int | None = None  # known when the list has been read so far
     answered: int = 0
 
@@ -51,44 +106,29 @@ class _Part:
 class _Line:
     """A line of the list."""
 
-    part: _Part
+    file: _OutputFile
     number: int  # of its row in the file
     row: UrlRow
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """A line, and the address that it has come to."""
+class _UrlTask:
+    """A line, and the address to which redirects have led so far."""
 
     line: _Line
     url: URL
     tries: int = 0  # that have failed
-    hops: int = 0
+    redirects: int = 0
 
-
-async def run(
-    name: str,
-    rows: Iterable[UrlRow],
-    folder: Path,
-    params: FetchParams,
-    proxy: str | None,
-    progress: UrlProgress,
-) -> Counter[str]:
-    """Write the files of a list and return how often each status occurs. See `fetch.fetch`."""
-    _allow_many_files()
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(
-        ThreadPoolExecutor(params.client.concurrency)
-    )  # aiohttp asks for addresses in these
-    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(os.cpu_count()) as judges:
-        async with request.session(params.client, proxy) as session:
-            fetcher = _Fetcher(name, folder, params, session, progress, writer, judges)
-            await fetcher.run(rows)
-    return fetcher.statuses
+    @property
+    def host(self) -> str:
+        host = self.url.host
+        assert host is not None  # see `request.address`
+        return host
 
 
 class _Fetcher:
-    """One pass through a list."""
+    """One pass through a list: which URL is requested when, and what becomes of its answer."""
 
     def __init__(
         self,
@@ -98,43 +138,44 @@ class _Fetcher:
         session: ClientSession,
         progress: UrlProgress,
         writer: ThreadPoolExecutor,
-        judges: ThreadPoolExecutor,
+        decoders: ThreadPoolExecutor,
     ) -> None:
         self.statuses: Counter[str] = Counter()
         self._name, self._folder, self._params, self._session = name, folder, params, session
-        self._progress, self._writer, self._judges = progress, writer, judges
+        self._progress, self._writer, self._decoders = progress, writer, decoders
         self._changed = asyncio.Event()
-        self._hosts: Hosts[_Job] = Hosts(params.client.per_host, self._changed.set)
-        self._tasks: set[asyncio.Future] = set()  # requests
+        self._hosts: Hosts[_UrlTask] = Hosts(params.client.per_host, self._changed.set)
+        self._requests: set[asyncio.Future] = set()
         self._others: set[asyncio.Future] = set()  # pauses before another try, the writing of files
         self._errors: list[BaseException] = []
         self._open = 0  # URLs that were read and have no answer
         self._silent = 0  # new URLs in a row without an answer
+        self._lines: Iterator[_Line] | None = None  # the rest of the list
 
     async def run(self, rows: Iterable[UrlRow]) -> None:
         """Until every URL has a status and every file is written."""
-        self._list: Iterator[_Line] | None = self._lines(rows)
+        self._lines = self._unanswered(rows)
         try:
-            while self._list or self._open or self._others:
+            while self._lines or self._open or self._others:
                 self._dispatch()
-                if self._list or self._open or self._others:
+                if self._lines or self._open or self._others:
                     await self._changed.wait()
                     self._changed.clear()
                 if self._errors:
                     raise self._errors[0]
         finally:
-            for task in self._tasks | self._others:
-                task.cancel()
+            for future in self._requests | self._others:
+                future.cancel()
 
     def _dispatch(self) -> None:
         """Start what has a turn; read on in the list where nothing has one."""
         for _ in range(_BURST):
-            if len(self._tasks) >= self._params.client.concurrency:
+            if len(self._requests) >= self._params.client.concurrency:
                 return
-            if (job := self._hosts.take()) is not None:
-                self._follow(asyncio.ensure_future(self._try(job)), self._tasks)
-            elif self._list and self._open < _WINDOW:
-                self._read()
+            if (task := self._hosts.take()) is not None:
+                self._follow(asyncio.ensure_future(self._try(task)), self._requests)
+            elif self._lines and self._open < _MAX_OPEN:
+                self._read(self._lines)
             else:
                 return
         self._changed.set()
@@ -151,29 +192,26 @@ class _Fetcher:
         group.add(future)
         future.add_done_callback(ended)
 
-    def _read(self) -> None:
+    def _read(self, lines: Iterator[_Line]) -> None:
         """The next line of the list."""
-        if (line := next(self._list, None)) is None:
-            self._list = None
+        if (line := next(lines, None)) is None:
+            self._lines = None
             return
         self._open += 1
         if (url := request.address(line.row.url)) is not None:
-            self._queue(_Job(line, url))
+            self._queue(_UrlTask(line, url))
         else:
             self._answer(line, "bad url" if line.row.url else "no url")
 
-    def _lines(self, rows: Iterable[UrlRow]) -> Iterator[_Line]:
-        """All that is not done; rows of one split stand together in a list."""
+    def _unanswered(self, rows: Iterable[UrlRow]) -> Iterator[_Line]:
+        """The lines that have no answer yet; rows of one split stand together in a list."""
         for split, group in groupby(rows, key=lambda row: row.split):
-            for number in count():
-                chunk = islice(group, self._params.rows_per_file)
-                if (first := next(chunk, None)) is None:
-                    break
+            for number, chunk in enumerate(_chunks(group, self._params.rows_per_file)):
                 path = self._folder / f"{split}-{number:05d}.parquet"
                 if path.exists():
-                    self._skip(path, chain([first], chunk))
+                    self._skip(path, chunk)
                 else:
-                    yield from self._unfinished(_Part(FetchLog(path)), chain([first], chunk))
+                    yield from self._unanswered_of(_OutputFile(Journal(path)), chunk)
 
     def _skip(self, path: Path, chunk: Iterator[UrlRow]) -> None:
         """A finished file."""
@@ -183,95 +221,101 @@ class _Fetcher:
         for _ in chunk:
             pass
 
-    def _unfinished(self, part: _Part, chunk: Iterator[UrlRow]) -> Iterator[_Line]:
+    def _unanswered_of(self, file: _OutputFile, chunk: Iterator[UrlRow]) -> Iterator[_Line]:
         number = -1
         for number, row in enumerate(chunk):
-            if (status := part.log.found.get(number)) is None or request.passing(status):
-                yield _Line(part, number, row)
+            status = file.journal.statuses.get(number)
+            if status is None or request.is_transient(status):
+                yield _Line(file, number, row)
             else:
                 self._count(status, earlier=True)
-                part.answered += 1
-        part.log.found.clear()
-        part.rows = number + 1
-        self._finish_if_whole(part)
+                file.answered += 1
+        file.journal.statuses.clear()
+        file.rows = number + 1
+        self._finish_if_whole(file)
 
-    def _queue(self, job: _Job) -> None:
-        if (status := self._hosts.dead.get(job.url.host)) is None:
-            self._hosts.put(job.url.host, job)
+    def _queue(self, task: _UrlTask) -> None:
+        if (status := self._hosts.dead.get(task.host)) is None:
+            self._hosts.put(task.host, task)
         else:
-            self._answer(job.line, status)
+            self._answer(task.line, status)
 
-    async def _try(self, job: _Job) -> None:
-        answer = await request.ask(self._session, job.url)
-        self._listen(job, answer)
-        again = request.passing(answer.status) and job.tries < self._params.client.retries
-        for other in self._hosts.leave(
-            job.url.host,
+    async def _try(self, task: _UrlTask) -> None:
+        answer = await request.ask(self._session, task.url)
+        self._check_network(task, answer)
+        transient = request.is_transient(answer.status)
+        abandoned = self._hosts.leave(
+            task.host,
             answer.status,
             silent=answer.silent,
-            rest=answer.rest if request.passing(answer.status) else 0.0,
-        ):
+            rest=answer.rest if transient else 0.0,
+        )
+        for other in abandoned:
             self._answer(other.line, answer.status)
-        if answer.moved is not None and job.hops < _HOPS:
-            self._queue(replace(job, url=answer.moved, hops=job.hops + 1))
-        elif again:
-            self._follow(
-                asyncio.ensure_future(self._later(replace(job, tries=job.tries + 1))), self._others
-            )
+        if answer.moved is not None and task.redirects < _MAX_REDIRECTS:
+            self._queue(replace(task, url=answer.moved, redirects=task.redirects + 1))
+        elif transient and task.tries < self._params.client.retries:
+            retry = self._retry(replace(task, tries=task.tries + 1))
+            self._follow(asyncio.ensure_future(retry), self._others)
         else:
-            self._answer(job.line, *await self._judged(answer))
+            self._answer(task.line, *await self._filtered(answer))
 
-    async def _later(self, job: _Job) -> None:
+    async def _retry(self, task: _UrlTask) -> None:
         """Another try after a while, without a turn until then."""
-        await asyncio.sleep(_BACKOFF * 2 ** (job.tries - 1))
-        self._queue(job)
+        await asyncio.sleep(_BACKOFF * 2 ** (task.tries - 1))
+        self._queue(task)
 
-    def _listen(self, job: _Job, answer: Answer) -> None:
+    def _check_network(self, task: _UrlTask, answer: Answer) -> None:
         """A list holds many hosts: where none of them answers, there is no network, and no URL is
         to blame for it."""
-        if not job.tries and not job.hops:
+        if not task.tries and not task.redirects:
             self._silent = self._silent + 1 if answer.silent else 0
-        if self._silent >= _SILENCE:
+        if self._silent >= _MAX_SILENCE:
             raise UserError(
-                f"{self._name}: no answer from any of the last {_SILENCE} URLs ({answer.status}); see to "
-                "the network and run the stage again, it goes on where it stopped"
+                f"{self._name}: no answer from any of the last {_MAX_SILENCE} URLs "
+                f"({answer.status}); see to the network and run the stage again, it goes on where "
+                "it stopped"
             )
 
-    async def _judged(self, answer: Answer) -> tuple[str, bytes | None]:
-        """Pictures that are to be reduced go to other threads: Pillow leaves the interpreter to
-        others meanwhile."""
+    async def _filtered(self, answer: Answer) -> tuple[str, bytes | None]:
+        """Status and image. Images that are to be reduced go to other threads: Pillow releases the
+        interpreter's lock meanwhile."""
         if answer.status != "ok":
             return ("too many redirects" if answer.moved else answer.status), None
         if not self._params.max_side:
-            return filters.judge(answer.body, self._params)
+            return filters.apply(answer.body, self._params)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._judges, filters.judge, answer.body, self._params)
+        return await loop.run_in_executor(self._decoders, filters.apply, answer.body, self._params)
 
-    def _answer(self, line: _Line, status: str, picture: bytes | None = None) -> None:
+    def _answer(self, line: _Line, status: str, image: bytes | None = None) -> None:
         """A URL is done."""
-        digest = None if picture is None else int.from_bytes(hashlib.sha256(picture).digest()[:8])
-        url, caption = (
-            _HALF_PAIRS.sub("\ufffd", text) for text in (line.row.url, line.row.caption)
-        )
-        line.part.log.add(Fact(line.number, line.row.key, url, status, digest, caption), picture)
-        line.part.answered += 1
+        digest = None if image is None else int.from_bytes(hashlib.sha256(image).digest()[:8])
+        url = _LONE_SURROGATES.sub("\ufffd", line.row.url)
+        caption = _LONE_SURROGATES.sub("\ufffd", line.row.caption)
+        result = UrlResult(line.number, line.row.key, url, status, digest, caption)
+        line.file.journal.add(result, image)
+        line.file.answered += 1
         self._open -= 1
         self._count(status)
-        self._finish_if_whole(line.part)
+        self._finish_if_whole(line.file)
 
     def _count(self, status: str, *, earlier: bool = False) -> None:
         self.statuses[status] += 1
         self._progress.add(status == "ok", earlier=earlier)
 
-    def _finish_if_whole(self, part: _Part) -> None:
-        if part.answered == part.rows:
-            self._follow(
-                asyncio.get_running_loop().run_in_executor(self._writer, part.log.finish),
-                self._others,
-            )
+    def _finish_if_whole(self, file: _OutputFile) -> None:
+        if file.answered == file.rows:
+            loop = asyncio.get_running_loop()
+            self._follow(loop.run_in_executor(self._writer, file.journal.finish), self._others)
 
 
-def _allow_many_files() -> None:
-    """Connections and logs: as many as the system grants without being asked for more."""
+def _chunks(rows: Iterator[UrlRow], size: int) -> Iterator[Iterator[UrlRow]]:
+    """So many rows at a time; each chunk has to be read to its end before the next is taken."""
+    for first in rows:
+        yield chain([first], islice(rows, size - 1))
+
+
+def _raise_file_limit() -> None:
+    """Connections and journals: as many as the system grants without being asked for more."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

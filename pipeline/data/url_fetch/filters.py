@@ -1,4 +1,4 @@
-"""What came from a URL, as it is kept: the picture as it is, or reduced, or the reason why it is
+"""What is kept of an answer's body: the image as it is, or reduced, or the reason why there is
 none."""
 
 import re
@@ -6,16 +6,17 @@ import re
 from pipeline.data.transforms import image_validation
 from pipeline.data.url_fetch.params import FetchParams
 
-_PICTURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|BM|II\*\x00|MM\x00\*|....ftyp|\x00\x00\x00\x0cjP  |\x00\x00\x01\x00",
+_IMAGE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|BM|II\*\x00|MM\x00\*|....ftyp|"
+    rb"\x00\x00\x00\x0cjP  |\x00\x00\x01\x00",
     re.DOTALL,
 )
 
 
-def judge(body: bytes, params: FetchParams) -> tuple[str, bytes | None]:
-    """Status and picture. Without `max_side` only the header is looked at: sharding decodes what is
-    kept."""
-    if not _PICTURE.match(body):
+def apply(body: bytes, params: FetchParams) -> tuple[str, bytes | None]:
+    """Status and encoded image. Without `max_side` only the header is looked at: sharding decodes
+    what is kept."""
+    if not _IMAGE.match(body):
         return "not an image", None
     if min(image_validation.size(body) or [params.min_side]) < params.min_side:
         return "too small", None

@@ -1,8 +1,8 @@
-"""What the URLs of one file gave, noted as it comes, and put into list order when all have
-answered.
+"""What the URLs of one file gave, noted as it comes, and put into list order when all have an
+answer.
 
 A note is appended with one call, so that `kill -9` costs no more than the note at work. A checksum
-tells where the notes end that the disk has whole. Neither pictures nor captions of a finished URL
+tells where the notes end that the disk has whole. Neither images nor captions of a finished URL
 stay in memory.
 """
 
@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,8 +23,8 @@ FETCHED = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("url", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no picture
-        pa.field("digest", pa.uint64()),  # of the picture: the first 8 bytes of its SHA-256
+        pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no image
+        pa.field("digest", pa.uint64()),  # of the image: the first 8 bytes of its SHA-256
         pa.field("image", pa.binary()),  # as it came, or reduced; null where the status is not "ok"
         pa.field("caption", pa.string(), nullable=False),  # as in the list
     ]
@@ -38,13 +38,13 @@ _COMPRESSION = {
     "caption": "zstd",
 }
 _GROUP = 256  # rows of a row group, or
-_GROUP_BYTES = 16 << 20  # of pictures
-_HEAD = struct.Struct("<III")  # CRC-32 of what follows, bytes of the facts, bytes of the picture
+_GROUP_BYTES = 16 << 20  # of images
+_HEAD = struct.Struct("<III")  # CRC-32 of what follows, bytes of the result, bytes of the image
 
 
 @dataclass(frozen=True)
-class Fact:
-    """What is known of a URL, but for its picture."""
+class UrlResult:
+    """What is known of a URL, but for its image."""
 
     row: int  # in the file, from 0
     key: str
@@ -55,43 +55,48 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a note is in its file, bytes."""
+class _NoteSlice:
+    """Where a note is in its file, in bytes: its start, and the lengths of result and image."""
 
     start: int
-    facts: int
-    picture: int
+    result: int
+    image: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + _HEAD.size + self.result + self.image
 
 
-class FetchLog:
+class Journal:
     """The notes for the Parquet file `path`, beside it under a hidden name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._notes = path.with_name(f".{path.name}.log")
-        self.found = self._recovered()  # row -> status, of an earlier run
-        self._file = open(self._notes, "ab", buffering=0)
+        self.statuses = self._recovered()  # by row, of an earlier run
+        self._file = open(self._notes, "ab", buffering=0)  # noqa: SIM115 (`finish` closes it)
 
-    def add(self, fact: Fact, picture: bytes | None) -> None:
+    def add(self, result: UrlResult, image: bytes | None) -> None:
         """Note what a URL gave."""
-        facts, body = json.dumps(astuple(fact)).encode(), picture or b""
-        head = _HEAD.pack(zlib.crc32(body, zlib.crc32(facts)), len(facts), len(body))
-        self._file.write(head + facts + body)
+        text, body = json.dumps(astuple(result)).encode(), image or b""
+        head = _HEAD.pack(zlib.crc32(body, zlib.crc32(text)), len(text), len(body))
+        self._file.write(head + text + body)
 
     def finish(self) -> None:
         """Write the Parquet file, rows in list order; of a row that was noted twice the last note
         counts."""
         self._file.close()
         with open(self._notes, "rb") as notes, files.replacing(self.path) as temporary:
-            places = {fact.row: place for place, fact in _read(notes)}
-            with pq.ParquetWriter(
+            slices = {result.row: place for place, result in _read(notes)}
+            writer = pq.ParquetWriter(
                 temporary,
                 FETCHED,
                 compression=_COMPRESSION,
                 use_dictionary=["status"],
                 write_statistics=False,
-            ) as writer:
-                for group in _groups([places[row] for row in sorted(places)]):
+            )
+            with writer:
+                for group in _groups([slices[row] for row in sorted(slices)]):
                     writer.write_table(_table(notes, group), row_group_size=len(group))
         self._notes.unlink()
 
@@ -99,15 +104,13 @@ class FetchLog:
         """Read the notes of an earlier run, and cut off what is not whole."""
         if not self._notes.exists():
             return {}
-        found, end = {}, 0
+        statuses, end = {}, 0
         with open(self._notes, "r+b") as notes:
-            for place, fact in _read(notes):
-                found[fact.row], end = (
-                    fact.status,
-                    place.start + _HEAD.size + place.facts + place.picture,
-                )
+            for note, result in _read(notes):
+                statuses[result.row] = result.status
+                end = note.stop
             notes.truncate(end)
-        return found
+        return statuses
 
 
 def remove_notes(path: Path) -> None:
@@ -115,25 +118,24 @@ def remove_notes(path: Path) -> None:
     path.with_name(f".{path.name}.log").unlink(missing_ok=True)
 
 
-def _read(notes: BinaryIO) -> Iterator[tuple[_Place, Fact]]:
-    """All whole notes, one picture in memory at a time."""
+def _read(notes: BinaryIO) -> Iterator[tuple[_NoteSlice, UrlResult]]:
+    """All whole notes, one image in memory at a time."""
     while len(head := notes.read(_HEAD.size)) == _HEAD.size:
         checksum, length, size = _HEAD.unpack(head)
-        facts, body = notes.read(length), notes.read(size)
-        if not facts or len(body) < size or zlib.crc32(body, zlib.crc32(facts)) != checksum:
+        text, body = notes.read(length), notes.read(size)
+        if not text or len(body) < size or zlib.crc32(body, zlib.crc32(text)) != checksum:
             return
-        yield (
-            _Place(notes.tell() - _HEAD.size - length - size, length, size),
-            Fact(*json.loads(facts)),
-        )
+        start = notes.tell() - _HEAD.size - length - size
+        yield _NoteSlice(start, length, size), UrlResult(*json.loads(text))
 
 
-def _groups(places: list[_Place]) -> Iterator[list[_Place]]:
-    group: list[_Place] = []
+def _groups(slices: list[_NoteSlice]) -> Iterator[list[_NoteSlice]]:
+    """The notes of one row group at a time."""
+    group: list[_NoteSlice] = []
     size = 0
-    for place in places:
-        group.append(place)
-        size += place.picture
+    for note in slices:
+        group.append(note)
+        size += note.image
         if len(group) == _GROUP or size >= _GROUP_BYTES:
             yield group
             group, size = [], 0
@@ -141,23 +143,16 @@ def _groups(places: list[_Place]) -> Iterator[list[_Place]]:
         yield group
 
 
-def _table(notes: BinaryIO, group: list[_Place]) -> pa.Table:
-    rows = []
-    for place in group:
-        notes.seek(place.start + _HEAD.size)
-        fact = Fact(*json.loads(notes.read(place.facts)))
-        rows.append(
-            (
-                fact.key,
-                fact.url,
-                fact.status,
-                fact.digest,
-                notes.read(place.picture) or None,
-                fact.caption,
-            )
-        )
-    columns = zip(*rows, strict=True)
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, FETCHED, strict=True)],
-        schema=FETCHED,
-    )
+def _table(notes: BinaryIO, group: list[_NoteSlice]) -> pa.Table:
+    """The rows of these notes."""
+    columns: dict[str, list[Any]] = {name: [] for name in FETCHED.names}
+    for note in group:
+        notes.seek(note.start + _HEAD.size)
+        result = UrlResult(*json.loads(notes.read(note.result)))
+        columns["key"].append(result.key)
+        columns["url"].append(result.url)
+        columns["status"].append(result.status)
+        columns["digest"].append(result.digest)
+        columns["image"].append(notes.read(note.image) or None)
+        columns["caption"].append(result.caption)
+    return pa.Table.from_pydict(columns, FETCHED)

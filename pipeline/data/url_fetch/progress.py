@@ -1,5 +1,4 @@
-"""One line that tells how far the fetching of a list is: URLs, share with a picture, rate, time
-left."""
+"""A progress line for the fetching of a list: URLs, share with an image, rate, time left."""
 
 import time
 
@@ -15,8 +14,8 @@ class UrlProgress(Progress):
         self.good = self.earlier = 0
 
     def add(self, good: bool, *, earlier: bool = False) -> None:
-        """One more has a status, `ok` or not; `earlier`: by a run before this one. Now and then the
-        line is shown."""
+        """One more URL has a status, `ok` or not; `earlier`: from a run before this one. Shows the
+        line now and then."""
         self.good += good
         self.earlier += earlier
         self.done += not earlier
@@ -27,10 +26,8 @@ class UrlProgress(Progress):
         """Such as `cc3m: 120,000 of 3,334,173, 71.2 % ok, 412/s, 2 h 10 min left`."""
         (start, before), (now, after) = self._seen[0], self._seen[-1]
         rate, here = (after - before) / max(now - start, 1e-9), self.done + self.earlier
-        left = (
-            f", {duration((self.total - here) / rate)} left" if rate and self.total > here else ""
-        )
-        return (
-            f"{self.label}: {here:,} of {self.total:,}, {100 * self.good / max(here, 1):.1f} % ok, {rate:,.0f}/s"
-            f"{left}"
-        )
+        share = 100 * self.good / max(here, 1)
+        text = f"{self.label}: {here:,} of {self.total:,}, {share:.1f} % ok, {rate:,.0f}/s"
+        if rate and self.total > here:
+            text += f", {duration((self.total - here) / rate)} left"
+        return text

@@ -1,4 +1,4 @@
-"""One try at one URL of a list: what came, or why nothing did, and what the host asks of us."""
+"""One request for one URL of a list: what came, or why nothing did, and what the host asks for."""
 
 import re
 from collections.abc import AsyncIterator
@@ -12,34 +12,34 @@ from yarl import URL
 
 from pipeline.data.url_fetch.params import ClientParams
 
-LARGEST = 32 << 20  # bytes of a body
+MAX_BYTES = 32 << 20  # bytes of a body
 _AGENT = "vl-beit"  # what site owners may call us in X-Robots-Tag
-_PASSING = re.compile(r"timeout|connection error|no such host|cut short|http (408|425|429|5\d\d)")
-_MOVED = (301, 302, 303, 307, 308)
-# What owners say who do not want their pictures in data sets; img2dataset heeds the same four.
+_TRANSIENT = re.compile(r"timeout|connection error|no such host|cut short|http (408|425|429|5\d\d)")
+_REDIRECTS = (301, 302, 303, 307, 308)
+# What owners who do not want their images in data sets declare; img2dataset heeds the same four.
 _OPT_OUTS = {"noai", "noimageai", "noindex", "noimageindex"}
-# seconds that a connection without a request is kept: of many hosts only one picture is wanted
+# seconds that a connection without a request is kept: of many hosts only one image is wanted
 _IDLE = 2.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one try gave."""
+    """What one request gave."""
 
-    status: str  # "ok", or why there is no picture
+    status: str  # "ok", or why there is no image
     body: bytes = b""
     moved: URL | None = None  # where to ask instead
     rest: float = 0.0  # seconds for which the host wants no requests
     silent: bool = False  # nothing came back from the host
 
 
-def passing(status: str) -> bool:
-    """Whether it may be different next time."""
-    return _PASSING.fullmatch(status) is not None
+def is_transient(status: str) -> bool:
+    """Whether another request may have another outcome."""
+    return _TRANSIENT.fullmatch(status) is not None
 
 
 def address(url: str) -> URL | None:
-    """The URL, or None where it cannot be asked."""
+    """The URL, which has a host, or None where it cannot be requested."""
     try:
         parsed = URL(url)
         return parsed if parsed.scheme in ("http", "https") and parsed.host else None
@@ -51,11 +51,9 @@ def address(url: str) -> URL | None:
 async def session(params: ClientParams, proxy: str | None) -> AsyncIterator[aiohttp.ClientSession]:
     """Without an explicit `proxy` the usual environment variables name one. Cookies are not
     kept."""
-    agent = f"{_AGENT} (research data set fetcher" + (
-        f"; {params.contact})" if params.contact else ")"
-    )
+    contact = f"; {params.contact}" if params.contact else ""
     headers = {
-        "User-Agent": agent,
+        "User-Agent": f"{_AGENT} (research data set fetcher{contact})",
         "Accept": "image/jpeg, image/png;q=0.9, image/*;q=0.5",
         "Accept-Encoding": "identity",
     }
@@ -71,7 +69,7 @@ async def session(params: ClientParams, proxy: str | None) -> AsyncIterator[aioh
 
 
 async def ask(opened: aiohttp.ClientSession, url: URL) -> Answer:
-    """One try. Redirects are not followed: the next host has its own turns."""
+    """One request. Redirects are not followed: the next host has its own turns."""
     try:
         async with opened.get(url, allow_redirects=False) as response:
             return await _read(response)
@@ -92,18 +90,18 @@ async def ask(opened: aiohttp.ClientSession, url: URL) -> Answer:
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:
-    if response.status in _MOVED:
+    if response.status in _REDIRECTS:
         return _redirected(response)
     if response.status != 200:
         return Answer(f"http {response.status}", rest=rest(response.headers.get("Retry-After", "")))
     if any(map(opts_out, response.headers.getall("X-Robots-Tag", ()))):
         return Answer("opted out")
-    if (response.content_length or 0) > LARGEST:
+    if (response.content_length or 0) > MAX_BYTES:
         return Answer("too large")
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > LARGEST:
+        if len(body) > MAX_BYTES:
             return Answer("too large")
     return Answer("ok", bytes(body)) if body else Answer("empty")
 
@@ -116,12 +114,12 @@ def _redirected(response: aiohttp.ClientResponse) -> Answer:
     return Answer(f"http {response.status}", moved=target)
 
 
-def rest(told: str) -> float:
-    """Seconds that a `Retry-After` asks for: a number or a date; 0 where it says nothing."""
-    if told.strip().isdecimal():
-        return float(told)
+def rest(retry_after: str) -> float:
+    """Seconds that a `Retry-After` asks for: a number or a date; 0 where it is neither."""
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
     try:
-        return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):  # no date, or one without a zone
         return 0.0
 

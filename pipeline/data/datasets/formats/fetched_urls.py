@@ -1,5 +1,5 @@
 """Reading what was fetched for a list of URLs: `fetched/<split>-<number>.parquet` (see
-`pipeline.data.url_fetch.fetch`)."""
+`pipeline.data.url_fetch.fetcher`)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -20,12 +20,12 @@ from PIL import Image
 from pipeline.data.datasets import cc3m
 from pipeline.data.records import UrlRow
 from pipeline.data.url_fetch import fetcher, host_queue, placeholders, request
-from pipeline.data.url_fetch.fetch import fetch
-from pipeline.data.url_fetch.journal import Fact, FetchLog
+from pipeline.data.url_fetch.fetcher import fetch
+from pipeline.data.url_fetch.journal import Journal, UrlResult
 from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.errors import UserError
 from tests.helpers import tiny, web_server
-from tests.helpers.web_server import Web, picture
+from tests.helpers.web_server import Web, jpeg
 
 CLIENT = ClientParams(concurrency=8, per_host=4, timeout=0.5, retries=1, contact="data@example.org")
 PARAMS = FetchParams(
@@ -84,7 +84,7 @@ STATUSES = {
 
 
 def test_every_url_gets_a_status_in_list_order(tmp_path, server, monkeypatch, capsys):
-    monkeypatch.setattr(request, "LARGEST", 1 << 16)
+    monkeypatch.setattr(request, "MAX_BYTES", 1 << 16)
     train, val = rows([*STATUSES]), rows(["http://a.example/fine/9"], "val")
     counts = fetch("list", lambda: [*train(), *val()], tmp_path, PARAMS, server.address)
     assert sorted(contents(tmp_path)) == [
@@ -104,21 +104,21 @@ def test_every_url_gets_a_status_in_list_order(tmp_path, server, monkeypatch, ca
         (row["image"] is not None) == (row["digest"] is not None) == (row["status"] == "ok")
         for row in found
     )
-    assert found[0]["image"] == picture(1) and found[6]["image"] == picture(3)
+    assert found[0]["image"] == jpeg(1) and found[6]["image"] == jpeg(3)
     assert counts == Counter(row["status"] for row in found)
     asked = server.asked
     assert asked["http://a.example/gone"] == 1
     assert (
         asked["http://b.example/slow"] == 2 and asked["http://c.example/promises"] == 2
-    )  # passing failures
+    )  # transient failures
     assert asked["http://b.example/loop"] == 6
     assert server.agents == {"vl-beit (research data set fetcher; data@example.org)"}
-    said = capsys.readouterr()
-    assert "list: 23 of 23, 21.7 % ok, " in said.err
-    assert said.out.startswith("list: 5 ok, 4 bad url, 2 not http, 2 too large, 1 cut short, ")
+    printed = capsys.readouterr()
+    assert "list: 23 of 23, 21.7 % ok, " in printed.err
+    assert printed.out.startswith("list: 5 ok, 4 bad url, 2 not http, 2 too large, 1 cut short, ")
 
 
-def test_what_is_wrong_below_http_is_told_apart(tmp_path, monkeypatch):
+def test_failures_below_http_have_statuses_of_their_own(tmp_path, monkeypatch):
     real = socket.getaddrinfo
 
     def lookup(host, *rest, **more):
@@ -176,7 +176,7 @@ def test_a_host_that_asks_for_rest_gets_it_and_others_do_not_wait(tmp_path, serv
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("retry_after", "seconds"),
     [
         ("", 0),
         ("7", 7),
@@ -186,8 +186,8 @@ def test_a_host_that_asks_for_rest_gets_it_and_others_do_not_wait(tmp_path, serv
         ("Wed, 21 Oct 2015 07:28:00", 0),
     ],
 )
-def test_how_long_to_rest(told, seconds):
-    assert request.rest(told) == seconds
+def test_how_long_to_rest(retry_after, seconds):
+    assert request.rest(retry_after) == seconds
     assert 1e9 < request.rest("Fri, 21 Oct 2095 07:28:00 GMT")
 
 
@@ -218,7 +218,7 @@ def test_slow_hosts_hold_nobody_else(tmp_path, server):
 
 
 def test_few_rows_are_in_memory_while_a_host_is_slow(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(fetcher, "_WINDOW", 30)
+    monkeypatch.setattr(fetcher, "_MAX_OPEN", 30)
     urls = [
         f"http://{'slow' if number % 4 == 0 else 'quick'}.example/fine/{number}"
         for number in range(240)
@@ -241,7 +241,7 @@ def test_few_rows_are_in_memory_while_a_host_is_slow(tmp_path, server, monkeypat
 @pytest.mark.parametrize("others", [True, False])
 def test_a_dead_host_is_given_up_where_others_answer(tmp_path, server, monkeypatch, others):
     """With no other answer it may be the network that is down."""
-    monkeypatch.setattr(host_queue, "DEAD", 4)
+    monkeypatch.setattr(host_queue, "MAX_SILENT_TRIES", 4)
     server.holds["dead.example"] = lambda: False
     urls = [f"http://dead.example/fine/{number}" for number in range(20)]
     alive = [f"http://a.example/fine/{number}" for number in range(20)] * others
@@ -255,7 +255,7 @@ def test_a_dead_host_is_given_up_where_others_answer(tmp_path, server, monkeypat
 
 
 def test_without_a_network_the_run_stops_and_no_url_is_to_blame(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetcher, "_SILENCE", 10)
+    monkeypatch.setattr(fetcher, "_MAX_SILENCE", 10)
     urls = [f"http://{number}.example/fine/{number}" for number in range(40)]
     params = replace(PARAMS, rows_per_file=100, client=replace(CLIENT, retries=0))
     with pytest.raises(
@@ -266,15 +266,15 @@ def test_without_a_network_the_run_stops_and_no_url_is_to_blame(tmp_path, monkey
         assert fetch("list", rows(urls), tmp_path, params, server.address) == {"ok": 40}
 
 
-def test_a_picture_that_many_urls_give_is_none_of_theirs(tmp_path, server):
+def test_an_image_that_many_urls_give_is_a_placeholder(tmp_path, server):
     urls = [f"http://a.example/fine/{number}" for number in range(20)]
-    for place in (2, 9, 16):  # in three files
-        urls[place] = f"http://{place}.example/unavailable"
+    for index in (2, 9, 16):  # in three files
+        urls[index] = f"http://{index}.example/unavailable"
     urls[5:7] = ["http://a.example/fine/3"] * 2  # one URL in three rows is no placeholder
     params = replace(PARAMS, client=replace(CLIENT, timeout=5.0))
     assert fetch("list", rows(urls), tmp_path / "fetched", params, server.address) == {
         "ok": 17,
-        "placeholder picture": 3,
+        "placeholder image": 3,
     }
     (shared,) = placeholders.read(tmp_path / "fetched")
     assert [
@@ -282,7 +282,7 @@ def test_a_picture_that_many_urls_give_is_none_of_theirs(tmp_path, server):
     ] == [2, 9, 16]
     read = [record for entry in cc3m.entries(tmp_path) for record in _records(tmp_path, entry)]
     assert [
-        record.key for record in read if getattr(record, "reason", "") == "placeholder picture"
+        record.key for record in read if getattr(record, "reason", "") == "placeholder image"
     ] == ["train_2", "train_9", "train_16"]
 
 
@@ -304,7 +304,7 @@ def test_bytes_do_not_depend_on_who_answers_first(tmp_path, server):
     assert contents(tmp_path / "one") == contents(tmp_path / "many") == contents(tmp_path / "late")
 
 
-def test_pictures_are_reduced_as_they_come(tmp_path, server):
+def test_images_are_reduced_as_they_come(tmp_path, server):
     urls = [
         f"http://a.example/{kind}/{number}"
         for number, kind in enumerate(("wide", "fine", "broken", "wide"))
@@ -312,7 +312,7 @@ def test_pictures_are_reduced_as_they_come(tmp_path, server):
     fetch("list", rows(urls), tmp_path, replace(PARAMS, max_side=100), server.address)
     wide, fine, broken, _ = table(tmp_path)
     assert Image.open(BytesIO(wide["image"])).size == (100, 25)
-    assert fine["image"] == picture(1)
+    assert fine["image"] == jpeg(1)
     assert (broken["status"], broken["image"]) == ("damaged image", None)
 
 
@@ -342,24 +342,26 @@ def test_odd_lists(tmp_path, server):
 
 
 def test_notes_that_are_not_whole_are_cut_off(tmp_path):
-    facts = [Fact(number, f"key {number}", "u", "ok", number, "caf\u00e9") for number in range(3)]
+    results = [
+        UrlResult(number, f"key {number}", "u", "ok", number, "caf\u00e9") for number in range(3)
+    ]
 
-    def noted(name: str, order: tuple[int, ...]) -> FetchLog:
-        log = FetchLog(tmp_path / name)
+    def noted(name: str, order: tuple[int, ...]) -> Journal:
+        journal = Journal(tmp_path / name)
         for number in order:
-            log.add(facts[number], b"p" * number)
-        return log
+            journal.add(results[number], b"p" * number)
+        return journal
 
     noted("whole", (0, 1, 2)).finish()
-    log = noted("cut", (2, 0))
+    journal = noted("cut", (2, 0))
     last = (tmp_path / ".cut.log").stat().st_size
-    log.add(facts[1], b"p")
+    journal.add(results[1], b"p")
     notes = (tmp_path / ".cut.log").read_bytes()
     for size in range(last, len(notes) + 1):
         (tmp_path / ".cut.log").write_bytes(notes[:size] + b"\0" * 40 * (size < len(notes)))
-        log = FetchLog(tmp_path / "cut")
-        assert log.found == {2: "ok", 0: "ok"} | ({1: "ok"} if size == len(notes) else {})
-    log.finish()
+        journal = Journal(tmp_path / "cut")
+        assert journal.statuses == {2: "ok", 0: "ok"} | ({1: "ok"} if size == len(notes) else {})
+    journal.finish()
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
     assert not (tmp_path / ".cut.log").exists()
 
@@ -367,7 +369,7 @@ def test_notes_that_are_not_whole_are_cut_off(tmp_path):
 STAGE = """
 import sys
 from pathlib import Path
-from pipeline.data.url_fetch.fetch import fetch
+from pipeline.data.url_fetch.fetcher import fetch
 from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.data.records import UrlRow
 urls, folder, proxy = sys.argv[1:]
@@ -387,12 +389,12 @@ def started(folder: Path, urls: Path, server: Web) -> subprocess.Popen:
 
 def answered(folder: Path, names: list[str]) -> set[str]:
     """URLs whose answers are on the disk, of files of 50."""
-    logs = {
-        path.name[1:-4]: FetchLog(folder / path.name[1:-4])
-        for path in folder.glob(".*.parquet.log")
-    }
-    noted = {names[50 * int(name[6:11]) + row] for name, log in logs.items() for row in log.found}
-    return noted | {row["url"] for row in table(folder)}
+    urls = {row["url"] for row in table(folder)}
+    for path in folder.glob(".*.parquet.log"):
+        name = path.name[1:-4]
+        for row in Journal(folder / name).statuses:
+            urls.add(names[50 * int(name[6:11]) + row])
+    return urls
 
 
 def test_kills_at_random_moments_leave_no_trace_and_nothing_is_fetched_twice(tmp_path, server):
