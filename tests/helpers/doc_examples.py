@@ -1,6 +1,8 @@
 """The Python examples of the documentation, and the text tokenizer of the models that they need."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 from pipeline.data.shards import parquet, schema
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
@@ -10,21 +12,27 @@ from tests.helpers.tiny import ROOT
 WORDS = ("A red star above a blue ring.", "A small moon on a beach.", "Two green hearts at night.")
 
 
-def examples(page):
+def examples(page: str) -> dict[str, str]:
     """Code of a page by the heading that it stands under; numbered where there are several."""
-    found = {}
-    for section in re.split(r"^## ", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[
-        1:
-    ]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    examples = {}
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         heading = section.partition("\n")[0]
-        for number, code in enumerate(
-            re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE), 1
-        ):
-            found[f"{heading} {number}" if number > 1 else heading] = code
-    return found
+        blocks = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+        for number, code in enumerate(blocks, 1):
+            examples[f"{heading} {number}" if number > 1 else heading] = code
+    return examples
 
 
-def write_tokenizer(folder):
+def run_example(page: str, heading: str) -> dict[str, Any]:
+    """Runs one example in the current folder. Returns the variables that it leaves."""
+    variables: dict[str, Any] = {}
+    code = compile(examples(page)[heading], f"{page}: {heading}", "exec")
+    exec(code, variables)  # noqa: S102  (the documentation's own code)
+    return variables
+
+
+def write_tokenizer(folder: Path) -> int:
     """`spm.model` in a folder; returns the number of its ids."""
     texts = [{"key": "0", "sentences": list(WORDS)}]
     written = parquet.write(

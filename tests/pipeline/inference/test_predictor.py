@@ -27,7 +27,7 @@ from pipeline.orchestration.code_digests import Code
 from pipeline.utils import files
 from stages import export
 from tests.helpers import tiny
-from tests.helpers.doc_examples import WORDS, examples, write_tokenizer
+from tests.helpers.doc_examples import WORDS, examples, run_example, write_tokenizer
 from tests.helpers.toy import BACKBONE, HEAD
 from tests.test_imports import tops
 
@@ -286,8 +286,7 @@ def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
             MaskedModeling(MaskedModelingConfig(BASE, codebook_size=8)),
             project / "exports/paper/main",
         )
-    space = {}
-    exec(compile(EXAMPLES[heading], f"docs/use.md: {heading}", "exec"), space)
+    space = run_example("docs/use.md", heading)
     shapes = {
         "features": (2, 16),
         "cosines": (2, 2),
@@ -304,5 +303,5 @@ def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
 
 
 def test_the_readmes_example_runs(project):
-    exec(compile(examples("README.md")["Use a model"], "README.md", "exec"), space := {})
+    space = run_example("README.md", "Use a model")
     assert space["answer"] in ANSWERS and 0 < space["probability"] < 1

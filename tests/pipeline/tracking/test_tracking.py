@@ -189,7 +189,7 @@ def test_the_documentations_example_runs(
     from model import checkpoint
     from model.heads.vqa import VQA, VQAConfig
     from pipeline.inference import mlflow_pyfunc
-    from tests.helpers.doc_examples import examples, write_tokenizer
+    from tests.helpers.doc_examples import run_example, write_tokenizer
     from tests.helpers.toy import BACKBONE
 
     checkpoint.save(
@@ -200,7 +200,7 @@ def test_the_documentations_example_runs(
         run.model(Path("vqa"), "vl-beit-vqa", Path("words/spm.model"))
     Path("picture.jpg").write_bytes(mlflow_pyfunc.example()["image"][0])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")  # the example names its own
-    exec(compile(examples("docs/use.md")["From MLflow"], "docs/use.md", "exec"), {})
+    run_example("docs/use.md", "From MLflow")
     assert capsys.readouterr().out == "['ring']\n"
 
 
