@@ -34,10 +34,8 @@ def main(*words: str) -> None:
     files.write_json(folder / "summary.json", summary)
     settings = params.load(tables.TableParams, "table")
     made = {
-        name: seed_statistics.against_paper(
-            name, params.load_shared(tables.TableLayout, f"tables.{name}"), results, settings
-        )
-        for name in params.subtree("tables")
+        name: seed_statistics.against_paper(name, layout, results, settings)
+        for name, layout in tables.read_layout().items()
     }
     for name, table in made.items():
         render.write(table, folder / name)

@@ -21,8 +21,7 @@ def main() -> None:
     results = tables.load_results(Path("results", scale, "evaluate"))
     folder = files.fresh_directory(Path("results", scale, "tables"))
     made = {}
-    for name in params.subtree("tables"):
-        layout = params.load_shared(tables.TableLayout, f"tables.{name}")
+    for name, layout in tables.read_layout().items():
         made[name] = tables.against_paper(name, layout, results, settings)
     made["retrieval"] = tables.retrieval_recalls(results, settings)
     made["coverage"] = coverage.table(

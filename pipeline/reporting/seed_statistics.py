@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.reporting import tables
-from pipeline.reporting.tables import Section, Table, TableLayout, TableParams
+from pipeline.reporting.tables import RowLayout, Section, Table, TableParams
 
 Tree = dict[str, Any]
 
@@ -29,7 +29,7 @@ def _merge(trees: Sequence[Any], number: Callable[[Sequence[float]], float]) -> 
 
 
 def against_paper(
-    name: str, layout: TableLayout, results: Sequence[Tree], params: TableParams
+    name: str, layout: list[RowLayout], results: Sequence[Tree], params: TableParams
 ) -> Table:
     """The paper's table `name` with the means of our results below, and below them their standard
     deviations."""

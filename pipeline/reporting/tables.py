@@ -1,14 +1,17 @@
-"""Tables of the paper's numbers and ours: what stands in them. `typeset` gives them a form."""
+"""Tables of the paper's numbers and ours: what stands in them. `render` gives them a form."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import dacite
 
 from pipeline.config import yaml_reader
 from pipeline.errors import UserError
 from pipeline.utils import files
 
 PAPER = Path(__file__).with_name("paper_results.yaml")
+LAYOUT = Path(__file__).with_name("table_layout.yaml")
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,10 @@ class Table:
 
 @dataclass(frozen=True)
 class RowLayout:
-    """A row of ours."""
+    """A row of ours in one of the paper's tables, as table_layout.yaml describes it."""
 
     label: str
-    cells: dict[str, str]  # column key -> `item/key.in.its.result`, a share in 0..1
-
-
-@dataclass(frozen=True)
-class TableLayout:
-    """Our rows of one of the paper's tables: block `tables.<table>` of params.yaml."""
-
-    rows: list[RowLayout]
+    cells: dict[str, str]  # column key -> `fine-tune/key.in.its.result`, a fraction in 0..1
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,25 @@ def load_results(folder: Path) -> dict[str, Any]:
     return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
+def read_layout(path: Path = LAYOUT) -> dict[str, list[RowLayout]]:
+    """Our rows of each of the paper's tables, by the table's key in paper_results.yaml.
+
+    Raises:
+        UserError: a row lacks its label or cells, or has another key.
+    """
+    tables = yaml_reader.parse(path.read_bytes())
+    return {name: [_row_layout(path, name, row) for row in rows] for name, rows in tables.items()}
+
+
+def _row_layout(path: Path, table: str, row: dict[str, Any]) -> RowLayout:
+    try:
+        return dacite.from_dict(RowLayout, row, dacite.Config(strict=True))
+    except dacite.DaciteError as error:
+        raise UserError(f"{path.name}: {table}: {error}") from None
+
+
 def against_paper(
-    name: str, layout: TableLayout, results: dict[str, Any], params: TableParams
+    name: str, layout: list[RowLayout], results: dict[str, Any], params: TableParams
 ) -> Table:
     """The paper's table `name` with our rows below.
 
@@ -88,14 +101,14 @@ def against_paper(
     printed = yaml_reader.parse(PAPER.read_bytes())
     if name not in printed:
         raise UserError(
-            f"params.yaml: tables.{name}: the paper has no such table (has: {', '.join(printed)})"
+            f"{LAYOUT.name}: {name}: the paper has no such table (has: {', '.join(printed)})"
         )
     columns = [Column(*column) for column in printed[name]["columns"]]
     theirs = [
         Section(title, [Row(label, cells) for label, cells in rows.items()])
         for title, rows in printed[name]["sections"].items()
     ]
-    ours = Section(params.section, [_our_row(name, row, columns, results) for row in layout.rows])
+    ours = Section(params.section, [_our_row(name, row, columns, results) for row in layout])
     return Table(printed[name]["title"], columns, [*theirs, ours], params.note)
 
 
@@ -129,7 +142,7 @@ def retrieval_recalls(results: dict[str, Any], params: TableParams) -> Table:
 def _our_row(table: str, layout: RowLayout, columns: list[Column], results: dict[str, Any]) -> Row:
     if unknown := set(layout.cells) - {column.key for column in columns}:
         raise UserError(
-            f"params.yaml: tables.{table}: {layout.label}: the table has no column {min(unknown)!r}"
+            f"{LAYOUT.name}: {table}: {layout.label}: the table has no column {min(unknown)!r}"
         )
     return Row(layout.label, [_cell(layout.cells.get(column.key), results) for column in columns])
 
@@ -144,6 +157,6 @@ def _cell(place: str | None, results: dict[str, Any]) -> float | None:
     value: Any = results[item]
     for key in path.split("."):
         if not isinstance(value, dict) or key not in value:
-            raise UserError(f"params.yaml: tables: {place}: the result of {item} has no {path!r}")
+            raise UserError(f"{LAYOUT.name}: {place}: the result of {item} has no {path!r}")
         value = value[key]
     return 100 * value

@@ -27,7 +27,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_it_is_what_stages_read(written) -> None:
     tree, found = params.read(), written()
-    assert {key for key in found if "/" not in key} == {"small", "items", "tables"}
+    assert {key for key in found if "/" not in key} == {"small", "items"}
     assert found["small/finetune/vqa/inputs"] == stage.digest(
         tree["small"]["finetune"]["vqa"]["inputs"]
     )

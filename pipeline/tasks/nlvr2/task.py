@@ -112,7 +112,7 @@ def evaluate(
             name: scores([majority] * len(one.keys), one.labels, one.groups)
             for name, one in told.items()
         },
-        "shuffled_pictures": {name: _scores(one) for name, one in shuffled.items()},
+        "shuffled_images": {name: _scores(one) for name, one in shuffled.items()},
     }
 
 

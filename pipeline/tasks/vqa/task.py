@@ -155,7 +155,7 @@ def evaluate(
         result |= {
             "standard_error": standard_error(scored),
             **by_kind(scored),
-            "shuffled_pictures": shares(asked, lambda place: swapped[place].answer),
+            "shuffled_images": shares(asked, lambda place: swapped[place].answer),
             **_blind(model, asked, best_by_type(folders.shards)),
         }
     server = {half: params.server(half) for half in HALVES}

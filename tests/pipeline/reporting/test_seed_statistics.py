@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.reporting import seed_statistics
-from pipeline.reporting.tables import RowLayout, TableLayout, TableParams
+from pipeline.reporting.tables import RowLayout, TableParams
 from stages import seeds
 from tests.helpers import tiny
 
@@ -27,7 +27,7 @@ def test_mean_and_deviation_leave_counts_and_names_alone():
 
 
 def test_the_table_shows_both():
-    layout = TableLayout([RowLayout("VL-BEiT", {"flickr30k_tr_r1": "flickr30k/dual.tr_r1"})])
+    layout = [RowLayout("VL-BEiT", {"flickr30k_tr_r1": "flickr30k/dual.tr_r1"})]
     table = seed_statistics.against_paper("table2", layout, RESULTS, TableParams("ours", "note"))
     means, spreads = table.sections[-2:]
     assert "mean of 3 seeds" in means.title and "deviation" in spreads.title

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
 from pipeline.reporting import html_report, render, tables
-from pipeline.reporting.tables import RowLayout, TableLayout, TableParams
+from pipeline.reporting.tables import RowLayout, TableParams
 
 PARAMS = TableParams("Ours", "Not comparable.")
 RECALLS = {f"{way}_r{cut}": cut / 16 for way in ("tr", "ir") for cut in (1, 5, 10)}
@@ -24,14 +24,12 @@ RESULT = {
     "reranked": {**RECALLS, "tr_r1": 0.5},
     "chance": RECALLS,
 }
-LAYOUT = TableLayout(
-    [
-        RowLayout(
-            "VL-BEiT",
-            {"flickr30k_tr_r1": "flickr30k/reranked.tr_r1", "coco_ir_r1": "coco/reranked.ir_r1"},
-        )
-    ]
-)
+LAYOUT = [
+    RowLayout(
+        "VL-BEiT",
+        {"flickr30k_tr_r1": "flickr30k/reranked.tr_r1", "coco_ir_r1": "coco/reranked.ir_r1"},
+    )
+]
 
 
 def table2() -> tables.Table:
@@ -97,7 +95,7 @@ def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "cells", "message"),
     [
-        ("table9", {}, "tables.table9: the paper has no such table"),
+        ("table9", {}, "table_layout.yaml: table9: the paper has no such table"),
         ("table2", {"acc": "flickr30k/x"}, "the table has no column 'acc'"),
         (
             "table2",
@@ -108,9 +106,31 @@ def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
 )
 def test_a_wrong_layout_is_named(name: str, cells: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        tables.against_paper(
-            name, TableLayout([RowLayout("x", cells)]), {"flickr30k": RESULT}, PARAMS
-        )
+        tables.against_paper(name, [RowLayout("x", cells)], {"flickr30k": RESULT}, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{label: x}", 'table1: missing value for field "cells"'),
+        ("{label: x, cells: {}, column: y}", 'table1: can not match "column" to any data class'),
+        ("{label: x, cells: {a: 1}}", 'table1: wrong value type for field "cells"'),
+    ],
+)
+def test_a_row_of_the_layout_that_is_not_whole_is_refused(
+    tmp_path: Path, row: str, message: str
+) -> None:
+    path = tmp_path / "table_layout.yaml"
+    path.write_text(f"table1:\n  - {row}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        tables.read_layout(path)
+
+
+def test_the_layout_has_rows_for_each_of_the_papers_tables() -> None:
+    layout = tables.read_layout()
+    assert list(layout) == [f"table{number}" for number in range(1, 6)]
+    for name, rows in layout.items():  # every column exists; no results yet
+        assert len(tables.against_paper(name, rows, {}, PARAMS).sections[-1].rows) == len(rows)
 
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:

@@ -415,7 +415,7 @@ def check(result, predictions, folders):
         assert result["examples"][name] == len(rows)
         assert result["majority_class"][name] == {"accuracy": 0.5, "consistency": 0.0}
         assert result["chance"][name] == {"accuracy": 0.5, "consistency": 0.5**4}
-        assert 0 <= result["shuffled_pictures"][name]["accuracy"] <= 1
+        assert 0 <= result["shuffled_images"][name]["accuracy"] <= 1
     assert len(told) == result["examples"]["dev"] + result["examples"]["test_p"]
     assert headline(result)["score"] == result["test_p"]["accuracy"]
     json.dumps(result)

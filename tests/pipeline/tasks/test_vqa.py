@@ -392,7 +392,7 @@ def test_evaluation_reports_baselines_and_covers_every_test_question_once(
     assert result["most_frequent"]["accuracy"] == pytest.approx(
         np.mean([straightforward_accuracy(best, given) for given in answers.values()])
     )
-    assert {"chance", "best_by_type", "shuffled_pictures", "standard_error", "validation"} <= set(
+    assert {"chance", "best_by_type", "shuffled_images", "standard_error", "validation"} <= set(
         result
     )
     assert headline(result)["score"] == result["accuracy"]
