@@ -1,7 +1,7 @@
-"""What a source's reader yields, and how it treats texts.
+"""The records that readers of data sets yield, and how texts are cleaned.
 
-Texts lose control characters and have their white space collapsed. A text that was no UTF-8, is
-empty or is much too long is left out with this reason, and so is a record that is left without
+Texts lose control characters and have their white space collapsed. A text that is not UTF-8, is
+empty or is much too long is rejected with this reason, and so is a record that is left without
 texts.
 """
 
@@ -11,41 +11,39 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Split = Literal["train", "val", "test"]
+SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 # characters of a caption, question or statement (choice: CC3M's longest has 235, COCO's 250)
 LONGEST = 1000
-LONGEST_SENTENCE = (
-    5000  # characters (choice): a line of prose without a full stop in it is a table or a list
-)
+# characters (choice): a line of prose without a full stop in it is a table or a list
+LONGEST_SENTENCE = 5000
 _CONTROLS = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # C0 and C1 without white space
     "\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 )  # soft hyphens, marks without width
-_NOT_UTF8 = re.compile(
-    "[\ud800-\udfff\ufffd]"
-)  # half a pair, which JSON can spell; what stands for wrong bytes
+# half a surrogate pair, which JSON can spell; the replacement character for invalid bytes
+_NOT_UTF8 = re.compile("[\ud800-\udfff\ufffd]")
 
 
 class Entry(Protocol):
-    """What an official file holds of one or some records: enough to read them, in any process. It
-    can be pickled."""
+    """Where an official file has one or some records: enough to read them in any process. It can be
+    pickled."""
 
     @property
     def size(self) -> int:
-        """Bytes that reading it takes, about."""
+        """Bytes of memory that reading it takes, about."""
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """A picture as it was distributed, not yet decoded."""
+    """An image file as it was distributed, not yet decoded."""
 
     key: str  # unique within the source, and the same whenever the source is read
     split: Split  # "train" where the source has no official split
     image: bytes
     captions: tuple[str, ...]
     label: int  # class index, -1 where the source has no classes
-    names: tuple[
-        str, ...
-    ] = ()  # what other data sets call the picture: "coco 42", "flickr 2345678901"
+    # of the image in other data sets: "coco 42", "flickr 2345678901"
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ class TextRecord:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a picture. `answers` has ten annotators' answers, or none where they are not
-    published."""
+    """A question about an image. answers: of ten annotators, none where they are not published."""
 
     id: int
     text: str
@@ -69,7 +66,7 @@ class Question:
 
 @dataclass(frozen=True)
 class QuestionsRecord:
-    """A picture with its questions."""
+    """An image file with its questions."""
 
     key: str
     split: Split
@@ -79,8 +76,8 @@ class QuestionsRecord:
 
 @dataclass(frozen=True)
 class StatementRecord:
-    """A statement about two pictures, true (label 1) or false (0). `group`: equal for examples of
-    one statement."""
+    """A statement about two image files, true (label 1) or false (0). group: equal for all examples
+    of a statement."""
 
     key: str
     split: Split
@@ -93,8 +90,8 @@ class StatementRecord:
 
 @dataclass(frozen=True)
 class MaskRecord:
-    """A picture and the class of each of its pixels, as a PNG of mode L and of the picture's size;
-    0: no class."""
+    """An image file and the class of each of its pixels: a PNG of mode L and of the image's size,
+    where 0 is no class."""
 
     key: str
     split: Split
@@ -114,7 +111,7 @@ class UrlRow:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record, or a caption `<key>#<number>`, that is left out. The reason is `kind` or `kind:
+    """A record, or its text `<key>#<number>`, that cannot be used. The reason is `kind` or `kind:
     detail`."""
 
     key: str
@@ -125,13 +122,15 @@ Record = ImageRecord | TextRecord | QuestionsRecord | StatementRecord | MaskReco
 
 
 def tidy(text: str) -> str:
-    """Without control characters, stripped, with every run of white space as one blank."""
+    """The text stripped, without control characters, every run of white space as one blank."""
     return " ".join(_CONTROLS.sub("", text).split())
 
 
 def fault(text: str, longest: int = LONGEST) -> str | None:
-    """What is wrong with a tidy text: `empty`, `damaged` (it was no UTF-8), `over-long` or
-    nothing."""
+    """What is wrong with a tidy text: `empty`, `damaged` (not UTF-8), `over-long`, or None.
+
+    longest: characters.
+    """
     if not text:
         return "empty"
     if _NOT_UTF8.search(text):
@@ -144,14 +143,14 @@ def captioned(
 ) -> Iterator[ImageRecord | Rejected]:
     """An image with its captions tidied. Unusable captions are rejected, and so is an image that is
     left with none."""
-    kept = []
+    usable = []
     for number, caption in enumerate(map(tidy, captions)):
-        if wrong := fault(caption):
-            yield Rejected(f"{key}#{number}", f"{wrong} caption")
+        if problem := fault(caption):
+            yield Rejected(f"{key}#{number}", f"{problem} caption")
         else:
-            kept.append(caption)
-    if kept:
-        yield ImageRecord(key, split, image, tuple(kept), -1, names)
+            usable.append(caption)
+    if usable:
+        yield ImageRecord(key, split, image, tuple(usable), -1, names)
     else:
         yield Rejected(key, "no caption")
 
@@ -159,13 +158,13 @@ def captioned(
 def document(key: str, split: Split, sentences: Iterable[str]) -> Iterator[TextRecord | Rejected]:
     """A document of tidy sentences. Unusable ones are rejected, and so is a document that is left
     with none."""
-    kept = []
+    usable = []
     for number, sentence in enumerate(sentences):
-        if wrong := fault(sentence, LONGEST_SENTENCE):
-            yield Rejected(f"{key}#{number}", f"{wrong} sentence")
+        if problem := fault(sentence, LONGEST_SENTENCE):
+            yield Rejected(f"{key}#{number}", f"{problem} sentence")
         else:
-            kept.append(sentence)
-    if kept:
-        yield TextRecord(key, split, tuple(kept))
+            usable.append(sentence)
+    if usable:
+        yield TextRecord(key, split, tuple(usable))
     else:
         yield Rejected(key, "no prose")

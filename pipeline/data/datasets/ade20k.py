@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pipeline.data.datasets.formats import json_stream
@@ -22,70 +23,67 @@ _SPLITS: dict[str, Split] = {"training": "train", "validation": "val"}
 
 @dataclass(frozen=True)
 class _Entry:
+    """image, mask: names in the tree; size: bytes of the image."""
+
     key: str
     split: Split
-    picture: str
+    image: str
     mask: str
     size: int
 
 
 def files(root: Path) -> list[Path]:
-    """The archive, or all pictures and masks."""
-    place = json_stream.pick(root, f"{_NAME}.zip", _NAME)
-    return (
-        sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-    )
+    """The archive, or all images and masks."""
+    path = json_stream.pick(root, f"{_NAME}.zip", _NAME)
+    return sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """Pictures and masks by name; the key is the file name without its suffix."""
+    """Images and masks by name; the key is the file name without its suffix."""
     with _tree(root) as tree:
         names = tree.names()
         for folder, split in _SPLITS.items():
-            pictures = _by_key(names, f"images/{folder}/", ".jpg")
+            images = _by_key(names, f"images/{folder}/", ".jpg")
             masks = _by_key(names, f"annotations/{folder}/", ".png")
-            for key in sorted(pictures.keys() | masks.keys()):
-                if key not in pictures or key not in masks:
-                    yield Rejected(
-                        key, "missing image" if key not in pictures else "missing annotation"
-                    )
+            for key in sorted(images.keys() | masks.keys()):
+                if key not in images:
+                    yield Rejected(key, "missing image")
+                elif key not in masks:
+                    yield Rejected(key, "missing annotation")
                 else:
-                    yield _Entry(key, split, pictures[key], masks[key], tree.size(pictures[key]))
+                    yield _Entry(key, split, images[key], masks[key], tree.size(images[key]))
 
 
 @contextmanager
 def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord | Rejected]]]:
-    """Pictures with their masks."""
+    """Images with their masks."""
     with _tree(root) as tree:
 
         def read(entry: _Entry) -> Iterator[MaskRecord | Rejected]:
             try:
-                yield MaskRecord(
-                    entry.key, entry.split, tree.read(entry.picture), tree.read(entry.mask)
-                )
+                image, mask = tree.read(entry.image), tree.read(entry.mask)
             except BadMember as error:
                 yield Rejected(entry.key, str(error))
+            else:
+                yield MaskRecord(entry.key, entry.split, image, mask)
 
         yield read
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Pictures by split, and masks with a value above the number of classes."""
+    """Images by split, and masks with a value above the number of classes."""
     with _tree(root) as tree:
         names = tree.names()
-    found = {
-        split: len(_by_key(names, f"images/{folder}/", ".jpg")) for folder, split in _SPLITS.items()
-    }
-    return found | {
-        "masks with other classes": sum(
-            _largest(mask) > _CLASSES for mask in sharded.column("mask")
-        )
-    }
+    totals: dict[str, int] = {}
+    for folder, split in _SPLITS.items():
+        totals[split] = len(_by_key(names, f"images/{folder}/", ".jpg"))
+    unknown = sum(_largest_value(mask) > _CLASSES for mask in sharded.column("mask"))
+    return totals | {"masks with other classes": unknown}
 
 
-def _largest(mask: bytes) -> int:
+def _largest_value(mask: bytes) -> int:
     """The largest value of a PNG of mode L."""
-    return Image.open(BytesIO(mask)).getextrema()[1]
+    return int(np.asarray(Image.open(BytesIO(mask))).max())
 
 
 def _tree(root: Path) -> Tree:
@@ -93,8 +91,9 @@ def _tree(root: Path) -> Tree:
 
 
 def _by_key(names: list[str], folder: str, suffix: str) -> dict[str, str]:
-    return {
-        name.removeprefix(folder).removesuffix(suffix): name
-        for name in names
-        if name.startswith(folder) and name.endswith(suffix)
-    }
+    """The names in a folder that have the suffix, by what stands between the two."""
+    by_key = {}
+    for name in names:
+        if name.startswith(folder) and name.endswith(suffix):
+            by_key[name.removeprefix(folder).removesuffix(suffix)] = name
+    return by_key

@@ -1,4 +1,4 @@
-"""BookCorpus: one tokenised sentence per line and no book boundaries; or plain texts of Project
+"""BookCorpus: one tokenized sentence per line and no book boundaries; or plain texts of Project
 Gutenberg.
 
 BookCorpus is no longer distributed, so a folder of public-domain books is its usual substitute.
@@ -18,7 +18,7 @@ from pipeline.data.records import Rejected, TextRecord, document, tidy
 
 KIND = "text"
 _PARTS = ("books_large_p1.txt", "books_large_p2.txt")
-_LINES = 64  # of a document, where the file does not tell the books apart (choice)
+_LINES = 64  # of a document, where the file does not mark the ends of books (choice)
 _LARGEST = 64 << 20  # bytes of a book or a line (choice: the longest real books have a tenth of it)
 _START = re.compile(r"^\*\*\* ?START OF.*$", re.MULTILINE)
 _END = re.compile(r"^\*\*\* ?END OF.*$", re.MULTILINE)
@@ -28,18 +28,21 @@ _UNDERSCORED = re.compile(r"_([^_\n]+)_")  # italics
 
 @dataclass(frozen=True)
 class _Lines:
+    """Successive lines of a file of many books."""
+
     key: str
     data: bytes
 
     @property
     def size(self) -> int:
-        return 4 * len(
-            self.data
-        )  # a line of 60 bytes takes 200 as a string in a list, and then it is pickled
+        """Bytes: a line of 60 takes 200 as a string in a list, and then it is pickled."""
+        return 4 * len(self.data)
 
 
 @dataclass(frozen=True)
 class _Book:
+    """A book in a file of its own; size: bytes."""
+
     path: Path
     size: int
 
@@ -54,16 +57,16 @@ def files(root: Path) -> list[Path]:
 
 
 def entries(root: Path) -> Iterator[_Lines | _Book]:
-    """Runs of lines, keyed `<file>_<number>`; or whole books, keyed by file name."""
+    """64 lines at a time, keyed `<file>_<number>`; or whole books, keyed by file name."""
     for path in files(root):
         if path.name in _PARTS:
-            yield from _runs(path)
+            yield from _chunks(path)
         else:
             yield _Book(path, path.stat().st_size)
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Sentences that were kept."""
+    """Sentences in the shards."""
     return {"sentences": sum(map(len, sharded.column("sentences")))}
 
 
@@ -77,42 +80,39 @@ def open_reader(
 
 def _read(entry: _Lines | _Book) -> Iterator[TextRecord | Rejected]:
     if isinstance(entry, _Lines):
-        yield from document(
-            entry.key, "train", map(tidy, entry.data.decode("utf-8", "replace").split("\n"))
-        )
+        lines = entry.data.decode("utf-8", "replace").split("\n")
+        yield from document(entry.key, "train", map(tidy, lines))
     elif entry.size > _LARGEST:
         yield Rejected(entry.path.stem, f"too large a file: {entry.size} bytes")
     else:
-        yield from document(entry.path.stem, "train", _book(entry.path))
+        yield from document(entry.path.stem, "train", _sentences(entry.path))
 
 
-def _runs(path: Path) -> Iterator[_Lines]:
-    """The lines that are not blank, so many at a time."""
+def _chunks(path: Path) -> Iterator[_Lines]:
+    """The lines that are not blank, _LINES at a time."""
     with open(path, "rb") as file:
-        lines = filter(None, map(bytes.strip, _bounded(file)))
+        lines = filter(None, map(bytes.strip, _bounded_lines(file)))
         for number in count():
-            if not (run := list(islice(lines, _LINES))):
+            if not (chunk := list(islice(lines, _LINES))):
                 return
-            yield _Lines(f"{path.stem}_{number:07d}", b"\n".join(run))
+            yield _Lines(f"{path.stem}_{number:07d}", b"\n".join(chunk))
 
 
-def _bounded(file: BinaryIO) -> Iterator[bytes]:
-    """Lines, of which none is longer than _LARGEST: the rest of it is another."""
+def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines; one of more than _LARGEST bytes is cut into several."""
     while line := file.readline(_LARGEST):
         yield line
 
 
-def _book(path: Path) -> tuple[str, ...]:
+def _sentences(path: Path) -> Iterator[str]:
     """The sentences of one book without Gutenberg's header and footer, hard line breaks undone."""
     text = _decode(path.read_bytes())
     if start := _START.search(text):
         text = text[start.end() :]
     if end := _END.search(text):
         text = text[: end.start()]
-    paragraphs = map(tidy, _BREAK.split(_UNDERSCORED.sub(r"\1", text)))
-    return tuple(
-        sentence for paragraph in paragraphs for sentence in sentence_splitter.split(paragraph)
-    )
+    for paragraph in _BREAK.split(_UNDERSCORED.sub(r"\1", text)):
+        yield from sentence_splitter.split(tidy(paragraph))
 
 
 def _decode(raw: bytes) -> str:

@@ -10,7 +10,7 @@ from pipeline.data.records import Split, UrlRow
 
 KIND = "image"
 SHARED = True
-# As a browser saves them, and as they are called on the server.
+# The names under which a browser saves them, and those on the server.
 _LISTS: dict[Split, tuple[str, str]] = {
     "train": ("Train_GCC-training.tsv", "GCC-training.tsv"),
     "val": ("Validation_GCC-1.1.0-Validation.tsv", "GCC-1.1.0-Validation.tsv"),
@@ -24,11 +24,11 @@ def files(root: Path) -> list[Path]:
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """URLs of both lists, and the pictures that they gave."""
-    listed = fetched_urls.rows(root)
+    """URLs of both lists, and the images that they gave."""
+    rows_of = fetched_urls.rows(root)
     return {
-        "train URLs": listed["train"],
-        "val URLs": listed["val"],
+        "train URLs": rows_of["train"],
+        "val URLs": rows_of["val"],
         "train images": sharded.rows("train"),
     }
 
@@ -44,6 +44,5 @@ def rows(path: Path, split: Split) -> Iterator[UrlRow]:
     with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file):
             caption, *rest = line.rstrip("\n").split("\t")
-            yield UrlRow(
-                f"{split}_{number:07d}", split, rest[0].strip() if len(rest) == 1 else "", caption
-            )
+            url = rest[0].strip() if len(rest) == 1 else ""
+            yield UrlRow(f"{split}_{number:07d}", split, url, caption)

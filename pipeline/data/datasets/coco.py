@@ -1,9 +1,9 @@
-"""COCO 2014: pictures from the official zips; split and captions from Karpathy's
+"""COCO 2014: images from the official zips; split and captions from Karpathy's
 `dataset_coco.json`.
 
-Karpathy's file repeats every official caption and tells by `filepath` which zip holds the picture,
-so it is the only truth read here: `captions_*.json` would say the same without the split. Those
-files are only asked for the pictures' numbers at Flickr.
+Karpathy's file repeats every official caption and names in `filepath` the zip that holds the image,
+so captions are read from it alone: `captions_*.json` has the same without the split. Of those files
+only the URLs at Flickr are read.
 """
 
 import re
@@ -27,6 +27,9 @@ _NUMBER = re.compile(r"_(\d{12})\.jpg$")
 
 @dataclass(frozen=True)
 class _Entry:
+    """filename: in the zip or folder `folder`; names: of the image in other data sets; size: bytes
+    of the image."""
+
     key: str
     split: Split
     folder: str
@@ -37,13 +40,15 @@ class _Entry:
 
 
 def files(root: Path) -> list[Path]:
-    """The pictures' zips, or all pictures of folders, the split, and the official annotations if
-    they are there."""
-    annotations = [root / _ANNOTATIONS] if (root / _ANNOTATIONS).exists() else []
-    found: list[Path] = []
-    for place in (_place(root, name) for name in _ZIPS):
-        found += sorted(place.iterdir()) if place.is_dir() else [place]
-    return [*found, karpathy_splits.find(root, "coco"), *annotations]
+    """The zips of images, or all images of folders, the split, and the official annotations if they
+    are there."""
+    paths: list[Path] = []
+    for name in _ZIPS:
+        images = _image_root(root, name)
+        paths += sorted(images.iterdir()) if images.is_dir() else [images]
+    paths.append(karpathy_splits.find(root, "coco"))
+    annotations = root / _ANNOTATIONS
+    return [*paths, annotations] if annotations.exists() else paths
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
@@ -68,7 +73,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 @contextmanager
 def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
-    """Pictures with their captions."""
+    """Images with their captions."""
     with _trees(root) as trees:
 
         def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
@@ -83,14 +88,14 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord 
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """What Karpathy's file names, and how many of its pictures are in neither zip."""
+    """Images and captions of Karpathy's file, and how many of its images are in neither zip."""
     return karpathy_splits.counts(root, "coco") | {
         "missing images": sharded.rejected("missing image")
     }
 
 
 def evaluation_images(root: Path) -> Iterator[str]:
-    """What other data sets call Karpathy's validation and test pictures."""
+    """Names of Karpathy's validation and test images in other data sets."""
     names = _names(root)
     for entry in karpathy_splits.entries(root, "coco"):
         if entry.split != "train":
@@ -98,42 +103,46 @@ def evaluation_images(root: Path) -> Iterator[str]:
 
 
 def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
-    """The function file name -> names: COCO's number, and Flickr's where the official annotations
-    are there to tell.
+    """The function file name -> names: COCO's number, and Flickr's if the official annotations are
+    there.
 
-    A picture that is not called as COCO's are has no names.
+    An image whose file name is not of COCO's form has no names.
     """
-    addresses: dict[int, str] = {}
+    urls: dict[int, str] = {}
     if (root / _ANNOTATIONS).exists():
         for year in _ZIPS:
-            addresses |= _addresses(root / _ANNOTATIONS, f"captions_{year}.json")
+            urls |= _flickr_urls(root / _ANNOTATIONS, f"captions_{year}.json")
 
     def names(filename: str) -> tuple[str, ...]:
-        if not (found := _NUMBER.search(filename)):
+        if not (match := _NUMBER.search(filename)):
             return ()
-        number = int(found[1])
-        return f"coco {number}", *flickr_ids.names(addresses.get(number, ""))
+        number = int(match[1])
+        return f"coco {number}", *flickr_ids.names(urls.get(number, ""))
 
     return names
 
 
-def _addresses(path: Path, member: str) -> dict[int, str]:
-    """Addresses at Flickr by COCO's number."""
+def _flickr_urls(path: Path, member: str) -> dict[int, str]:
+    """URLs at Flickr by COCO's number."""
+    urls = {}
     try:
         with json_stream.open_text(path, member) as stream:
-            return {
-                image["id"]: image["flickr_url"]
-                for image in json_stream.json_items(stream, r'(?<!\\)"images"\s*:\s*\[')
-            }
+            for image in json_stream.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
+                urls[image["id"]] = image["flickr_url"]
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         raise UserError(f"{path}: {member}: {error!r}") from None
+    return urls
 
 
 @contextmanager
 def _trees(root: Path) -> Iterator[dict[str, Tree]]:
     with ExitStack() as stack:
-        yield {name: stack.enter_context(Tree(_place(root, name), f"{name}/")) for name in _ZIPS}
+        trees = {}
+        for name in _ZIPS:
+            trees[name] = stack.enter_context(Tree(_image_root(root, name), f"{name}/"))
+        yield trees
 
 
-def _place(root: Path, name: str) -> Path:
-    return json_stream.pick(root, f"{name}.zip", name)  # or the folder that it unpacks to
+def _image_root(root: Path, name: str) -> Path:
+    """The zip, or the folder that it unpacks to."""
+    return json_stream.pick(root, f"{name}.zip", name)

@@ -1,8 +1,8 @@
 """ImageNet-1K (ILSVRC-2012): the training tar of one tar per synset, the flat validation tar, and
 the devkit.
 
-The validation pictures' classes are in the devkit, as ILSVRC2012_IDs. These are not the usual
-labels: a label is the place of the class's synset id in sorted order.
+The classes of validation images are in the devkit, as ILSVRC2012_IDs. These are not the usual
+labels: a label is the index of the class's synset id in sorted order.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,20 +29,23 @@ _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 @dataclass(frozen=True)
 class _Devkit:
     labels: dict[str, int]  # by synset id
-    validation: list[int]  # label of each validation picture
+    validation: list[int]  # label of each validation image
 
 
-class _Validation(imagenet_tars.Picture):
-    """A picture of the validation set."""
+class _ValidationImage(imagenet_tars.LabeledImage):
+    """An image of the validation set."""
+
+
+_Entry = imagenet_tars.Synset | imagenet_tars.LabeledImage | _ValidationImage
 
 
 def files(root: Path) -> list[Path]:
-    """Both archives of pictures and the devkit."""
+    """Both archives of images and the devkit."""
     return [json_stream.pick(root, name) for name in (_TRAIN, _VAL, _DEVKIT)]
 
 
-def entries(root: Path) -> Iterator[imagenet_tars.Synset | _Validation | Rejected]:
-    """Training, then validation pictures, in archive order.
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
+    """Training, then validation images, in archive order.
 
     Raises:
         UserError: the devkit is incomplete or contradicts itself.
@@ -50,44 +53,43 @@ def entries(root: Path) -> Iterator[imagenet_tars.Synset | _Validation | Rejecte
     train, val, devkit = files(root)
     known = _devkit(devkit)
     yield from imagenet_tars.entries(train, known.labels)
-    yield from _validation(val, known.validation)
+    yield from _validation_images(val, known.validation)
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Pictures, usable or not, and classes."""
-    bad = [key.startswith("ILSVRC2012_val") for key in sharded.rejected_keys()]
+    """Images, usable or not, and classes."""
+    rejected = sharded.rejected_keys()
+    rejected_val = sum(key.startswith("ILSVRC2012_val") for key in rejected)
     return {
-        "train": sharded.rows("train") + bad.count(False),
-        "val": sharded.rows("val") + bad.count(True),
+        "train": sharded.rows("train") + len(rejected) - rejected_val,
+        "val": sharded.rows("val") + rejected_val,
         "classes": len(_devkit(json_stream.pick(root, _DEVKIT)).labels),
     }
 
 
 @contextmanager
-def open_reader(
-    root: Path,
-) -> Iterator[Callable[[imagenet_tars.Synset | _Validation], Iterator[ImageRecord | Rejected]]]:
-    """Pictures; the key is the file name without its ending."""
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+    """Images; the key is the file name without its suffix."""
 
-    def read(entry: imagenet_tars.Synset | _Validation) -> Iterator[ImageRecord | Rejected]:
-        if isinstance(entry, _Validation):
-            yield imagenet_tars.picture(entry, "val")
+    def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
+        if isinstance(entry, _ValidationImage):
+            yield imagenet_tars.image_record(entry, "val")
         else:
             yield from imagenet_tars.read(entry)
 
     yield read
 
 
-def _validation(path: Path, labels: list[int]) -> Iterator[_Validation | Rejected]:
+def _validation_images(path: Path, labels: list[int]) -> Iterator[_ValidationImage | Rejected]:
     """`ILSVRC2012_val_00000001.JPEG` is on the first line of the ground truth."""
     missing = set(range(1, len(labels) + 1))
-    for name, place in archives.in_tar(archives.whole(path)):
+    for name, file in archives.in_tar(archives.whole_file(path)):
         key = Path(name).stem
         digits = key.rpartition("_")[2]
         number = int(digits) if digits.isdecimal() else 0
         if number in missing:
             missing.remove(number)
-            yield _Validation(key, labels[number - 1], place)
+            yield _ValidationImage(key, labels[number - 1], file)
         else:
             yield Rejected(key, "no ground truth")
     for number in sorted(missing):
@@ -113,12 +115,9 @@ def _classes(path: Path, meta: bytes) -> dict[int, str]:
 
     try:
         table = np.atleast_1d(loadmat(BytesIO(meta), squeeze_me=True)["synsets"])
-        return {
-            int(row["ILSVRC2012_ID"]): str(row["WNID"])
-            for row in table
-            if int(row["num_children"]) == 0
-        }
-    except Exception as error:  # of damaged files, scipy raises anything
+        classes = table[table["num_children"].astype(int) == 0]
+        return dict(zip(map(int, classes["ILSVRC2012_ID"]), map(str, classes["WNID"]), strict=True))
+    except Exception as error:  # noqa: BLE001  # scipy raises anything for damaged files
         raise UserError(f"{path}: {_META}: not the devkit's table of synsets: {error}") from None
 
 

@@ -9,6 +9,7 @@ from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import ImageRecord, Rejected
 
 KIND = "image"
+_Entry = imagenet_tars.Synset | imagenet_tars.LabeledImage
 _ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar.gz")
 
 
@@ -17,20 +18,19 @@ def files(root: Path) -> list[Path]:
     return [json_stream.pick(root, *_ARCHIVES)]
 
 
-def entries(root: Path) -> Iterator[imagenet_tars.Synset | imagenet_tars.Picture | Rejected]:
-    """In archive order; the label is the place of the wnid in sorted order.
+def entries(root: Path) -> Iterator[_Entry | Rejected]:
+    """In archive order; the label is the index of the synset id in sorted order.
 
     A label depends on all names, and the tar may be in any order: hence a pass over the headers
     first.
     """
     path = json_stream.pick(root, *_ARCHIVES)
-    return imagenet_tars.entries(
-        path, {wnid: label for label, wnid in enumerate(imagenet_tars.wnids(path))}
-    )
+    labels = {wnid: label for label, wnid in enumerate(imagenet_tars.wnids(path))}
+    return imagenet_tars.entries(path, labels)
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Pictures, usable or not, and synsets."""
+    """Images, usable or not, and synsets."""
     return {
         "images": sharded.rows("train", "val") + sharded.rejected(),
         "synsets": len(imagenet_tars.wnids(json_stream.pick(root, *_ARCHIVES))),
@@ -38,10 +38,6 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 
 @contextmanager
-def open_reader(
-    root: Path,
-) -> Iterator[
-    Callable[[imagenet_tars.Synset | imagenet_tars.Picture], Iterator[ImageRecord | Rejected]]
-]:
-    """Pictures; the key is `<wnid>_<number>`."""
+def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+    """Images; the key is `<wnid>_<number>`."""
     yield imagenet_tars.read

@@ -11,13 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline.data.datasets.formats import flickr_ids
-from pipeline.data.records import ImageRecord, Rejected, captioned
+from pipeline.data.records import SPLITS, ImageRecord, Rejected, captioned
 from pipeline.data.url_fetch import placeholders
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group of a file of fetched pictures."""
+    """A row group of a file of fetched images; size: bytes."""
 
     path: Path
     number: int
@@ -33,7 +33,7 @@ def entries(root: Path) -> Iterator[RowGroup]:
 
 
 def rows(root: Path) -> Counter[str]:
-    """Rows of the list by split, whether they gave a picture or not."""
+    """Rows of the list by split, whether or not their URL gave an image."""
     counts: Counter[str] = Counter()
     for path in (root / "fetched").glob("*.parquet"):
         counts[path.name.partition("-")[0]] += pq.read_metadata(path).num_rows
@@ -42,15 +42,15 @@ def rows(root: Path) -> Counter[str]:
 
 @contextmanager
 def open_reader(root: Path) -> Iterator[Callable[[RowGroup], Iterator[ImageRecord | Rejected]]]:
-    """Rows in list order. A URL that gave no picture is rejected with its status as the reason."""
+    """Records in list order. A URL that gave no image is rejected with its status as the reason."""
     yield partial(_read, placeholders.read(root / "fetched"))
 
 
-def _read(shared: frozenset[int], entry: RowGroup) -> Iterator[ImageRecord | Rejected]:
-    split = entry.path.name.partition("-")[0]
+def _read(placeholder_digests: frozenset[int], entry: RowGroup) -> Iterator[ImageRecord | Rejected]:
+    split = SPLITS[entry.path.name.partition("-")[0]]
     with pq.ParquetFile(entry.path) as file:
         for row in file.read_row_group(entry.number).to_pylist():
-            if row["digest"] in shared:
+            if row["digest"] in placeholder_digests:
                 yield Rejected(row["key"], placeholders.STATUS)
             elif row["status"] == "ok":
                 yield from captioned(

@@ -1,4 +1,4 @@
-"""The number that Flickr gives a photograph, which its copies in other data sets still tell."""
+"""Flickr's number of a photograph, by which its copies in several data sets are recognized."""
 
 import re
 
@@ -9,6 +9,6 @@ _URL = re.compile(
 
 
 def names(url: str) -> tuple[str, ...]:
-    """`flickr <number>` if it is the address of a photograph at Flickr."""
-    found = _URL.match(url)
-    return (f"flickr {int(found[1])}",) if found else ()
+    """`flickr <number>` if the URL is that of a photograph at Flickr, else nothing."""
+    match = _URL.match(url)
+    return (f"flickr {int(match[1])}",) if match else ()

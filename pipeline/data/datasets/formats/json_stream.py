@@ -8,20 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol
 
-LARGEST = (
-    64 << 20
-)  # characters of one item of a JSON array (choice: the largest real ones have a tenth of a megabyte)
+# characters of an item of a JSON array (choice: the largest real ones have a tenth of a megabyte)
+LARGEST = 64 << 20
 _CHUNK = 1 << 20  # characters
 _SEPARATOR = re.compile(r"[\s,]*")
+
+
+class TextReader(Protocol):
+    """A text stream: `codecs.StreamReader` and `TextIO` have no other base in common."""
+
+    def read(self, size: int, /) -> str:
+        """Up to `size` characters, none at the end."""
 
 
 def pick(root: Path, *names: str) -> Path:
     """The first of `names` that exists under `root`.
 
     Raises:
-        FileNotFoundError: there is none of them.
+        FileNotFoundError: none of them exists.
     """
     for name in names:
         if (root / name).exists():
@@ -30,22 +36,27 @@ def pick(root: Path, *names: str) -> Path:
 
 
 @contextmanager
-def open_text(path: Path, name: str) -> Iterator[TextIO]:
-    """A UTF-8 text file: the member `name` of a zip (in whatever folder of it), or `path`
-    itself."""
+def open_text(path: Path, name: str) -> Iterator[TextReader]:
+    """A UTF-8 text file: the member `name` of a zip (in whatever folder of it), or `path` itself.
+
+    Raises:
+        FileNotFoundError: the zip has no such member.
+    """
     if path.suffix != ".zip":
         with open(path, encoding="utf-8", errors="replace") as file:
             yield file
         return
     with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.namelist() if member.rpartition("/")[2] == name]
-        if not members:
+        for member in archive.namelist():
+            if member.rpartition("/")[2] == name:
+                break
+        else:
             raise FileNotFoundError(f"no {name} in {path}")
-        with archive.open(members[0]) as file:
-            yield TextIOWrapper(file, encoding="utf-8", errors="replace")
+        with archive.open(member) as stream:
+            yield TextIOWrapper(stream, encoding="utf-8", errors="replace")
 
 
-def json_items(stream: TextIO, opening: str) -> Iterator[Any]:
+def json_items(stream: TextReader, opening: str) -> Iterator[Any]:
     """The items of a JSON array, one by one; `opening` is a pattern that ends with the array's
     bracket.
 
@@ -56,9 +67,11 @@ def json_items(stream: TextIO, opening: str) -> Iterator[Any]:
         larger than LARGEST.
     """
     decoder = json.JSONDecoder()
-    buffer, position = _found(stream, re.compile(opening))
+    buffer, position = _find(stream, re.compile(opening))
     while True:
-        position = _SEPARATOR.match(buffer, position).end()
+        separator = _SEPARATOR.match(buffer, position)
+        assert separator is not None  # it may be empty
+        position = separator.end()
         if buffer[position : position + 1] == "]":
             return
         try:
@@ -71,9 +84,9 @@ def json_items(stream: TextIO, opening: str) -> Iterator[Any]:
         yield item
 
 
-def _found(stream: TextIO, opening: re.Pattern[str]) -> tuple[str, int]:
-    """What is read of a stream when a pattern of less than 100 characters is found, and where the
-    pattern ends."""
+def _find(stream: TextReader, opening: re.Pattern[str]) -> tuple[str, int]:
+    """Reads on to a pattern of less than 100 characters: the buffer that holds it, and the index
+    behind it."""
     buffer = stream.read(_CHUNK)
     while not (start := opening.search(buffer)):
         if not (more := stream.read(_CHUNK)):

@@ -1,6 +1,5 @@
 """Karpathy's splits: `dataset_<name>.json`, bare or inside `caption_datasets.zip`."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +8,19 @@ from pipeline.data.datasets.formats import json_stream
 from pipeline.data.records import Split
 from pipeline.errors import UserError
 
-# `restval` is the rest of COCO's validation pictures, which everybody trains on.
+# `restval` is the rest of COCO's validation images, on which everybody trains.
 _SPLITS: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture: the folder is empty where the file does not tell it (Flickr30K)."""
+    """One image; the folder is empty where the file does not name it (Flickr30K)."""
 
     filename: str
     folder: str
     split: Split
     captions: tuple[str, ...]
-    part: str  # the file's own split, which tells `restval` from `train`
+    part: str  # the split as the file names it, which distinguishes `restval` from `train`
 
 
 def find(root: Path, dataset: str) -> Path:
@@ -30,12 +29,12 @@ def find(root: Path, dataset: str) -> Path:
 
 
 def counts(root: Path, dataset: str) -> dict[str, int]:
-    """Pictures of each of the file's own splits, and `captions` of all."""
-    found: Counter[str] = Counter()
+    """Images of each split as the file names them, and `captions` of all."""
+    totals = dict.fromkeys((*_SPLITS, "captions"), 0)
     for entry in entries(root, dataset):
-        found[entry.part] += 1
-        found["captions"] += len(entry.captions)
-    return {name: found[name] for name in (*_SPLITS, "captions")}
+        totals[entry.part] += 1
+        totals["captions"] += len(entry.captions)
+    return totals
 
 
 def entries(root: Path, dataset: str) -> Iterator[Entry]:

@@ -4,14 +4,15 @@ import re
 
 _END = re.compile(r"([.!?]+)[\"'”’)\]]*\s+(?=[\"'“‘(\[]*([^\s\"'“‘(\[]))")
 _DOTTED = re.compile(r"(?:\w\.)*\w")  # an initial ("J") or an acronym ("U.S", "e.g")
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms messrs dr prof rev hon st mt ft gen col maj capt lt sgt sr jr esq vs etc vol fig figs pp ed eds ca cf "
-    "approx dept est inc ltd corp bros jan feb mar apr aug sept sep oct nov dec".split()
-)
+_ABBREVIATION_LIST = """
+    mr mrs ms messrs dr prof rev hon st mt ft gen col maj capt lt sgt sr jr esq vs etc vol fig figs
+    pp ed eds ca cf approx dept est inc ltd corp bros jan feb mar apr aug sept sep oct nov dec
+"""
+_ABBREVIATIONS = frozenset(_ABBREVIATION_LIST.split())
 
 
 def split(paragraph: str) -> list[str]:
-    """The sentences of a paragraph without line breaks.
+    """The sentences of a paragraph that has no line breaks.
 
     A sentence ends with `.`, `!` or `?` (and closing quotes or brackets) before a blank and a
     capital or a digit, unless the dot belongs to a known abbreviation, an initial or an acronym.
