@@ -1,5 +1,5 @@
-"""NLVR2: statements from `train.json`, `dev.json` and `test1.json` (test-P), pictures from folders
-or zips of them."""
+"""NLVR2: statements from `train.json`, `dev.json` and `test1.json` (test-P), images from folders or
+zips of them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,36 +15,32 @@ from pipeline.data.records import Rejected, Split, StatementRecord, fault, tidy
 from pipeline.errors import UserError
 
 KIND = "statements"
-_SPLITS: dict[str, Split] = {
-    "train": "train",
-    "dev": "val",
-    "test1": "test",
-}  # file, and what it is here
+# by the name of the file
+_SPLITS: dict[str, Split] = {"train": "train", "dev": "val", "test1": "test"}
 _LABELS = {"true": 1, "false": 0}  # the official evaluator ignores case
 
 
 @dataclass(frozen=True)
 class _Entry:
-    name: str  # of the file of statements
+    """name: of the file of statements; images: names of the left and the right image in the tree;
+    size: bytes of both images."""
+
+    name: str
     identifier: str
     statement: str
     label: int
-    pictures: tuple[str, str]
+    images: tuple[str, str]
     size: int
 
 
 def files(root: Path) -> list[Path]:
-    """Statements, and archives or all pictures of folders."""
-    found = []
+    """Statements, and archives or all images of folders."""
+    paths = []
     for name in _SPLITS:
-        place = _place(root, name)
-        pictures = (
-            [place]
-            if place.is_file()
-            else sorted(path for path in place.rglob("*") if path.is_file())
-        )
-        found += [_statements(root, name), *pictures]
-    return found
+        images = _image_root(root, name)
+        paths.append(_statements(root, name))
+        paths += [images] if images.is_file() else sorted(filter(Path.is_file, images.rglob("*")))
+    return paths
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
@@ -56,21 +52,21 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
     for name in _SPLITS:
         path = _statements(root, name)
         with (
-            Tree(_place(root, name)) as tree,
+            Tree(_image_root(root, name)) as tree,
             open(path, encoding="utf-8", errors="replace") as lines,
         ):
             # By file name: some copies have lost the numbered folders of `train`.
-            pictures = {place.rpartition("/")[2]: place for place in tree.names()}
+            images = {image.rpartition("/")[2]: image for image in tree.names()}
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield _entry(name, path, number, line, pictures, tree)
+                    yield _entry(name, path, number, line, images, tree)
 
 
 @contextmanager
 def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRecord | Rejected]]]:
-    """Statements with both pictures."""
+    """Statements with both images."""
     with ExitStack() as stack:
-        trees = {name: stack.enter_context(Tree(_place(root, name))) for name in _SPLITS}
+        trees = {name: stack.enter_context(Tree(_image_root(root, name))) for name in _SPLITS}
 
         def read(entry: _Entry) -> Iterator[StatementRecord | Rejected]:
             yield _record(entry, trees[entry.name])
@@ -79,38 +75,39 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRec
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Examples of each file, and those that lack a picture."""
-    found = {}
+    """Examples of each file, and those that lack an image."""
+    totals = {}
     for name in _SPLITS:
         with open(_statements(root, name), "rb") as lines:
-            found[name] = sum(1 for line in lines if line.strip())
-    return found | {"missing images": sharded.rejected("missing image")}
+            totals[name] = sum(1 for line in lines if line.strip())
+    return totals | {"missing images": sharded.rejected("missing image")}
 
 
-def picture_names(identifier: str) -> tuple[str, str]:
-    """File names of the left and the right picture. They end in `.png` whatever their format."""
+def image_names(identifier: str) -> tuple[str, str]:
+    """File names of the left and the right image. They end in `.png` whatever their format."""
     pair = identifier.rpartition("-")[0]
     return f"{pair}-img0.png", f"{pair}-img1.png"
 
 
 def group(identifier: str) -> str:
-    """What the official consistency groups by: `split-set-pair-sentence` without the pair."""
+    """The part of `split-set-pair-sentence` by which the official consistency groups examples:
+    without the pair."""
     split, number, _, sentence = identifier.split("-")
     return f"{split}-{number}-{sentence}"
 
 
 def _statements(root: Path, name: str) -> Path:
-    return json_stream.pick(
-        root, f"{name}.json", f"data/{name}.json"
-    )  # flat, or as in the repository
+    """The file, beside the images or where the repository has it."""
+    return json_stream.pick(root, f"{name}.json", f"data/{name}.json")
 
 
-def _place(root: Path, name: str) -> Path:
+def _image_root(root: Path, name: str) -> Path:
+    """The zip of images, or a folder."""
     return json_stream.pick(root, f"{name}_img.zip", f"images/{name}", name)
 
 
 def _entry(
-    name: str, path: Path, number: int, line: str, pictures: dict[str, str], tree: Tree
+    name: str, path: Path, number: int, line: str, images: dict[str, str], tree: Tree
 ) -> _Entry | Rejected:
     try:
         identifier, statement, label = _parse(line)
@@ -120,26 +117,27 @@ def _entry(
         raise UserError(
             f"{path}:{number}: {identifier} is no example of {name}; is this the file of another split?"
         )
-    sides = picture_names(identifier)
-    if missing := [file for file in sides if file not in pictures]:
-        return Rejected(identifier, f"missing image: {missing[0]}")
-    left, right = (pictures[file] for file in sides)
-    return _Entry(
-        name, identifier, statement, label, (left, right), tree.size(left) + tree.size(right)
-    )
+    for filename in image_names(identifier):
+        if filename not in images:
+            return Rejected(identifier, f"missing image: {filename}")
+    left, right = map(images.__getitem__, image_names(identifier))
+    size = tree.size(left) + tree.size(right)
+    return _Entry(name, identifier, statement, label, (left, right), size)
 
 
 def _record(entry: _Entry, tree: Tree) -> StatementRecord | Rejected:
-    sides = []
-    for place in entry.pictures:
+    contents = []
+    for image in entry.images:
         try:
-            sides.append(tree.read(place))
+            contents.append(tree.read(image))
         except BadMember as error:
-            return Rejected(entry.identifier, f"{error}: {place.rpartition('/')[2]}")
+            return Rejected(entry.identifier, f"{error}: {image.rpartition('/')[2]}")
+    left, right = contents
     return StatementRecord(
         entry.identifier,
         _SPLITS[entry.name],
-        *sides,
+        left,
+        right,
         entry.statement,
         entry.label,
         group(entry.identifier),
@@ -147,18 +145,18 @@ def _record(entry: _Entry, tree: Tree) -> StatementRecord | Rejected:
 
 
 def _parse(line: str) -> tuple[str, str, int]:
-    """Identifier, statement and label. Raises one of four errors where the line is not what it
-    should be."""
+    """Identifier, statement and label (0 or 1).
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: the line is not as it should be.
+    """
     example: dict[str, Any] = json.loads(line)
-    identifier, statement, label = (
-        example["identifier"],
-        tidy(example["sentence"]),
-        example["label"].lower(),
-    )
+    identifier, statement = example["identifier"], tidy(example["sentence"])
+    label = example["label"].lower()
     if identifier.count("-") != 3:
         raise ValueError(f"identifier {identifier!r} is not split-set-pair-sentence")
-    if wrong := fault(statement):
-        raise ValueError(f"{identifier}: {wrong} sentence")
+    if problem := fault(statement):
+        raise ValueError(f"{identifier}: {problem} sentence")
     if label not in _LABELS:
         raise ValueError(f"{identifier} has the label {label!r}, neither True nor False")
     return identifier, statement, _LABELS[label]

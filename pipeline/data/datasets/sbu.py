@@ -23,15 +23,15 @@ def files(root: Path) -> list[Path]:
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """URLs of the list, and the pictures that they gave."""
+    """URLs of the list, and the images that they gave."""
     return {"URLs": fetched_urls.rows(root)["train"], "images": sharded.rows("train", "val")}
 
 
 def urls(root: Path) -> Iterator[UrlRow]:
     """The rows of the list; the key is the row number. The list has no official split.
 
-    The object is 144 MB. Its arrays stand one after the other, so it is read by two streams at a
-    time.
+    The object has 144 MB and its arrays follow one another, so it is read by two streams at the
+    same time.
 
     Raises:
         UserError: an array is missing or damaged, or they differ in length.
@@ -52,8 +52,7 @@ def _array(path: Path, name: str) -> Iterator[str]:
     one."""
     for member, stream in archives.in_stream(path):
         if member.name.rpartition("/")[2] == _MEMBER:
-            yield from json_stream.json_items(
-                getreader("utf-8")(stream, "replace"), rf'(?<!\\)"{name}"\s*:\s*\['
-            )
+            text = getreader("utf-8")(stream, "replace")
+            yield from json_stream.json_items(text, rf'(?<!\\)"{name}"\s*:\s*\[')
             return
     raise ValueError(f"no {_MEMBER}")

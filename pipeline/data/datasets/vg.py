@@ -1,4 +1,4 @@
-"""Visual Genome: every region phrase is a caption of the whole picture, as in the pretraining of
+"""Visual Genome: every region phrase is a caption of the whole image, as in the pretraining of
 VLMo."""
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,16 @@ from pipeline.errors import UserError
 
 KIND = "image"
 SHARED = True
-# Only the folder in the `url` of image_data tells which zip holds a picture.
+# The zip that holds an image follows from the folder in the `url` of image_data alone.
 _ZIPS = {"VG_100K": "images.zip", "VG_100K_2": "images2.zip"}
+_JSON = ("image_data.json.zip", "region_descriptions.json.zip")
 
 
 @dataclass(frozen=True)
 class _Entry:
+    """filename: in the zip of `folder`; names: of the image in other data sets; size: bytes of the
+    image."""
+
     key: str
     folder: str
     filename: str
@@ -30,20 +34,15 @@ class _Entry:
 
 
 def files(root: Path) -> list[Path]:
-    """The picture zips and the two JSON files."""
-    return [
-        json_stream.pick(root, name)
-        for name in (*_ZIPS.values(), "image_data.json.zip", "region_descriptions.json.zip")
-    ]
+    """The zips of images and the two JSON files."""
+    return [json_stream.pick(root, name) for name in (*_ZIPS.values(), *_JSON)]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """In the order of the region descriptions; the key is the image id."""
-    metadata = {
-        item["image_id"]: item for item in _items(root, "image_data.json", "image_id", "url")
-    }
+    metadata = {item["image_id"]: item for item in _image_data(root)}
     with _trees(root) as trees:
-        for item in _items(root, "region_descriptions.json", "id", "regions"):
+        for item in _region_descriptions(root):
             yield _entry(item, metadata.pop(item["id"], None), trees)
     for number in metadata:
         yield Rejected(str(number), "no region descriptions")
@@ -51,8 +50,8 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 @contextmanager
 def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
-    """Pictures with their phrases, without those that repeat an earlier one, whatever their case
-    and blanks."""
+    """Images with their phrases, without those that repeat an earlier one but for case and
+    blanks."""
     with _trees(root) as trees:
 
         def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
@@ -61,22 +60,19 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord 
             except BadMember as error:
                 yield Rejected(entry.key, str(error))
             else:
-                kept, repeated = _distinct(entry.phrases)
-                yield from (
-                    Rejected(f"{entry.key}#{number}", "repeated phrase") for number in repeated
-                )
-                yield from captioned(entry.key, "train", image, kept, entry.names)
+                distinct, repeated = _distinct(entry.phrases)
+                for number in repeated:
+                    yield Rejected(f"{entry.key}#{number}", "repeated phrase")
+                yield from captioned(entry.key, "train", image, distinct, entry.names)
 
         yield read
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Objects of both lists, phrases, and pictures that are in neither zip."""
-    regions = [
-        len(item["regions"]) for item in _items(root, "region_descriptions.json", "id", "regions")
-    ]
+    """Objects of both lists, phrases, and images that are in neither zip."""
+    regions = [len(item["regions"]) for item in _region_descriptions(root)]
     return {
-        "image_data": sum(1 for _ in _items(root, "image_data.json", "image_id", "url")),
+        "image_data": sum(1 for _ in _image_data(root)),
         "region_descriptions": len(regions),
         "phrases": sum(regions),
         "missing images": sharded.rejected("missing image"),
@@ -94,21 +90,38 @@ def _entry(
     if folder not in trees:
         return Rejected(key, "missing image")
     phrases = tuple(region["phrase"] for region in item["regions"])
-    names = tuple(
-        f"{where} {metadata[f'{where}_id']}"
-        for where in ("coco", "flickr")
-        if metadata.get(f"{where}_id")
-    )
-    return _Entry(key, folder, filename, phrases, names, trees[folder].size(filename))
+    size = trees[folder].size(filename)
+    return _Entry(key, folder, filename, phrases, _names(metadata), size)
+
+
+def _names(metadata: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the image in COCO and at Flickr, as far as they are known."""
+    names = []
+    for source in ("coco", "flickr"):
+        if number := metadata.get(f"{source}_id"):
+            names.append(f"{source} {number}")
+    return tuple(names)
 
 
 def _distinct(phrases: tuple[str, ...]) -> tuple[list[str], list[int]]:
-    """The first of each group of equal phrases, and the places of the others."""
-    first = {
-        tidy(phrase).casefold(): number for number, phrase in reversed(list(enumerate(phrases)))
-    }
-    kept = list(first.values())[::-1]
-    return [phrases[number] for number in kept], sorted(set(range(len(phrases))) - set(kept))
+    """The first of each group of equal phrases, and the indices of the others.
+
+    The groups are in the order of their last members.
+    """
+    first: dict[str, int] = {}
+    for number in reversed(range(len(phrases))):
+        first[tidy(phrases[number]).casefold()] = number
+    distinct = list(first.values())[::-1]
+    repeated = sorted(set(range(len(phrases))) - set(distinct))
+    return [phrases[number] for number in distinct], repeated
+
+
+def _image_data(root: Path) -> Iterator[dict[str, Any]]:
+    return _items(root, "image_data.json", "image_id", "url")
+
+
+def _region_descriptions(root: Path) -> Iterator[dict[str, Any]]:
+    return _items(root, "region_descriptions.json", "id", "regions")
 
 
 def _items(root: Path, name: str, *keys: str) -> Iterator[dict[str, Any]]:
@@ -117,8 +130,9 @@ def _items(root: Path, name: str, *keys: str) -> Iterator[dict[str, Any]]:
     try:
         with json_stream.open_text(path, name) as stream:
             for item in json_stream.json_items(stream, r"\["):
-                if missing := [key for key in keys if key not in item]:
-                    raise ValueError(f"{name}: an object without {missing[0]}")
+                for key in keys:
+                    if key not in item:
+                        raise ValueError(f"{name}: an object without {key}")
                 yield item
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"{path}: {error}") from None
@@ -127,7 +141,7 @@ def _items(root: Path, name: str, *keys: str) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _trees(root: Path) -> Iterator[dict[str, Tree]]:
     with ExitStack() as stack:
-        yield {
-            folder: stack.enter_context(Tree(root / name, f"{folder}/"))
-            for folder, name in _ZIPS.items()
-        }
+        trees = {}
+        for folder, name in _ZIPS.items():
+            trees[folder] = stack.enter_context(Tree(root / name, f"{folder}/"))
+        yield trees

@@ -71,8 +71,8 @@ OTHER = "none of the above"
 
 
 def question_type(question: str) -> str:
-    """The longest of the openings that the question starts with: what the annotations give as
-    `question_type`."""
+    """The longest of the openings with which the question starts: the `question_type` of the
+    annotations."""
     words = question.lower().split()
     for length in range(min(len(words), 6), 0, -1):
         if (opening := " ".join(words[:length])) in _OPENINGS:
@@ -81,10 +81,10 @@ def question_type(question: str) -> str:
 
 
 def answer_type(answer: str) -> str:
-    """`yes/no`, `number` or `other` by the most frequent answer itself.
+    """`yes/no`, `number` or `other`, from the text of the most frequent answer.
 
-    The annotations' own `answer_type` was given by hand and calls a few more answers numbers, such
-    as `3 hours`.
+    The annotations' own `answer_type` was assigned by hand and calls a few more answers numbers,
+    such as `3 hours`.
     """
     if answer in ("yes", "no"):
         return "yes/no"

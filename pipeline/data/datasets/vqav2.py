@@ -1,17 +1,17 @@
-"""VQA 2.0: questions about COCO's pictures, each with the answers of ten people.
+"""VQA 2.0: questions about COCO's images, each with the answers of ten people.
 
-Pictures are in COCO's zips, or in the folders that these unpack to. `train` is train2014 with
-val2014, except for the pictures of val2014 that are held out as `val` (ViLT); `test` is test2015.
-The answers to the test questions are not published: they are read where a file like the other two
-has them.
+Images are in COCO's zips, or in the folders that these unpack to. `train` is train2014 with
+val2014, without the images of val2014 that are for validation (ViLT); `test` is test2015. The
+answers to the test questions are not published; if a file like the other two has them, they are
+read from it.
 """
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
@@ -23,13 +23,22 @@ from pipeline.utils import seeds
 KIND = "questions"
 ANSWERS = 10  # of each question
 _PARTS = {"train2014": "Train", "val2014": "Val", "test2015": "Test"}
-_HELD_OUT = 1000  # pictures of val2014 (ViLT), and never more than half of them
+_VALIDATION = 1000  # images of val2014 (ViLT), and never more than half of them
+_QUESTION_FILES = {
+    "train questions": ("Train", "train2014"),
+    "val questions": ("Val", "val2014"),
+    "test questions": ("Test", "test2015"),
+    "test-dev questions": ("Test", "test-dev2015"),
+}
 
-Answers = dict[int, tuple[int, tuple[str, ...]]]  # question id to picture id and answers
+_Annotation = tuple[int, tuple[str, ...]]  # image id and answers
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class _Entry:
+    """size: bytes of the image."""
+
     key: str
     split: Split
     part: str
@@ -38,19 +47,19 @@ class _Entry:
 
 
 def files(root: Path) -> list[Path]:
-    """Pictures, questions and answers."""
-    found: list[Path] = []
+    """Images, questions and answers."""
+    paths: list[Path] = []
     for part, name in _PARTS.items():
-        place = json_stream.pick(root, f"{part}.zip", part)
-        found += sorted(place.iterdir()) if place.is_dir() else [place]
-        found.append(json_stream.pick(root, f"v2_Questions_{name}_mscoco.zip"))
-        if part != "test2015" or _annotations(root, part).exists():
-            found.append(json_stream.pick(root, _annotations(root, part).name))
-    return found
+        images = json_stream.pick(root, f"{part}.zip", part)
+        paths += sorted(images.iterdir()) if images.is_dir() else [images]
+        paths.append(json_stream.pick(root, f"v2_Questions_{name}_mscoco.zip"))
+        if _is_annotated(root, part):
+            paths.append(json_stream.pick(root, _annotation_path(root, part).name))
+    return paths
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """Pictures with all their questions, in the order of the question files; the key is COCO's file
+    """Images with all their questions, in the order of the question files; the key is COCO's file
     name.
 
     The answers of a question start with the most frequent one, the annotations'
@@ -61,18 +70,20 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
         UserError: a file is damaged or not of the official format.
     """
     for part in _PARTS:
-        asked = yield from _questions(root, part)
-        held_out = _held_out(asked) if part == "val2014" else frozenset()
+        questions_of = yield from _usable_questions(root, part)
+        validation = _validation_images(questions_of) if part == "val2014" else frozenset()
         with _tree(root, part) as tree:
-            for image, questions in asked.items():
-                split = "test" if part == "test2015" else "val" if image in held_out else "train"
+            for image, questions in questions_of.items():
+                split: Split = "val" if image in validation else "train"
+                if part == "test2015":
+                    split = "test"
                 key = _key(part, image)
                 yield _Entry(key, split, part, tuple(questions), tree.size(f"{key}.jpg"))
 
 
 @contextmanager
 def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord | Rejected]]]:
-    """Pictures with their questions."""
+    """Images with their questions."""
     with ExitStack() as stack:
         trees = {part: stack.enter_context(_tree(root, part)) for part in _PARTS}
 
@@ -80,10 +91,8 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRec
             try:
                 image = trees[entry.part].read(f"{entry.key}.jpg")
             except BadMember as error:
-                yield from (
-                    Rejected(f"{entry.key}#{question.id}", str(error))
-                    for question in entry.questions
-                )
+                for question in entry.questions:
+                    yield Rejected(f"{entry.key}#{question.id}", str(error))
             else:
                 yield QuestionsRecord(entry.key, entry.split, image, entry.questions)
 
@@ -91,26 +100,11 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRec
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Questions of each file, and of those that we read, the ones that lack answers or a
-    picture."""
-    found = {
-        name: sum(
-            1
-            for _ in _items(
-                root / f"v2_Questions_{archive}_mscoco.zip",
-                f"v2_OpenEnded_mscoco_{part}_questions.json",
-                "questions",
-                _asked,
-            )
-        )
-        for name, archive, part in (
-            ("train questions", "Train", "train2014"),
-            ("val questions", "Val", "val2014"),
-            ("test questions", "Test", "test2015"),
-            ("test-dev questions", "Test", "test-dev2015"),
-        )
-    }
-    return found | {
+    """Questions of each file, and how many of those that are read lack answers or an image."""
+    totals = {}
+    for name, (archive, part) in _QUESTION_FILES.items():
+        totals[name] = sum(1 for _ in _questions(root, archive, part))
+    return totals | {
         "questions without ten answers": sharded.rejected("wrong answers", "no annotation"),
         "missing images": sharded.rejected("missing image"),
     }
@@ -120,86 +114,92 @@ def _key(part: str, image: int) -> str:
     return f"COCO_{part}_{image:012d}"
 
 
-def _annotations(root: Path, part: str) -> Path:
+def _annotation_path(root: Path, part: str) -> Path:
     return root / f"v2_Annotations_{_PARTS[part]}_mscoco.zip"
 
 
-def _held_out(pictures: dict[int, list[Question]]) -> frozenset[int]:
-    """1,000 of the pictures by a hash of their ids, or half of them where they are few."""
-    order = sorted(pictures, key=lambda image: seeds.key("vqav2 held out", image))
-    return frozenset(order[: min(_HELD_OUT, len(order) // 2)])
+def _is_annotated(root: Path, part: str) -> bool:
+    """Whether there are, or must be, answers to the questions of a part."""
+    return part != "test2015" or _annotation_path(root, part).exists()
 
 
-def _questions(root: Path, part: str) -> Generator[Rejected, None, dict[int, list[Question]]]:
-    """Yields what is rejected; returns the usable questions of each picture."""
-    known = (
-        (yield from _answers(root, part))
-        if _annotations(root, part).exists() or part != "test2015"
-        else None
-    )
-    asked: dict[int, list[Question]] = {}
+def _validation_images(images: Iterable[int]) -> frozenset[int]:
+    """1,000 of the images by a hash of their ids, or half of them where they are few."""
+    order = sorted(images, key=lambda image: seeds.key("vqav2 held out", image))
+    return frozenset(order[: min(_VALIDATION, len(order) // 2)])
+
+
+def _usable_questions(
+    root: Path, part: str
+) -> Generator[Rejected, None, dict[int, list[Question]]]:
+    """Yields what is rejected; returns the usable questions by image id."""
+    annotations = (yield from _usable_answers(root, part)) if _is_annotated(root, part) else None
+    usable: dict[int, list[Question]] = {}
     seen: set[int] = set()
-    path = root / f"v2_Questions_{_PARTS[part]}_mscoco.zip"
-    for number, image, text in _items(
-        path, f"v2_OpenEnded_mscoco_{part}_questions.json", "questions", _asked
-    ):
-        place, answers = (image, ()) if known is None else known.pop(number, (image, None))
-        reason = (
-            "duplicate question"
-            if number in seen
-            else f"{fault(text)} question"
-            if fault(text)
-            else "no annotation"
-            if answers is None
-            else "annotation of another picture"
-            if place != image
-            else ""
-        )
-        if reason:
-            yield Rejected(f"{_key(part, image)}#{number}", reason)
+    for number, image, text in _questions(root, _PARTS[part], part):
+        annotation = (image, ()) if annotations is None else annotations.pop(number, None)
+        problem = "duplicate question" if number in seen else _problem(text, image, annotation)
+        if problem:
+            yield Rejected(f"{_key(part, image)}#{number}", problem)
         else:
-            asked.setdefault(image, []).append(Question(number, text, answers))
+            assert annotation is not None
+            usable.setdefault(image, []).append(Question(number, text, annotation[1]))
         seen.add(number)
-    for number, (image, _) in (known or {}).items():
+    for number, (image, _) in (annotations or {}).items():
         yield Rejected(f"{_key(part, image)}#{number}", "annotation without question")
-    return asked
+    return usable
 
 
-def _answers(root: Path, part: str) -> Generator[Rejected, None, Answers]:
-    """Yields what is rejected; returns the usable answers."""
-    known: Answers = {}
-    for number, image, first, answers in _items(
-        _annotations(root, part), f"v2_mscoco_{part}_annotations.json", "annotations", _answered
-    ):
-        if len(answers) != ANSWERS or first not in answers:
-            wrong = f"expected {ANSWERS} answers, {first!r} among them, found {len(answers)}"
-            yield Rejected(f"{_key(part, image)}#{number}", f"wrong answers: {wrong}")
+def _problem(text: str, image: int, annotation: _Annotation | None) -> str | None:
+    """Why a question about an image cannot be used, None if it can."""
+    if problem := fault(text):
+        return f"{problem} question"
+    if annotation is None:
+        return "no annotation"
+    return "annotation of another image" if annotation[0] != image else None
+
+
+def _usable_answers(root: Path, part: str) -> Generator[Rejected, None, dict[int, _Annotation]]:
+    """Yields what is rejected; returns the usable answers by question id."""
+    usable: dict[int, _Annotation] = {}
+    path, member = _annotation_path(root, part), f"v2_mscoco_{part}_annotations.json"
+    for number, image, best, answers in _items(path, member, "annotations", _parse_annotation):
+        if len(answers) != ANSWERS or best not in answers:
+            problem = f"expected {ANSWERS} answers, {best!r} among them, found {len(answers)}"
+            yield Rejected(f"{_key(part, image)}#{number}", f"wrong answers: {problem}")
             continue
-        answers.remove(first)
-        known[number] = image, (first, *answers)
-    return known
+        answers.remove(best)
+        usable[number] = image, (best, *answers)
+    return usable
 
 
-def _asked(item: dict[str, Any]) -> tuple[int, int, str]:
+def _questions(root: Path, archive: str, part: str) -> Iterator[tuple[int, int, str]]:
+    """Question id, image id and text of each question of a file."""
+    path = root / f"v2_Questions_{archive}_mscoco.zip"
+    member = f"v2_OpenEnded_mscoco_{part}_questions.json"
+    return _items(path, member, "questions", _parse_question)
+
+
+def _parse_question(item: dict[str, Any]) -> tuple[int, int, str]:
     return int(item["question_id"]), int(item["image_id"]), tidy(item["question"])
 
 
-def _answered(item: dict[str, Any]) -> tuple[int, int, str, list[str]]:
-    """Equal answers share one string: the file has six million."""
+def _parse_annotation(item: dict[str, Any]) -> tuple[int, int, str, list[str]]:
+    """Question id, image id, most frequent answer and all answers. Equal answers share one string:
+    the file has six million."""
     answers = [sys.intern(answer["answer"]) for answer in item["answers"]]
-    return (
-        int(item["question_id"]),
-        int(item["image_id"]),
-        sys.intern(item["multiple_choice_answer"]),
-        answers,
-    )
+    best = sys.intern(item["multiple_choice_answer"])
+    return int(item["question_id"]), int(item["image_id"]), best, answers
 
 
 def _items(
-    path: Path, member: str, array: str, parse: Callable[[dict[str, Any]], tuple]
-) -> Iterator[tuple]:
-    """The parsed objects of an array of a zipped JSON file. Raises UserError that names the file
-    and the object."""
+    path: Path, member: str, array: str, parse: Callable[[dict[str, Any]], _T]
+) -> Iterator[_T]:
+    """The parsed objects of an array of a zipped JSON file.
+
+    Raises:
+        UserError: an object is damaged or lacks a key; the message names the file and its index.
+    """
     json_stream.pick(path.parent, path.name)
     count = 0
     try:

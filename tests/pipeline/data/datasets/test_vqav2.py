@@ -202,7 +202,7 @@ def test_unusable_questions_are_rejected_with_a_reason(faulty: Path) -> None:
         "000003#6": "no annotation",
         "000001#2": "no annotation",
         "000002#3": "empty question",
-        "000002#4": "annotation of another picture",
+        "000002#4": "annotation of another image",
         "000002#1": "duplicate question",
         "000004#7": "missing image",
         "000009#8": "annotation without question",
