@@ -30,7 +30,7 @@ def main() -> None:
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
             render.write(table, folder / name)
-            run.artifact(folder / f"{name}.png")
+            run.artifact(folder / f"{name}.csv")
         path = _report(scale, settings, list(made.values()), results)
         run.artifact(path)
         run.note("\n\n".join(render.markdown(table) for table in made.values()))

@@ -52,7 +52,6 @@ def test_the_tables_have_a_number_in_each_of_our_cells(project):
         lines = (project / f"results/small/tables/{name}.md").read_text().splitlines()
         row = [line for line in lines if line.startswith(f"| {label} ")][-1]
         assert all(re.fullmatch(r" *[0-9.]+ *", cell) for cell in row.split("|")[2:-1]), row
-        assert (project / f"results/small/tables/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert paper in "\n".join(lines), "the paper's numbers stand beside ours"
     shown = (
         len(tiny.ITEMS) + 2 * len(tiny.VARIANTS) + 1

@@ -68,7 +68,7 @@ def test_every_seed_is_run_and_params_yaml_is_left_as_it_was(project, capsys):
     summary = json.loads((project / "results/small/seeds/summary.json").read_text())
     assert summary["mean"]["flickr30k"]["dual"]["tr_r1"] == pytest.approx(0.2)
     assert "mean of 3 seeds" in capsys.readouterr().out
-    assert (project / "results/small/seeds/table2.png").exists()
+    assert (project / "results/small/seeds/table2.md").exists()
     page = (project / "results/small/seeds/report.html").read_text()
     assert "seeds 1, 2, 3" in page and "Standard deviation over the seeds: flickr30k" in page
 
