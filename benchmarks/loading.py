@@ -105,7 +105,7 @@ def loader(folders: DataFolders) -> PretrainingBatches:
     sample = SampleParams(
         1, size.image_size, size.patch_size, size.depth, size.caption_length, masks
     )
-    stream = StreamParams({"photos": 1}, OrderParams(lanes=4, window=2, batch=BATCH))
+    stream = StreamParams({"photos": 1}, OrderParams(streams=4, shuffle_block=2, batch_size=BATCH))
     return PretrainingBatches(
         folders, StreamsParams(stream, stream, stream), Sampler(sample, None), ["images"]
     )

@@ -54,7 +54,7 @@ def measure(case: Case) -> None:
         start = time.perf_counter()
         with nullcontext() if case.exchange else wrapped.no_sync():
             backward(task, wrapped, parts, case.common.loop.precision)
-        optimizer_step(wrapped, optimizer, case.common.optim.clip)
+        optimizer_step(wrapped, optimizer, case.params.max_grad_norm)
         optimizer.zero_grad(set_to_none=True)
         rows.append({"data": waited, "step": waited + time.perf_counter() - start})
     if collectives.rank() == 0:
@@ -72,13 +72,13 @@ def _timed(steps: Iterator[Sequence[Any]]) -> Iterator[tuple[float, Sequence[Any
 def grown(common: CommonParams, workers: int) -> CommonParams:
     """The global batch of one worker times their number, in a micro-batch for each."""
     streams = {
-        name: replace(stream, order=replace(stream.order, batch=workers * stream.order.batch))
+        name: replace(stream, order=replace(stream.order, batch=workers * stream.order.batch_size))
         for name, stream in vars(common.streams).items()
     }
     return replace(
         common,
         streams=replace(common.streams, **streams),
-        loop=replace(common.loop, micro_batches=workers),
+        loop=replace(common.loop, gradient_accumulation=workers),
     )
 
 

@@ -21,7 +21,7 @@ from pipeline.data.sharding import build
 from pipeline.data.sharding.build import ShardParams
 from pipeline.data.shards import parquet, schema
 from pipeline.data.synthetic import generate as world
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.tokenizers import packing
 from pipeline.tokenizers.packing import TextTokensParams
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
@@ -42,7 +42,9 @@ ROUNDS = 3
 
 def documents(root: Path) -> list[list[str]]:
     """Sentences of each page."""
-    world.write("wikipedia", root / "raw", WorldParams(1, 64, 90, {"wikipedia": {"pages": PAGES}}))
+    world.write(
+        "wikipedia", root / "raw", SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}})
+    )
     build.shard("wikipedia", root / "raw", root / "pages", ShardParams(100, 100, 0.0))
     return [row["sentences"] for row in parquet.read_rows(root / "pages", "train")]
 

@@ -48,14 +48,14 @@ H100 = 989e12  # FLOP/s, dense bf16
 OPTIM = OptimParams(
     steps=1,
     lr=1e-4,
-    floor_lr=0.0,
+    min_lr=0.0,
     warmup_steps=0,
     schedule="cosine",
     weight_decay=0.05,
     betas=[0.9, 0.999],
     eps=1e-8,
-    clip=3.0,
-    head_lr=1.0,
+    max_grad_norm=3.0,
+    head_lr_mult=1.0,
     layer_decay=1.0,
 )
 
@@ -170,7 +170,7 @@ def ours(
     optimizer, task = adamw(model, OPTIM), Pretraining()
 
     def last() -> None:
-        optimizer_step(wrapped, optimizer, OPTIM.clip)
+        optimizer_step(wrapped, optimizer, OPTIM.max_grad_norm)
         optimizer.zero_grad(set_to_none=True)
 
     return Candidate(
@@ -195,7 +195,7 @@ def reference(
         total.backward()
 
     def last() -> None:
-        nn.utils.clip_grad_norm_(model.parameters(), OPTIM.clip)
+        nn.utils.clip_grad_norm_(model.parameters(), OPTIM.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -279,7 +279,10 @@ def timed(call: Callable[[], Any], device: torch.device) -> float:
 
 
 def compare(
-    candidates: Mapping[str, Candidate], rounds: int, micro_batches: int, device: torch.device
+    candidates: Mapping[str, Candidate],
+    rounds: int,
+    gradient_accumulation: int,
+    device: torch.device,
 ) -> None:
     """Print a line per candidate, ratios against the first."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
@@ -298,9 +301,10 @@ def compare(
     rates, first = {}, next(iter(candidates))
     for name, candidate in candidates.items():
         last = timed(candidate.update, device)
-        step = micro_batches * median(times[name]) + last
+        step = gradient_accumulation * median(times[name]) + last
         rates[name] = [
-            candidate.flops * micro_batches / (micro_batches * one + last) for one in times[name]
+            candidate.flops * gradient_accumulation / (gradient_accumulation * one + last)
+            for one in times[name]
         ]
         ratio = median(mine / other for mine, other in zip(rates[first], rates[name], strict=True))
         print(
@@ -384,9 +388,9 @@ def main(words: Sequence[str] | None = None) -> None:
             profile(candidate, device)
     else:
         print(
-            f"{options.precision}, {options.micro_batches} micro-batches of {size} texts, pictures and pairs:"
+            f"{options.precision}, {options.gradient_accumulation} micro-batches of {size} texts, pictures and pairs:"
         )
-        compare(candidates, options.rounds, options.micro_batches, device)
+        compare(candidates, options.rounds, options.gradient_accumulation, device)
         if device.type == "cpu":
             print(
                 f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB held at most"

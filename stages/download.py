@@ -7,8 +7,8 @@ from pipeline.config import params
 from pipeline.data.download import raw_files
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.official_files import OfficialFiles
-from pipeline.data.download.params import params_class
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.download.params import load_params
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.tracking import client as tracking
 from pipeline.utils import workdir
 from pipeline.utils.entry_point import entry
@@ -16,14 +16,14 @@ from pipeline.utils.entry_point import entry
 
 def main(source: str) -> None:
     key = f"download.{source}"
-    settings = params.load(params_class(source), key)
-    world = params.load(WorldParams, "world") if settings.origin == "world" else None
+    settings = load_params(params.read(), source)
+    world = params.load(SyntheticParams, "synthetic") if settings.origin == "synthetic" else None
     http = params.load(HttpParams, "http") if settings.origin == "upstream" else None
     scale = params.scale()
     folder = Path("data", scale, "raw", source)
     workdir.clean()
     with tracking.run(f"download {source}", stage="download", params=asdict(settings)) as run:
-        official = OfficialFiles(source, settings, f"{scale}.{key}", http)
+        official = OfficialFiles(source, settings, key, http)
         run.metrics(raw_files.download(official, folder, world))
 
 

@@ -15,31 +15,33 @@ def main(name: str) -> None:
     """Evaluate; write `results/<scale>/evaluate/<item>.json` and
     `results/<scale>/predictions/<item>/`."""
     scale = params.scale()
-    item = params.load_shared(tasks.Item, f"items.{name}")
+    item = tasks.item(name)
     module = tasks.load(item)
-    tuned = params.load(module.FineTuneParams, f"finetune.{item.block}")
-    chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
+    run_dir = Path("runs", scale, "finetune", name)
+    tuned = tasks.finetuned_params(item, run_dir)
+    chosen = tasks.evaluate_params(params.read(), item)
     out = Path("results", scale, "evaluate", f"{name}.json")
     predictions = files.fresh_directory(Path("results", scale, "predictions", name))
     with tracking.run(
         f"evaluate {item.title}",
         stage="evaluate",
         task=item.task,
-        variant=item.variant,
+        variant=item.pretraining,
         table=item.table,
         params=asdict(chosen),
     ) as run:
         folders = tasks.Folders.of(scale, item)
         result = runner.evaluate(
             item,
-            Path("runs", scale, "finetune", name, "model"),
+            run_dir / "model",
             folders,
             tuned,
             chosen,
             predictions,
         )
-        files.write_json(out, {"item": name, **result})
-        run.metrics(module.headline(result))
+        headline = module.headline(result)
+        files.write_json(out, {"item": name, "headline": headline, **result})
+        run.metrics(headline)
         run.dataset(folders.shards, item.data, "evaluation")
         for path in (out, *sorted(predictions.glob("*.png"))):
             run.artifact(path)

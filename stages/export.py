@@ -1,13 +1,14 @@
-"""python -m stages.export [ITEM] [FOLDER]: trained models as folders that need nothing else, each
+"""python -m stages.export [NAME] [FOLDER]: trained models as folders that need nothing else, each
 with a model card.
 
-ITEM is a fine-tune of `items` or a variant of pretraining; none: `main` and all that was fine-tuned
-from it. No DVC stage: it copies what the pipeline has made, and the cards have the settings that
-params.yaml has now.
+NAME is a fine-tune or a pretraining variant; none: `main` and all that was fine-tuned from it. No
+DVC stage: it copies what the pipeline has made, and the cards have the parameters that params.yaml
+has now.
 """
 
 from pathlib import Path
 
+from pipeline import tasks
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.inference import export
@@ -15,21 +16,21 @@ from pipeline.utils.entry_point import entry
 
 
 def main(name: str | None = None, folder: str | None = None) -> None:
-    """Write FOLDER, by default `exports/<scale>/<item>`."""
+    """Write FOLDER, by default `exports/SCALE/NAME`."""
     scale = params.scale()
-    items, variants = params.subtree("items"), params.subtree(f"{scale}.pretrain.variants")
-    names = (
-        [name]
-        if name
-        else ["main", *(key for key, item in items.items() if item["variant"] == "main")]
-    )
-    for one in names:
-        if one not in items and one not in variants:
-            raise UserError(f"export: no item {one!r}; items are {', '.join((*variants, *items))}")
-        exported = export.of_item(scale, one) if one in items else export.of_variant(scale, one)
-        target = Path(folder or Path("exports", scale, one))
-        export.write(exported, scale, target)
-        print(target)
+    fine_tunes, variants = tasks.items(), params.subtree("pretrain.variants")
+    if name is not None and name not in fine_tunes and name not in variants:
+        known = ", ".join((*variants, *fine_tunes))
+        raise UserError(f"export: no model {name!r}; one of {known}")
+    for exported in [name] if name else ["main", *_made_from_main(fine_tunes)]:
+        make = export.of_item if exported in fine_tunes else export.of_variant
+        out = Path(folder or Path("exports", scale, exported))
+        export.write(make(scale, exported), scale, out)
+        print(out)
+
+
+def _made_from_main(fine_tunes: list[str]) -> list[str]:
+    return [name for name in fine_tunes if tasks.item(name).pretraining == "main"]
 
 
 if __name__ == "__main__":

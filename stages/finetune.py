@@ -14,8 +14,8 @@ def main(name: str) -> None:
     """Read the item's parameters, train on the workers they name, publish into
     `runs/<scale>/finetune/<item>`."""
     scale = params.scale()
-    item = params.load_shared(tasks.Item, f"items.{name}")
-    chosen = params.load(tasks.load(item).FineTuneParams, f"finetune.{item.block}")
+    item = tasks.item(name)
+    chosen = tasks.finetune_params(params.read(), item)
     folders = tasks.Folders.of(scale, item)
     init = Path("runs", scale, item.init, "model")
     workdir.clean()

@@ -15,23 +15,22 @@ def main(variant: str) -> None:
     """Read the variant's parameters, train on the workers they name, publish into
     `runs/<scale>/pretrain/<variant>`."""
     scale = params.scale()
-    common = params.load(task.CommonParams, "pretrain.common")
-    chosen = params.load(task.VariantParams, f"pretrain.variants.{variant}")
+    settings = task.load_params(params.read(), variant)
     folders = DataFolders.of(scale)
     draws = None
-    if common.open.visual_tokens == "online":
+    if settings.architecture.visual_tokens == "online":
         draws = {
-            name: params.load(ViewParams, f"visual_tokens.{name}.draw")
+            name: params.load(ViewParams, f"visual_tokens.{name}.view")
             for name in ("images", "pairs")
         }
     workdir.clean()
     work_dir = workdir.folder(
         f"{scale}/pretrain/{variant}",
-        {"common": common, "variant": chosen, "draws": draws},
-        task.inputs(folders, common),
+        {"params": settings, "draws": draws},
+        task.inputs(folders, settings),
     )
-    job = task.Job(variant, work_dir, folders, common, chosen, draws)
-    launch(task.run, job, num_workers=chosen.num_workers, threads=chosen.threads)
+    job = task.Job(variant, work_dir, folders, settings, draws)
+    launch(task.run, job, num_workers=settings.num_workers, threads=settings.threads)
     workdir.publish(work_dir, Path("runs", scale, "pretrain", variant))
 
 

@@ -16,18 +16,18 @@ from pipeline.utils.entry_point import entry
 def main() -> None:
     """Write `data/<scale>/weights`."""
     scale = params.scale()
-    settings = params.load(DownloadParams, "weights")
+    settings = params.load(DownloadParams, "released_weights")
     http = params.load(HttpParams, "http")
     with tracking.run("weights", stage="weights", params=asdict(settings)) as run:
-        official = OfficialFiles(released_weights.NAME, settings, f"{scale}.weights", http)
+        official = OfficialFiles(released_weights.NAME, settings, "released_weights", http)
         folder = Path("data", scale, "weights")
-        run.metrics(released_weights.gather(official, folder, _named(scale)))
+        run.metrics(released_weights.gather(official, folder, _named()))
 
 
-def _named(scale: str) -> list[str]:
+def _named() -> list[str]:
     """What the visual tokenizer reads. Its parameters are not loaded as such: that would import its
     network."""
-    tokenizer = params.subtree(f"{scale}.visual_tokenizer")
+    tokenizer = params.subtree("visual_tokenizer")
     official, taught = tokenizer["origin"] == "official", tokenizer["teacher"] != "hog"
     name = tokenizer["official_file"] if official else tokenizer["teacher_file"] if taught else None
     return [] if name is None else [name]

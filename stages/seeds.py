@@ -10,11 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import params, yaml_reader
+from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.reporting import html_report, render, seed_statistics, tables
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
+
+SEEDS = ("pretrain.common.seed", "finetune.common.seed")
 
 
 def main(*words: str) -> None:
@@ -74,17 +76,13 @@ def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Ta
 def _run(seed: int, scale: str, folder: Path) -> None:
     """Run the pipeline with a seed and keep copies of what it measured."""
     before = params.FILE.read_bytes()
-    tuned = yaml_reader.parse(before)[scale]["finetune"]
-    keys = [
-        f"{scale}.pretrain.common.seed",
-        *(f"{scale}.finetune.{data}.seed" for data, block in tuned.items() if "seed" in block),
-    ]
+    overrides = [f"-S{key}={seed}" for key in SEEDS]
     try:
-        subprocess.run(["dvc", "exp", "run", *(f"-S{key}={seed}" for key in keys)], check=True)
+        subprocess.run(["dvc", "exp", "run", *overrides], check=True)
         files.fresh_directory(folder)
         for path in sorted(Path("results", scale, "evaluate").glob("*.json")):
             files.write_json(folder / path.name, files.read_json(path))
-        for path in sorted(Path("runs", scale, "pretrain").glob("*/heldout.json")):
+        for path in sorted(Path("runs", scale, "pretrain").glob("*/validation.json")):
             files.write_json(folder / f"pretrain-{path.parent.name}.json", files.read_json(path))
     except subprocess.CalledProcessError:
         raise UserError(

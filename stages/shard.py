@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
-from pipeline.data.download.params import DownloadParams, params_class, readable
+from pipeline.data.download.params import DownloadParams, load_params, readable
 from pipeline.data.sharding import build, count_checks, coverage
 from pipeline.data.sharding.build import ShardParams
 from pipeline.orchestration import parallel_map
@@ -15,9 +15,9 @@ from pipeline.utils.entry_point import entry
 
 def main(source: str) -> None:
     """Write `data/<scale>/shards/<source>`."""
-    settings = params.load(build.params_class(source), f"shard.{source}")
+    settings = params.load(build.params_class(source), "shard.common", f"shard.{source}")
     data = Path("data", params.scale())
-    origin = params.load(params_class(source), f"download.{source}")
+    origin = load_params(params.read(), source)
     root, folder = readable(data / "raw" / source, origin), data / "shards" / source
     workdir.clean()
     with tracking.run(f"shard {source}", stage="shard", params=asdict(settings)) as run:
@@ -25,7 +25,14 @@ def main(source: str) -> None:
             run.metrics(build.write_none(source, folder))
         else:
             run.metrics(
-                _shard(source, root, folder, settings, data / "held_out.json", _is_counted(origin))
+                _shard(
+                    source,
+                    root,
+                    folder,
+                    settings,
+                    data / "decontamination.json",
+                    _is_counted(origin),
+                )
             )
         run.metrics(coverage.metrics(source, folder))
         run.dataset(folder, source, "shards")
@@ -36,7 +43,7 @@ def _shard(
 ) -> dict[str, int]:
     """Work in the work folder, where an interrupted run goes on, and link the whole into
     `folder`."""
-    filtered = getattr(settings, "filter_leaks", False)
+    filtered = getattr(settings, "decontaminate", False)
     names = frozenset(files.read_json(held_out) if filtered else ())
     workers = params.load(parallel_map.PoolParams, "pool").workers
     work_dir = workdir.folder(
@@ -49,24 +56,23 @@ def _shard(
         (work_dir / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
         if counted:
             counts |= _count(source, root, work_dir / "finished")
-        _check_coverage(source, work_dir / "finished")
+        if isinstance(settings, build.PretrainingShardParams):
+            _check_coverage(source, work_dir / "finished", settings.min_coverage)
         workdir.publish_folder(work_dir, folder)
     return counts
 
 
-def _check_coverage(source: str, finished: Path) -> None:
+def _check_coverage(source: str, finished: Path, minimum: float) -> None:
     """Print how much of the paper's data is there. Too little stops the stage, whose work is
     kept."""
-    if coverage.applies(source):
-        print(coverage.sentence(source, finished))
-        key = f"{params.scale()}.least_yield.{source}"
-        coverage.check(source, finished, params.subtree(key), key)
+    print(coverage.sentence(source, finished))
+    coverage.check(source, finished, minimum, f"shard.{source}.min_coverage")
 
 
 def _is_counted(origin: DownloadParams) -> bool:
     """Whether the files are to be the official ones, with as many records in them as is
     published."""
-    return origin.origin != "world" and origin.official
+    return origin.origin != "synthetic" and origin.official
 
 
 def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
@@ -75,7 +81,7 @@ def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
     checks = count_checks.check(source, root, finished)
     files.write_json(finished / "counts.json", [asdict(check) for check in checks])
     print(count_checks.table(source, checks))
-    count_checks.require(source, checks, f"{params.scale()}.download.{source}")
+    count_checks.require(source, checks, f"download.{source}")
     return count_checks.metrics(checks)
 
 

@@ -27,6 +27,7 @@ def main() -> None:
     made["coverage"] = coverage.table(
         Path("data", scale, "shards"), settings.section, settings.note
     )
+    files.write_json(Path("results", scale, "metrics.json"), _headline(results))
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
             render.write(table, folder / name)
@@ -34,6 +35,15 @@ def main() -> None:
         path = _report(scale, settings, list(made.values()), results)
         run.artifact(path)
         run.note("\n\n".join(render.markdown(table) for table in made.values()))
+
+
+def _headline(results: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The few numbers that stand for each evaluation, in percent, for DVC to compare."""
+    headline = {}
+    for name, result in results.items():
+        shares = {key: value for key, value in result["headline"].items() if key != "score"}
+        headline[name] = {key: 100 * value for key, value in shares.items()}
+    return headline
 
 
 def _report(
@@ -45,7 +55,7 @@ def _report(
         for item, result in results.items()
     ]
     variants = sorted(
-        path.parent for path in Path("runs", scale, "pretrain").glob("*/heldout.json")
+        path.parent for path in Path("runs", scale, "pretrain").glob("*/validation.json")
     )
     with files.replacing(root / "curves.png") as temporary:
         curve_plots.compare(

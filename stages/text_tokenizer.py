@@ -16,9 +16,7 @@ def main() -> None:
     out = data / "text_tokenizer"
     shards = [data / "shards" / source for source in settings.sources]
     with tracking.run("text tokenizer", stage="text_tokenizer", params=asdict(settings)) as run:
-        facts = train_tokenizer(
-            shards, out / "spm.model", settings, f"{params.scale()}.text_tokenizer"
-        )
+        facts = train_tokenizer(shards, out / "spm.model", settings, "text_tokenizer")
         files.write_json(out / "metrics.json", facts)
         run.metrics(facts)
         for folder in shards:

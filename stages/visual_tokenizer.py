@@ -14,7 +14,7 @@ def main() -> None:
     """Publish `model/`, `train.csv`, `validation.csv` and `metrics.json` into
     `data/<scale>/visual_tokenizer`."""
     scale = params.scale()
-    settings = params.load(vqkd_training.VisualTokenizerParams, "visual_tokenizer")
+    settings = vqkd_training.load_params(params.read())
     data = Path("data", scale)
     workdir.clean()
     work_dir = workdir.folder(

@@ -15,7 +15,7 @@ from pipeline.utils.entry_point import entry
 def main(source: str) -> None:
     """Write `data/<scale>/visual_tokens/<source>`, file by file as the source's shards; a killed
     run goes on."""
-    settings = params.load(visual_tokens.VisualTokensParams, "visual_tokens")
+    settings = visual_tokens.load_params(params.read(), source)
     data = Path("data", params.scale())
     pictures = data / "shards" / source
     tokenizer = data / "visual_tokenizer" / "model"
@@ -37,7 +37,6 @@ def main(source: str) -> None:
                 pictures,
                 tokenizer,
                 work_dir / "finished",
-                source,
                 settings,
                 workers=params.load(PoolParams, "pool").workers,
             )

@@ -2,7 +2,7 @@
 names it."""
 
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,118 +14,209 @@ from pipeline.config import yaml_reader
 from pipeline.errors import UserError
 
 T = TypeVar("T")
+Tree = dict[str, Any]
+Keys = tuple[str, ...]  # dotted
 FILE = Path("params.yaml")
-SCALES = ("small", "medium", "paper")
-LIKE = "like"
+FINE_TUNES = Path("fine_tunes.yaml")
+PRESETS = Path("params")
 
 
-def read() -> dict[str, Any]:
-    """The whole file, each block as `inherited` makes it; not to be changed by the caller."""
-    try:
-        tree = _parse(FILE.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{FILE}: not found; run from the project's root") from None
-    except YAMLError as error:
-        raise UserError(f"{FILE}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{FILE}: expected keys at the top level")
-    return tree
+@dataclass(frozen=True)
+class Params:
+    """A file of parameters."""
+
+    file: Path
+    tree: Tree  # not to be changed
+
+    @property
+    def scale(self) -> str:
+        """The name that the folders of data, runs and results have."""
+        return self.tree["scale"]
+
+    def subtree(self, key: str) -> Any:
+        """The plain value under a dotted key."""
+        node: Any = self.tree
+        for depth, part in enumerate(parts := key.split("."), 1):
+            if not isinstance(node, dict) or part not in node:
+                raise UserError(f"{self.file}: {'.'.join(parts[:depth])}: missing key")
+            node = node[part]
+        return node
+
+    def block(self, *keys: str, **nested: Keys) -> Tree:
+        """The blocks under dotted keys as one: what stands in a later one wins, at any depth.
+
+        `nested` names the blocks from which a key of the result starts: with `loop=("loop",)` the
+        result's `loop` has what the top-level block says and the others do not.
+        """
+        merged: Tree = {name: self.block(*starts) for name, starts in nested.items()}
+        for key in dict.fromkeys(keys):
+            merged = _merged(merged, self._block(key))
+        return merged
+
+    def load(self, cls: type[T], *keys: str, **nested: Keys) -> T:
+        """The block that `keys` and `nested` make (see `block`) as a `cls`.
+
+        Raises:
+            UserError: a key is missing, unknown or of the wrong type; the message names it.
+        """
+        return _convert(cls, self.block(*keys, **nested), keys, self)
+
+    def _block(self, key: str) -> Tree:
+        block = self.subtree(key)
+        if not isinstance(block, dict):
+            raise UserError(f"{self.file}: {key}: expected a block of keys, found {block!r}")
+        return block
 
 
-def inherited(tree: dict[str, Any], key: str = "") -> dict[str, Any]:
-    """A tree in which every block `{like: other, ...}` has all that the block `other` beside it
-    has, but for what it says itself. YAML's own merge keys would share what is nested: `dvc exp run
-    -S` then changes neither block.
+def read() -> Params:
+    """params.yaml of the current folder.
 
     Raises:
-        UserError: there is no such block beside it, or it comes later.
+        UserError: it is not there, no YAML, or does not say which scale it is.
     """
-    out: dict[str, Any] = {}
-    for name, value in tree.items():
-        block = inherited(value, f"{key}{name}.") if isinstance(value, dict) else value
-        if isinstance(block, dict) and LIKE in block:
-            other = out.get(block[LIKE])
-            if not isinstance(other, dict):
-                raise UserError(f"{FILE}: {key}{name}.{LIKE}: no block {block[LIKE]!r} before it")
-            block = _merged(other, {part: own for part, own in block.items() if part != LIKE})
-        out[name] = block
-    return out
+    return _checked(FILE, _bytes(FILE))
 
 
-def _merged(block: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a block with other values, of blocks within it at any depth too."""
-    out = deepcopy(block)
-    for name, value in own.items():
-        both = isinstance(value, dict) and isinstance(out.get(name), dict)
-        out[name] = _merged(out[name], value) if both else value
-    return out
+def preset(scale: str) -> Params:
+    """The preset of a scale: params.yaml if that is the scale that runs, else `params/SCALE.yaml`.
+
+    Raises:
+        UserError: there is none of this name; the message lists them.
+    """
+    current = read()
+    if scale == current.scale:
+        return current
+    if scale not in presets():
+        raise UserError(f"unknown scale {scale!r}; one of {', '.join(presets())}")
+    path = PRESETS / f"{scale}.yaml"
+    return _checked(path, _bytes(path))
+
+
+def presets() -> list[str]:
+    """Names of the scales that have a preset."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def fine_tunes() -> Params:
+    """The list of fine-tunes, under the key `fine_tunes`."""
+    return Params(FINE_TUNES, _parsed(FINE_TUNES, _bytes(FINE_TUNES)))
 
 
 def scale() -> str:
-    """The scale that this run uses: the value of the first line of params.yaml."""
-    name = read().get("scale")
-    if name not in SCALES:
-        raise UserError(f"{FILE}: scale: expected one of {', '.join(SCALES)}, found {name!r}")
-    return name
+    """The scale that runs."""
+    return read().scale
 
 
-def load(cls: type[T], key: str) -> T:
-    """The block `key` (dotted) of the chosen scale as a `cls`."""
-    return load_shared(cls, f"{scale()}.{key}")
+def load(cls: type[T], *keys: str, **nested: Keys) -> T:
+    """Blocks of params.yaml as a `cls`, see `Params.load`."""
+    return read().load(cls, *keys, **nested)
 
 
-def load_shared(cls: type[T], key: str) -> T:
-    """The block `key` (dotted, from the top of the file) as a `cls`.
+def subtree(key: str) -> Any:
+    """The plain value under a dotted key of params.yaml."""
+    return read().subtree(key)
+
+
+def convert(cls: type[T], tree: Any, key: str) -> T:
+    """A plain tree as a `cls`; `key` is where it stands, for messages.
 
     Raises:
         UserError: a key is missing, unknown or of the wrong type; the message names it.
     """
-    return convert(cls, subtree(key), key)
+    return _convert(cls, tree, (key,), None)
 
 
-def subtree(key: str) -> Any:
-    """The plain value under a dotted key."""
-    node: Any = read()
-    for depth, part in enumerate(parts := key.split("."), 1):
-        if not isinstance(node, dict) or part not in node:
-            raise UserError(f"{FILE}: {'.'.join(parts[:depth])}: missing key")
-        node = node[part]
-    return node
-
-
-def convert(cls: type[T], tree: Any, key: str) -> T:
-    """A plain tree as a `cls`; `key` is where the tree stands, for messages."""
+def _convert(cls: type[T], tree: Any, keys: Keys, params: Params | None) -> T:
+    file = params.file if params else FILE
     if not isinstance(tree, dict):
-        raise UserError(f"{FILE}: {key}: expected a block of keys, found {tree!r}")
+        raise UserError(f"{file}: {keys[-1]}: expected a block of keys, found {tree!r}")
     try:
         return dacite.from_dict(cls, _floats(cls, tree), dacite.Config(strict=True))
     except dacite.UnexpectedDataError as error:
+        unknown = sorted(error.keys)
+        known = ", ".join(field.name for field in fields(cls))
+        where = _owner(keys, unknown[0], params)
         raise UserError(
-            f"{FILE}: {key}: unknown key {', '.join(sorted(error.keys))}"
-            f" (known: {', '.join(f.name for f in fields(cls))})"
+            f"{file}: {where}: unknown key {', '.join(unknown)} (known: {known})"
         ) from None
     except dacite.MissingValueError as error:
-        raise UserError(f"{FILE}: {key}.{error.field_path}: missing key") from None
+        raise UserError(f"{file}: {keys[-1]}.{error.field_path}: missing key") from None
     except dacite.WrongTypeError as error:
         expected = getattr(error.field_type, "__name__", str(error.field_type))
+        path = error.field_path or ""
         raise UserError(
-            f"{FILE}: {key}.{error.field_path}: expected {expected}, found {error.value!r}"
+            f"{file}: {_owner(keys, path, params)}.{path}: expected {expected}, "
+            f"found {error.value!r}"
         ) from None
 
 
-@lru_cache(maxsize=1)
-def _parse(text: bytes) -> Any:  # once, as a stage asks for several blocks
-    tree = yaml_reader.parse(text)
-    return inherited(tree) if isinstance(tree, dict) else tree
+def _owner(keys: Keys, path: str, params: Params | None) -> str:
+    """The last of the blocks that has a value at a dotted path in it, or else the last of all."""
+    for key in reversed(keys if params else ()):
+        node = params.subtree(key)
+        for part in path.split("."):
+            node = node.get(part, _ABSENT) if isinstance(node, dict) else _ABSENT
+        if node is not _ABSENT:
+            return key
+    return keys[-1]
 
 
-def _floats(cls: type, tree: dict[str, Any]) -> dict[str, Any]:
+_ABSENT = object()
+
+
+def _merged(block: Tree, changes: Tree) -> Tree:
+    """A copy of a block with other values, of blocks within it at any depth, too."""
+    out = deepcopy(block)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(out.get(name), dict)
+        out[name] = _merged(out[name], value) if both else deepcopy(value)
+    return out
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run from the project's root") from None
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, text: bytes) -> Tree:
+    """A file's tree; parsed once, as a stage asks for several blocks."""
+    try:
+        tree = yaml_reader.parse(text)
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected keys at the top level")
+    return tree
+
+
+def _checked(path: Path, text: bytes) -> Params:
+    """A file that says which scale it is."""
+    tree = _parsed(path, text)
+    for key in ("scale", "preset"):
+        if not isinstance(tree.get(key), str):
+            raise UserError(f"{path}: {key}: expected the name of a scale, found {tree.get(key)!r}")
+    if tree["scale"] != tree["preset"]:
+        raise UserError(
+            f"{path}: scale: {tree['scale']}, but preset: {tree['preset']}; "
+            f"`make scale SCALE={tree['scale']}` sets both and all that belongs to them"
+        )
+    return Params(path, tree)
+
+
+def _floats(cls: type, tree: Tree) -> Tree:
     """Write `1` as `1.0` where a float is expected: YAML has no other way to say it shortly."""
     out = dict(tree)
     for field in fields(cls):
         value = out.get(field.name)
         if field.type is float and type(value) is int:
             out[field.name] = float(value)
-        elif is_dataclass(field.type) and isinstance(value, dict):
+        elif _is_block(field) and isinstance(value, dict):
             out[field.name] = _floats(field.type, value)
     return out
+
+
+def _is_block(field: Field) -> bool:
+    return isinstance(field.type, type) and is_dataclass(field.type)

@@ -15,9 +15,8 @@ from pipeline.config import params
 from pipeline.data.datasets import facts
 from pipeline.errors import UserError
 from pipeline.pretraining import task
-from pipeline.pretraining.task import CommonParams, VariantParams
 from pipeline.reporting import html_report
-from pipeline.tasks import Folders, Item
+from pipeline.tasks import Folders
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 
@@ -75,18 +74,18 @@ def of_variant(scale: str, name: str) -> Export:
         f"pretrained ({name})",
         place / "model",
         [],
-        place / "heldout.json",
+        place / "validation.json",
         _chain(f"pretrain/{name}"),
     )
 
 
 def of_item(scale: str, name: str) -> Export:
     """A fine-tuned model."""
-    item = params.load_shared(Item, f"items.{name}")
+    item = tasks.item(name)
     module, classes = tasks.load(item), []
     if hasattr(module, "class_names"):
-        tuned = params.load(module.FineTuneParams, f"finetune.{item.block}")
-        chosen = params.load(module.EvaluateParams, f"evaluate.{item.data}")
+        tuned = tasks.finetune_params(params.read(), item)
+        chosen = tasks.evaluate_params(params.read(), item)
         classes = module.class_names(Folders.of(scale, item), tuned, chosen)
     return Export(
         name,
@@ -149,30 +148,24 @@ def _chain(place: str) -> list[Made]:
     kind, name = place.split("/")
     if kind == "pretrain":
         return [_pretrained(name)]
-    item = params.load_shared(Item, f"items.{name}")
+    item = tasks.item(name)
     return [
         *_chain(item.init),
-        Made(place, [item.data], params.subtree(f"{params.scale()}.finetune.{item.block}")),
+        Made(place, [item.data], params.read().block(*tasks.finetune_blocks(item), loop=("loop",))),
     ]
 
 
 def _pretrained(variant: str) -> Made:
-    common = params.load(CommonParams, "pretrain.common")
-    chosen = params.load(VariantParams, f"pretrain.variants.{variant}")
-    streams = [
-        getattr(common.streams, task.STREAM_OF[objective]) for objective in chosen.objectives
-    ]
+    settings = task.load_params(params.read(), variant)
+    streams = [getattr(settings.data, task.STREAM_OF[name]) for name in settings.objectives]
     sources = [source for stream in streams for source in stream.sources]
-    settings = asdict(common) | {"variant": asdict(chosen)}
-    for name in ("steps", "warmup_steps"):
-        settings["optim"].pop(name)  # the variant's own count
-    return Made(f"pretrain/{variant}", list(dict.fromkeys(sources)), settings)
+    return Made(f"pretrain/{variant}", list(dict.fromkeys(sources)), asdict(settings))
 
 
 def _data(made: Made, scale: str) -> Iterator[DataRow]:
     for source in made.sources:
         index = files.read_json(Path("data", scale, "shards", source, "index.json"))
-        origin = params.subtree(f"{scale}.download.{source}")["origin"]
+        origin = params.subtree(f"download.{source}.origin")
         train = index["splits"]["train"]
         yield DataRow(
             made.step,
@@ -181,13 +174,13 @@ def _data(made: Made, scale: str) -> Iterator[DataRow]:
             train["units"],
             sum(index["rejected"].values()),
             origin,
-            facts.GENERATED_LICENSE if origin == "world" else facts.read(source).license,
+            facts.GENERATED_LICENSE if origin == "synthetic" else facts.read(source).license,
         )
 
 
 def _limits(data: list[DataRow], backbone: dict[str, Any], with_text: bool) -> list[str]:
     limits = [
-        GENERATED if all(row.origin == "world" for row in data) else COLLECTED,
+        GENERATED if all(row.origin == "synthetic" for row in data) else COLLECTED,
         f"Pictures are squeezed into a square of {backbone['image_size']} pixels, whatever their shape.",
     ]
     return limits + [f"Texts longer than {backbone['text_length']} tokens are cut off."] * with_text

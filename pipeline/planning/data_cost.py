@@ -1,17 +1,17 @@
 """What the sources of a scale are made of: files to fetch or to get by hand, records, bytes, time
 to shard."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import params
+from pipeline.config.params import Params
 from pipeline.data import datasets
 from pipeline.data.datasets import facts
 from pipeline.data.download.official_files import OfficialFiles, PlannedFile
-from pipeline.data.download.params import DownloadParams, params_class
-from pipeline.data.synthetic.params import WorldParams
-from pipeline.tokenizers.visual_tokens import VisualTokensParams
-from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
+from pipeline.data.download.params import DownloadParams, load_params
+from pipeline.data.synthetic.params import SyntheticParams
+from pipeline.tokenizers import visual_tokens, vqkd_training
 
 VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colours, flip
 CODE = 2  # bytes of a visual token
@@ -52,34 +52,31 @@ class PlannedSource:
         return [file for file in self.files if file.by_hand]
 
 
-def planned_sources(scale: str) -> list[PlannedSource]:
+def planned_sources(params: Params) -> list[PlannedSource]:
     """All sources of a scale; nothing is downloaded."""
-    world = params.load_shared(WorldParams, f"{scale}.world")
-    sources = [_planned(scale, name, world) for name in params.subtree(f"{scale}.download")]
-    return sources + _weights(scale)
+    world = params.load(SyntheticParams, "synthetic")
+    names = [name for name in params.subtree("download") if name != "common"]
+    return [_planned(params, name, world) for name in names] + _weights(params)
 
 
-def visual_token_bytes(
-    tokens: VisualTokensParams, sources: list[PlannedSource], patches: int
-) -> float:
+def visual_token_bytes(params: Params, sources: Sequence[PlannedSource], patches: int) -> float:
     """On disk, for the views of all images."""
-    return views(tokens, sources) * (CODE * patches + VIEW)
+    return views(params, sources) * (CODE * patches + VIEW)
 
 
-def views(tokens: VisualTokensParams, sources: list[PlannedSource]) -> float:
+def views(params: Params, sources: Sequence[PlannedSource]) -> float:
     """How many views are tokenized."""
-    streams = {
-        source: stream for stream in (tokens.images, tokens.pairs) for source in stream.sources
-    }
-    return sum(
-        source.images * streams[source.name].views for source in sources if source.name in streams
-    )
+    per_image = {}
+    for stream in visual_tokens.STREAMS:
+        tokens = visual_tokens.load_stream(params, stream)
+        per_image |= dict.fromkeys(tokens.sources, tokens.views)
+    return sum(source.images * per_image.get(source.name, 0) for source in sources)
 
 
-def _planned(scale: str, name: str, world: WorldParams) -> PlannedSource:
-    chosen = params.load_shared(params_class(name), f"{scale}.download.{name}")
-    if chosen.origin == "world":
-        return _generated(name, world, params.subtree(f"{scale}.shard.{name}.holdout"))
+def _planned(params: Params, name: str, world: SyntheticParams) -> PlannedSource:
+    chosen = load_params(params, name)
+    if chosen.origin == "synthetic":
+        return _generated(name, world, params.subtree(f"shard.{name}.val_fraction"))
     known = facts.read(name)
     plan = known.plan
     if known.pretraining is not None:
@@ -99,11 +96,11 @@ def _planned(scale: str, name: str, world: WorldParams) -> PlannedSource:
     )
 
 
-def _weights(scale: str) -> list[PlannedSource]:
+def _weights(params: Params) -> list[PlannedSource]:
     """The released file that the visual tokenizer starts from, if any."""
-    tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+    tokenizer = vqkd_training.load_params(params)
     name = tokenizer.official_file if tokenizer.origin == "official" else tokenizer.teacher_file
-    chosen = params.load_shared(DownloadParams, f"{scale}.weights")
+    chosen = params.load(DownloadParams, "released_weights")
     if name is None:
         return []
     planned = OfficialFiles("weights", chosen).planned()
@@ -113,7 +110,7 @@ def _weights(scale: str) -> list[PlannedSource]:
     return [PlannedSource("weights", chosen.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0)]
 
 
-def _generated(name: str, world: WorldParams, holdout: float) -> PlannedSource:
+def _generated(name: str, world: SyntheticParams, val_fraction: float) -> PlannedSource:
     """A source of the generated world, by the sizes that params.yaml gives it and the share that is
     set aside."""
     sizes, kind = world.sizes[name], datasets.load(name).KIND
@@ -123,20 +120,20 @@ def _generated(name: str, world: WorldParams, holdout: float) -> PlannedSource:
     elif kind == "text":
         (unit,) = sizes
         size = TEXT_BYTES[unit]
-    records, tested = _generated_records(sizes, holdout)
+    records, tested = _generated_records(sizes, val_fraction)
     if kind == "statements":
         tested = EXAMPLES * (sizes["val"] + sizes["test"])
     elif kind == "questions":
         tested *= QUESTIONS
     images = records if unit == "images" else 0.0
-    return PlannedSource(name, "world", [], unit, records, records * size, 0.0, images, tested)
+    return PlannedSource(name, "synthetic", [], unit, records, records * size, 0.0, images, tested)
 
 
-def _generated_records(sizes: dict[str, int], holdout: float) -> tuple[float, float]:
+def _generated_records(sizes: dict[str, int], val_fraction: float) -> tuple[float, float]:
     """How many records there are, and how many of them are tested."""
     if "largest" in sizes:  # classes have all sizes from a quarter of the largest
         records = sizes["classes"] * sizes["largest"] * 5 / 8
-        return records, records * holdout
+        return records, records * val_fraction
     if "classes" in sizes:  # of `train` too, from three quarters of the largest
         tested = float(sizes["classes"] * sizes["val"])
         return sizes["classes"] * (sizes["train"] * 7 / 8 + sizes["val"]), tested

@@ -7,12 +7,10 @@ from typing import Any
 from model.backbone.config import BackboneConfig
 from model.heads.segmentation import HeadConfig
 from pipeline import tasks
-from pipeline.config import params
+from pipeline.config.params import Params, convert
 from pipeline.planning.data_cost import PlannedSource, views
 from pipeline.planning.training_cost import ANSWERS, TrainingRun, tokenizer_config
-from pipeline.tasks import Item
-from pipeline.tokenizers.visual_tokens import VisualTokensParams
-from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
+from pipeline.tokenizers import vqkd_training
 from pipeline.utils import flops
 
 CAPTIONS = 5  # of a picture
@@ -30,31 +28,26 @@ class Computed:
     precision: str
 
 
-def visual_tokens(scale: str, sources: list[PlannedSource]) -> Computed:
+def visual_tokens(params: Params, sources: Sequence[PlannedSource]) -> Computed:
     """The ids of all views, always in fp32."""
-    tokens = params.load_shared(VisualTokensParams, f"{scale}.visual_tokens")
-    config = tokenizer_config(
-        params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
-    )
-    count = views(tokens, sources)
+    config = tokenizer_config(vqkd_training.load_params(params))
+    count = views(params, sources)
     return Computed(
         "visual_tokens", f"{count:,.0f} views", count * flops.visual_tokens(config), "fp32"
     )
 
 
 def evaluations(
-    runs: Sequence[TrainingRun], scale: str, sources: Sequence[PlannedSource]
+    runs: Sequence[TrainingRun], params: Params, sources: Sequence[PlannedSource]
 ) -> Iterator[Computed]:
     """The evaluation of every fine-tune, which has no autocast."""
     tested = {source.name: source.tested for source in sources}
     for run in runs:
         kind, _, name = run.stage.partition(" ")
         if kind == "finetune":
-            item = params.load_shared(Item, f"items.{name}")
-            chosen = params.load_shared(
-                tasks.load(item).EvaluateParams, f"{scale}.evaluate.{item.data}"
-            )
-            inputs = params.subtree(f"{scale}.finetune.{item.block}")
+            item = tasks.item(name)
+            chosen = tasks.evaluate_params(params, item)
+            inputs = params.block(*tasks.finetune_blocks(item))
             what, cost = _TASKS[item.task](run.backbone, tested[item.data], chosen, inputs)
             yield Computed(f"evaluate {name}", what, cost, "fp32")
 
@@ -98,7 +91,7 @@ def _segmentation(
     backbone: BackboneConfig, tested: float, chosen: Any, tuned: dict[str, Any]
 ) -> tuple[str, float]:
     looks = sum(ratio**2 for ratio in chosen.ratios) * (2 if chosen.flip else 1)
-    head = params.convert(HeadConfig, tuned["head"], "head")
+    head = convert(HeadConfig, tuned["head"], "head")
     windows = WINDOWS * looks * tested
     return f"{tested:,.0f} pictures, about {windows:,.0f} windows", windows * flops.decoded(
         backbone, head

@@ -1,21 +1,22 @@
 """The whole reproduction at a scale before it starts: what is fetched and made, what is computed,
 and what it takes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from textwrap import fill
 
-from pipeline.config import params, yaml_reader
+from pipeline import tasks
+from pipeline.config import yaml_reader
+from pipeline.config.params import Params
 from pipeline.planning import data_cost, evaluation_cost, provenance, training_cost
 from pipeline.planning.data_cost import PlannedSource
 from pipeline.planning.evaluation_cost import Computed
 from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSAID, Number
 from pipeline.planning.training_cost import TrainingRun
 from pipeline.reporting.render import DASH, aligned
-from pipeline.tokenizers.visual_tokens import VisualTokensParams
-from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
+from pipeline.tokenizers import vqkd_training
 from pipeline.training.loop import KEEP
 from pipeline.utils import memory
 from pipeline.utils.progress import duration, size
@@ -26,61 +27,64 @@ HOUR = 3600
 
 @dataclass(frozen=True)
 class PlanParams:
-    """Block `<scale>.plan`: what the plan takes for granted. Nothing else reads it."""
+    """Block `plan`: what the plan takes for granted. Nothing else reads it."""
 
     device: str  # what a worker runs on
     bf16: float  # FLOP/s at most, dense
     fp32: float
-    utilisation: float  # share of that which is reached
+    utilization: float  # share of that which is reached
     memory: float  # bytes of the device
     download: float  # bytes per second
 
     def hours(self, flops: float, precision: str) -> float:
         """Of one device."""
-        return flops / (getattr(self, precision) * self.utilisation) / HOUR
+        return flops / (getattr(self, precision) * self.utilization) / HOUR
 
 
-def pages(scale: str) -> Iterator[str]:
+def pages(params: Params) -> Iterator[str]:
     """The plan in Markdown, section by section."""
-    chosen = params.load_shared(PlanParams, f"{scale}.plan")
-    sources = data_cost.planned_sources(scale)
-    runs = list(training_cost.runs(scale))
+    chosen = params.load(PlanParams, "plan")
+    sources = data_cost.planned_sources(params)
+    runs = list(training_cost.runs(params))
     computed = [
-        evaluation_cost.visual_tokens(scale, sources),
-        *evaluation_cost.evaluations(runs, scale, sources),
+        evaluation_cost.visual_tokens(params, sources),
+        *evaluation_cost.evaluations(runs, params, sources),
     ]
-    yield f"# Plan of scale {scale}\n\n{_assumptions(chosen)}"
-    yield f"## Stages\n\n{_stages()}"
+    yield f"# Plan of scale {params.scale}\n\n{_assumptions(chosen)}"
+    yield f"## Stages\n\n{_stages(params)}"
     yield f"## Sources\n\n{_sources(sources, chosen)}"
     yield f"## Training\n\n{_training(runs, chosen)}"
     yield f"## Other computing\n\n{_computing(computed, chosen)}"
     yield f"## Memory of a worker\n\n{_memory(runs, chosen)}"
-    yield f"## Disk\n\n{_disk(scale, sources, runs)}"
-    yield f"## Where the numbers come from\n\n{_provenance(list(provenance.numbers(scale)))}"
+    yield f"## Disk\n\n{_disk(params, sources, runs)}"
+    yield f"## Where the numbers come from\n\n{_provenance(list(provenance.numbers(params.file)))}"
 
 
 def _assumptions(chosen: PlanParams) -> str:
     return _prose(
         f"Taken for granted (`plan` in params.yaml): a worker has one {chosen.device} of "
         f"{size(chosen.memory)} and {chosen.bf16 / 1e12:g} TFLOP/s in bf16, {chosen.fp32 / 1e12:g} in fp32, of which "
-        f"{chosen.utilisation:.0%} are reached; {size(chosen.download)}/s come over the network."
+        f"{chosen.utilization:.0%} are reached; {size(chosen.download)}/s come over the network."
     )
 
 
-def _stages() -> str:
+def _stages(params: Params) -> str:
     """In the order of dvc.yaml, with the items of each."""
     lines, total = [], 0
     for name, stage in yaml_reader.parse(DVC.read_bytes())["stages"].items():
-        items = (
-            params.subtree("items")
-            if stage.get("foreach") == "${items}"
-            else stage.get("foreach", ())
-        )
+        items = _items(params, stage.get("foreach", ()))
         total += max(len(items), 1)
         lines.append(
             _prose(f"- {name}" + (f" ({len(items)}): {', '.join(items)}" if items else ""), "  ")
         )
     return "\n".join([f"{total} stages, in the order of {DVC}:", "", *lines])
+
+
+def _items(params: Params, foreach: str | Collection[str]) -> Collection[str]:
+    """Names of a stage's items, which dvc.yaml lists or takes from a file."""
+    if foreach == "${fine_tunes}":
+        return tasks.items()
+    return params.subtree(foreach[2:-1]) if isinstance(foreach, str) else foreach
 
 
 def _sources(sources: Sequence[PlannedSource], chosen: PlanParams) -> str:
@@ -207,8 +211,8 @@ def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
         rows.append(
             [
                 name,
-                f"{run.samples / run.loop.micro_batches:,g}",
-                f"{run.loop.micro_batches // max(run.workers, 1):g}",
+                f"{run.samples / run.loop.gradient_accumulation:,g}",
+                f"{run.loop.gradient_accumulation // max(run.workers, 1):g}",
                 size(model),
                 size(kept),
                 size(model + kept),
@@ -224,9 +228,8 @@ def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
     return f"{aligned(rows)}\n\n{_prose(note)}"
 
 
-def _disk(scale: str, sources: Sequence[PlannedSource], runs: Sequence[TrainingRun]) -> str:
-    tokens = params.load_shared(VisualTokensParams, f"{scale}.visual_tokens")
-    tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer").size
+def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[TrainingRun]) -> str:
+    tokenizer = vqkd_training.load_params(params).size
     patches = (tokenizer.image_size // tokenizer.patch_size) ** 2
     numbers = [run.weights.trained + run.weights.frozen for run in runs]
     state = [
@@ -240,7 +243,7 @@ def _disk(scale: str, sources: Sequence[PlannedSource], runs: Sequence[TrainingR
             "runs of the largest source while it is sharded",
             max(source.shards for source in sources),
         ),
-        ("visual tokens", data_cost.visual_token_bytes(tokens, sources, patches)),
+        ("visual tokens", data_cost.visual_token_bytes(params, sources, patches)),
         (
             f"checkpoints of the largest run while it trains ({KEEP}, and the best weights)",
             max(

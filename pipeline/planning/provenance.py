@@ -3,30 +3,29 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
-from pipeline.config.params import FILE
 
 PAPER, RELATIVE, CHOICE, RUN, UNSAID = "VL-BEiT", "a relative", "choice", "how it runs", "not said"
 # Numbers of no method: where and in what portions work is done, how often one looks, and seeds.
 HOW = {
     "seed",
-    "lanes",
-    "window",
+    "streams",
+    "shuffle_block",
     "num_workers",
     "workers",
     "threads",
     "loader_workers",
-    "micro_batches",
+    "gradient_accumulation",
     "log_every",
     "evaluate_every",
     "checkpoint_every",
-    "patience",
+    "max_nonfinite_steps",
     "evaluation_batch",
-    "evaluation_pictures",
-    "units",
+    "evaluation_images",
+    "samples",
     "rows_per_group",
     "groups_per_file",
     "rows_per_file",
@@ -42,7 +41,7 @@ ALL_CHOICES = (
 # What a comment begins with decides: "choice; VL-BEiT §3.1: 480,000" is a choice.
 _NAMES = {
     PAPER: r"VL-BEiT §",
-    CHOICE: r"\bchoices?\b",
+    CHOICE: r"\b[Cc]hoices?\b",
     RELATIVE: r"(?<!VL-)BEiT(?:v2|-3)?\b|DINO|VLMo|mmsegmentation|UNITER|CLIP|SentencePiece|BERT",
 }
 _SOURCE = re.compile(
@@ -55,28 +54,44 @@ _COMMENT = re.compile(r"""^(?:[^"'#]|"[^"]*"|'[^']*'|(?<!\s)#)*\s\#\s*(.*)$""")
 class Number:
     """A number, and who says so."""
 
-    key: str  # dotted, below the scale
+    key: str  # dotted
     value: str  # as it is written
     source: str  # one of the five above
 
 
-def numbers(scale: str) -> Iterator[Number]:
-    """All numbers of a scale's block, in order. Where a line says nothing, the comment of the
-    nearest block above does, unless that block is a whole stage."""
-    text = FILE.read_text(encoding="utf-8")
-    comments = [found[1] if (found := _COMMENT.match(line)) else "" for line in text.splitlines()]
+def numbers(file: Path) -> Iterator[Number]:
+    """All numbers of a file of parameters, in order.
+
+    The comment on a number's line says whose it is, or the comment lines right above; where these
+    say nothing, those of the nearest block above do, unless that block is a whole stage.
+    """
+    text = file.read_text(encoding="utf-8")
+    comments = _comments(text.splitlines())
     root = YAML(typ="safe", pure=True).compose(text)
-    block = next(value for key, value in root.value if key.value == scale)
-    for key, node in block.value:
-        yield from _below(node, key.value, comments, "")
+    for key, node in root.value:
+        yield from _below(node, key.value, comments, comments[key.start_mark.line])
+
+
+def _comments(lines: list[str]) -> list[str]:
+    """For each line its comment, or the comment lines right above it."""
+    comments, above = [], ""
+    for line in lines:
+        inline = _COMMENT.match(line)
+        if line.lstrip().startswith("#"):
+            above = f"{above} {line.strip(' #')}"
+            comments.append("")
+        else:
+            comments.append(inline[1] if inline else above)
+            above = ""
+    return comments
 
 
 def _below(node: Node, key: str, comments: list[str], above: str) -> Iterator[Number]:
     if isinstance(node, MappingNode):
         for name, child in node.value:
-            said = comments[name.start_mark.line]
-            heard = source_of(said) != UNSAID and ALL_CHOICES not in above
-            yield from _below(child, f"{key}.{name.value}", comments, said if heard else above)
+            comment = comments[name.start_mark.line]
+            decides = source_of(comment) != UNSAID and ALL_CHOICES not in above
+            yield from _below(child, f"{key}.{name.value}", comments, comment if decides else above)
     elif isinstance(node, SequenceNode):
         for child in node.value:
             yield from _below(child, key, comments, above)
@@ -87,11 +102,7 @@ def _below(node: Node, key: str, comments: list[str], above: str) -> Iterator[Nu
 def _is_how(key: str) -> bool:
     """A batch is of the method in training alone."""
     parts = key.split(".")
-    return (
-        parts[0] in ("plan", "world")
-        or parts[-1] in HOW
-        or (parts[-1] == "batch" and "order" not in parts)
-    )
+    return parts[0] in ("plan", "synthetic") or parts[-1] in HOW or parts[-1] == "batch"
 
 
 def source_of(comment: str) -> str:

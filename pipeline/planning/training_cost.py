@@ -20,10 +20,9 @@ from model.pretraining.masked_modeling import MaskedModelingConfig
 from model.tokenizer.teachers import Hog
 from model.tokenizer.vqkd import VQKD, VQKDConfig
 from pipeline import tasks
-from pipeline.config import params
+from pipeline.config.params import Params
 from pipeline.pretraining import task
-from pipeline.pretraining.task import STREAM_OF, CommonParams, VariantParams
-from pipeline.tasks import Item
+from pipeline.pretraining.task import STREAM_OF, PretrainParams
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.teacher_loading import NETWORKS
 from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
@@ -99,7 +98,8 @@ class TrainingRun:
         """On each worker, when a micro-batch takes most; `again`: with activation checkpointing."""
         return (
             sum(
-                stream.batch / self.loop.micro_batches * self._kept(stream, again) + stream.shared
+                stream.batch / self.loop.gradient_accumulation * self._kept(stream, again)
+                + stream.shared
                 for stream in self.streams
             )
             + max(stream.spike for stream in self.streams)
@@ -119,7 +119,7 @@ class TrainingRun:
             max(
                 (
                     stream.batch
-                    / self.loop.micro_batches
+                    / self.loop.gradient_accumulation
                     * memory.recomputed(
                         self.backbone, one._replace(read=None), self.precision, joined=self._joined
                     )
@@ -135,38 +135,35 @@ class TrainingRun:
         return len(self.streams) > 1
 
 
-def runs(scale: str) -> Iterator[TrainingRun]:
+def runs(params: Params) -> Iterator[TrainingRun]:
     """All runs of a scale in the order of dvc.yaml."""
-    tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+    tokenizer = vqkd_training.load_params(params)
     if tokenizer.origin == "train":
         yield tokenizer_run(tokenizer)
-    common = params.load_shared(CommonParams, f"{scale}.pretrain.common")
     built: dict[str, MaskedModelingConfig] = {}
-    for name in params.subtree(f"{scale}.pretrain.variants"):
-        variant = params.load_shared(VariantParams, f"{scale}.pretrain.variants.{name}")
-        model = _on_meta(
-            partial(task.build, common, variant, _vocabulary(scale), tokenizer.size.codes)
-        )
+    for name in params.subtree("pretrain.variants"):
+        variant = task.load_params(params, name)
+        vocab_size = params.subtree("text_tokenizer.vocab_size")
+        model = _on_meta(partial(task.build, variant, vocab_size, tokenizer.size.codebook_size))
         built[name] = model.config
         if variant.objectives:
             streams = tuple(
-                _masked(objective, common, model.config, scale) for objective in variant.objectives
+                _masked(objective, variant, model.config, params)
+                for objective in variant.objectives
             )
             yield TrainingRun(
                 f"pretrain {name}",
                 variant.steps,
                 variant.num_workers,
-                common.loop,
+                variant.loop,
                 Weights.of(model),
                 model.config.backbone,
                 streams,
             )
-    for name in params.subtree("items"):
-        item = params.load_shared(Item, f"items.{name}")
-        chosen = params.load_shared(
-            tasks.load(item).FineTuneParams, f"{scale}.finetune.{item.block}"
-        )
-        backbone = replace(built[item.variant].backbone, image_size=chosen.inputs.image_size)
+    for name in tasks.items():
+        item = tasks.item(name)
+        chosen = tasks.finetune_params(params, item)
+        backbone = replace(built[item.pretraining].backbone, image_size=chosen.inputs.image_size)
         model, stream = _TASKS[item.task](chosen, backbone)
         yield TrainingRun(
             f"finetune {name}",
@@ -192,7 +189,7 @@ def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
         flops.visual_tokens(replace(config, codebook_size=0)) if chosen.teacher in NETWORKS else 0.0
     )  # a ViT of its size
     stream = Stream(
-        chosen.order.batch,
+        chosen.order.batch_size,
         flops.visual_tokenizer(config),
         besides=teacher,
         heads=memory.visual_tokenizer(config, precision),
@@ -200,7 +197,7 @@ def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
     weights = Weights.of(_on_meta(partial(VQKD, config)))
     return TrainingRun(
         "visual_tokenizer",
-        chosen.optim.steps,
+        chosen.steps,
         chosen.num_workers,
         chosen.loop,
         weights,
@@ -210,18 +207,19 @@ def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
 
 
 def _masked(
-    objective: str, common: CommonParams, config: MaskedModelingConfig, scale: str
+    objective: str, variant: PretrainParams, config: MaskedModelingConfig, params: Params
 ) -> Stream:
     """The stream of one objective; its texts are of the greatest length."""
-    masks, size, precision = common.masks, common.size, Precision(common.loop.precision == "bf16")
-    batch, width = getattr(common.streams, STREAM_OF[objective]).order.batch, size.width
+    masks, size = variant.masks, variant.size
+    precision = Precision(variant.loop.precision == "bf16")
+    batch, width = getattr(variant.data, STREAM_OF[objective]).order.batch_size, size.embed_dim
     online = 0.0
-    if common.open.visual_tokens == "online":
-        tokenizer = params.load_shared(VisualTokenizerParams, f"{scale}.visual_tokenizer")
+    if variant.architecture.visual_tokens == "online":
+        tokenizer = vqkd_training.load_params(params)
         online = flops.visual_tokens(tokenizer_config(tokenizer))
     words, codes = config.backbone.vocab_size, config.codebook_size
-    patches = 0 if objective == "mlm" else masks.patches
-    own = batch / common.loop.micro_batches
+    patches = 0 if objective == "mlm" else masks.num_masked_patches
+    own = batch / variant.loop.gradient_accumulation
     if objective == "mim":
         return Stream(
             batch,
@@ -233,8 +231,8 @@ def _masked(
             memory.head_gradient(width, codes),
         )
     if objective == "mlm":
-        text = params.subtree(f"{scale}.text_tokens.max_length")
-        hidden = round(masks.mlm * (text - ENDS))
+        text = params.subtree("text_tokens.max_length")
+        hidden = round(masks.text_mask_ratio * (text - ENDS))
         return Stream(
             batch,
             flops.mlm(config, text, hidden),
@@ -243,7 +241,7 @@ def _masked(
             memory.chunk(own * hidden, words, precision),
             shared=memory.head_gradient(width, words),
         )
-    hidden = round(masks.mvlm * (size.caption_length - ENDS))
+    hidden = round(masks.caption_mask_ratio * (size.caption_length - ENDS))
     passes = tuple(flops.mvlm_passes(config, size.caption_length, hidden, patches))
     heads = memory.hidden(hidden, config, precision, text=True) + memory.hidden(
         patches, config, precision, text=False
@@ -263,7 +261,7 @@ def _vqa(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
     model = _on_meta(partial(VQA, VQAConfig(backbone, tuple(map(str, range(ANSWERS))))))
     return model, Stream(
-        chosen.inputs.order.batch, flops.vqa(backbone, text, ANSWERS), (flops.fused(text),)
+        chosen.inputs.order.batch_size, flops.vqa(backbone, text, ANSWERS), (flops.fused(text),)
     )
 
 
@@ -271,7 +269,7 @@ def _nlvr2(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     text = chosen.inputs.text_length
     model = _on_meta(partial(NLVR2, NLVR2Config(backbone)))
     return model, Stream(
-        chosen.inputs.order.batch, flops.nlvr2(backbone, text), (flops.fused(text),) * 2
+        chosen.inputs.order.batch_size, flops.nlvr2(backbone, text), (flops.fused(text),) * 2
     )
 
 
@@ -279,11 +277,11 @@ def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream
     """Where a worker has several passes, both encoders run once more for the features (see
     `tasks.retrieval.global_negatives`); every worker holds the pixels of the whole batch, of which its hard
     negatives are chosen."""
-    text, batch = chosen.inputs.text_length, chosen.inputs.order.batch
+    text, batch = chosen.inputs.text_length, chosen.inputs.order.batch_size
     passes = (*flops.apart(text), *(flops.fused(text),) * flops.FUSION_PASSES)
     cached = (
         sum(flops.dual(backbone, text))
-        if chosen.loop.micro_batches > max(chosen.num_workers, 1)
+        if chosen.loop.gradient_accumulation > max(chosen.num_workers, 1)
         else 0.0
     )
     pixels = batch * 3.0 * backbone.image_size**2
@@ -296,7 +294,7 @@ def _retrieval(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream
 def _classification(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Stream]:
     model = _on_meta(partial(Classification, ClassificationConfig(backbone, chosen.classes)))
     return model, Stream(
-        chosen.inputs.order.batch,
+        chosen.inputs.order.batch_size,
         flops.classification(backbone, chosen.classes),
         (Pass(image=True),),
     )
@@ -306,7 +304,7 @@ def _segmentation(chosen: Any, backbone: BackboneConfig) -> tuple[nn.Module, Str
     precision = Precision(chosen.loop.precision == "bf16")
     model = _on_meta(partial(Segmentation, SegmentationConfig(backbone, chosen.head)))
     return model, Stream(
-        chosen.inputs.order.batch,
+        chosen.inputs.order.batch_size,
         flops.segmentation(backbone, chosen.head),
         (Pass(image=True),),
         memory.segmentation(backbone, chosen.head, precision),
@@ -338,7 +336,3 @@ def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     """A model without its numbers."""
     with torch.device("meta"), _Unfilled():
         return build()
-
-
-def _vocabulary(scale: str) -> int:
-    return params.subtree(f"{scale}.text_tokenizer.vocab_size")

@@ -35,7 +35,7 @@ class StreamParams:
 
 
 @dataclass(frozen=True)
-class StreamsParams:
+class DataParams:
     """What a global batch is made of."""
 
     texts: StreamParams
@@ -47,10 +47,10 @@ class StreamsParams:
 class MaskParams:
     """How much is hidden (VL-BEiT §2.3)."""
 
-    patches: int  # of a picture
+    num_masked_patches: int  # of an image
     min_block: int  # patches of the smallest block
-    mlm: float  # share of the tokens of a text alone
-    mvlm: float  # share of the tokens of a caption
+    text_mask_ratio: float  # share of the tokens of a text alone
+    caption_mask_ratio: float  # share of the tokens of a caption
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def open_rows(
 ) -> ImageReader | TextReader:
     """The rows of a stream's sources, each as often as an epoch passes through it; `tokens`: with
     stored views."""
-    cache = 2 * params.order.lanes * params.order.window
+    cache = 2 * params.order.streams * params.order.shuffle_block
     if name == "texts":
         groups = [
             group
@@ -183,7 +183,7 @@ class Sampler:
         noise = rng.random((self.params.depth, DROP_PATH_BRANCHES), dtype=np.float32)
         if name == "texts":
             ids = rows.get(index.group, index.offset)
-            return Sample(noise, text=self._mask_tokens(ids, masks.mlm, rng))
+            return Sample(noise, text=self._mask_tokens(ids, masks.text_mask_ratio, rng))
         picture, caption = rows.get(index.group, index.offset)
         if self.draws is None:
             pixels, tokens = self._stored(picture, rng)
@@ -193,7 +193,7 @@ class Sampler:
         if name == "images":
             return Sample(noise, image=image)
         ids = self.tokenizer.encode(caption, self.params.text_length)
-        return Sample(noise, self._mask_tokens(ids, masks.mvlm, rng), image)
+        return Sample(noise, self._mask_tokens(ids, masks.caption_mask_ratio, rng), image)
 
     def _mask_tokens(self, ids: np.ndarray, ratio: float, rng: np.random.Generator) -> TextSample:
         original = ids.astype(np.int64)
@@ -228,7 +228,10 @@ class Sampler:
     def _masked_patches(self, rng: np.random.Generator) -> np.ndarray:
         masks = self.params.masks
         return block_mask(
-            self.params.image_size // self.params.patch_size, masks.patches, masks.min_block, rng
+            self.params.image_size // self.params.patch_size,
+            masks.num_masked_patches,
+            masks.min_block,
+            rng,
         )
 
 
@@ -237,7 +240,7 @@ class PretrainingBatches:
     `names`."""
 
     def __init__(
-        self, folders: DataFolders, streams: StreamsParams, sampler: Sampler, names: Sequence[str]
+        self, folders: DataFolders, streams: DataParams, sampler: Sampler, names: Sequence[str]
     ):
         self.sampler = sampler
         self.rows = {

@@ -16,9 +16,9 @@ from model.pretraining.batches import ImageBatch, PairBatch, StreamBatch, TextBa
 from model.pretraining.masked_modeling import MaskedModeling
 from pipeline.pretraining.data import (
     DataFolders,
+    DataParams,
     Sampler,
     StreamParams,
-    StreamsParams,
     held_out,
     open_rows,
     prepared,
@@ -27,22 +27,22 @@ from pipeline.training.step import to_device
 
 
 @dataclass(frozen=True)
-class HeldOutParams:
+class ValidationParams:
     """What is measured on the `val` split."""
 
     texts: list[str]  # sources
     images: list[str]
     pairs: list[str]
-    units: int  # of each stream
+    samples: int  # of each stream
     batch: int
 
 
 def measure(
     model: MaskedModeling,
     folders: DataFolders,
-    streams: StreamsParams,
+    streams: DataParams,
     sampler: Sampler,
-    params: HeldOutParams,
+    params: ValidationParams,
 ) -> dict[str, float]:
     """Losses (nats) and accuracies (0..1) of every objective; the model is in evaluation mode."""
     device = next(model.parameters()).device
@@ -59,12 +59,16 @@ def measure(
 
 
 def _batches(
-    folders: DataFolders, name: str, stream: StreamParams, sampler: Sampler, params: HeldOutParams
+    folders: DataFolders,
+    name: str,
+    stream: StreamParams,
+    sampler: Sampler,
+    params: ValidationParams,
 ) -> Iterator[tuple[StreamBatch, StreamBatch]]:
     """Batches, and beside each the same samples moved on by one, so that the halves of pairs do not
     fit."""
     rows = open_rows(folders, name, stream, "val")
-    units = held_out(rows, params.units)
+    units = held_out(rows, params.samples)
     for start in range(0, len(units), params.batch):
         chunk = units[start : start + params.batch]
         moved = chunk[1:] + chunk[:1] if name == "pairs" else chunk[:1]

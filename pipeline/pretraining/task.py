@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -16,21 +16,22 @@ from model.backbone.config import BackboneConfig
 from model.pretraining.batches import ImageBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.pretraining.mlm_head import Form
+from pipeline.config.params import Params
 from pipeline.data.transforms import images
 from pipeline.data.transforms.views import ViewParams
 from pipeline.errors import UserError
 from pipeline.pretraining import visualize
 from pipeline.pretraining.data import (
     DataFolders,
+    DataParams,
     MaskParams,
     PretrainingBatches,
     SampleParams,
     Sampler,
-    StreamsParams,
     map_images,
     normalized,
 )
-from pipeline.pretraining.evaluate import HeldOutParams, measure
+from pipeline.pretraining.evaluate import ValidationParams, measure
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
@@ -52,19 +53,20 @@ class SizeParams:
     image_size: int  # pixels
     patch_size: int  # pixels
     depth: int
-    width: int
-    heads: int
-    ffn_width: int
-    init_sigma: float  # of the truncated normal; BEiT: 0.02
+    embed_dim: int
+    num_heads: int
+    mlp_dim: int
+    init_std: float  # of the truncated normal; BEiT: 0.02
     drop_path: float
     text_length: int  # rows of the text position table, the longest text of any stage
     caption_length: int  # longest caption, special ids included
 
 
 @dataclass(frozen=True)
-class OpenParams:
-    """What the paper leaves open, by name."""
+class ArchitectureParams:
+    """What ablations vary (Table 5) and what the paper leaves open, by name."""
 
+    experts: Literal["mome", "standard"]  # a feed-forward network per modality, or one for all
     mvlm_mode: Literal[
         "joint", "separate"
     ]  # both halves of a pair hidden in one pass, or each in a pass of its own
@@ -81,7 +83,7 @@ class OpenParams:
 
 
 @dataclass(frozen=True)
-class WeightParams:
+class LossWeightParams:
     """Of the losses in the sum. The paper prints none."""
 
     mlm: float
@@ -91,31 +93,37 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class CommonParams:
-    """Block `<scale>.pretrain.common`."""
+class PretrainParams(OptimParams):
+    """Blocks `pretrain.common`, that of the variant's schedule, and that of the variant: what an
+    ablation changes (Tables 4 and 5), and on what it runs, which together with the precision fixes
+    the bytes of the result. `loop` starts from the block of that name."""
 
     seed: int
     size: SizeParams
-    open: OpenParams
-    streams: StreamsParams
+    architecture: ArchitectureParams
+    data: DataParams
     masks: MaskParams
-    weights: WeightParams
-    optim: OptimParams
+    loss_weights: LossWeightParams
     loop: LoopParams
-    held_out: HeldOutParams
-
-
-@dataclass(frozen=True)
-class VariantParams:
-    """Block `<scale>.pretrain.variants.<variant>`: what an ablation changes (Tables 4 and 5), and
-    on what it runs, which together with the precision fixes the bytes of the result."""
-
+    validation: ValidationParams
+    budget: str
     objectives: list[Literal["mlm", "mim", "mvlm"]]  # empty: the initial weights
-    experts: Literal["mome", "standard"]
-    steps: int
-    warmup_steps: int
     num_workers: int  # Ray Train workers; 0: in this process
     threads: int  # per worker
+
+
+def load_params(params: Params, variant: str) -> PretrainParams:
+    """The parameters of a pretraining variant in a file of parameters.
+
+    Raises:
+        UserError: there is no such variant, or a key is wrong.
+    """
+    known = params.subtree("pretrain.variants")
+    if variant not in known:
+        raise UserError(f"{params.file}: no variant {variant!r}; one of {', '.join(known)}")
+    block = f"pretrain.variants.{variant}"
+    budget = f"pretrain.budgets.{params.subtree(f'{block}.budget')}"
+    return params.load(PretrainParams, "pretrain.common", budget, block, loop=("loop",))
 
 
 class PretrainingTask(Task):
@@ -127,16 +135,15 @@ class PretrainingTask(Task):
     def __init__(
         self,
         folders: DataFolders,
-        common: CommonParams,
-        variant: VariantParams,
+        params: PretrainParams,
         draws: Mapping[str, ViewParams] | None,
     ):
         self.draws = draws
-        self.folders, self.common, self.variant = folders, common, variant
-        self.loss_weights: Mapping[str, float] = asdict(common.weights)
+        self.folders, self.params = folders, params
+        self.loss_weights: Mapping[str, float] = asdict(params.loss_weights)
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
-        self.sampler = Sampler(_sample_params(common), self.tokenizer)
-        self.model = build(common, variant, self.tokenizer.vocab_size, _codes(folders, common))
+        self.sampler = Sampler(_sample_params(params), self.tokenizer)
+        self.model = build(params, self.tokenizer.vocab_size, _codes(folders, params))
         self.visual_tokenizer = (
             None
             if draws is None
@@ -146,9 +153,9 @@ class PretrainingTask(Task):
     @cached_property
     def batches(self) -> PretrainingBatches:
         """Training data of the variant's streams."""
-        names = [STREAM_OF[objective] for objective in self.variant.objectives]
+        names = [STREAM_OF[objective] for objective in self.params.objectives]
         sampler = Sampler(self.sampler.params, self.tokenizer, self.draws)
-        return PretrainingBatches(self.folders, self.common.streams, sampler, names)
+        return PretrainingBatches(self.folders, self.params.data, sampler, names)
 
     def prepare(self, module: nn.Module, parts: list[PretrainingBatch]) -> list[PretrainingBatch]:
         """With online tokens, the visual tokens of the images as the model is about to see them."""
@@ -180,35 +187,36 @@ class PretrainingTask(Task):
     def evaluate(self) -> dict[str, float]:
         """Held-out losses and accuracies."""
         return measure(
-            self.model, self.folders, self.common.streams, self.sampler, self.common.held_out
+            self.model, self.folders, self.params.data, self.sampler, self.params.validation
         )
 
 
-def build(
-    common: CommonParams, variant: VariantParams, vocab_size: int, codes: int
-) -> MaskedModeling:
+def build(params: PretrainParams, vocab_size: int, codes: int) -> MaskedModeling:
     """The initial model, a function of the seed."""
-    size, choice = common.size, common.open
+    size, architecture = params.size, params.architecture
+    first_expert = architecture.vl_ffn_start_layer if architecture.experts == "mome" else None
     backbone = BackboneConfig(
         image_size=size.image_size,
         patch_size=size.patch_size,
         depth=size.depth,
-        embed_dim=size.width,
-        num_heads=size.heads,
-        mlp_dim=size.ffn_width,
+        embed_dim=size.embed_dim,
+        num_heads=size.num_heads,
+        mlp_dim=size.mlp_dim,
         vocab_size=vocab_size,
         text_length=size.text_length,
-        experts=variant.experts,
-        init_std=size.init_sigma,
+        experts=architecture.experts,
+        init_std=size.init_std,
         drop_path=size.drop_path,
-        layer_scale=choice.layer_scale,
-        relative_bias=choice.relative_bias,
-        token_types=choice.token_types,
-        vl_ffn_start_layer=None if variant.experts == "standard" else choice.vl_ffn_start_layer,
+        layer_scale=architecture.layer_scale,
+        relative_bias=architecture.relative_bias,
+        token_types=architecture.token_types,
+        vl_ffn_start_layer=first_expert,
     )
-    torch.manual_seed(common.seed)  # the only draws from torch's generator in the whole stage
-    model = MaskedModeling(MaskedModelingConfig(backbone, codes, choice.mlm_head, choice.mvlm_mode))
-    model.backbone.freeze_unreached({INPUT_OF[objective] for objective in variant.objectives})
+    torch.manual_seed(params.seed)  # the only draws from torch's generator in the whole stage
+    model = MaskedModeling(
+        MaskedModelingConfig(backbone, codes, architecture.mlm_head, architecture.mvlm_mode)
+    )
+    model.backbone.freeze_unreached({INPUT_OF[objective] for objective in params.objectives})
     return model
 
 
@@ -219,8 +227,7 @@ class Job:
     name: str
     place: Path  # work folder
     folders: DataFolders
-    common: CommonParams
-    variant: VariantParams
+    params: PretrainParams
     draws: dict[str, ViewParams] | None  # for online tokens
 
 
@@ -228,13 +235,10 @@ def run(job: Job) -> None:
     """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work
     folder."""
     first = collectives.rank() == 0
-    task = PretrainingTask(job.folders, job.common, job.variant, job.draws)
-    optim = replace(
-        job.common.optim, steps=job.variant.steps, warmup_steps=job.variant.warmup_steps
-    )
+    task = PretrainingTask(job.folders, job.params, job.draws)
     with workdir.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
-        if job.variant.objectives:
-            train(task, optim, job.common.loop, job.place, tracked)
+        if job.params.objectives:
+            train(task, job.params, job.params.loop, job.place, tracked)
         else:
             rows = [CurveRow(0, "validation", evaluate(task))]
             curves.write_jsonl(job.place / curves.JSONL, rows)
@@ -247,17 +251,17 @@ def run(job: Job) -> None:
             tracked.artifact(finished / "masked.png")
 
 
-def inputs(folders: DataFolders, common: CommonParams) -> list[Path]:
+def inputs(folders: DataFolders, params: PretrainParams) -> list[Path]:
     """The files that stand for all data of a run: indices with checksums, and the text
     tokenizer."""
-    pictures = {**common.streams.images.sources, **common.streams.pairs.sources}
-    online = common.open.visual_tokens == "online"
+    pictures = {**params.data.images.sources, **params.data.pairs.sources}
+    online = params.architecture.visual_tokens == "online"
     return [
         folders.text_tokenizer,
         *([folders.visual_tokenizer / "model.safetensors"] if online else []),
         *(
             folders.text_tokens / source / "index.json"
-            for source in sorted(common.streams.texts.sources)
+            for source in sorted(params.data.texts.sources)
         ),
         *(
             folder / source / "index.json"
@@ -271,11 +275,11 @@ def _finish(task: PretrainingTask, job: Job) -> Path:
     """Write the model, its curve, the last held-out metrics and examples into a folder."""
     folder, rows = finish(task.model, job.place, f"pretraining: {job.name}")
     validation = [row.values for row in rows if row.kind == "validation"]
-    files.write_json(folder / "heldout.json", validation[-1])
+    files.write_json(folder / "validation.json", validation[-1])
     task.model.eval()
-    sources = {"images": job.common.held_out.images, "pairs": job.common.held_out.pairs}
+    sources = {"images": job.params.validation.images, "pairs": job.params.validation.pairs}
     visualize.draw(
-        task.model, job.folders, job.common.streams, task.sampler, sources, folder / "masked.png"
+        task.model, job.folders, job.params.data, task.sampler, sources, folder / "masked.png"
     )
     return folder
 
@@ -283,41 +287,40 @@ def _finish(task: PretrainingTask, job: Job) -> Path:
 def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
-    block = {"common": asdict(job.common), "variant": asdict(job.variant)}
     return tracking.run(
         "pretrain" if job.name == "main" else f"pretrain {job.name}",
         stage="pretrain",
         variant=job.name,
-        params=block,
+        params=asdict(job.params),
         work=job.place,
     )
 
 
-def _sample_params(common: CommonParams) -> SampleParams:
-    size = common.size
+def _sample_params(params: PretrainParams) -> SampleParams:
+    size = params.size
     return SampleParams(
-        seed=common.seed,
+        seed=params.seed,
         image_size=size.image_size,
         patch_size=size.patch_size,
         depth=size.depth,
         text_length=size.caption_length,
-        masks=common.masks,
+        masks=params.masks,
     )
 
 
-def _codes(folders: DataFolders, common: CommonParams) -> int:
+def _codes(folders: DataFolders, params: PretrainParams) -> int:
     """Size of the visual vocabulary, as the visual tokens of the streams agree on it."""
     sizes = {}
-    for source in sorted({**common.streams.images.sources, **common.streams.pairs.sources}):
+    for source in sorted({**params.data.images.sources, **params.data.pairs.sources}):
         index = files.read_json(folders.visual_tokens / source / "index.json")
         sizes[source] = index["codes"]
         if (
-            index["image_size"] != common.size.image_size
-            or index["patch_size"] != common.size.patch_size
+            index["image_size"] != params.size.image_size
+            or index["patch_size"] != params.size.patch_size
         ):
             raise UserError(
-                f"pretrain.common.size: pictures of {common.size.image_size} px in patches of "
-                f"{common.size.patch_size}, but the visual tokens of {source} belong to "
+                f"pretrain.common.size: pictures of {params.size.image_size} px in patches of "
+                f"{params.size.patch_size}, but the visual tokens of {source} belong to "
                 f"{index['image_size']} px and {index['patch_size']}"
             )
     if len(set(sizes.values())) != 1:

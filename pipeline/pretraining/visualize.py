@@ -17,9 +17,9 @@ from model.pretraining.batches import ImageBatch, PairBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling
 from pipeline.pretraining.data import (
     DataFolders,
+    DataParams,
     Sampler,
     StreamParams,
-    StreamsParams,
     held_out,
     open_rows,
     prepared,
@@ -40,7 +40,7 @@ _HEADINGS = ("hidden", "predicted", "true tokens", "original")
 def draw(
     model: MaskedModeling,
     folders: DataFolders,
-    streams: StreamsParams,
+    streams: DataParams,
     sampler: Sampler,
     sources: dict[str, Sequence[str]],
     path: Path,

@@ -35,7 +35,7 @@ class Chapter:
 
 def pretraining(folder: Path) -> Chapter:
     """Curves and held-out metrics of a variant's folder."""
-    metrics = files.read_json(folder / "heldout.json")
+    metrics = files.read_json(folder / "validation.json")
     return Chapter(
         f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), facts(metrics)
     )

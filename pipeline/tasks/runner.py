@@ -23,7 +23,7 @@ from pipeline.utils import files, workdir
 class Job:
     """One fine-tune, as it travels to the workers."""
 
-    name: str  # key in `items`
+    name: str  # in fine_tunes.yaml
     item: Item
     place: Path  # work folder
     init: Path  # folder of the saved model to start from
@@ -43,6 +43,7 @@ def run(job: Job) -> None:
         train(task, job.params, job.params.loop, job.place, tracked)
         if first:
             finished, _ = finish(task.model, job.place, f"fine-tuning: {job.item.title}")
+            files.write_json(finished / "params.json", asdict(job.params))  # evaluation reads them
             tracked.dataset(job.folders.shards, job.item.data, "training")
             tracked.artifact(finished / "curves.png")
             tracked.model(finished / "model", f"vl-beit-{job.name}", job.folders.text_tokenizer)
@@ -83,7 +84,7 @@ def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
         f"finetune {job.item.title}",
         stage="finetune",
         task=job.item.task,
-        variant=job.item.variant,
+        variant=job.item.pretraining,
         table=job.item.table,
         params=asdict(job.params),
         work=job.place,
@@ -111,7 +112,7 @@ def evaluate(
     return {
         "task": item.task,
         "data": item.data,
-        "variant": item.variant,
+        "variant": item.pretraining,
         "init": item.init,
         **result,
     }

@@ -20,6 +20,7 @@ import torch
 
 from model import checkpoint
 from model.tokenizer.vqkd import VisualTokenizer
+from pipeline.config.params import Params
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images, views
 from pipeline.data.transforms.views import View, ViewParams
@@ -27,47 +28,46 @@ from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.utils import files
 
-
-@dataclass(frozen=True)
-class StreamViewsParams:
-    """The views of a stream of pretraining."""
-
-    sources: list[str]
-    views: int  # per picture
-    draw: ViewParams
+STREAMS = ("images", "pairs")
 
 
 @dataclass(frozen=True)
 class VisualTokensParams:
-    """Block `<scale>.visual_tokens`."""
+    """Blocks `visual_tokens.common` and that of a stream, `visual_tokens.images` or `.pairs`."""
 
     seed: int
-    images: StreamViewsParams
-    pairs: StreamViewsParams
+    sources: list[str]
+    views: int  # per image
+    view: ViewParams
     batch: int  # views that the tokenizer sees at a time
     threads: int
 
-    def of(self, source: str) -> StreamViewsParams:
-        """What is drawn for a source.
 
-        Raises:
-            UserError: the source is in neither stream.
-        """
-        for stream in (self.images, self.pairs):
-            if source in stream.sources:
-                return stream
-        raise UserError(
-            f"params.yaml: visual_tokens: {source} is neither in images.sources nor in pairs.sources"
-        )
+def load_stream(params: Params, stream: str) -> VisualTokensParams:
+    """The parameters of one of STREAMS."""
+    return params.load(VisualTokensParams, "visual_tokens.common", f"visual_tokens.{stream}")
+
+
+def load_params(params: Params, source: str) -> VisualTokensParams:
+    """The parameters of the stream that has a source.
+
+    Raises:
+        UserError: neither stream has it.
+    """
+    for stream in STREAMS:
+        loaded = load_stream(params, stream)
+        if source in loaded.sources:
+            return loaded
+    raise UserError(
+        f"{params.file}: visual_tokens: {source} is neither in images.sources nor in pairs.sources"
+    )
 
 
 class Tokens:
     """Draws views and computes ids for the rows of one source."""
 
-    def __init__(
-        self, tokenizer: VisualTokenizer, seed: int, params: StreamViewsParams, batch: int
-    ):
-        self.tokenizer, self.seed, self.params, self.batch = tokenizer, seed, params, batch
+    def __init__(self, tokenizer: VisualTokenizer, params: VisualTokensParams):
+        self.tokenizer, self.params = tokenizer, params
         self.device = next(tokenizer.parameters()).device
         self.schema = schema.visual_tokens(params.views, tokenizer.config.grid**2)
 
@@ -91,15 +91,15 @@ class Tokens:
     def draw(self, key: str, size: tuple[int, int], mean_luma: float) -> list[View]:
         """The views of a picture of `size` (width, height) pixels."""
         return [
-            views.draw(self.seed, key, index, *size, mean_luma, self.params.draw)
+            views.draw(self.params.seed, key, index, *size, mean_luma, self.params.view)
             for index in range(self.params.views)
         ]
 
     def ids(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Ids uint16 [n, patches] of n views, uint8 [size, size, 3] each."""
         parts = [
-            self._ids(np.stack(pixels[start : start + self.batch]))
-            for start in range(0, len(pixels), self.batch)
+            self._ids(np.stack(pixels[start : start + self.params.batch]))
+            for start in range(0, len(pixels), self.params.batch)
         ]
         return np.concatenate(parts)
 
@@ -107,7 +107,9 @@ class Tokens:
         """Of one batch, filled up to its full size: the shape of a matrix product can change its
         last bits, and with them the nearest code, so every picture is computed in a batch of the
         same shape."""
-        filled = np.concatenate([pixels, np.repeat(pixels[:1], self.batch - len(pixels), axis=0)])
+        filled = np.concatenate(
+            [pixels, np.repeat(pixels[:1], self.params.batch - len(pixels), axis=0)]
+        )
         ids = self.tokenizer.token_ids(images.normalize(torch.from_numpy(filled).to(self.device)))
         return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
 
@@ -120,7 +122,6 @@ class Job:
     tokenizer: Path  # model folder,
     digest: str  # and its SHA-256
     out: Path
-    stream: StreamViewsParams
     params: VisualTokensParams
     workers: int  # threads that decode
 
@@ -133,7 +134,6 @@ def tokenize(
     pictures: Path,
     tokenizer: Path,
     out: Path,
-    source: str,
     params: VisualTokensParams,
     *,
     workers: int = 1,
@@ -149,8 +149,7 @@ def tokenize(
     Returns:
         Metrics: the number of pictures and views, and the share of the codes in use.
     """
-    stream = params.of(source)
-    job = Job(pictures, tokenizer, _digest(tokenizer), out, stream, params, workers)
+    job = Job(pictures, tokenizer, _digest(tokenizer), out, params, workers)
     splits = files.read_json(pictures / "index.json")["splits"]
     if not (out / "index.json").exists():
         names = [entry["name"] for described in splits.values() for entry in described["files"]]
@@ -170,7 +169,7 @@ def tokenize(
     rows = sum(described["rows"] for described in splits.values())
     return {
         "pictures": rows,
-        "views": rows * stream.views,
+        "views": rows * params.views,
         "code_usage": files.read_json(out / "index.json")["code_usage"],
     }
 
@@ -200,9 +199,7 @@ def _digest(folder: Path) -> str:
 def _write(job: Job, name: str) -> None:
     """Write the tokens of one shard file, and the note on them last of all."""
     torch.set_num_threads(job.params.threads)
-    tokens = Tokens(
-        load_tokenizer(job.tokenizer, job.digest), job.params.seed, job.stream, job.params.batch
-    )
+    tokens = Tokens(load_tokenizer(job.tokenizer, job.digest), job.params)
     counts = np.zeros(tokens.tokenizer.config.codebook_size, np.int64)
     path = job.out / name
     with (
@@ -237,14 +234,14 @@ def tables(shard: Path, tokens: Tokens, workers: int) -> Iterator[pa.Table]:
 
 def _facts(job: Job) -> dict[str, Any]:
     """What a reader of the tokens has to know of how they were made."""
-    size, stream = load_tokenizer(job.tokenizer, job.digest).config, job.stream
+    size, params = load_tokenizer(job.tokenizer, job.digest).config, job.params
     return {
         "codes": size.codebook_size,
         "patches": size.grid**2,
         "image_size": size.image_size,
         "patch_size": size.patch_size,
-        "views": stream.views,
-        "draw": {"seed": job.params.seed, **asdict(stream.draw)},
+        "views": params.views,
+        "draw": {"seed": params.seed, **asdict(params.view)},
         "interpolation": images.INTERPOLATION.name.lower(),
         "tokenizer_sha256": job.digest,
     }

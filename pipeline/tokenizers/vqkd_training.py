@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
+from pipeline.config.params import Params
 from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, StreamSampler
 from pipeline.data.shards import parquet
@@ -40,14 +41,14 @@ class SizeParams:
     patch_size: int  # pixels
     depth: int  # blocks of the encoder
     decoder_depth: int  # blocks
-    width: int
-    heads: int
-    codes: int
-    code_dim: int
+    embed_dim: int
+    num_heads: int
+    codebook_size: int
+    codebook_dim: int
 
 
 @dataclass(frozen=True)
-class WeightParams:
+class LossWeightParams:
     """Of the losses in the sum (BEiTv2: both 1)."""
 
     cosine: float
@@ -55,8 +56,8 @@ class WeightParams:
 
 
 @dataclass(frozen=True)
-class VisualTokenizerParams:
-    """Block `<scale>.visual_tokenizer`."""
+class VisualTokenizerParams(OptimParams):
+    """Block `visual_tokenizer`, whose `loop` starts from the block of that name."""
 
     origin: Literal[
         "train", "official"
@@ -64,25 +65,27 @@ class VisualTokenizerParams:
     official_file: str | None  # the released .pth file
     seed: int
     size: SizeParams
-    decay: float  # of the codebook's moving average
-    delay: int  # training batches before the codebook starts (BEiTv2: 0)
+    ema_decay: float  # of the codebook's moving average
+    codebook_start_step: int  # training batches before the codebook starts (BEiTv2: 0)
     teacher: Kind  # of a released file: which it had, clip or dino
     teacher_file: str | None  # weights of clip or dino, see `weights.read`
     sources: dict[str, int]  # how often an epoch passes through each source
     order: OrderParams
     views: views.ViewParams
-    weights: WeightParams
-    optim: OptimParams
+    loss_weights: LossWeightParams
     loop: LoopParams
-    evaluation_pictures: int  # of each source and split
+    evaluation_images: int  # of each source and split
     num_workers: int  # Ray Train workers; 0: in this process
     threads: int  # per worker
 
     def __post_init__(self) -> None:
-        if self.loop.micro_batches != max(self.num_workers, 1) or self.loop.parallel != "ddp":
+        if (
+            self.loop.gradient_accumulation != max(self.num_workers, 1)
+            or self.loop.parallel != "ddp"
+        ):
             raise UserError(
                 "params.yaml: visual_tokenizer.loop: the codebook moves once per pass, on every worker "
-                "alike: micro_batches must be the number of workers, and parallel ddp"
+                "alike: gradient_accumulation must be the number of workers, and parallel ddp"
             )
         if self.loop.activation_checkpointing:
             raise UserError(
@@ -100,13 +103,18 @@ class VisualTokenizerParams:
         return [source for source, passes in self.sources.items() if passes]
 
 
+def load_params(params: Params) -> VisualTokenizerParams:
+    """The tokenizer's parameters in a file of parameters."""
+    return params.load(VisualTokenizerParams, "visual_tokenizer", loop=("loop",))
+
+
 class VQKDTask(Task):
     """What the training loop needs to know of VQ-KD."""
 
     def __init__(self, folder: Path, params: VisualTokenizerParams):
         """folder: holds the shards of every source."""
         self.folder, self.params = folder, params
-        self.loss_weights: Mapping[str, float] = asdict(params.weights)
+        self.loss_weights: Mapping[str, float] = asdict(params.loss_weights)
         self.teacher = teacher(
             params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size
         )
@@ -148,9 +156,7 @@ class VQKDTask(Task):
 
     def _pictures(self, *splits: str) -> Iterator[Tensor]:
         device = next(self.model.parameters()).device
-        return (
-            pixels.to(device) for pixels in evaluation_pictures(self.folder, self.params, splits)
-        )
+        return (pixels.to(device) for pixels in evaluation_images(self.folder, self.params, splits))
 
 
 class PictureBatches:
@@ -165,7 +171,7 @@ class PictureBatches:
             for group in parquet.row_groups(folder / source, "train") * params.sources[source]
         ]
         self.rows = ImageReader(
-            groups, cache=2 * params.order.lanes * params.order.window, pairs=False
+            groups, cache=2 * params.order.streams * params.order.shuffle_block, pairs=False
         )
         self.order = StreamSampler(
             self.rows.group_sizes, params.order, params.seed, "visual_tokenizer"
@@ -209,7 +215,7 @@ def run(job: Job) -> None:
             _import(job, tracked)
             return
         task = VQKDTask(job.shards, job.params)
-        train(task, job.params.optim, job.params.loop, job.place, tracked)
+        train(task, job.params, job.params.loop, job.place, tracked)
         if first:
             rows = curves.read_jsonl(job.place / curves.JSONL)
             measured = [row.values for row in rows if row.kind == "validation"]
@@ -232,13 +238,13 @@ def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
         patch_size=size.patch_size,
         depth=size.depth,
         decoder_depth=size.decoder_depth,
-        embed_dim=size.width,
-        num_heads=size.heads,
-        codebook_size=size.codes,
-        codebook_dim=size.code_dim,
+        embed_dim=size.embed_dim,
+        num_heads=size.num_heads,
+        codebook_size=size.codebook_size,
+        codebook_dim=size.codebook_dim,
         teacher_dim=teacher_dim,
-        ema_decay=params.decay,
-        codebook_start_step=params.delay,
+        ema_decay=params.ema_decay,
+        codebook_start_step=params.codebook_start_step,
     )
 
 
@@ -252,14 +258,14 @@ def tokenizer_of(model: VQKD) -> VisualTokenizer:
     return tokenizer.eval()
 
 
-def evaluation_pictures(
+def evaluation_images(
     folder: Path, params: VisualTokenizerParams, splits: tuple[str, ...]
 ) -> Iterator[Tensor]:
     """Batches float [n, 3, size, size] of whole pictures: the first of each source and split."""
     for split in splits:
         for source in params.used:
             rows = islice(
-                parquet.read_rows(folder / source, split, ("image",)), params.evaluation_pictures
+                parquet.read_rows(folder / source, split, ("image",)), params.evaluation_images
             )
             while batch := list(islice(rows, EVALUATION_BATCH)):
                 pixels = [
@@ -293,7 +299,7 @@ def _import(job: Job, tracked: tracking.Run) -> None:
     tokenizer = read_official(
         job.params.official_file, config(job.params, NETWORKS[job.params.teacher].dim)
     )
-    usage = code_usage(tokenizer, evaluation_pictures(job.shards, job.params, ("val", "train")))
+    usage = code_usage(tokenizer, evaluation_images(job.shards, job.params, ("val", "train")))
     _finish(job, tokenizer, usage, tracked)
 
 

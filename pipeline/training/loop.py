@@ -39,10 +39,10 @@ KEEP = 2  # checkpoints
 @dataclass(frozen=True)
 class LoopParams:
     """How a run is carried out; of these only `precision` can change more of its result than the
-    last digits, and `micro_batches` where a model has batch norms or a codebook."""
+    last digits, and `gradient_accumulation` where a model has batch norms or a codebook."""
 
     precision: Literal["fp32", "bf16"]
-    micro_batches: int  # of a step; workers share them out evenly
+    gradient_accumulation: int  # of a step; workers share them out evenly
     parallel: (
         data_parallel.ParallelKind
     )  # ddp: a replica per worker; fsdp2: weights in shards, for models larger than base
@@ -54,7 +54,7 @@ class LoopParams:
     evaluate_every: int  # steps; the last step is always evaluated
     checkpoint_every: int  # steps
     # consecutive steps without a finite gradient after which the run stops, at the curve's next row
-    patience: int
+    max_nonfinite_steps: int
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,13 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, folder: Path, run: R
     clock = Clock(optim.steps, state.step)
     for parts in _steps(task, loop, range(state.step, optim.steps)):
         set_learning_rate(state.optimizer, learning_rate(state.step, optim))
-        values = train_step(task, wrapped, state.optimizer, parts, optim.clip, loop.precision)
+        values = train_step(
+            task, wrapped, state.optimizer, parts, optim.max_grad_norm, loop.precision
+        )
         state.add(values)
         last = state.step == optim.steps
         if state.step % loop.log_every == 0 or last:
-            if state.worst > loop.patience:
+            if state.worst > loop.max_nonfinite_steps:
                 raise UserError(
                     f"training stopped at step {state.step}: {int(state.worst)} steps in a row without a "
                     f"finite gradient ({_diagnosis(values)}); lower the learning rate, or train in fp32"
@@ -189,10 +191,10 @@ def _backbone(model: nn.Module) -> Any:
 
 def _steps(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequence[Any]]:
     """This worker's micro-batches of each step."""
-    world, rank, count = collectives.world_size(), collectives.rank(), loop.micro_batches
+    world, rank, count = collectives.world_size(), collectives.rank(), loop.gradient_accumulation
     if count % world:
         raise UserError(
-            f"params.yaml: loop.micro_batches: {count} cannot be shared by {world} workers; use a multiple"
+            f"params.yaml: loop.gradient_accumulation: {count} cannot be shared by {world} workers; use a multiple"
         )
     own = count // world
     order = (

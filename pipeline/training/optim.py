@@ -20,14 +20,14 @@ class OptimParams:
 
     steps: int
     lr: float  # peak
-    floor_lr: float  # what the cosine approaches; 0 for a linear schedule that ends at 0
+    min_lr: float  # what the cosine approaches; 0 for a linear schedule that ends at 0
     warmup_steps: int  # linear from 0 to the peak, inclusive
     schedule: Literal["cosine", "linear"]
     weight_decay: float
     betas: list[float]
     eps: float
-    clip: float  # largest norm of the gradient; 0 for no clipping
-    head_lr: float  # multiplier for what stands above backbone and pooler
+    max_grad_norm: float  # largest norm of the gradient; 0 for no clipping
+    head_lr_mult: float  # multiplier for what stands above backbone and pooler
     layer_decay: float  # multiplier from one layer of the backbone to the one below it; 1: none
 
 
@@ -38,7 +38,7 @@ def learning_rate(step: int, params: OptimParams) -> float:
         return params.lr * step / params.warmup_steps
     share = (step - params.warmup_steps) / max(params.steps - params.warmup_steps, 1)
     fall = 0.5 * (1 + math.cos(math.pi * share)) if params.schedule == "cosine" else 1 - share
-    return params.floor_lr + (params.lr - params.floor_lr) * fall
+    return params.min_lr + (params.lr - params.min_lr) * fall
 
 
 def depth_of(name: str, blocks: int) -> int:
@@ -59,7 +59,7 @@ def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
         if not parameter.requires_grad:
             continue
         decayed = parameter.ndim > 1 and not name.endswith(NO_DECAY)
-        scale = 1.0 if name.startswith(("backbone.", "pooler.")) else params.head_lr
+        scale = 1.0 if name.startswith(("backbone.", "pooler.")) else params.head_lr_mult
         scale *= params.layer_decay ** (blocks + 1 - depth_of(name, blocks)) if blocks else 1.0
         group = groups.setdefault(
             (decayed, scale),

@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 
 from pipeline.data.datasets import facts
 from pipeline.data.synthetic.generate import write
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 
 DUMP = "20220301"
-WORLD = WorldParams(
+WORLD = SyntheticParams(
     seed=3,
     image_size=32,
     jpeg_quality=70,

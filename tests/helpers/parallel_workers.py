@@ -18,26 +18,26 @@ CPU = torch.device("cpu")
 OPTIM = OptimParams(
     steps=4,
     lr=1e-2,
-    floor_lr=1e-4,
+    min_lr=1e-4,
     warmup_steps=1,
     schedule="cosine",
     weight_decay=0.05,
     betas=[0.9, 0.999],
     eps=1e-8,
-    clip=3.0,
-    head_lr=1.0,
+    max_grad_norm=3.0,
+    head_lr_mult=1.0,
     layer_decay=1.0,
 )
 LOOP = LoopParams(
     precision="fp32",
-    micro_batches=4,
+    gradient_accumulation=4,
     parallel="fsdp2",
     activation_checkpointing=True,
     loader_workers=0,
     log_every=1,
     evaluate_every=2,
     checkpoint_every=2,
-    patience=2,
+    max_nonfinite_steps=2,
 )
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipeline.config import params
-
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (
     "cc3m",
@@ -52,83 +50,89 @@ SIZES = {
 }
 
 
+LOOP = {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
+ORDER = {"streams": 2, "shuffle_block": 2, "batch_size": 4}
+
+
 def settings():
-    """params.yaml's small block, much smaller; one pass through every component."""
-    tree = params.inherited(YAML(typ="safe", pure=True).load(ROOT / "params.yaml"))
-    small = tree["small"]
-    small["world"] |= {"image_size": 40, "sizes": SIZES}
-    for block in small["shard"].values():
-        block |= {"rows_per_group": 8, "holdout": 0.15}
-    for source in ("cc3m", "coco", "flickr30k", "imagenet1k", "vqav2", "nlvr2", "ade20k"):
-        small["shard"][source]["holdout"] = 0.0
-    small["text_tokenizer"]["vocab_size"] = 600
-    small["text_tokens"] |= {"rows_per_group": 8}
-    tokenizer = small["visual_tokenizer"]
-    tokenizer["size"] |= {"image_size": 24, "depth": 1, "width": 16, "codes": 16, "code_dim": 8}
-    tokenizer |= {"delay": 2, "evaluation_pictures": 8, "threads": 1}
-    tokenizer["order"] |= {"lanes": 2, "window": 2, "batch": 8}
-    tokenizer["optim"] |= {"steps": 6, "warmup_steps": 1}
-    small["visual_tokens"] |= {"threads": 1}
-    common = small["pretrain"]["common"]
-    common["size"] |= {
-        "image_size": 24,
-        "depth": 2,
-        "width": 16,
-        "heads": 2,
-        "ffn_width": 32,
-        "drop_path": 0.1,
-    }
-    for stream in common["streams"].values():
-        stream["order"] |= {"lanes": 2, "window": 2, "batch": 4}
-    common["masks"] |= {"patches": 4, "min_block": 1}
-    common["loop"] |= {
-        "micro_batches": 1,
-        "log_every": 2,
-        "evaluate_every": 4,
-        "checkpoint_every": 2,
-    }
-    common["held_out"] |= {"units": 6, "batch": 4}
-    for variant in small["pretrain"]["variants"].values():
-        variant |= {"num_workers": 0, "threads": 1}
-        if variant["objectives"]:
-            variant |= {"steps": 4, "warmup_steps": 1}
-    for tune in small["finetune"].values():
-        tune |= {"steps": 4, "warmup_steps": 1, "threads": 1, "drop_path": 0.1}
-        tune["inputs"] |= {"image_size": 32}
-        tune["inputs"]["order"] |= {"lanes": 2, "window": 2, "batch": 4}
-        tune["loop"] |= {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
-    for chosen in small["evaluate"].values():
-        chosen |= {"threads": 1, "batch": 8}
-    for data in ("flickr30k", "coco", "vqa", "nlvr2"):
-        small["finetune"][data]["inputs"]["rand_augment"] |= {"ops": 2}
+    """The small preset, much smaller; one pass through every component."""
+    tree = YAML(typ="safe", pure=True).load(ROOT / "params" / "small.yaml")
+    tree["synthetic"] |= {"image_size": 40, "sizes": SIZES}
+    tree["shard"]["common"] |= {"rows_per_group": 8}
+    without_val = ("sbu", "vg", "imagenet22k", "wikipedia", "bookcorpus")
+    for source in without_val:
+        tree["shard"][source]["val_fraction"] = 0.15
+    tree["text_tokenizer"]["vocab_size"] = 600
+    tree["text_tokens"] |= {"rows_per_group": 8}
+    tokenizer = tree["visual_tokenizer"]
+    tokenizer["size"] |= {"image_size": 24, "depth": 1, "embed_dim": 16}
+    tokenizer["size"] |= {"codebook_size": 16, "codebook_dim": 8}
+    tokenizer |= {"codebook_start_step": 2, "evaluation_images": 8, "threads": 1}
+    tokenizer["order"] |= {**ORDER, "batch_size": 8}
+    tokenizer |= {"steps": 6, "warmup_steps": 1}
+    tree["visual_tokens"]["common"] |= {"threads": 1}
+    _shrink_pretraining(tree["pretrain"])
+    _shrink_fine_tunes(tree["finetune"])
+    tree["evaluate"]["common"] |= {"threads": 1}
+    for data in SIZES.keys() & tree["evaluate"].keys():
+        tree["evaluate"][data] |= {"batch": 8}
     for data in ("flickr30k", "coco"):
-        small["evaluate"][data] |= {"rerank_k": 3}
-    small["finetune"]["vqa"] |= {"min_answer_count": 3}
-    for data, classes in (("imagenet22k", 12), ("imagenet1k", 6)):
-        small["finetune"][data] |= {"classes": classes}
-        small["finetune"][data]["inputs"] |= {
-            "image_size": 24,
-            "resize": 28,
-            "rand_augment": "rand-m9-mstd0.5-inc1",
-        }
-        small["finetune"][data]["inputs"]["mixing"] |= {"mixup": 0.8, "cutmix": 1.0}
-    segmentation = small["finetune"]["ade20k"]
-    segmentation |= {"evaluation_pictures": 3, "evaluation_batch": 8}
-    segmentation["inputs"] |= {"long_side": 128, "short_side": 32, "stride": 21}
-    segmentation["head"] |= {"layers": [0, 0, 1, 1]}  # the backbone has two blocks
+        tree["evaluate"][data] |= {"rerank_k": 3}
     return tree
 
 
+def _shrink_pretraining(block):
+    common = block["common"]
+    common["size"] |= {"image_size": 24, "depth": 2, "embed_dim": 16, "num_heads": 2}
+    common["size"] |= {"mlp_dim": 32, "drop_path": 0.1}
+    for stream in common["data"].values():
+        stream["order"] |= ORDER
+    common["masks"] |= {"num_masked_patches": 4, "min_block": 1}
+    common["loop"] |= {**LOOP, "gradient_accumulation": 1, "evaluate_every": 4}
+    common["validation"] |= {"samples": 6, "batch": 4}
+    for name, budget in block["budgets"].items():
+        budget |= {"num_workers": 0, "threads": 1}
+        if name != "none":
+            budget |= {"steps": 4, "warmup_steps": 1}
+
+
+def _shrink_fine_tunes(block):
+    block["common"] |= {"threads": 1}
+    for tune in block.values():
+        if "steps" in tune:
+            tune |= {"steps": 4, "warmup_steps": 1}
+        if "drop_path" in tune:
+            tune |= {"drop_path": 0.1}
+        if "loop" in tune:
+            tune["loop"] |= LOOP
+        if "image_size" in tune.get("inputs", {}):
+            tune["inputs"] |= {"image_size": 32}
+        if "order" in tune.get("inputs", {}):
+            tune["inputs"]["order"] |= ORDER
+        if "rand_augment" in tune.get("inputs", {}) and tune["inputs"]["rand_augment"]:
+            tune["inputs"]["rand_augment"] |= {"ops": 2}
+    block["vqa"] |= {"min_answer_count": 3}
+    classification = block["classification"]["inputs"]
+    classification |= {"image_size": 24, "resize": 28, "rand_augment": "rand-m9-mstd0.5-inc1"}
+    classification["mixing"] |= {"mixup": 0.8, "cutmix": 1.0}
+    block["imagenet22k"] |= {"classes": 12}
+    block["imagenet1k"] |= {"classes": 6}
+    segmentation = block["ade20k"]
+    segmentation |= {"evaluation_images": 3, "evaluation_batch": 8}
+    segmentation["inputs"] |= {"long_side": 128, "short_side": 32, "stride": 21}
+    segmentation["head"] |= {"layers": [0, 0, 1, 1]}  # the backbone has two blocks
+
+
 def write(folder, tree):
-    """A project folder: params.yaml alone."""
+    """A project folder: params.yaml and the list of fine-tunes."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fine_tunes.yaml").write_bytes((ROOT / "fine_tunes.yaml").read_bytes())
     with open(folder / "params.yaml", "w", encoding="utf-8") as file:
         YAML().dump(tree, file)
 
 
 def stages():
     """All stages of dvc.yaml with their items, in an order that respects dependencies."""
-    yield ("params",)
     yield from (("download", source) for source in SOURCES)
     yield ("released_weights",)
     yield ("decontamination",)

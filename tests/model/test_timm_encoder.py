@@ -236,14 +236,14 @@ def test_timm_groups_parameters_as_our_own_optimiser_does(create):
         OptimParams(
             steps=1,
             lr=1.0,
-            floor_lr=0.0,
+            min_lr=0.0,
             warmup_steps=0,
             schedule="cosine",
             weight_decay=0.05,
             betas=[0.9, 0.999],
             eps=1e-8,
-            clip=0.0,
-            head_lr=1.0,
+            max_grad_norm=0.0,
+            head_lr_mult=1.0,
             layer_decay=0.5,
         ),
     )

@@ -19,8 +19,8 @@ small:
     bookcorpus: {origin: local, path: books, mirrors: [], official: false}
     flickr30k: {origin: local, path: flickr, mirrors: [], official: false}
   shard:
-    bookcorpus: {rows_per_group: 4, groups_per_file: 4, holdout: 0.3}
-    flickr30k: {rows_per_group: 4, groups_per_file: 4, holdout: 0, max_side: 0}
+    bookcorpus: {rows_per_group: 4, groups_per_file: 4, val_fraction: 0.3}
+    flickr30k: {rows_per_group: 4, groups_per_file: 4, val_fraction: 0, max_side: 0}
   text_tokenizer:
     {sources: [bookcorpus, flickr30k], vocab_size: 38, character_coverage: 1, max_sentences: 1000, seed: 0}
   text_tokens: {max_length: 16, min_words: 4, rows_per_group: 4, groups_per_file: 4}
@@ -101,7 +101,7 @@ def test_a_vanished_file_of_a_local_source_is_named(project):
     (root / "flickr" / "dataset_flickr30k.json").unlink()
     with pytest.raises(
         UserError,
-        match=r"^params.yaml: small.download.flickr30k.path: no caption_datasets.zip or .*$",
+        match=r"^params.yaml: download.flickr30k.path: no caption_datasets.zip or .*$",
     ):
         download.main("flickr30k")
 
@@ -109,9 +109,12 @@ def test_a_vanished_file_of_a_local_source_is_named(project):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (("holdout: 0.3", "holdout: many"), "small.shard.bookcorpus.holdout"),
-        (("holdout: 0.3", "holdout: 0.3, speed: 1"), "small.shard.bookcorpus: unknown key speed"),
-        (("origin: local, path: books", "origin: local"), "small.download.bookcorpus.path"),
+        (("val_fraction: 0.3", "val_fraction: many"), "shard.bookcorpus.val_fraction"),
+        (
+            ("val_fraction: 0.3", "val_fraction: 0.3, speed: 1"),
+            "shard.bookcorpus: unknown key speed",
+        ),
+        (("origin: local, path: books", "origin: local"), "download.bookcorpus.path"),
     ],
 )
 def test_bad_params_are_named(project, change, message):

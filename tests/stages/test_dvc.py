@@ -75,11 +75,11 @@ def test_what_dvc_sets_in_a_block_holds_in_it_and_in_the_block_like_it(
     monkeypatch.chdir(tmp_path)
     apply(
         tmp_path / "params.yaml",
-        [f"small.finetune.{block}.loop.micro_batches=2", f"small.finetune.{block}.steps=7"],
+        [f"finetune.{block}.loop.gradient_accumulation=2", f"finetune.{block}.steps=7"],
     )
     tuned, expected = settings.read()["small"]["finetune"], deepcopy(TREE["small"]["finetune"])
     for name in (block, f"{block}_ablation"):
-        expected[name]["loop"]["micro_batches"] = 2
+        expected[name]["loop"]["gradient_accumulation"] = 2
     expected[block]["steps"] = 7
     assert tuned == expected
 

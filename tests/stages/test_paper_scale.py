@@ -65,7 +65,7 @@ def tuned(name: str, backbone: BackboneConfig, **head: int) -> nn.Module:
         "retrieval": lambda: Retrieval(RetrievalConfig(config)),
         "classification": lambda: Classification(ClassificationConfig(config, tune.classes)),
         "segmentation": lambda: Segmentation(
-            SegmentationConfig(config, replace(tune.head, **head), tune.inputs.statistics)
+            SegmentationConfig(config, replace(tune.head, **head), tune.inputs.normalize)
         ),
     }[ITEMS[name].task]()
 
@@ -303,7 +303,7 @@ def test_new_heads(started):
     assert_spread(segmentation.auxiliary_head.classify.weight, 0.01)
     kernel = segmentation.decode_head.fuse[0].weight  # He's normal of what comes out
     assert_spread(kernel, math.sqrt(2 / (kernel.shape[0] * 9)))
-    assert not TUNES["vqa"].prior  # the classifier's biases start at zero, too
+    assert not TUNES["vqa"].init_bias_from_frequency  # the classifier's biases start at zero, too
 
 
 # Optimisation
@@ -399,7 +399,9 @@ def test_weight_decay_spares_vectors_positions_and_cls(meta, name):
 
 
 def test_only_pretraining_clips_gradients():
-    assert COMMON.optim.clip == 3.0 and {tune.clip for tune in TUNES.values()} == {0.0}
+    assert COMMON.optim.max_grad_norm == 3.0 and {
+        tune.max_grad_norm for tune in TUNES.values()
+    } == {0.0}
 
 
 # Batches
@@ -421,7 +423,7 @@ BATCHES = (
 
 
 def test_global_batches_are_the_papers():
-    assert {name: order.batch for name, (order, _, _) in BATCHES.items()} == {
+    assert {name: order.batch_size for name, (order, _, _) in BATCHES.items()} == {
         "pretrain texts": 2048,
         "pretrain images": 2048,
         "pretrain pairs": 2048,
@@ -444,9 +446,9 @@ def test_workers_and_accumulation_keep_the_global_batch(name):
     whole = [index.position for index in order.samples(MicroBatch(3))]
     assert (
         whole == list(range(3 * params.batch, 4 * params.batch))
-        and loop.micro_batches % workers == 0
+        and loop.gradient_accumulation % workers == 0
     )
-    for cuts in (1, workers, loop.micro_batches):
+    for cuts in (1, workers, loop.gradient_accumulation):
         assert [
             index.position
             for index in range(cuts)

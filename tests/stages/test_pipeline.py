@@ -84,7 +84,9 @@ def test_results_tell_what_they_are_of(project):
 
 def test_held_out_metrics_have_all_objectives_and_the_six_comparisons(project):
     for variant in tiny.VARIANTS:
-        metrics = json.loads((project / f"runs/small/pretrain/{variant}/heldout.json").read_text())
+        metrics = json.loads(
+            (project / f"runs/small/pretrain/{variant}/validation.json").read_text()
+        )
         for name in ("mlm", "mim", "mvlm_text", "mvlm_image"):
             assert {
                 f"{name}_{part}" for part in ("loss", "accuracy", "chance", "frequent", "count")
@@ -98,7 +100,7 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project
     from pipeline.pretraining.data import DataFolders, StreamParams, open_rows
 
     tokenizer = checkpoint.load(project / "data/small/visual_tokenizer/model")
-    order = OrderParams(lanes=1, window=1, batch=1)
+    order = OrderParams(streams=1, shuffle_block=1, batch_size=1)
     count = 0
     for source, pairs in (("imagenet22k", "images"), ("coco", "pairs"), ("vg", "pairs")):
         for split in ("train", "val"):
@@ -147,10 +149,9 @@ def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(pro
     from pipeline.data.loading.sampler import MicroBatch
     from pipeline.pretraining import task
 
-    common = params.load(task.CommonParams, "pretrain.common")
-    variant = params.load(task.VariantParams, "pretrain.variants.main")
+    settings = task.load_params(params.read(), "main")
 
-    batches = task.PretrainingTask(task.DataFolders.of("small"), common, variant, None).batches
+    batches = task.PretrainingTask(task.DataFolders.of("small"), settings, None).batches
     whole, parts = batches[MicroBatch(3)], [batches[MicroBatch(3, index, 2)] for index in range(2)]
     for name in ("images.pixels", "images.masked", "pairs.image.pixels", "pairs.image.masked"):
         field = attrgetter(name)
@@ -201,7 +202,7 @@ def test_a_second_project_elsewhere_has_the_same_bytes(project, tmp_path, monkey
 
 def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
     tree = tiny.settings()
-    tree["small"]["pretrain"]["common"]["seed"] = 2
+    tree["pretrain"]["common"]["seed"] = 2
     before = (project / "runs/small/pretrain/none/model/model.safetensors").read_bytes()
     data = digests(project)
     tiny.write(project, tree)
@@ -211,7 +212,12 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
         after = digests(project)
         assert {name for name in data if data[name] != after[name]} <= {
             f"runs/small/pretrain/none/{name}"
-            for name in ("model/model.safetensors", "heldout.json", "validation.csv", "masked.png")
+            for name in (
+                "model/model.safetensors",
+                "validation.json",
+                "validation.csv",
+                "masked.png",
+            )
         }
     finally:
         tiny.write(project, tiny.settings())
@@ -222,33 +228,33 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
     ("change", "stage", "words"),
     [
         (
-            lambda t: t["small"]["evaluate"]["flickr30k"].update(rerank_kk=3),
+            lambda t: t["evaluate"]["flickr30k"].update(rerank_kk=3),
             ("evaluate", "flickr30k"),
-            "small.evaluate.flickr30k: unknown key rerank_kk",
+            "evaluate.flickr30k: unknown key rerank_kk",
         ),
         (
-            lambda t: t["small"]["evaluate"]["flickr30k"].pop("rerank_k"),
+            lambda t: t["evaluate"]["flickr30k"].pop("rerank_k"),
             ("evaluate", "flickr30k"),
-            "small.evaluate.flickr30k.rerank_k: missing key",
+            "evaluate.flickr30k.rerank_k: missing key",
         ),
         (
-            lambda t: t["small"]["pretrain"]["common"]["optim"].update(lr="fast"),
+            lambda t: t["pretrain"]["common"].update(lr="fast"),
             ("pretrain", "main"),
-            "small.pretrain.common.optim.lr: expected float, found 'fast'",
+            "pretrain.common.lr: expected float, found 'fast'",
         ),
         (
-            lambda t: t["small"]["download"]["coco"].update(origin="local", path="/nowhere"),
+            lambda t: t["download"]["coco"].update(origin="local", path="/nowhere"),
             ("download", "coco"),
-            "small.download.coco.path",
+            "download.coco.path",
         ),
         (
             lambda t: t.update(scale="tiny"),
             ("table",),
-            "scale: expected one of small, medium, paper",
+            "scale: tiny, but preset: small",
         ),
         (
-            lambda t: t["small"]["pretrain"]["common"]["streams"]["pairs"]["order"].update(
-                lanes=64, batch=64
+            lambda t: t["pretrain"]["common"]["data"]["pairs"]["order"].update(
+                streams=64, batch_size=64
             ),
             ("pretrain", "main"),
             "pairs: .* row groups are too few for 64 streams",

@@ -8,7 +8,7 @@ The reader defines:
     KIND: "image", "text", "questions", "statements" or "masks" (see `sharding.shard_rows`)
     SHARED = True                        only if its images may occur in other data sets: records
                                          carry `names`, and training images that an evaluation set
-                                         holds can be left out (`filter_leaks` in params.yaml)
+                                         holds can be left out (`decontaminate` in params.yaml)
     files(root) -> list[Path]            the official files that it reads; FileNotFoundError names
                                          one that is missing
     entries(root) -> Iterator[Entry]     what there is, in order, and `Rejected` for what is not

@@ -88,7 +88,7 @@ class OfficialFiles:
         Raises:
             UserError: it does not.
         """
-        if self.params.path is None:
+        if not self.params.path:
             raise UserError(
                 f"params.yaml: {self.key}.path: local needs the folder of the official files"
             )
@@ -111,7 +111,7 @@ class OfficialFiles:
         The images behind a list of URLs, and parts of a dump whose list is not here yet, are one
         entry together.
         """
-        if self.params.origin in ("world", "none"):
+        if self.params.origin in ("synthetic", "none"):
             return []
         known, complete = self._known()
         plan = []
@@ -235,7 +235,7 @@ class OfficialFiles:
 
     def _user_file(self, file: OfficialFile) -> Path | None:
         """The file in the user's folder, if there is one."""
-        if self.params.path is None:
+        if not self.params.path:
             return None
         for name in (file.name, *file.also):
             if (path := user_folder(self.params) / name).is_file():
@@ -244,7 +244,7 @@ class OfficialFiles:
 
     def _other_forms(self) -> list[Path]:
         """What the user has in place of files that must be got by hand."""
-        if self.params.path is None:
+        if not self.params.path:
             return []
         folder = user_folder(self.params)
         return sorted(path for form in self.publication.instead for path in folder.glob(form))

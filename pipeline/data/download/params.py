@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.config.params import Params
 from pipeline.data import datasets
 from pipeline.data.url_fetch.params import FetchParams
 
@@ -13,14 +14,14 @@ from pipeline.data.url_fetch.params import FetchParams
 class DownloadParams:
     """Where the official files of a data set come from.
 
-    origin: the generated world; the publisher, for what is not in the folder `path`; that folder
+    origin: synthetic data; the publisher, for what is not in the folder `path`; that folder
     alone; or none, for a data set that is left out; mirrors: addresses that are tried before the
     publisher's (see `manifest.read`); official: whether sizes, checksums and counts must be the
     official ones; false for files of your own under the official names.
     """
 
-    origin: Literal["world", "upstream", "local", "none"]
-    path: str | None
+    origin: Literal["synthetic", "upstream", "local", "none"]
+    path: str  # empty: none
     mirrors: list[str]
     official: bool
 
@@ -41,11 +42,19 @@ class DumpParams(DownloadParams):
 
 
 def params_class(source: str) -> type[DownloadParams]:
-    """The class of `<scale>.download.<source>`."""
+    """The class of the blocks `download.common` and `download.SOURCE`."""
     module = datasets.load(source)
     if hasattr(module, "urls"):
         return UrlListParams
     return DumpParams if hasattr(module, "listed") else DownloadParams
+
+
+def load_params(params: Params, source: str) -> DownloadParams:
+    """The parameters of a source; of a list of URLs, with those of fetching."""
+    cls, keys = params_class(source), ("download.common", f"download.{source}")
+    if cls is UrlListParams:
+        return params.load(cls, *keys, fetch=("url_fetch.common", f"url_fetch.{source}"))
+    return params.load(cls, *keys)
 
 
 def readable(folder: Path, params: DownloadParams) -> Path:
@@ -58,5 +67,4 @@ def readable(folder: Path, params: DownloadParams) -> Path:
 def user_folder(params: DownloadParams) -> Path:
     """The folder `path`. A relative one starts at the project's root, also where DVC works in a
     throw-away copy."""
-    assert params.path is not None
     return Path(os.environ.get("DVC_ROOT", "")) / Path(params.path).expanduser()

@@ -8,13 +8,13 @@ from pathlib import Path
 from pipeline.data import datasets
 from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import UrlListParams
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.errors import UserError
 from pipeline.utils import files, workdir
 
 
 def download(
-    official: OfficialFiles, folder: Path, world: WorldParams | None = None
+    official: OfficialFiles, folder: Path, world: SyntheticParams | None = None
 ) -> dict[str, int]:
     """Leave the official files of a data set in `folder` and return counts for the log.
 
@@ -30,7 +30,7 @@ def download(
     if origin == "none":
         files.write_json(folder / "manifest.json", {})
         return {"files": 0}
-    if origin == "world":
+    if origin == "synthetic":
         assert world is not None
         return _generate(official, folder, world)
     reader = datasets.load(official.source)
@@ -48,7 +48,7 @@ def download(
     return {"files": len(reader.files(root))}
 
 
-def _generate(official: OfficialFiles, folder: Path, world: WorldParams) -> dict[str, int]:
+def _generate(official: OfficialFiles, folder: Path, world: SyntheticParams) -> dict[str, int]:
     """The generated world's files; a list of URLs is served on the loopback address while it is
     fetched."""
     # Drawing images takes imports that the other origins do without.
@@ -74,7 +74,7 @@ def _fetch_resumably(
 
     if not params.fetch.client.contact:
         raise UserError(
-            f"params.yaml: {official.key}.fetch.client.contact: give a mail address or a page where "
+            "params.yaml: url_fetch.common.client.contact: give a mail address or a page where "
             "the owners of the sites that are asked find you"
         )
     source = official.source

@@ -21,9 +21,9 @@ from pipeline.utils import seeds
 class OrderParams:
     """How the samples of a data set are shuffled."""
 
-    lanes: int  # the largest number of micro-batches that a step can be cut into
-    window: int  # row groups that a stream shuffles at a time
-    batch: int  # samples of a global batch
+    streams: int  # the largest number of micro-batches that a step can be cut into
+    shuffle_block: int  # row groups that a stream shuffles at a time
+    batch_size: int  # samples of a global batch
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,21 @@ class StreamSampler:
     """
 
     def __init__(self, group_sizes: Sequence[int], params: OrderParams, seed: int, name: str):
-        if params.batch % params.lanes:
+        if params.batch_size % params.streams:
             raise UserError(
-                f"{name}: batch {params.batch} is not a multiple of streams {params.lanes}"
+                f"{name}: batch_size {params.batch_size} is not a multiple of streams {params.streams}"
             )
-        if len(group_sizes) < params.lanes:
+        if len(group_sizes) < params.streams:
             raise UserError(
-                f"{name}: {len(group_sizes)} row groups are too few for {params.lanes} streams; "
+                f"{name}: {len(group_sizes)} row groups are too few for {params.streams} streams; "
                 "lower streams, or rows_per_group of the shards"
             )
         self.group_sizes, self.params, self.seed, self.name = list(group_sizes), params, seed, name
         # samples of each stream up to the end of each of its blocks: [streams, blocks known so far]
-        self._block_ends = np.zeros((params.lanes, 0), np.int64)
+        self._block_ends = np.zeros((params.streams, 0), np.int64)
         self._sizes = np.asarray(self.group_sizes)
         self._permutation = lru_cache(maxsize=4)(self._epoch_permutation)
-        self._shuffled = lru_cache(maxsize=2 * params.lanes)(self._shuffled_block)
+        self._shuffled = lru_cache(maxsize=2 * params.streams)(self._shuffled_block)
 
     def samples(self, micro_batch: MicroBatch) -> list[SampleIndex]:
         """Where the samples of a micro-batch are, in order.
@@ -81,7 +81,7 @@ class StreamSampler:
             UserError: the streams cannot be shared out evenly.
         """
         step, index, count = micro_batch.step, micro_batch.index, micro_batch.count
-        streams, share = self.params.lanes, self.params.batch // self.params.lanes
+        streams, share = self.params.streams, self.params.batch_size // self.params.streams
         if streams % count:
             raise UserError(
                 f"{self.name}: {streams} streams cannot be shared by {count} micro-batches; "
@@ -89,7 +89,7 @@ class StreamSampler:
             )
         samples = []
         for stream in range(index * streams // count, (index + 1) * streams // count):
-            first = step * self.params.batch + stream * share
+            first = step * self.params.batch_size + stream * share
             for offset in range(share):
                 samples.append(self._take(stream, step * share + offset, first + offset))
         return samples
@@ -107,7 +107,11 @@ class StreamSampler:
     def _look_ahead(self) -> None:
         """Find the ends of twice as many blocks of all streams at once, for a run that begins at a
         late step."""
-        streams, block_size, groups = self.params.lanes, self.params.window, len(self._sizes)
+        streams, block_size, groups = (
+            self.params.streams,
+            self.params.shuffle_block,
+            len(self._sizes),
+        )
         known = self._block_ends.shape[1]
         first = known * block_size * streams
         end = max(2 * known, 16) * block_size * streams
@@ -121,7 +125,11 @@ class StreamSampler:
 
     def _block_groups(self, stream: int, block: int) -> list[int]:
         """The row groups of a stream's block."""
-        streams, block_size, groups = self.params.lanes, self.params.window, len(self._sizes)
+        streams, block_size, groups = (
+            self.params.streams,
+            self.params.shuffle_block,
+            len(self._sizes),
+        )
         first = stream + streams * block * block_size
         dealt = range(first, first + streams * block_size, streams)
         return [int(self._permutation(card // groups)[card % groups]) for card in dealt]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data import datasets
 from pipeline.data.records import ImageRecord, Record, Rejected
-from pipeline.data.sharding import external_shuffle, record_reader, shard_rows
+from pipeline.data.sharding import coverage, external_shuffle, record_reader, shard_rows
 from pipeline.data.sharding.external_shuffle import Row, Span
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms.image_validation import BadImage
@@ -30,13 +30,13 @@ from pipeline.utils import files
 
 @dataclass(frozen=True)
 class ShardParams:
-    """rows_per_group, groups_per_file: sizes of the Parquet files; holdout: share of the training
+    """rows_per_group, groups_per_file: sizes of the Parquet files; val_fraction: share of the training
     records, in [0, 1), that becomes the split `val` (chosen by a hash of the key; 0 where the
     source has an official one)."""
 
     rows_per_group: int
     groups_per_file: int
-    holdout: float
+    val_fraction: float
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,19 @@ class ImageShardParams(ShardParams):
 
 
 @dataclass(frozen=True)
-class PairShardParams(ImageShardParams):
-    """For pictures that may occur in other data sets, too. filter_leaks: leave out of the split
+class PretrainingShardParams(ImageShardParams):
+    """For images that VL-BEiT was pretrained on. min_coverage: the least share of the paper's
+    images and captions, in 0..1, with fewer the stage stops."""
+
+    min_coverage: float
+
+
+@dataclass(frozen=True)
+class PairShardParams(PretrainingShardParams):
+    """For pictures that may occur in other data sets, too. decontaminate: leave out of the split
     `train` those that a downstream validation or test set holds."""
 
-    filter_leaks: bool
+    decontaminate: bool
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,13 @@ class Job:
 
 
 def params_class(source: str) -> type[ShardParams]:
-    """The class of `<scale>.shard.<source>`."""
+    """The class of the blocks `shard.common` and `shard.SOURCE`."""
     module = datasets.load(source)
     if module.KIND == "text":
         return ShardParams
-    return PairShardParams if getattr(module, "SHARED", False) else ImageShardParams
+    if getattr(module, "SHARED", False):
+        return PairShardParams
+    return PretrainingShardParams if coverage.applies(source) else ImageShardParams
 
 
 def shard(
@@ -177,7 +187,7 @@ def _rows(
         else:
             held_out = (
                 record.split == "train"
-                and external_shuffle.share(record.key, "holdout") < params.holdout
+                and external_shuffle.share(record.key, "val_fraction") < params.val_fraction
             )
             try:
                 yield (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.data.synthetic.language import caption_grammar
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.utils import seeds
@@ -25,12 +25,12 @@ class Item:
     scene: Scene
     captions: tuple[str, ...]
 
-    def jpeg(self, params: WorldParams) -> bytes:
+    def jpeg(self, params: SyntheticParams) -> bytes:
         """The picture as JPEG bytes."""
         return render.jpeg(self.scene, params.jpeg_quality)
 
 
-def scene_at(params: WorldParams, source: str, part: str, index: int) -> Scene:
+def scene_at(params: SyntheticParams, source: str, part: str, index: int) -> Scene:
     """Scene number `index` of a part of a source; held-out combinations in the parts for
     evaluation, and only there."""
     return scene.sample(
@@ -38,7 +38,7 @@ def scene_at(params: WorldParams, source: str, part: str, index: int) -> Scene:
     )
 
 
-def item(params: WorldParams, source: str, part: str, index: int) -> Item:
+def item(params: SyntheticParams, source: str, part: str, index: int) -> Item:
     """One captioned picture with five captions; in COCO one in 100 has six and one in 1000
     seven."""
     world = scene_at(params, source, part, index)
@@ -47,12 +47,12 @@ def item(params: WorldParams, source: str, part: str, index: int) -> Item:
     return Item(part, index, world, tuple(caption_grammar.captions(world, 5 + extra, rng)))
 
 
-def items(params: WorldParams, source: str, part: str) -> Iterator[Item]:
+def items(params: SyntheticParams, source: str, part: str) -> Iterator[Item]:
     """All captioned pictures of a part."""
     return (item(params, source, part, index) for index in range(params.count(source, part)))
 
 
-def shuffled(params: WorldParams, source: str, count: int) -> list[int]:
+def shuffled(params: SyntheticParams, source: str, count: int) -> list[int]:
     """0..count-1 in an order of the source's own: official files are not sorted either."""
     return [
         int(number) for number in seeds.generator(params.seed, "order", source).permutation(count)

@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.config import params as parameters
 from pipeline.data.synthetic import captioned_images
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 
 _ZOOM, _GAP, _TEXT = 3, 14, 64  # pixels, except for the zoom
 
 
-def contact_sheet(params: WorldParams, rows: int, columns: int) -> Image.Image:
+def contact_sheet(params: SyntheticParams, rows: int, columns: int) -> Image.Image:
     """The first rows * columns pictures of Flickr30k's test part, three times as large, each with a
     caption below."""
     side = params.image_size * _ZOOM
@@ -45,4 +45,6 @@ def _paste(
 
 
 if __name__ == "__main__":
-    contact_sheet(parameters.load(WorldParams, "world"), rows=4, columns=6).save(Path(sys.argv[1]))
+    contact_sheet(parameters.load(SyntheticParams, "synthetic"), rows=4, columns=6).save(
+        Path(sys.argv[1])
+    )

@@ -6,7 +6,7 @@ from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
-class WorldParams:
+class SyntheticParams:
     """What is generated, and how much of it.
 
     seed: everything in the world is a function of it; image_size: longest side of the pictures,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.data.synthetic import captioned_images
 from pipeline.data.synthetic.injected_faults import truncated
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 
 # one picture in so many is gone: by turns this is a 404, and a notice that is a picture itself
@@ -24,7 +24,7 @@ _HTML = b"<!DOCTYPE html><html><body>This photo is no longer available.</body></
 
 def responder(
     source: str,
-    params: WorldParams,
+    params: SyntheticParams,
     locate: Callable[[str], tuple[str, int] | None],
 ) -> Callable[[str], bytes | None]:
     """URL -> body, None for 404. `locate` gives the part and index that a URL stands for, None

@@ -25,10 +25,9 @@ LUMA = (0.299, 0.587, 0.114)  # luma of an RGB pixel (ITU-R 601, as Pillow)
 class ViewParams:
     """How views of a stream are drawn."""
 
-    crop_min: float  # smallest and
-    crop_max: float  # largest share of the image's area that a crop covers
+    crop_scale: list[float]  # smallest and largest share of the image's area that a crop covers
     flip: float  # probability of a left-right flip
-    jitter: float  # brightness, contrast and saturation factors come from [1 - jitter, 1 + jitter]
+    color_jitter: float  # j: brightness, contrast, saturation factors come from [1 - j, 1 + j]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def draw(
     random = seeds.generator(seed, "view", key, index)
     box = _crop(random, width, height, params)
     flip = bool(random.random() < params.flip)
-    return View(box, flip, _color_jitter(random, mean_luma, params.jitter))
+    return View(box, flip, _color_jitter(random, mean_luma, params.color_jitter))
 
 
 def apply(image: Image.Image, view: View, size: int) -> np.ndarray:
@@ -99,7 +98,7 @@ def _crop(random: np.random.Generator, width: int, height: int, params: ViewPara
     """A rectangle of random area and aspect in whole pixels; where no attempt fits, the largest
     central one."""
     for _ in range(TRIES):
-        area = width * height * random.uniform(params.crop_min, params.crop_max)
+        area = width * height * random.uniform(params.crop_scale[0], params.crop_scale[1])
         aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:

@@ -89,7 +89,7 @@ def erasing(params: ErasingParams) -> Callable[[Tensor], Tensor]:
 
 
 def mixing(
-    params: MixingParams, smoothing: float, classes: int
+    params: MixingParams, label_smoothing: float, classes: int
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Mix float pictures [n, 3, height, width], in place, with themselves in reverse order (n
     even).
@@ -106,6 +106,6 @@ def mixing(
         params.cutmix,
         prob=params.probability if active else 0.0,
         switch_prob=params.switch,
-        label_smoothing=smoothing,
+        label_smoothing=label_smoothing,
         num_classes=classes,
     )

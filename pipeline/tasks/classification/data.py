@@ -41,7 +41,7 @@ class InputParams:
     rand_augment: str | None  # timm's configuration string; null: none
     erasing: ErasingParams
     mixing: MixingParams
-    smoothing: float  # share of the target that is spread over all classes
+    label_smoothing: float  # share of the target that is spread over all classes
     order: OrderParams
 
     def __post_init__(self) -> None:
@@ -66,17 +66,17 @@ class LabelledBatches:
             depth,
             seed,
         )
-        cache = 2 * params.order.lanes * params.order.window
+        cache = 2 * params.order.streams * params.order.shuffle_block
         self.rows = RowReader(parquet.row_groups(folder, "train"), cache, COLUMNS)
         self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "pictures")
-        self.share = params.order.batch // params.order.lanes  # rows of a lane in a batch
+        self.share = params.order.batch_size // params.order.streams  # rows of a lane in a batch
         if self.share % 2:
             raise UserError(
-                f"inputs.order: pictures are mixed in pairs: batch / lanes is {self.share}, not even"
+                f"inputs.order: pictures are mixed in pairs: batch_size / streams is {self.share}, not even"
             )
         self.rand_augment = rand_augment(params.rand_augment, params.image_size)
         self.erase = erasing(params.erasing)
-        self.mix = mixing(params.mixing, params.smoothing, classes)
+        self.mix = mixing(params.mixing, params.label_smoothing, classes)
 
     def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """`pixels` float [n, 3, size, size], `targets` [n, classes],

@@ -29,7 +29,7 @@ class StatementBatches:
         self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int
     ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
-        cache = 2 * params.order.lanes * params.order.window
+        cache = 2 * params.order.streams * params.order.shuffle_block
         self.rows = RowReader(
             parquet.row_groups(folder, "train"), cache, (*SIDES, "statement", "label")
         )

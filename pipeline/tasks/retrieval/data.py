@@ -28,7 +28,7 @@ class PairBatches:
         self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int
     ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
-        cache = 2 * params.order.lanes * params.order.window
+        cache = 2 * params.order.streams * params.order.shuffle_block
         self.rows = ImageReader(
             [(group, None) for group in parquet.row_groups(folder, "train")], cache, pairs=True
         )

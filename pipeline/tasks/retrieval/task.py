@@ -22,7 +22,7 @@ from pipeline.training import loop, step
 
 
 @dataclass(frozen=True)
-class WeightParams:
+class LossWeightParams:
     """Of the two losses in the sum."""
 
     itc: float
@@ -34,7 +34,7 @@ class FineTuneParams(loop.FineTuneParams):
     """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
 
     inputs: PairParams
-    weights: WeightParams
+    loss_weights: LossWeightParams
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Task(step.Task):
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
-        self.loss_weights = {"itc": params.weights.itc, "itm": params.weights.itm}
+        self.loss_weights = {"itc": params.loss_weights.itc, "itm": params.loss_weights.itm}
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         self.model = Retrieval(RetrievalConfig(config))

@@ -34,7 +34,7 @@ class InputParams:
     long_side: int  # pixels; pictures are resized, in proportion, to fit within these two
     short_side: int
     stride: int  # pixels from one window to the next at test time
-    statistics: Literal["half", "imagenet"]  # mean and deviation of pixels
+    normalize: Literal["half", "imagenet"]  # mean and deviation of pixels
     augment: AugmentParams
     order: OrderParams
 
@@ -51,7 +51,9 @@ class CropBatches:
         self.params, self.config, self.seed = params, config, seed
         self.filling = tuple(round(255 * mean) for mean in STATISTICS[config.statistics][0])
         groups = parquet.row_groups(folder, "train")
-        self.rows = RowReader(groups, 2 * params.order.lanes * params.order.window, COLUMNS)
+        self.rows = RowReader(
+            groups, 2 * params.order.streams * params.order.shuffle_block, COLUMNS
+        )
         self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "crops")
 
     def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:

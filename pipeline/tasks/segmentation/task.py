@@ -27,7 +27,7 @@ SHOWN = 6  # pictures in overlays.png
 
 
 @dataclass(frozen=True)
-class WeightParams:
+class LossWeightParams:
     """Of the two heads' losses in the sum."""
 
     decode: float
@@ -40,8 +40,8 @@ class FineTuneParams(loop.FineTuneParams):
 
     inputs: InputParams
     head: HeadConfig
-    weights: WeightParams
-    evaluation_pictures: (
+    loss_weights: LossWeightParams
+    evaluation_images: (
         int  # of the validation split, looked at in training; nothing is selected by them
     )
 
@@ -53,9 +53,13 @@ class EvaluateParams:
     split: str
     ratios: list[float]  # on the size of the pictures; [1.0]: single scale
     flip: bool  # add mirrored pictures
-    names: list[str]  # of the classes, for people; empty: their numbers
+    names: str  # of the classes, for people, with commas; empty: their numbers
     batch: int  # windows
     threads: int
+
+    @property
+    def class_names(self) -> list[str]:
+        return [name.strip() for name in self.names.split(",")] if self.names else []
 
 
 class Task(step.Task):
@@ -64,11 +68,11 @@ class Task(step.Task):
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
-        self.loss_weights = asdict(params.weights)
+        self.loss_weights = asdict(params.loss_weights)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         try:
             self.model = Segmentation(
-                SegmentationConfig(config, params.head, params.inputs.statistics)
+                SegmentationConfig(config, params.head, params.inputs.normalize)
             )
         except ValueError as error:
             raise UserError(f"params.yaml: head.{error}") from None
@@ -98,7 +102,7 @@ class Task(step.Task):
         params = self.params
         test = test_params(params.inputs, [1.0], False, params.evaluation_batch)
         pictures = labelled(
-            self.folders.shards, "val", params.head.classes, params.evaluation_pictures
+            self.folders.shards, "val", params.head.classes, params.evaluation_images
         )
         each = [
             metrics.areas(predicted, picture.truth, params.head.classes)
@@ -118,9 +122,9 @@ def evaluate(
     """mIoU on a split. `out` gets the predicted masks, the score of each class, and some pictures
     to look at."""
     classes = model.config.head.classes
-    if params.names and len(params.names) != classes:
+    if params.class_names and len(params.class_names) != classes:
         raise UserError(
-            f"params.yaml: names: expected {classes} names of classes or none, found {len(params.names)}"
+            f"params.yaml: names: expected {classes} names of classes or none, found {len(params.class_names)}"
         )
     test = test_params(tuned.inputs, params.ratios, params.flip, params.batch)
     each: list[np.ndarray] = []
@@ -134,8 +138,8 @@ def evaluate(
             if len(shown) < SHOWN:
                 shown.append((picture, predicted))
     total = np.sum(each, axis=0)
-    visualize.write_classes(out / "classes.csv", total, params.names)
-    visualize.draw(out / "overlays.png", shown, params.names)
+    visualize.write_classes(out / "classes.csv", total, params.class_names)
+    visualize.draw(out / "overlays.png", shown, params.class_names)
     return {
         "pictures": len(each),
         "classes_seen": int((total[metrics.TRUTH] > 0).sum()),
@@ -148,7 +152,7 @@ def evaluate(
 
 def class_names(folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> list[str]:
     """As params.yaml has them; the first is class 1."""
-    return params.names
+    return params.class_names
 
 
 def headline(result: dict[str, Any]) -> dict[str, float]:

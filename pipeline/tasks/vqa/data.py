@@ -44,7 +44,7 @@ class QuestionBatches:
         self.classes = {answer: place for place, answer in enumerate(answers)}
         self.rows = RowReader(
             parquet.row_groups(folder, "train"),
-            2 * params.order.lanes * params.order.window,
+            2 * params.order.streams * params.order.shuffle_block,
             ("image", "questions", "answers"),
             list_column="questions",
         )

@@ -41,7 +41,9 @@ class FineTuneParams(loop.FineTuneParams):
 
     inputs: PairParams
     min_answer_count: int  # an answer is a class if it is the best one of so many questions
-    prior: bool  # the classifier starts from how often each answer is right, not from zero
+    init_bias_from_frequency: (
+        bool  # the classifier starts from how often each answer is right, not from zero
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Task(step.Task):
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         answers = frequent_answers(folders.shards, params.min_answer_count)
         self.model = VQA(VQAConfig(config, answers))
-        if params.prior:
+        if params.init_bias_from_frequency:
             self.model.expect(torch.from_numpy(answer_shares(folders.shards, answers)))
 
     @cached_property

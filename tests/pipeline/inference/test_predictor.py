@@ -104,7 +104,7 @@ def project(tmp_path_factory):
         tiny.write(root, tiny.settings())
         vocab_size = write_data(root / "data/small")
         checkpoint.save(model_of("main", vocab_size), root / "runs/small/pretrain/main/model")
-        files.write_json(root / "runs/small/pretrain/main/heldout.json", {"mlm_accuracy": 0.125})
+        files.write_json(root / "runs/small/pretrain/main/validation.json", {"mlm_accuracy": 0.125})
         for item in ITEMS:
             checkpoint.save(
                 model_of(item, vocab_size), root / "runs/small/finetune" / item / "model"

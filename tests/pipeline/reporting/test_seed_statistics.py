@@ -45,11 +45,11 @@ def project(tmp_path, monkeypatch):
         assert command[:3] == ["dvc", "exp", "run"]
         values = dict(word.removeprefix("-S").split("=") for word in command[3:])
         assert {
-            "small.pretrain.common.seed",
-            "small.finetune.flickr30k.seed",
-            "small.finetune.vqa.seed",
+            "pretrain.common.seed",
+            "finetune.flickr30k.seed",
+            "finetune.vqa.seed",
         } <= set(values)
-        seed = float(values["small.pretrain.common.seed"])
+        seed = float(values["pretrain.common.seed"])
         Path("params.yaml").write_text("changed")
         recalls = {"tr_r1": seed / 10, "ir_r1": seed / 20}
         for item in ("flickr30k", "flickr30k-none"):

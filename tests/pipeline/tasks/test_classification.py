@@ -22,7 +22,7 @@ from pipeline.data.records import ImageRecord, Rejected
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.shards import parquet
 from pipeline.data.synthetic import generate as world_sources
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.writers import imagenet1k as writer
 from pipeline.data.synthetic.writers import imagenet22k
@@ -52,7 +52,7 @@ from tests.helpers.toy import BACKBONE
 
 CLASSES = 6
 SIZES = {"imagenet1k": {"classes": CLASSES, "train": 8, "val": 2}}
-WORLD = WorldParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
+WORLD = SyntheticParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
 INPUTS = InputParams(
     image_size=16,
     resize=18,
@@ -64,7 +64,15 @@ INPUTS = InputParams(
     order=OrderParams(2, 2, 8),
 )
 LOOP = LoopParams(
-    "fp32", 1, "ddp", False, 0, log_every=1, evaluate_every=2, checkpoint_every=2, patience=2
+    "fp32",
+    1,
+    "ddp",
+    False,
+    0,
+    log_every=1,
+    evaluate_every=2,
+    checkpoint_every=2,
+    max_nonfinite_steps=2,
 )
 
 
@@ -305,7 +313,7 @@ def test_an_unknown_rand_augment_is_refused():
 
 
 def test_pictures_are_mixed_in_pairs(folder):
-    with pytest.raises(UserError, match="batch / lanes is 3, not even"):
+    with pytest.raises(UserError, match="batch_size / streams is 3, not even"):
         LabelledBatches(
             folder, replace(INPUTS, order=OrderParams(2, 2, 6)), CLASSES, depth=2, seed=1
         )
@@ -376,14 +384,14 @@ def tune_params():
     return FineTuneParams(
         steps=4,
         lr=1e-3,
-        floor_lr=1e-6,
+        min_lr=1e-6,
         warmup_steps=1,
         schedule="cosine",
         weight_decay=0.05,
         betas=[0.9, 0.999],
         eps=1e-8,
-        clip=0.0,
-        head_lr=1.0,
+        max_grad_norm=0.0,
+        head_lr_mult=1.0,
         layer_decay=0.65,
         seed=1,
         drop_path=0.1,

@@ -20,7 +20,7 @@ from pipeline.data.records import Rejected, StatementRecord
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.shards import parquet, schema
 from pipeline.data.synthetic.language import statements
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import Scene, Thing
 from pipeline.data.synthetic.writers import nlvr2 as writer
@@ -39,7 +39,7 @@ from pipeline.training.loop import train
 from tests.helpers import real_data
 
 REAL_EXAMPLES = real_data.folder("nlvr2") / "data" / "dev.json"
-WORLD = WorldParams(
+WORLD = SyntheticParams(
     seed=5, image_size=40, jpeg_quality=85, sizes={"nlvr2": {"train": 34, "val": 3, "test": 4}}
 )
 TINY = BackboneConfig(
@@ -58,14 +58,14 @@ TINY = BackboneConfig(
 TUNE = {
     "steps": 2,
     "lr": 1e-3,
-    "floor_lr": 0.0,
+    "min_lr": 0.0,
     "warmup_steps": 0,
     "schedule": "linear",
     "weight_decay": 0.01,
     "betas": [0.9, 0.98],
     "eps": 1e-8,
-    "clip": 0.0,
-    "head_lr": 1.0,
+    "max_grad_norm": 0.0,
+    "head_lr_mult": 1.0,
     "layer_decay": 1.0,
     "seed": 1,
     "drop_path": 0.1,
@@ -74,21 +74,21 @@ TUNE = {
         "text_length": 24,
         "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
         "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
-        "order": {"lanes": 2, "window": 2, "batch": 8},
+        "order": {"streams": 2, "shuffle_block": 2, "batch_size": 8},
     },
     "evaluation_batch": 10,
     "num_workers": 0,
     "threads": 1,
     "loop": {
         "precision": "fp32",
-        "micro_batches": 1,
+        "gradient_accumulation": 1,
         "parallel": "ddp",
         "activation_checkpointing": False,
         "loader_workers": 0,
         "log_every": 1,
         "evaluate_every": 1,
         "checkpoint_every": 1,
-        "patience": 3,
+        "max_nonfinite_steps": 3,
     },
 }
 
@@ -126,7 +126,7 @@ def folders(official, tmp_path_factory):
 @pytest.fixture
 def tuned():
     """The parameters as they come out of params.yaml."""
-    return parameters.convert(FineTuneParams, TUNE, "small.finetune.nlvr2")
+    return parameters.convert(FineTuneParams, TUNE, "finetune.nlvr2")
 
 
 # The official measures

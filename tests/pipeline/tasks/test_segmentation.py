@@ -29,7 +29,7 @@ from pipeline.data.sharding import record_reader
 from pipeline.data.sharding.build import ImageShardParams, shard
 from pipeline.data.shards import parquet
 from pipeline.data.synthetic import generate
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import masks, render, scene
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
@@ -80,9 +80,9 @@ INPUTS = InputParams(
     stride=20,
     statistics="half",
     augment=AUGMENT,
-    order=OrderParams(lanes=2, window=2, batch=4),
+    order=OrderParams(streams=2, window=2, batch=4),
 )
-WORLD = WorldParams(
+WORLD = SyntheticParams(
     seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}}
 )
 
@@ -513,14 +513,14 @@ def tuned():
     return task.FineTuneParams(
         steps=2,
         lr=1e-3,
-        floor_lr=0.0,
+        min_lr=0.0,
         warmup_steps=1,
         schedule="linear",
         weight_decay=0.05,
         betas=[0.9, 0.999],
         eps=1e-8,
-        clip=0.0,
-        head_lr=1.0,
+        max_grad_norm=0.0,
+        head_lr_mult=1.0,
         layer_decay=0.9,
         seed=1,
         drop_path=0.1,
@@ -528,7 +528,7 @@ def tuned():
         head=HEAD,
         weights=task.WeightParams(decode=1.0, auxiliary=0.4),
         evaluation_batch=4,
-        evaluation_pictures=2,
+        evaluation_images=2,
         loop=LoopParams("fp32", 1, "ddp", False, 0, 1, 2, 2, 3),
         num_workers=0,
         threads=1,

@@ -16,7 +16,7 @@ from pipeline.config import params as parameters
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.data.sharding import build
 from pipeline.data.shards import parquet
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
 from pipeline.inference.row_predictor import Answers
@@ -30,7 +30,7 @@ from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 
-WORLD = WorldParams(
+WORLD = SyntheticParams(
     seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
 )
 TINY = BackboneConfig(
@@ -49,14 +49,14 @@ TINY = BackboneConfig(
 TUNE = {
     "steps": 2,
     "lr": 1e-3,
-    "floor_lr": 0.0,
+    "min_lr": 0.0,
     "warmup_steps": 1,
     "schedule": "linear",
     "weight_decay": 0.01,
     "betas": [0.9, 0.98],
     "eps": 1e-8,
-    "clip": 0.0,
-    "head_lr": 1.0,
+    "max_grad_norm": 0.0,
+    "head_lr_mult": 1.0,
     "layer_decay": 1.0,
     "seed": 1,
     "drop_path": 0.1,
@@ -65,23 +65,23 @@ TUNE = {
         "text_length": 16,
         "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
         "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
-        "order": {"lanes": 2, "window": 2, "batch": 8},
+        "order": {"streams": 2, "shuffle_block": 2, "batch_size": 8},
     },
     "min_answer_count": 3,
-    "prior": True,
+    "init_bias_from_frequency": True,
     "evaluation_batch": 16,
     "num_workers": 0,
     "threads": 1,
     "loop": {
         "precision": "fp32",
-        "micro_batches": 1,
+        "gradient_accumulation": 1,
         "parallel": "ddp",
         "activation_checkpointing": False,
         "loader_workers": 0,
         "log_every": 1,
         "evaluate_every": 1,
         "checkpoint_every": 1,
-        "patience": 3,
+        "max_nonfinite_steps": 3,
     },
 }
 EVALUATE = EvaluateParams(
@@ -326,7 +326,11 @@ def test_a_new_classifier_expects_each_answer_as_often_as_it_is_right(
     ]
     shares = task.model.classifier[-1].bias.detach().sigmoid().numpy()
     assert shares == pytest.approx(np.sum(targets, axis=0) / (len(targets) + 1), rel=1e-4)
-    assert not Task(tuning(prior=False), TINY, folders).model.classifier[-1].bias.any()
+    assert (
+        not Task(tuning(init_bias_from_frequency=False), TINY, folders)
+        .model.classifier[-1]
+        .bias.any()
+    )
 
 
 def test_swapped_pictures_are_never_the_own_ones(folders: Folders) -> None:

@@ -67,7 +67,7 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folders, tmp_path_factory):
     path = tmp_path_factory.mktemp("tokenizer") / "spm.model"
-    facts = sentencepiece_training.train_tokenizer(folders, path, PARAMS, "small.text_tokenizer")
+    facts = sentencepiece_training.train_tokenizer(folders, path, PARAMS, "text_tokenizer")
     assert (
         facts["vocab_size"] == 150
         and facts["texts"] == 20 * 12 + 30 * 2
@@ -78,7 +78,7 @@ def model(folders, tmp_path_factory):
 
 def test_training_is_bit_stable_and_leaves_no_path(folders, model, tmp_path):
     sentencepiece_training.train_tokenizer(
-        folders, tmp_path / "elsewhere" / "m", PARAMS, "small.text_tokenizer"
+        folders, tmp_path / "elsewhere" / "m", PARAMS, "text_tokenizer"
     )
     data = (tmp_path / "elsewhere" / "m").read_bytes()
     assert data == model.read_bytes() and b"/tmp" not in data and str(tmp_path).encode() not in data
@@ -126,11 +126,9 @@ def test_no_text_gives_control_symbols(model):
 def test_an_unreachable_size_names_the_key_and_the_limit(folders, tmp_path, size, message):
     params = TextTokenizerParams(["books"], size, 1.0, 10_000, 0)
     with pytest.raises(
-        UserError, match=rf"^params.yaml: small.text_tokenizer.vocab_size: [^\n]*{message}[^\n]*$"
+        UserError, match=rf"^params.yaml: text_tokenizer.vocab_size: [^\n]*{message}[^\n]*$"
     ):
-        sentencepiece_training.train_tokenizer(
-            folders, tmp_path / "m", params, "small.text_tokenizer"
-        )
+        sentencepiece_training.train_tokenizer(folders, tmp_path / "m", params, "text_tokenizer")
 
 
 def test_files_that_are_no_tokenizer_are_named(tmp_path):

@@ -46,34 +46,34 @@ PARAMS = VisualTokenizerParams(
         code_dim=4,
     ),
     sources={"coco": 1},
-    order=OrderParams(lanes=2, window=1, batch=8),
+    order=OrderParams(streams=2, shuffle_block=1, batch_size=8),
     views=ViewParams(0.5, 1.0, 0.0, 0.1),
     weights=WeightParams(cosine=1.0, commitment=1.0),
     optim=OptimParams(
         steps=12,
         lr=0.005,
-        floor_lr=0.0,
+        min_lr=0.0,
         warmup_steps=2,
         schedule="cosine",
         weight_decay=1e-4,
         betas=[0.9, 0.99],
         eps=1e-8,
-        clip=0.0,
-        head_lr=1.0,
+        max_grad_norm=0.0,
+        head_lr_mult=1.0,
         layer_decay=1.0,
     ),
     loop=LoopParams(
         precision="fp32",
-        micro_batches=1,
+        gradient_accumulation=1,
         parallel="ddp",
         activation_checkpointing=False,
         loader_workers=0,
         log_every=4,
         evaluate_every=12,
         checkpoint_every=4,
-        patience=2,
+        max_nonfinite_steps=2,
     ),
-    evaluation_pictures=6,
+    evaluation_images=6,
     num_workers=0,
     threads=1,
 )
@@ -160,5 +160,5 @@ def test_weight_decay_spares_cls_positions_and_vectors(job):
 def test_sources_without_a_pass_are_not_read(job):
     job = replace(job, params=replace(PARAMS, sources={"coco": 1, "sbu": 0}))
     assert vqkd_training.inputs(job.shards, job.params) == [job.shards / "coco" / "index.json"]
-    assert len(list(vqkd_training.evaluation_pictures(job.shards, job.params, ("val",)))) == 1
+    assert len(list(vqkd_training.evaluation_images(job.shards, job.params, ("val",)))) == 1
     assert len(VQKDTask(job.shards, job.params).batches[MicroBatch(0)]["pixels"]) == 8

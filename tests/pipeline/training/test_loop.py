@@ -18,26 +18,26 @@ from tests.helpers.toy import MaskedToy
 OPTIM = OptimParams(
     steps=12,
     lr=1e-2,
-    floor_lr=1e-4,
+    min_lr=1e-4,
     warmup_steps=3,
     schedule="cosine",
     weight_decay=0.05,
     betas=[0.9, 0.999],
     eps=1e-8,
-    clip=3.0,
-    head_lr=1.0,
+    max_grad_norm=3.0,
+    head_lr_mult=1.0,
     layer_decay=1.0,
 )
 LOOP = LoopParams(
     precision="fp32",
-    micro_batches=1,
+    gradient_accumulation=1,
     parallel="ddp",
     activation_checkpointing=False,
     loader_workers=0,
     log_every=3,
     evaluate_every=6,
     checkpoint_every=4,
-    patience=2,
+    max_nonfinite_steps=2,
 )
 
 
@@ -199,8 +199,10 @@ def test_they_are_noticed_at_the_next_row_of_the_curve(tmp_path):
 
 def test_micro_batches_that_workers_cannot_share_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.training.collectives.world_size", lambda: 3)
-    with pytest.raises(UserError, match="loop.micro_batches: 4 cannot be shared by 3 workers"):
-        next(_steps(MaskedToy(), replace(LOOP, micro_batches=4), range(1)))
+    with pytest.raises(
+        UserError, match="loop.gradient_accumulation: 4 cannot be shared by 3 workers"
+    ):
+        next(_steps(MaskedToy(), replace(LOOP, gradient_accumulation=4), range(1)))
 
 
 def test_a_step_in_several_passes_trains_as_in_one(tmp_path):
@@ -208,6 +210,6 @@ def test_a_step_in_several_passes_trains_as_in_one(tmp_path):
     for count in (1, 4):
         (tmp_path / str(count)).mkdir()
         task = MaskedToy()
-        run(task, tmp_path / str(count), micro_batches=count)
+        run(task, tmp_path / str(count), gradient_accumulation=count)
         weights.append(torch.cat([p.detach().flatten() for p in task.model.parameters()]))
     assert (weights[1] - weights[0]).norm() < 1e-3 * weights[0].norm()

@@ -23,14 +23,14 @@ from tests.helpers.tiny import ROOT
 PAPER = OptimParams(
     steps=480_000,
     lr=2e-3,
-    floor_lr=1e-5,
+    min_lr=1e-5,
     warmup_steps=10_000,
     schedule="cosine",
     weight_decay=0.05,
     betas=[0.9, 0.999],
     eps=1e-8,
-    clip=3.0,
-    head_lr=1.0,
+    max_grad_norm=3.0,
+    head_lr_mult=1.0,
     layer_decay=1.0,
 )
 TINY = BackboneConfig(
@@ -64,7 +64,7 @@ def test_cosine_schedule(step, rate):
 
 
 def test_linear_schedule_ends_at_zero():
-    linear = replace(PAPER, schedule="linear", floor_lr=0.0, steps=100, warmup_steps=10, lr=3e-5)
+    linear = replace(PAPER, schedule="linear", min_lr=0.0, steps=100, warmup_steps=10, lr=3e-5)
     assert [learning_rate(step, linear) for step in (0, 5, 10, 55)] == pytest.approx(
         [0, 1.5e-5, 3e-5, 1.5e-5]
     )
@@ -107,7 +107,7 @@ def test_the_mask_token_is_decayed_in_pretraining():
 
 def test_heads_have_their_own_multiplier():
     model = Retrieval(RetrievalConfig(TINY))
-    optimizer = adamw(model, replace(PAPER, head_lr=20.0))
+    optimizer = adamw(model, replace(PAPER, head_lr_mult=20.0))
     set_learning_rate(optimizer, 1e-4)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(model.match.weight)] == pytest.approx(2e-3)

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from pipeline.data.synthetic.language import caption_grammar, facts, lexicon, names, prose
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes.scene import COLOURS, SHAPES
 from pipeline.utils import seeds
 
@@ -23,7 +23,7 @@ class Article:
     sections: dict[str, tuple[str, ...]]
 
 
-def articles(params: WorldParams, number: int) -> Iterator[Article]:
+def articles(params: SyntheticParams, number: int) -> Iterator[Article]:
     """The first `number` articles."""
     subjects = _subjects(params)
     for index in range(number):
@@ -44,7 +44,7 @@ def articles(params: WorldParams, number: int) -> Iterator[Article]:
         )
 
 
-def _subjects(params: WorldParams) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _subjects(params: SyntheticParams) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Title, kind and first sentences, without end."""
     for name, words in _vocabulary().items():
         yield (

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.data.synthetic.language import caption_grammar, facts, lexicon, names
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import (
     BACKGROUNDS,
@@ -88,7 +88,7 @@ def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def some_scene(params: WorldParams, stream: str, rng: np.random.Generator) -> Scene:
+def some_scene(params: SyntheticParams, stream: str, rng: np.random.Generator) -> Scene:
     """A scene to write about; never a held-out combination."""
     return scene.sample(params.seed, stream, int(rng.integers(2**31)), params.image_size)
 

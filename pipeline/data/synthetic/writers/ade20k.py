@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import masks, render
 from pipeline.data.synthetic.scenes.scene import Scene
 
@@ -19,12 +19,12 @@ _PARTS = {"train": "training", "val": "validation"}
 _ROOT = "ADEChallengeData2016"
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official file."""
     archives.write_zip(folder / f"{_ROOT}.zip", _members(params))
 
 
-def _members(params: WorldParams) -> Iterator[tuple[str, bytes]]:
+def _members(params: SyntheticParams) -> Iterator[tuple[str, bytes]]:
     areas: dict[str, list[np.ndarray]] = {
         part: [] for part in _PARTS
     }  # of each class in each picture
@@ -47,7 +47,7 @@ def _members(params: WorldParams) -> Iterator[tuple[str, bytes]]:
     yield f"{_ROOT}/sceneCategories.txt", "".join(categories).encode()
 
 
-def _picture(scene: Scene, part: str, index: int, params: WorldParams) -> bytes:
+def _picture(scene: Scene, part: str, index: int, params: SyntheticParams) -> bytes:
     data = render.jpeg(scene, params.jpeg_quality)
     return (
         injected_faults.truncated(data)

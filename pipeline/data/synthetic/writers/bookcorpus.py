@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.synthetic.language import names, prose
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.utils import files, seeds
 
 _CHAPTER = 60  # sentences of a story
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     lines = list(islice(_lines(params), params.count("bookcorpus", "lines")))
     middle = len(lines) // 2
@@ -40,13 +40,13 @@ def tokenised(sentence: str) -> str:
     )
 
 
-def _lines(params: WorldParams) -> Iterator[str]:
+def _lines(params: SyntheticParams) -> Iterator[str]:
     for number in count():
         rng = seeds.generator(params.seed, "story", number)
         yield from map(tokenised, _story(params, rng))
 
 
-def _story(params: WorldParams, rng: np.random.Generator) -> Iterator[str]:
+def _story(params: SyntheticParams, rng: np.random.Generator) -> Iterator[str]:
     hero = names.person(rng)
     yield f"{hero} was a {names.trade(rng)} from {names.town(rng)}."
     for _ in range(_CHAPTER):

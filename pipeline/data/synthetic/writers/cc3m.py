@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.data.synthetic import captioned_images, url_responses
 from pipeline.data.synthetic.language import caption_grammar
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.utils import files, seeds
 
 _LISTS = {"train": "Train_GCC-training.tsv", "val": "Validation_GCC-1.1.0-Validation.tsv"}
@@ -23,19 +23,19 @@ _PLACE = re.compile(
 )
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     for part, name in _LISTS.items():
         with files.replacing(folder / name) as temporary:
             temporary.write_bytes("".join(_lines(part, params)).encode())
 
 
-def images(params: WorldParams) -> Callable[[str], bytes | None]:
+def images(params: SyntheticParams) -> Callable[[str], bytes | None]:
     """What the URLs answer."""
     return url_responses.responder("cc3m", params, _locate)
 
 
-def _lines(part: str, params: WorldParams) -> Iterator[str]:
+def _lines(part: str, params: SyntheticParams) -> Iterator[str]:
     for index in range(params.count("cc3m", part)):
         rng = seeds.generator(params.seed, "captions", "cc3m", part, index)
         caption = caption_grammar.alt_text(

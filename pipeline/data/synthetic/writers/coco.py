@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
 from pipeline.data.synthetic.captioned_images import Item
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.utils import seeds
 
 _PARTS = ("train", "restval", "val", "test")
@@ -23,7 +23,7 @@ _LICENCES = [
 ]
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     items = [
         _blemished(item, params)
@@ -59,7 +59,7 @@ def _file_name(item: Item) -> str:
     return f"COCO_{_year(item.part)}_{image_id(item.part, item.index):012d}.jpg"
 
 
-def _pictures(items: list[Item], year: str, params: WorldParams) -> Iterator[tuple[str, bytes]]:
+def _pictures(items: list[Item], year: str, params: SyntheticParams) -> Iterator[tuple[str, bytes]]:
     chosen = [item for item in items if _year(item.part) == year]
     for item in sorted(chosen, key=_file_name):
         data = item.jpeg(params)
@@ -68,7 +68,7 @@ def _pictures(items: list[Item], year: str, params: WorldParams) -> Iterator[tup
         yield f"{year}/{_file_name(item)}", data
 
 
-def _annotations(items: list[Item], year: str, params: WorldParams) -> dict[str, Any]:
+def _annotations(items: list[Item], year: str, params: SyntheticParams) -> dict[str, Any]:
     """`captions_<year>.json`; `images` and `annotations` are in different orders."""
     numbered = _numbered([item for item in items if _year(item.part) == year])
     images = [
@@ -109,7 +109,7 @@ def _image(item: Item, year: str) -> dict[str, Any]:
     }
 
 
-def _split(items: list[Item], params: WorldParams) -> dict[str, Any]:
+def _split(items: list[Item], params: SyntheticParams) -> dict[str, Any]:
     numbered = _numbered(items)
     entries = []
     for imgid, number in enumerate(captioned_images.shuffled(params, "coco/karpathy", len(items))):
@@ -131,7 +131,7 @@ def _numbered(items: list[Item]) -> list[tuple[Item, int]]:
     return [(item, 10 * image_id(item.part, item.index)) for item in items]
 
 
-def _blemished(item: Item, params: WorldParams) -> Item:
+def _blemished(item: Item, params: SyntheticParams) -> Item:
     """White space, line breaks and missing full stops, about as often as in the real file; one
     empty caption."""
     rng = seeds.generator(params.seed, "blemishes", "coco", item.part, item.index)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
 from pipeline.data.synthetic.captioned_images import Item
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 
 _PARTS = ("train", "val", "test")
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     items = [item for part in _PARTS for item in captioned_images.items(params, "flickr30k", part)]
     items = [items[number] for number in captioned_images.shuffled(params, "flickr30k", len(items))]
@@ -29,7 +29,7 @@ def write(folder: Path, params: WorldParams) -> None:
     archives.write_zip(folder / "caption_datasets.zip", [("dataset_flickr30k.json", content)])
 
 
-def _pictures(items: list[Item], params: WorldParams) -> Iterator[tuple[str, bytes]]:
+def _pictures(items: list[Item], params: SyntheticParams) -> Iterator[tuple[str, bytes]]:
     scenes = {
         _number(item.part, item.index): item.scene
         for item in items

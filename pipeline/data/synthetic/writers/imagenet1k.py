@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.synthetic import archives, injected_faults
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.writers import imagenet22k
 from pipeline.errors import UserError
@@ -44,7 +44,7 @@ _FIELDS = (
 )
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files. Raises UserError when more classes are asked for than there are."""
     number = params.count("imagenet1k", "classes")
     if number > len(classes()):
@@ -96,7 +96,7 @@ def classes() -> dict[str, Kind]:
     return dict(chain.from_iterable(pairs))
 
 
-def scenes(wnid: str, kind: Kind, part: str, params: WorldParams) -> Iterator[scene.Scene]:
+def scenes(wnid: str, kind: Kind, part: str, params: SyntheticParams) -> Iterator[scene.Scene]:
     """Endless scenes of a class, for the part `train` or `val`."""
     shape, look = kind
     for index in count():
@@ -114,7 +114,7 @@ def scenes(wnid: str, kind: Kind, part: str, params: WorldParams) -> Iterator[sc
 
 
 def _training(
-    wnid: str, kind: Kind, first: bool, params: WorldParams
+    wnid: str, kind: Kind, first: bool, params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
     """One class, of three quarters to all of `train` pictures; the first class has the oddities."""
     largest = params.count("imagenet1k", "train")
@@ -131,14 +131,14 @@ def _training(
         yield f"{wnid}_{index + 1}.JPEG", encode(world)
 
 
-def _truth(wnids: list[str], params: WorldParams) -> list[str]:
+def _truth(wnids: list[str], params: SyntheticParams) -> list[str]:
     """The class of each validation picture, mixed; every class has `val` of them."""
     pictures = np.repeat(wnids, params.count("imagenet1k", "val"))
     return seeds.generator(params.seed, "order", "imagenet1k").permutation(pictures).tolist()
 
 
 def _validation(
-    truth: list[str], chosen: dict[str, Kind], params: WorldParams
+    truth: list[str], chosen: dict[str, Kind], params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
     streams = {wnid: scenes(wnid, kind, "val", params) for wnid, kind in chosen.items()}
     for number, wnid in enumerate(truth, 1):
@@ -148,7 +148,7 @@ def _validation(
         )
 
 
-def _meta(ids: dict[str, int], chosen: dict[str, Kind], params: WorldParams) -> bytes:
+def _meta(ids: dict[str, int], chosen: dict[str, Kind], params: SyntheticParams) -> bytes:
     """The devkit's table of synsets, in the order of their ids."""
     from scipy.io import savemat
 

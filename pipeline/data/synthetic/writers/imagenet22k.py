@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from pipeline.data.synthetic import archives, injected_faults
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render, scene
 from pipeline.errors import UserError
 from pipeline.utils import seeds
@@ -17,7 +17,7 @@ from pipeline.utils import seeds
 _EVEN = 4  # the largest class has at most this many times the pictures of the smallest
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official file. Raises UserError when more classes are asked for than there are."""
     number, largest = params.count("imagenet22k", "classes"), params.count("imagenet22k", "largest")
     if number > len(classes()):
@@ -44,7 +44,7 @@ def classes() -> dict[str, tuple[str, str]]:
 
 
 def _pictures(
-    wnid: str, kind: tuple[str, str], largest: int, params: WorldParams
+    wnid: str, kind: tuple[str, str], largest: int, params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
     """One class. The class sizes are uniform between a quarter of the largest and the largest."""
     size = int(

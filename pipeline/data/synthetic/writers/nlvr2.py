@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
 from pipeline.data.synthetic.language.statements import Pool, Rivals, rivals
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.utils import seeds
@@ -38,7 +38,7 @@ class Set(NamedTuple):
     pairs: tuple[tuple[int, int], ...]
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     for part, name in FILES.items():
         scenes, chosen = sets(params, part)
@@ -47,7 +47,7 @@ def write(folder: Path, params: WorldParams) -> None:
         archives.write_zip(folder / f"{name}_img.zip", _pictures(name, scenes, chosen, params))
 
 
-def sets(params: WorldParams, part: str) -> tuple[list[Scene], list[Set]]:
+def sets(params: SyntheticParams, part: str) -> tuple[list[Scene], list[Set]]:
     """The scenes and the sets of a part. Three sets of four are simple."""
     number = params.count("nlvr2", part)
     scenes = [
@@ -122,7 +122,7 @@ def _example(
 
 
 def _pictures(
-    name: str, scenes: list[Scene], chosen: list[Set], params: WorldParams
+    name: str, scenes: list[Scene], chosen: list[Set], params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
     """Two pictures a pair; of `train` one is missing and one is cut off."""
     encoded = lru_cache(maxsize=None)(

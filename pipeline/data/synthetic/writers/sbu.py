@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.data.synthetic import archives, captioned_images, url_responses
 from pipeline.data.synthetic.language import caption_grammar
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.utils import seeds
 
@@ -27,7 +27,7 @@ _REMARKS = (
 )
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official file."""
     indices = range(params.count("sbu", "train"))
     table = {
@@ -40,7 +40,7 @@ def write(folder: Path, params: WorldParams) -> None:
     )
 
 
-def images(params: WorldParams) -> Callable[[str], bytes | None]:
+def images(params: SyntheticParams) -> Callable[[str], bytes | None]:
     """What the URLs answer."""
     return url_responses.responder("sbu", params, _locate)
 
@@ -61,7 +61,7 @@ def _locate(url: str) -> tuple[str, int] | None:
     return ("train", index) if index >= 0 and rest == 0 and found[2] == _secret(index) else None
 
 
-def _caption(index: int, params: WorldParams) -> str:
+def _caption(index: int, params: SyntheticParams) -> str:
     rng = seeds.generator(params.seed, "captions", "sbu", "train", index)
     return _chatty(captioned_images.scene_at(params, "sbu", "train", index), rng)
 

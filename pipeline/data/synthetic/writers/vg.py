@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
 from pipeline.data.synthetic.language import caption_grammar, lexicon
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.data.synthetic.writers import coco
@@ -23,7 +23,7 @@ _REGIONS = (6, 11)  # fewest, most + 1
 _ROOT = "https://cs.stanford.edu/people/rak248"
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     scenes = [_scene(index, params) for index in range(params.count("vg", "train"))]
     for name, where in (("images.zip", "VG_100K"), ("images2.zip", "VG_100K_2")):
@@ -40,13 +40,13 @@ def write(folder: Path, params: WorldParams) -> None:
     )
 
 
-def _scene(index: int, params: WorldParams) -> Scene:
+def _scene(index: int, params: SyntheticParams) -> Scene:
     if _is_coco(index, params):
         return captioned_images.scene_at(params, "coco", "train", index // _COCO_EVERY)
     return captioned_images.scene_at(params, "vg", "train", index)
 
 
-def _is_coco(index: int, params: WorldParams) -> bool:
+def _is_coco(index: int, params: SyntheticParams) -> bool:
     return index % _COCO_EVERY == 0 and index // _COCO_EVERY < params.count("coco", "train")
 
 
@@ -63,7 +63,9 @@ def _folder(index: int) -> str:
     return "VG_100K_2" if index % 5 > 2 else "VG_100K"
 
 
-def _pictures(scenes: list[Scene], where: str, params: WorldParams) -> Iterator[tuple[str, bytes]]:
+def _pictures(
+    scenes: list[Scene], where: str, params: SyntheticParams
+) -> Iterator[tuple[str, bytes]]:
     """The pictures of a part; one is missing, and the first part has one more without metadata."""
     for index, scene in enumerate(scenes):
         if _folder(index) == where and index != injected_faults.MISSING:
@@ -73,7 +75,7 @@ def _pictures(scenes: list[Scene], where: str, params: WorldParams) -> Iterator[
         yield f"{where}/{_image_id(len(scenes))}.jpg", render.jpeg(stray, params.jpeg_quality)
 
 
-def _metadata(index: int, scene: Scene, params: WorldParams) -> dict[str, Any]:
+def _metadata(index: int, scene: Scene, params: SyntheticParams) -> dict[str, Any]:
     return {
         "width": scene.width,
         "url": f"{_ROOT}/{_folder(index)}/{_image_id(index)}.jpg",
@@ -86,7 +88,7 @@ def _metadata(index: int, scene: Scene, params: WorldParams) -> dict[str, Any]:
     }
 
 
-def _regions(index: int, scene: Scene, params: WorldParams) -> dict[str, Any]:
+def _regions(index: int, scene: Scene, params: SyntheticParams) -> dict[str, Any]:
     rng = seeds.generator(params.seed, "regions", index)
     regions = [_region(scene, rng) for _ in range(int(rng.integers(*_REGIONS)))]
     first = 100 * index + 1

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
 from pipeline.data.synthetic.language import questions
 from pipeline.data.synthetic.language.questions import Answered
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.utils import seeds
@@ -53,7 +53,7 @@ class _Asked:
     damaged: int
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     for part, (year, name) in _PARTS.items():
         asked = [_asked(params, part, index) for index in range(params.count("vqav2", part))]
@@ -83,14 +83,16 @@ def image_id(part: str, index: int) -> int:
     return 17 + list(_PARTS).index(part) + 3 * index
 
 
-def _asked(params: WorldParams, part: str, index: int) -> _Asked:
+def _asked(params: SyntheticParams, part: str, index: int) -> _Asked:
     rng = seeds.generator(params.seed, "questions", part, index)
     scene = captioned_images.scene_at(params, "vqav2", part, index)
     found = questions.ask(scene, int(rng.integers(*_QUESTIONS, endpoint=True)), rng)
     return _Asked(image_id(part, index), scene, found, index if part == "train" else -1)
 
 
-def _pictures(asked: list[_Asked], year: str, params: WorldParams) -> Iterator[tuple[str, bytes]]:
+def _pictures(
+    asked: list[_Asked], year: str, params: SyntheticParams
+) -> Iterator[tuple[str, bytes]]:
     for entry in asked:
         data = render.jpeg(entry.scene, params.jpeg_quality)
         if entry.damaged != injected_faults.MISSING:

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 from pipeline.data.synthetic import archives
 from pipeline.data.synthetic.language import caption_grammar, encyclopedia
 from pipeline.data.synthetic.language.encyclopedia import Article
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 
 _NAME = "enwiki-20220301-pages-articles-multistream.xml.bz2"
 _STREAM = 100  # pages of one bz2 stream, as in the real dumps
@@ -19,12 +19,12 @@ _TIME = "2022-03-01T00:00:00Z"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def write(folder: Path, params: WorldParams) -> None:
+def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official file. `pages` counts articles; redirects and other pages come on top."""
     archives.write_bz2_streams(folder / _NAME, _streams(params))
 
 
-def _streams(params: WorldParams) -> Iterator[str]:
+def _streams(params: SyntheticParams) -> Iterator[str]:
     """The header, runs of 100 pages, and the closing tag, each to be a bz2 stream of its own."""
     spaces = "".join(
         f'      <namespace key="{key}" case="first-letter">{name}</namespace>\n'
@@ -41,7 +41,7 @@ def _streams(params: WorldParams) -> Iterator[str]:
     yield "</mediawiki>\n"
 
 
-def _pages(params: WorldParams) -> Iterator[str]:
+def _pages(params: SyntheticParams) -> Iterator[str]:
     numbers = count(10)
     yield _page("Template:Infobox", 10, next(numbers), "<includeonly>{{{name}}}</includeonly>")
     for index, article in enumerate(

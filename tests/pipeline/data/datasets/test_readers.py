@@ -18,7 +18,7 @@ from pipeline.data.datasets.formats import json_stream, sentence_splitter
 from pipeline.data.records import ImageRecord, Rejected, TextRecord, UrlRow
 from pipeline.data.sharding import record_reader
 from pipeline.data.synthetic.generate import write
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.url_fetch import placeholders
 from pipeline.data.url_fetch.journal import FETCHED
 from pipeline.errors import UserError
@@ -376,7 +376,7 @@ def test_sbu_is_read_in_chunks_and_keys_inside_strings_are_no_keys(tmp_path, mon
 
 @pytest.mark.parametrize("source", ["coco", "flickr30k", "vg", "imagenet22k", "bookcorpus"])
 def test_pieces_hold_everything_once_and_in_order(tmp_path, monkeypatch, source):
-    world = WorldParams(1, 24, 90, tiny.SIZES)
+    world = SyntheticParams(1, 24, 90, tiny.SIZES)
     write(source, tmp_path, world)
     whole = list(record_reader.read(source, tmp_path))
     monkeypatch.setattr(record_reader, "PIECE", 3000)

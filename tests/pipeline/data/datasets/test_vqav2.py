@@ -13,7 +13,7 @@ from pipeline.data.datasets.vqa_question_types import answer_type, question_type
 from pipeline.data.records import QuestionsRecord, Rejected
 from pipeline.data.sharding import record_reader
 from pipeline.data.synthetic.language import questions as asking
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
@@ -21,7 +21,7 @@ from pipeline.utils import seeds
 from tests.helpers import real_data
 
 REAL = real_data.folder("vqav2")
-WORLD = WorldParams(
+WORLD = SyntheticParams(
     seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
 )
 

@@ -12,7 +12,7 @@ from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams, UrlListParams, params_class, readable
 from pipeline.data.sharding import build
 from pipeline.data.shards import parquet
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.errors import UserError
 
@@ -35,7 +35,7 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
     (theirs / "books_large_p2.txt").write_text("two words .\n")
     monkeypatch.chdir(tmp_path)
     settings = DownloadParams("local", "theirs", [], True)
-    official = OfficialFiles("bookcorpus", settings, "small.download.bookcorpus")
+    official = OfficialFiles("bookcorpus", settings, "download.bookcorpus")
     assert raw_files.download(official, out) == {"files": 2}
     assert json.loads((out / "manifest.json").read_text()) == {
         "books_large_p1.txt": 6,
@@ -43,7 +43,7 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
     }
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
     assert readable(out, settings).resolve() == theirs
-    assert readable(out, DownloadParams("world", None, [], True)) == out
+    assert readable(out, DownloadParams("synthetic", "", [], True)) == out
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch, settings, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=rf"^params.yaml: small.download.{message}[^\n]*$"):
-        official = OfficialFiles("coco", settings, "small.download.coco")
+    with pytest.raises(UserError, match=rf"^params.yaml: download.{message}[^\n]*$"):
+        official = OfficialFiles("coco", settings, "download.coco")
         raw_files.download(official, tmp_path / "raw")
 
 
@@ -73,13 +73,13 @@ def test_local_lists_are_fetched_and_an_interrupted_run_goes_on(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     settings = UrlListParams("local", str(theirs), [], False, FETCH)
-    counts = raw_files.download(OfficialFiles("cc3m", settings, "small.download.cc3m"), out)
+    counts = raw_files.download(OfficialFiles("cc3m", settings, "download.cc3m"), out)
     assert counts == {"bad url": 2, "no url": 1}
     assert sorted(path.name for path in out.iterdir()) == ["fetched", "manifest.json"]
     written = sorted((out / "fetched").glob("*.parquet"))
     inodes = [path.stat().st_ino for path in written]
     calmer = replace(settings, fetch=replace(FETCH, client=replace(FETCH.client, concurrency=2)))
-    official = OfficialFiles("cc3m", calmer, "small.download.cc3m")
+    official = OfficialFiles("cc3m", calmer, "download.cc3m")
     assert raw_files.download(official, out) == counts
     assert [path.stat().st_ino for path in written] == inodes  # linked again, not fetched again
     assert readable(out, settings) == out
@@ -90,10 +90,10 @@ def test_who_asks_other_peoples_servers_says_who_it_is(tmp_path):
         (tmp_path / name).write_text("")
     nobody = replace(FETCH, client=replace(FETCH.client, contact=None))
     with pytest.raises(
-        UserError, match=r"^params.yaml: small.download.cc3m.fetch.client.contact: give [^\n]*$"
+        UserError, match=r"^params.yaml: download.cc3m.fetch.client.contact: give [^\n]*$"
     ):
         settings = UrlListParams("local", str(tmp_path), [], False, nobody)
-        official = OfficialFiles("cc3m", settings, "small.download.cc3m")
+        official = OfficialFiles("cc3m", settings, "download.cc3m")
         raw_files.download(official, tmp_path / "raw")
 
 
@@ -104,19 +104,19 @@ def test_params_classes_differ_by_kind_of_source():
     assert build.params_class("wikipedia") is build.ShardParams
     with pytest.raises(UserError, match="origin"):
         tree = {"origin": "moon", "path": None, "mirrors": [], "official": True}
-        params.convert(DownloadParams, tree, "small.download.vg")
+        params.convert(DownloadParams, tree, "download.vg")
 
 
 def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
-    world = WorldParams(
+    world = SyntheticParams(
         seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}}
     )
-    settings = UrlListParams("world", None, [], True, FETCH)
+    settings = UrlListParams("synthetic", "", [], True, FETCH)
     shard_params = build.ImageShardParams(
-        rows_per_group=16, groups_per_file=2, holdout=0.0, max_side=0
+        rows_per_group=16, groups_per_file=2, val_fraction=0.0, max_side=0
     )
     for name in ("one", "two"):
-        official = OfficialFiles("cc3m", settings, "small.download.cc3m")
+        official = OfficialFiles("cc3m", settings, "download.cc3m")
         counts = raw_files.download(official, tmp_path / name / "raw", world)
         build.shard("cc3m", tmp_path / name / "raw", tmp_path / name / "out", shard_params)
     one, two = (

@@ -118,7 +118,7 @@ def test_a_server_that_misbehaves_changes_no_byte(
     before = len(serving.log)
     assert contents(downloaded(source, tmp_path / "wild", params, monkeypatch)) == contents(calm)
     assert len(serving.log) == before  # nothing is fetched again
-    how = convert(build.params_class(source), shard_blocks[source], f"small.shard.{source}")
+    how = convert(build.params_class(source), shard_blocks[source], f"shard.{source}")
     for name, root in (("calm", calm), ("wild", wild)):
         build.shard(source, root, tmp_path / name / "shards", how)
     assert contents(tmp_path / "calm/shards") == contents(tmp_path / "wild/shards")
@@ -310,7 +310,7 @@ def test_a_plan_tells_sizes_steps_and_what_is_here(tmp_path, offered, serving, m
         OfficialFiles("wikipedia", settings("wikipedia", serving)).planned()[-1].name
         == "the parts of the dump"
     )
-    assert OfficialFiles("coco", DownloadParams("world", None, [], True)).planned() == []
+    assert OfficialFiles("coco", DownloadParams("synthetic", "", [], True)).planned() == []
 
 
 def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, monkeypatch):

@@ -20,7 +20,7 @@ from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from tests.helpers import real_data
 
-IMAGES = ImageShardParams(rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0)
+IMAGES = ImageShardParams(rows_per_group=4, groups_per_file=2, val_fraction=0.0, max_side=0)
 
 
 def encoded(
@@ -115,7 +115,7 @@ def test_good_pictures_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path
 
 
 def test_row_groups_order_and_holdout(tmp_path):
-    params = ImageShardParams(rows_per_group=10, groups_per_file=3, holdout=0.2, max_side=0)
+    params = ImageShardParams(rows_per_group=10, groups_per_file=3, val_fraction=0.2, max_side=0)
     counts = shard("imagenet22k", synsets(tmp_path / "raw", 60), tmp_path / "out", params)
     assert (
         counts["train"] + counts["val"] == 120

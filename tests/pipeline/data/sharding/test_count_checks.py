@@ -22,7 +22,7 @@ PARAMS = """scale: small
 small:
   pool: {workers: 1}
   download: {ade20k: {origin: local, path: theirs, mirrors: [], official: true}}
-  shard: {ade20k: {rows_per_group: 2, groups_per_file: 3, holdout: 0.0, max_side: 0}}
+  shard: {ade20k: {rows_per_group: 2, groups_per_file: 3, val_fraction: 0.0, max_side: 0}}
 """
 
 # What the world has of each source: `official.WORLD`, with its blemishes.
@@ -54,12 +54,12 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
     root = tmp_path / "raw"
     root.mkdir()
     if source in ("cc3m", "sbu"):
-        settings = params.UrlListParams("world", None, [], True, FETCH)
+        settings = params.UrlListParams("synthetic", "", [], True, FETCH)
         raw_files.download(OfficialFiles(source, settings), root, official.WORLD)
     else:
         write(source, root, official.WORLD)
     sizes = build.PairShardParams(
-        rows_per_group=4, groups_per_file=2, holdout=0.0, max_side=0, filter_leaks=False
+        rows_per_group=4, groups_per_file=2, val_fraction=0.0, max_side=0, decontaminate=False
     )
     build.shard(source, root, tmp_path / "shards", sizes)
     found = {
@@ -81,7 +81,7 @@ def test_a_wrong_count_stops_the_shard_stage_and_other_files_can_be_taken_as_the
     with pytest.raises(
         UserError,
         match=r"^ade20k: not what is published: train: 4 in place of 20,210, val: 2 [^\n]*; "
-        r"[^\n]*small.download.ade20k.official: false[^\n]*$",
+        r"[^\n]*download.ade20k.official: false[^\n]*$",
     ):
         shard.main("ade20k")
     assert capsys.readouterr().out.splitlines()[:2] == [

@@ -15,7 +15,7 @@ PARAMS = """scale: small
 small:
   pool: {workers: 1}
   download: {imagenet22k: {origin: local, path: raw, mirrors: [], official: false}}
-  shard: {imagenet22k: {rows_per_group: 2, groups_per_file: 3, holdout: 0.2, max_side: 8}}
+  shard: {imagenet22k: {rows_per_group: 2, groups_per_file: 3, val_fraction: 0.2, max_side: 8}}
   least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: %s}
 """
 

@@ -21,7 +21,7 @@ from tests.pipeline.data.datasets.test_readers import karpathy, write_zip
 from tests.pipeline.data.sharding.test_build import encoded
 
 PARAMS = PairShardParams(
-    rows_per_group=4, groups_per_file=4, holdout=0.0, max_side=0, filter_leaks=True
+    rows_per_group=4, groups_per_file=4, val_fraction=0.0, max_side=0, decontaminate=True
 )
 PARAMS_YAML = """scale: small
 small:
@@ -32,7 +32,7 @@ small:
     flickr30k: {origin: local, path: flickr30k, mirrors: [], official: false}
     vg: {origin: local, path: vg, mirrors: [], official: false}
   shard:
-    vg: {rows_per_group: 4, groups_per_file: 4, holdout: 0, max_side: 0, filter_leaks: SWITCH}
+    vg: {rows_per_group: 4, groups_per_file: 4, val_fraction: 0, max_side: 0, decontaminate: SWITCH}
 """
 PICTURE = encoded()
 COCO = {
@@ -106,9 +106,9 @@ def raw(tmp_path):
 
 def held_out(raw):
     decontamination.write(
-        {"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "held_out.json"
+        {"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "decontamination.json"
     )
-    return frozenset(json.loads((raw / "held_out.json").read_text()))
+    return frozenset(json.loads((raw / "decontamination.json").read_text()))
 
 
 def visual_genome(folder, pictures):

@@ -21,13 +21,13 @@ from PIL import Image
 
 from pipeline.data.synthetic import captioned_images, generate, injected_faults, url_server
 from pipeline.data.synthetic.contact_sheet import contact_sheet
-from pipeline.data.synthetic.params import WorldParams
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.scenes.scene import Scene, Thing
 from pipeline.data.synthetic.writers import coco
 from pipeline.errors import UserError
 
-PARAMS = WorldParams(
+PARAMS = SyntheticParams(
     seed=5,
     image_size=48,
     jpeg_quality=85,
@@ -280,12 +280,12 @@ def test_imagenet22k(world: Path) -> None:
 def test_too_many_classes_are_refused(tmp_path: Path) -> None:
     sizes = PARAMS.sizes | {"imagenet22k": {"classes": 1000, "largest": 2}}
     with pytest.raises(UserError, match="imagenet22k.classes"):
-        generate.write("imagenet22k", tmp_path, WorldParams(1, 48, 80, sizes))
+        generate.write("imagenet22k", tmp_path, SyntheticParams(1, 48, 80, sizes))
 
 
 def test_a_missing_size_is_named() -> None:
     with pytest.raises(UserError, match=r"world\.sizes\.coco\.val"):
-        WorldParams(1, 48, 80, {"coco": {"train": 1}}).count("coco", "val")
+        SyntheticParams(1, 48, 80, {"coco": {"train": 1}}).count("coco", "val")
 
 
 def test_wikipedia_is_multistream_xml(world: Path) -> None:
