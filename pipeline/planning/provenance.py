@@ -63,13 +63,15 @@ def numbers(file: Path) -> Iterator[Number]:
     """All numbers of a file of parameters, in order.
 
     The comment on a number's line says whose it is, or the comment lines right above; where these
-    say nothing, those of the nearest block above do, unless that block is a whole stage.
+    say nothing, those of the nearest block above do; a whole stage's only if it is a choice.
     """
     text = file.read_text(encoding="utf-8")
     comments = _comments(text.splitlines())
     root = YAML(typ="safe", pure=True).compose(text)
     for key, node in root.value:
-        yield from _below(node, key.value, comments, comments[key.start_mark.line])
+        comment = comments[key.start_mark.line]
+        whole = comment if source_of(comment) == CHOICE else ""
+        yield from _below(node, key.value, comments, whole)
 
 
 def _comments(lines: list[str]) -> list[str]:

@@ -251,7 +251,7 @@ def test_text_lengths_cut_captions_and_size_the_positions():
         sampler = Sampler(
             SampleParams(1, 16, 4, 2, longest, masks),
             Words(),
-            {"pairs": ViewParams(0.2, 0.5, 0.5, 0.4)},
+            {"pairs": ViewParams([0.2, 0.5], 0.5, 0.4)},
         )
         pairs = sampler.batch("pairs", rows, [SampleIndex(0, 0, 0)], "train")
         lengths[longest] = pairs.text.ids.shape[1]
@@ -317,7 +317,7 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     """A tokenizer that names the brightness of a patch, on views that are new at every position."""
     masks = type("Masks", (), {"patches": 6, "min_block": 2})
     sampler = Sampler(
-        SampleParams(1, 16, 4, 2, 12, masks), None, {"images": ViewParams(0.2, 0.5, 0.5, 0.4)}
+        SampleParams(1, 16, 4, 2, 12, masks), None, {"images": ViewParams([0.2, 0.5], 0.5, 0.4)}
     )
     picture = ImageRow("a", jpeg("a"), (), (), None)
     rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "")})()

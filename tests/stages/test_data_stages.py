@@ -13,17 +13,19 @@ from pipeline.tracking import client as tracking
 from stages import download, shard, text_tokenizer, text_tokens
 
 PARAMS = """scale: small
-small:
-  pool: {workers: 1}
-  download:
-    bookcorpus: {origin: local, path: books, mirrors: [], official: false}
-    flickr30k: {origin: local, path: flickr, mirrors: [], official: false}
-  shard:
-    bookcorpus: {rows_per_group: 4, groups_per_file: 4, val_fraction: 0.3}
-    flickr30k: {rows_per_group: 4, groups_per_file: 4, val_fraction: 0, max_side: 0}
-  text_tokenizer:
-    {sources: [bookcorpus, flickr30k], vocab_size: 38, character_coverage: 1, max_sentences: 1000, seed: 0}
-  text_tokens: {max_length: 16, min_words: 4, rows_per_group: 4, groups_per_file: 4}
+preset: small
+pool: {workers: 1}
+download:
+  common: {mirrors: [], official: false}
+  bookcorpus: {origin: local, path: books}
+  flickr30k: {origin: local, path: flickr}
+shard:
+  common: {rows_per_group: 4, groups_per_file: 4}
+  bookcorpus: {val_fraction: 0.3}
+  flickr30k: {val_fraction: 0, max_side: 0}
+text_tokenizer:
+  {sources: [bookcorpus, flickr30k], vocab_size: 38, character_coverage: 1, max_sentences: 1000, seed: 0}
+text_tokens: {max_length: 16, min_words: 4, rows_per_group: 4, groups_per_file: 4}
 """
 
 

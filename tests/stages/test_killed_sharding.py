@@ -15,11 +15,10 @@ from tests.helpers import tiny
 from tests.pipeline.data.sharding.test_build import contents, synsets
 
 PARAMS = """scale: small
-small:
-  pool: {workers: %d}
-  least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: 0}
-  download: {imagenet22k: {origin: local, path: raw, mirrors: [], official: false}}
-  shard: {imagenet22k: {rows_per_group: 2, groups_per_file: 3, val_fraction: 0.2, max_side: 8}}
+preset: small
+pool: {workers: %d}
+download: {common: {mirrors: [], official: false}, imagenet22k: {origin: local, path: raw}}
+shard: {common: {rows_per_group: 2, groups_per_file: 3}, imagenet22k: {val_fraction: 0.2, max_side: 8, min_coverage: 0}}
 """
 # Kills itself when it is about to move its `moment`-th finished file into place, or has just done
 # so.

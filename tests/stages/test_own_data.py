@@ -26,18 +26,19 @@ def project(tmp_path, monkeypatch):
 
 def without(tree: dict, *sources: str) -> None:
     """As the docs say."""
-    small = tree["small"]
-    common = small["pretrain"]["common"]
+    common = tree["pretrain"]["common"]
     for source in sources:
-        small["download"][source]["origin"] = "none"
-        small["visual_tokenizer"]["sources"].pop(source, None)
-        small["text_tokenizer"]["sources"] = [
-            name for name in small["text_tokenizer"]["sources"] if name != source
+        tree["download"][source]["origin"] = "none"
+        tree["visual_tokenizer"]["sources"].pop(source, None)
+        tree["text_tokenizer"]["sources"] = [
+            name for name in tree["text_tokenizer"]["sources"] if name != source
         ]
-        for stream in common["streams"].values():
+        for stream in common["data"].values():
             stream["sources"].pop(source, None)
         for kind in ("texts", "images", "pairs"):
-            common["held_out"][kind] = [name for name in common["held_out"][kind] if name != source]
+            common["validation"][kind] = [
+                name for name in common["validation"][kind] if name != source
+            ]
 
 
 def test_sources_can_be_left_out(project):
@@ -47,7 +48,6 @@ def test_sources_can_be_left_out(project):
     project(tree)
     for stage in tiny.stages():
         if stage[0] in (
-            "params",
             "released_weights",
             "download",
             "decontamination",
@@ -98,16 +98,15 @@ def test_captioned_pictures_of_ones_own_take_cocos_place(project, tmp_path):
     script = re.search(r"```python\n(.*?)```", documented, re.DOTALL)[1]
     subprocess.run([sys.executable, "-c", script], cwd=own, check=True)
     tree = tiny.settings()
-    tree["small"]["download"]["coco"] = {
+    tree["download"]["coco"] = {
         "origin": "local",
         "path": "own",
         "mirrors": [],
         "official": False,
     }
-    tree["small"]["download"]["flickr30k"]["origin"] = "none"
+    tree["download"]["flickr30k"]["origin"] = "none"
     project(tree)
     for stage in (
-        ("params",),
         ("download", "coco"),
         ("download", "flickr30k"),
         ("decontamination",),

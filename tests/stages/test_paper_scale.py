@@ -1,5 +1,5 @@
-"""`scale: paper` is VL-BEiT: sizes, initialisation, rates and batches, built from that block of
-params.yaml itself."""
+"""The preset `paper` is VL-BEiT: sizes, initialization, rates and batches, built from
+params/paper.yaml itself."""
 
 import math
 from dataclasses import replace
@@ -17,12 +17,11 @@ from model.heads.segmentation import Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
 from pipeline import tasks
 from pipeline.config import params
-from pipeline.config.params import SCALES
 from pipeline.data.loading.sampler import MicroBatch, StreamSampler
-from pipeline.pretraining.task import CommonParams, OpenParams, VariantParams, build
+from pipeline.pretraining.task import ArchitectureParams, PretrainParams, build, load_params
+from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
 from pipeline.tokenizers.text import SPECIAL_IDS
-from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
 from pipeline.training.optim import (
     OptimParams,
     adamw,
@@ -31,27 +30,25 @@ from pipeline.training.optim import (
     set_learning_rate,
 )
 
-COMMON = params.load_shared(CommonParams, "paper.pretrain.common")
-VARIANTS = {
-    name: params.load_shared(VariantParams, f"paper.pretrain.variants.{name}")
-    for name in params.subtree("paper.pretrain.variants")
-}
-WORDS = params.load_shared(TextTokenizerParams, "paper.text_tokenizer").vocab_size
-TOKENIZER = params.load_shared(VisualTokenizerParams, "paper.visual_tokenizer")
+PAPER = params.preset("paper")
+VARIANTS = {name: load_params(PAPER, name) for name in PAPER.subtree("pretrain.variants")}
+MAIN = VARIANTS["main"]
+WORDS = PAPER.load(TextTokenizerParams, "text_tokenizer").vocab_size
+TOKENIZER = vqkd_training.load_params(PAPER)
 ITEMS = {
-    name: params.load_shared(tasks.Item, f"items.{name}")
+    name: tasks.item(name)
     for name in ("vqa", "nlvr2", "coco", "flickr30k", "imagenet22k", "imagenet1k", "ade20k")
 }
-TUNES = {
-    name: params.load_shared(tasks.load(item).FineTuneParams, f"paper.finetune.{item.block}")
-    for name, item in ITEMS.items()
-}
+TUNES = {name: tasks.finetune_params(PAPER, item) for name, item in ITEMS.items()}
 LAYERS = range(1, 13)
 EFFECTIVE = 0.0108  # deviation of N(0, 0.02) cut at +-0.02
 
 
-def pretrained(variant="main", common=COMMON):
-    return build(common, VARIANTS[variant], WORDS, TOKENIZER.size.codes)
+def pretrained(variant="main", **architecture):
+    """A pretraining model of the paper's size, with other values of `architecture`."""
+    chosen = VARIANTS[variant]
+    chosen = replace(chosen, architecture=replace(chosen.architecture, **architecture))
+    return build(chosen, WORDS, TOKENIZER.size.codebook_size)
 
 
 def tuned(name: str, backbone: BackboneConfig, **head: int) -> nn.Module:
@@ -147,10 +144,7 @@ def test_parameters_of_the_heads_are_those_of_the_arithmetic(meta):
 def test_options_add_what_the_arithmetic_says():
     def added(**change):
         with torch.device("meta"):
-            return (
-                count(pretrained(common=replace(COMMON, open=replace(COMMON.open, **change))))
-                - 247_296_000
-            )
+            return count(pretrained(**change)) - 247_296_000
 
     assert added(layer_scale=0.1) == 18_432 and added(token_types=True) == 1_536
     assert added(vl_ffn_start_layer=10) == 9_447_936
@@ -162,17 +156,16 @@ def test_options_add_what_the_arithmetic_says():
 
 
 def test_options_reach_the_model():
-    chosen = OpenParams(
-        mvlm_mode="separate",
-        mlm_head="tied",
-        visual_tokens="online",
-        layer_scale=0.2,
-        relative_bias=True,
-        token_types=True,
-        vl_ffn_start_layer=9,
-    )
     with torch.device("meta"):
-        config = pretrained(common=replace(COMMON, open=chosen)).config
+        config = pretrained(
+            mvlm_mode="separate",
+            mlm_head="tied",
+            visual_tokens="online",
+            layer_scale=0.2,
+            relative_bias=True,
+            token_types=True,
+            vl_ffn_start_layer=9,
+        ).config
     assert (config.mvlm_mode, config.mlm_head) == ("separate", "tied")
     backbone = config.backbone
     assert (backbone.layer_scale, backbone.relative_bias, backbone.token_types) == (0.2, True, True)
@@ -204,21 +197,20 @@ def test_resolutions_and_depths(meta):
     assert heads == {1e-5}  # VLMo's heads have PyTorch's own
 
 
-# Initialisation
+# Initialization
+
+
+def _narrow(variant: PretrainParams) -> PretrainParams:
+    size = replace(variant.size, embed_dim=96, num_heads=2, mlp_dim=384)
+    architecture = replace(variant.architecture, token_types=True, vl_ffn_start_layer=0)
+    return replace(variant, size=size, architecture=architecture)
 
 
 @pytest.fixture(scope="module")
 def started():
     """Pretraining models of the paper's depth, and the models of fine-tunes, narrower; MoME has an
     expert for pairs."""
-    size = replace(COMMON.size, width=96, heads=2, ffn_width=384)
-    common = replace(
-        COMMON, size=size, open=replace(COMMON.open, token_types=True, vl_ffn_start_layer=0)
-    )
-    models = {
-        "main": build(common, VARIANTS["main"], 4000, 2000),
-        "standard": build(common, VARIANTS["standard"], 4000, 2000),
-    }
+    models = {name: build(_narrow(VARIANTS[name]), 4000, 2000) for name in ("main", "standard")}
     torch.manual_seed(0)
     config, channels = models["main"].backbone.config, {"channels": 64, "auxiliary_channels": 32}
     return models | {
@@ -310,11 +302,7 @@ def test_new_heads(started):
 
 
 def optim_of(name: str) -> OptimParams:
-    if name not in VARIANTS:
-        return TUNES[name]
-    return replace(
-        COMMON.optim, steps=VARIANTS[name].steps, warmup_steps=VARIANTS[name].warmup_steps
-    )
+    return VARIANTS[name] if name in VARIANTS else TUNES[name]
 
 
 @pytest.mark.parametrize(
@@ -399,9 +387,8 @@ def test_weight_decay_spares_vectors_positions_and_cls(meta, name):
 
 
 def test_only_pretraining_clips_gradients():
-    assert COMMON.optim.max_grad_norm == 3.0 and {
-        tune.max_grad_norm for tune in TUNES.values()
-    } == {0.0}
+    assert {variant.max_grad_norm for variant in VARIANTS.values()} == {3.0}
+    assert {tune.max_grad_norm for tune in TUNES.values()} == {0.0}
 
 
 # Batches
@@ -409,9 +396,9 @@ def test_only_pretraining_clips_gradients():
 
 STREAMS = {
     f"pretrain {name}": (
-        getattr(COMMON.streams, name).order,
-        COMMON.loop,
-        VARIANTS["main"].num_workers,
+        getattr(MAIN.data, name).order,
+        MAIN.loop,
+        MAIN.num_workers,
     )
     for name in ("texts", "images", "pairs")
 }
@@ -442,10 +429,10 @@ def test_global_batches_are_the_papers():
 def test_workers_and_accumulation_keep_the_global_batch(name):
     """The micro-batches of params.yaml, shared out by as many workers as it names or by fewer."""
     params, loop, workers = BATCHES[name]
-    order = StreamSampler([7] * 2 * params.lanes, params, 1, name)
+    order = StreamSampler([7] * 2 * params.streams, params, 1, name)
     whole = [index.position for index in order.samples(MicroBatch(3))]
     assert (
-        whole == list(range(3 * params.batch, 4 * params.batch))
+        whole == list(range(3 * params.batch_size, 4 * params.batch_size))
         and loop.gradient_accumulation % workers == 0
     )
     for cuts in (1, workers, loop.gradient_accumulation):
@@ -459,10 +446,12 @@ def test_workers_and_accumulation_keep_the_global_batch(name):
 # What the paper leaves open
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", params.presets())
 def test_open_questions_have_the_recommended_answers(scale):
-    common = params.load_shared(CommonParams, f"{scale}.pretrain.common")
-    assert common.open == OpenParams(
+    preset = params.preset(scale)
+    main = load_params(preset, "main")
+    assert main.architecture == ArchitectureParams(
+        experts="mome",
         mvlm_mode="joint",
         mlm_head="linear",
         visual_tokens="precomputed",
@@ -471,14 +460,14 @@ def test_open_questions_have_the_recommended_answers(scale):
         token_types=False,
         vl_ffn_start_layer=None,
     )
-    assert set(vars(common.weights).values()) == {1.0}
-    assert (common.masks.mlm, common.masks.mvlm) == (0.15, 0.5)
-    assert common.size.text_length == params.subtree(f"{scale}.text_tokens.max_length")
+    assert set(vars(main.loss_weights).values()) == {1.0}
+    assert (main.masks.text_mask_ratio, main.masks.caption_mask_ratio) == (0.15, 0.5)
+    assert main.size.text_length == preset.subtree("text_tokens.max_length")
 
 
 def test_text_lengths_and_masks_of_the_paper():
-    assert (COMMON.size.text_length, COMMON.size.caption_length) == (196, 40)
+    assert (MAIN.size.text_length, MAIN.size.caption_length) == (196, 40)
     assert {TUNES[name].inputs.text_length for name in ("vqa", "nlvr2", "coco", "flickr30k")} == {
         40
     }
-    assert (COMMON.masks.patches, COMMON.masks.min_block) == (75, 16)
+    assert (MAIN.masks.num_masked_patches, MAIN.masks.min_block) == (75, 16)

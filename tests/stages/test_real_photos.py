@@ -14,23 +14,20 @@ REAL = real_data.folder("flickr30k")
 @real_data.needs("flickr30k")
 def test_shard_tokens_fine_tune_and_evaluate_run_through_on_real_pictures(tmp_path, monkeypatch):
     tree = tiny.settings()
-    small = tree["small"]
-    small["download"]["flickr30k"] = {
+    tree["download"]["flickr30k"] = {
         "origin": "local",
         "path": str(REAL),
         "mirrors": [],
         "official": False,
     }
-    small["visual_tokenizer"]["sources"] = {"flickr30k": 1}
-    small["visual_tokens"]["pairs"]["sources"] = ["flickr30k"]
-    small["text_tokenizer"] |= {"sources": ["flickr30k"], "vocab_size": 400}
-    common = small["pretrain"]["common"]
-    common["streams"]["images"]["sources"] = common["streams"]["pairs"]["sources"] = {
-        "flickr30k": 1
-    }
-    common["streams"]["texts"]["sources"] = {}
-    common["held_out"] |= {"texts": [], "images": ["flickr30k"], "pairs": ["flickr30k"]}
-    small["pretrain"]["variants"]["main"]["objectives"] = ["mim", "mvlm"]
+    tree["visual_tokenizer"]["sources"] = {"flickr30k": 1}
+    tree["visual_tokens"]["pairs"]["sources"] = ["flickr30k"]
+    tree["text_tokenizer"] |= {"sources": ["flickr30k"], "vocab_size": 400}
+    common = tree["pretrain"]["common"]
+    common["data"]["images"]["sources"] = common["data"]["pairs"]["sources"] = {"flickr30k": 1}
+    common["data"]["texts"]["sources"] = {}
+    common["validation"] |= {"texts": [], "images": ["flickr30k"], "pairs": ["flickr30k"]}
+    tree["pretrain"]["variants"]["main"]["objectives"] = ["mim", "mvlm"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tracking, "installed", lambda: False)
     tiny.write(tmp_path, tree)

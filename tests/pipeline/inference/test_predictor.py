@@ -33,7 +33,7 @@ from tests.test_imports import tops
 
 EXAMPLES = examples("docs/use.md")
 ANSWERS = ("ring", "star", "yes", "no")
-SCENES = tiny.settings()["small"]["evaluate"]["ade20k"]["names"]
+SCENES = tiny.settings()["evaluate"]["ade20k"]["names"].replace("\n", "").split(", ")
 ITEMS = (
     "vqa",
     "nlvr2",
@@ -160,7 +160,7 @@ def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
 
 def test_cards_of_collected_data_state_their_terms(project, tmp_path):
     tree = tiny.settings()
-    for block in tree["small"]["download"].values():
+    for block in tree["download"].values():
         block["origin"] = "upstream"
     tiny.write(project, tree)
     try:

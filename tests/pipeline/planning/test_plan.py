@@ -24,6 +24,7 @@ from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.tokenizer.vqkd import VQKD, VQKDConfig
+from pipeline import tasks
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.planning import provenance, training_cost
@@ -366,28 +367,31 @@ def test_state_of_replicas_and_shards():
     )
 
 
-def test_numbers_come_from_whom_their_comments_name_first(tmp_path, monkeypatch):
+def test_numbers_come_from_whom_their_comments_name_first(tmp_path):
     (tmp_path / "params.yaml").write_text(
         """scale: small
-small:
-  stage:  # VL-BEiT §9 is not inherited from a stage
-    lone: 1
-    size:  # VL-BEiT §3.1, base size
-      width: 768
-      deep: {depth: 12, word: "a # b"}
-      heads: 12  # choice; VL-BEiT §3.1: 16
-    rate: 1e-3  # BEiT; BEiTv2: 2e-4
-    open:  # the values here are the choices
-      scale: 0.1  # BEiT: 0.1
-    loop: {threads: 8}  # VLMo
-    text: none of the numbers  # VLMo
-  other: {like: stage, lone: 2}  # choice; what it shares stands where it is written
+stage:  # VL-BEiT §9 is not inherited from a stage
+  lone: 1
+  size:  # VL-BEiT §3.1, base size
+    width: 768
+    deep: {depth: 12, word: "a # b"}
+    heads: 12  # choice; VL-BEiT §3.1: 16
+  # BEiT; BEiTv2: 2e-4,
+  # in two lines
+  rate: 1e-3
+  open:  # the values here are the choices
+    scale: 0.1  # BEiT: 0.1
+  loop: {threads: 8}  # VLMo
+  text: none of the numbers  # VLMo
+# Choice; a whole stage
+other:
+  lone: 2
 """,
         encoding="utf-8",
     )
-    monkeypatch.chdir(tmp_path)
     found = {
-        number.key.removeprefix("stage."): number.source for number in provenance.numbers("small")
+        number.key.removeprefix("stage."): number.source
+        for number in provenance.numbers(tmp_path / "params.yaml")
     }
     assert found == {
         "lone": "not said",
@@ -401,7 +405,7 @@ small:
     }
 
 
-@pytest.mark.parametrize("scale", params.SCALES)
+@pytest.mark.parametrize("scale", params.presets())
 def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
     """Printed without data, network or a file written."""
     monkeypatch.chdir(ROOT)
@@ -409,9 +413,9 @@ def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
     printed = capsys.readouterr().out
     tables = [line for line in printed.splitlines() if line.startswith("|")]
     assert max(map(len, printed.splitlines())) < 200
-    for name in params.subtree("items"):
+    for name in tasks.items():
         assert name in printed
-    for source in params.subtree(f"{scale}.download"):
+    for source in set(params.subtree("download")) - {"common"}:
         assert any(line.startswith(f"| {source} ") for line in tables)
     assert ("247,296,000" in printed) == ("winter21_whole.tar.gz" in printed) == (scale == "paper")
 

@@ -56,11 +56,11 @@ WORLD = SyntheticParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
 INPUTS = InputParams(
     image_size=16,
     resize=18,
-    crop=ViewParams(0.3, 1.0, 0.5, 0.0),
+    crop=ViewParams([0.3, 1.0], 0.5, 0.0),
     rand_augment="rand-m9-mstd0.5-inc1",
     erasing=ErasingParams(0.5, "pixel", 1),
     mixing=MixingParams(0.8, 1.0, 1.0, 0.5),
-    smoothing=0.1,
+    label_smoothing=0.1,
     order=OrderParams(2, 2, 8),
 )
 LOOP = LoopParams(

@@ -72,7 +72,7 @@ TUNE = {
     "inputs": {
         "image_size": 32,
         "text_length": 24,
-        "crop": {"crop_min": 0.9, "crop_max": 1.0, "flip": 0.0, "jitter": 0.0},
+        "crop": {"crop_scale": [0.9, 1.0], "flip": 0.0, "color_jitter": 0.0},
         "rand_augment": {"ops": 2, "magnitude": 7, "probability": 0.5},
         "order": {"streams": 2, "shuffle_block": 2, "batch_size": 8},
     },

@@ -78,9 +78,9 @@ INPUTS = InputParams(
     long_side=120,
     short_side=32,
     stride=20,
-    statistics="half",
+    normalize="half",
     augment=AUGMENT,
-    order=OrderParams(streams=2, window=2, batch=4),
+    order=OrderParams(streams=2, shuffle_block=2, batch_size=4),
 )
 WORLD = SyntheticParams(
     seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}}

@@ -18,7 +18,7 @@ from pipeline.data.transforms import images, views
 from pipeline.data.transforms.views import ViewParams
 from pipeline.errors import UserError
 from pipeline.tokenizers import visual_tokens
-from pipeline.tokenizers.visual_tokens import StreamViewsParams, VisualTokensParams
+from pipeline.tokenizers.visual_tokens import VisualTokensParams
 from pipeline.utils import files
 from tests.helpers import toy_images
 from tests.helpers.tiny import ROOT
@@ -39,10 +39,11 @@ CONFIG = VQKDConfig(
 )
 PARAMS = VisualTokensParams(
     seed=3,
+    sources=["coco", "vg"],
+    views=3,
+    view=ViewParams([0.5, 1.0], 0.5, 0.4),
     batch=8,
     threads=1,
-    images=StreamViewsParams(sources=["imagenet22k"], views=1, draw=ViewParams(0.2, 1.0, 0.5, 0.4)),
-    pairs=StreamViewsParams(sources=["coco", "vg"], views=3, draw=ViewParams(0.5, 1.0, 0.5, 0.4)),
 )
 
 
@@ -57,9 +58,7 @@ def folder(tmp_path_factory) -> Path:
         parameter.data *= 4  # larger than trained ones: pictures get many different ids
     tokenizer.quantize.embedding.weight.copy_(F.normalize(torch.randn(40, 6), dim=-1))
     checkpoint.save(tokenizer, folder / "tokenizer")
-    visual_tokens.tokenize(
-        folder / "shards", folder / "tokenizer", folder / "tokens", "coco", PARAMS
-    )
+    visual_tokens.tokenize(folder / "shards", folder / "tokenizer", folder / "tokens", PARAMS)
     return folder
 
 
@@ -92,8 +91,7 @@ def test_views_are_drawn_for_the_picture_and_the_stream(folder):
     image = images.decode(picture.image)
     grey = images.mean_luma(image)
     assert tuple(picture.views) == tuple(
-        views.draw(3, picture.key, index, *image.size, grey, PARAMS.pairs.draw)
-        for index in range(3)
+        views.draw(3, picture.key, index, *image.size, grey, PARAMS.view) for index in range(3)
     )
 
 
@@ -153,7 +151,7 @@ def test_the_index_says_how_the_tokens_were_made(folder):
 
 def test_two_runs_give_the_same_bytes(folder, tmp_path):
     metrics = visual_tokens.tokenize(
-        folder / "shards", folder / "tokenizer", tmp_path / "again", "coco", PARAMS, workers=3
+        folder / "shards", folder / "tokenizer", tmp_path / "again", PARAMS, workers=3
     )
     assert (
         metrics["pictures"] == 25 and metrics["views"] == 75 and 0.25 < metrics["code_usage"] <= 1
@@ -168,7 +166,7 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
     class Killed(Exception):
         pass
 
-    arguments = folder / "shards", folder / "tokenizer", tmp_path / "again", "coco", PARAMS
+    arguments = folder / "shards", folder / "tokenizer", tmp_path / "again", PARAMS
     replace, tokenised, moves, breaks = os.replace, [], 0, 0
 
     def moved(source, target):
@@ -201,9 +199,7 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
 
 def test_a_ray_cluster_gives_the_same_bytes(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    visual_tokens.tokenize(
-        folder / "shards", folder / "tokenizer", tmp_path / "there", "coco", PARAMS
-    )
+    visual_tokens.tokenize(folder / "shards", folder / "tokenizer", tmp_path / "there", PARAMS)
     assert contents(folder / "tokens") == contents(tmp_path / "there")
 
 
@@ -213,6 +209,4 @@ def test_unknown_source_and_missing_tokenizer_are_named(folder, tmp_path):
             folder / "shards", folder / "tokenizer", tmp_path / "a", "sbu", PARAMS
         )
     with pytest.raises(UserError, match="run the stage visual_tokenizer"):
-        visual_tokens.tokenize(
-            folder / "shards", folder / "nothing", tmp_path / "b", "coco", PARAMS
-        )
+        visual_tokens.tokenize(folder / "shards", folder / "nothing", tmp_path / "b", PARAMS)

@@ -13,17 +13,17 @@ from pipeline.data.loading.sampler import MicroBatch, OrderParams
 from pipeline.data.transforms.views import ViewParams
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.vqkd_training import (
+    LossWeightParams,
     Job,
     SizeParams,
     VisualTokenizerParams,
     VQKDTask,
-    WeightParams,
     config,
 )
 from pipeline.tracking import client as tracking
 from pipeline.training import curves
 from pipeline.training.loop import LoopParams
-from pipeline.training.optim import OptimParams, parameter_groups
+from pipeline.training.optim import parameter_groups
 from pipeline.utils import files
 from tests.helpers import toy_images
 
@@ -31,8 +31,8 @@ PARAMS = VisualTokenizerParams(
     origin="train",
     official_file=None,
     seed=1,
-    decay=0.9,
-    delay=3,
+    ema_decay=0.9,
+    codebook_start_step=3,
     teacher="hog",
     teacher_file=None,
     size=SizeParams(
@@ -40,28 +40,26 @@ PARAMS = VisualTokenizerParams(
         patch_size=4,
         depth=1,
         decoder_depth=1,
-        width=16,
-        heads=2,
-        codes=12,
-        code_dim=4,
+        embed_dim=16,
+        num_heads=2,
+        codebook_size=12,
+        codebook_dim=4,
     ),
     sources={"coco": 1},
     order=OrderParams(streams=2, shuffle_block=1, batch_size=8),
-    views=ViewParams(0.5, 1.0, 0.0, 0.1),
-    weights=WeightParams(cosine=1.0, commitment=1.0),
-    optim=OptimParams(
-        steps=12,
-        lr=0.005,
-        min_lr=0.0,
-        warmup_steps=2,
-        schedule="cosine",
-        weight_decay=1e-4,
-        betas=[0.9, 0.99],
-        eps=1e-8,
-        max_grad_norm=0.0,
-        head_lr_mult=1.0,
-        layer_decay=1.0,
-    ),
+    views=ViewParams([0.5, 1.0], 0.0, 0.1),
+    loss_weights=LossWeightParams(cosine=1.0, commitment=1.0),
+    steps=12,
+    lr=0.005,
+    min_lr=0.0,
+    warmup_steps=2,
+    schedule="cosine",
+    weight_decay=1e-4,
+    betas=[0.9, 0.99],
+    eps=1e-8,
+    max_grad_norm=0.0,
+    head_lr_mult=1.0,
+    layer_decay=1.0,
     loop=LoopParams(
         precision="fp32",
         gradient_accumulation=1,
@@ -142,7 +140,7 @@ def test_weight_decay_spares_cls_positions_and_vectors(job):
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     spared = {
         names[id(p)]
-        for group in parameter_groups(model, PARAMS.optim)
+        for group in parameter_groups(model, PARAMS)
         if group["weight_decay"] == 0
         for p in group["params"]
     }

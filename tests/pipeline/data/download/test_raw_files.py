@@ -49,7 +49,7 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (DownloadParams("local", None, [], True), "coco.path: local needs"),
+        (DownloadParams("local", "", [], True), "coco.path: local needs"),
         (DownloadParams("local", "nowhere", [], True), "coco.path: no folder .*nowhere"),
         (
             DownloadParams("local", "empty", [], True),
@@ -90,7 +90,7 @@ def test_who_asks_other_peoples_servers_says_who_it_is(tmp_path):
         (tmp_path / name).write_text("")
     nobody = replace(FETCH, client=replace(FETCH.client, contact=None))
     with pytest.raises(
-        UserError, match=r"^params.yaml: download.cc3m.fetch.client.contact: give [^\n]*$"
+        UserError, match=r"^params.yaml: url_fetch.common.client.contact: give [^\n]*$"
     ):
         settings = UrlListParams("local", str(tmp_path), [], False, nobody)
         official = OfficialFiles("cc3m", settings, "download.cc3m")

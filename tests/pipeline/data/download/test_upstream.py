@@ -58,7 +58,7 @@ def offered(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def shard_blocks():
-    return tiny.settings()["small"]["shard"]
+    return tiny.settings()["shard"]
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_what_must_be_got_by_hand_is_said_in_one_line(
     ]
     message = rf"^{source}: to be got by hand: {names}[^\n]*; [^\n]*as params.yaml: paper.download.{source}.path"
     with pytest.raises(UserError, match=message):
-        downloaded(source, tmp_path, DownloadParams("upstream", None, mirrors, True), monkeypatch)
+        downloaded(source, tmp_path, DownloadParams("upstream", "", mirrors, True), monkeypatch)
 
 
 def test_files_of_the_users_own_folder_are_verified_once_and_only_the_rest_is_fetched(
@@ -230,12 +230,12 @@ def test_a_dump_that_is_not_finished_is_not_taken(
     good = status.read_text()
     status.write_text(good.replace(*change))
     monkeypatch.setattr(serving, "root", tmp_path)
-    params = DumpParams("upstream", None, [f"{serving.address}/served/"], True, official.DUMP)
+    params = DumpParams("upstream", "", [f"{serving.address}/served/"], True, official.DUMP)
     with pytest.raises(UserError, match=message):
         downloaded("wikipedia", tmp_path, params, monkeypatch)
     status.write_text(good)
     assert contents(downloaded("wikipedia", tmp_path, params, monkeypatch))
-    other = DumpParams("upstream", None, [], True, "20990101")
+    other = DumpParams("upstream", "", [], True, "20990101")
     monkeypatch.setattr(
         manifest,
         "read",
@@ -323,7 +323,7 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     )
     folder = Path("data/paper/weights")
     weights = OfficialFiles(
-        "weights", DownloadParams("upstream", None, [], True), "paper.weights", HTTP
+        "weights", DownloadParams("upstream", "", [], True), "released_weights", HTTP
     )
     assert released_weights.gather(weights, folder, []) == {"files": 0}
     assert (
@@ -332,7 +332,8 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     assert released_weights.gather(weights, folder, [f"{folder}/{name}"]) == {"files": 1}
     assert (folder / name).read_bytes() == data
     with pytest.raises(
-        UserError, match=r"^params.yaml: paper.weights: no weights other.pth are published \(known"
+        UserError,
+        match=r"^params.yaml: released_weights: no weights other.pth are published \(known",
     ):
         released_weights.gather(weights, folder, [f"{folder}/other.pth"])
 
@@ -341,7 +342,7 @@ def test_the_stages_read_their_parameters(tmp_path, offered, serving, monkeypatc
     monkeypatch.setattr(tracking, "installed", lambda: False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     tree = tiny.settings()
-    tree["small"]["download"]["ade20k"] |= {
+    tree["download"]["ade20k"] |= {
         "origin": "upstream",
         "mirrors": [f"{serving.address}/ade20k/"],
     }

@@ -19,10 +19,10 @@ from tests.helpers import official, tiny
 from tests.pipeline.data.download.test_raw_files import FETCH
 
 PARAMS = """scale: small
-small:
-  pool: {workers: 1}
-  download: {ade20k: {origin: local, path: theirs, mirrors: [], official: true}}
-  shard: {ade20k: {rows_per_group: 2, groups_per_file: 3, val_fraction: 0.0, max_side: 0}}
+preset: small
+pool: {workers: 1}
+download: {common: {mirrors: [], official: false}, ade20k: {origin: local, path: theirs, official: true}}
+shard: {common: {rows_per_group: 2, groups_per_file: 3}, ade20k: {val_fraction: 0.0, max_side: 0}}
 """
 
 # What the world has of each source: `official.WORLD`, with its blemishes.

@@ -12,11 +12,10 @@ from pipeline.utils import files
 from tests.pipeline.data.sharding.test_build import contents, synsets
 
 PARAMS = """scale: small
-small:
-  pool: {workers: 1}
-  download: {imagenet22k: {origin: local, path: raw, mirrors: [], official: false}}
-  shard: {imagenet22k: {rows_per_group: 2, groups_per_file: 3, val_fraction: 0.2, max_side: 8}}
-  least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: %s}
+preset: small
+pool: {workers: 1}
+download: {common: {mirrors: [], official: false}, imagenet22k: {origin: local, path: raw}}
+shard: {common: {rows_per_group: 2, groups_per_file: 3}, imagenet22k: {val_fraction: 0.2, max_side: 8, min_coverage: %s}}
 """
 
 
@@ -80,12 +79,12 @@ def test_the_table_has_every_source_and_their_sum(found):
 
 
 def test_too_little_is_refused_in_one_line(found):
-    coverage.check("cc3m", found / "cc3m", 0.6, "paper.least_yield.cc3m")
+    coverage.check("cc3m", found / "cc3m", 0.6, "shard.cc3m.min_coverage")
     coverage.check("ade20k", found / "ade20k", 0.6, "nowhere")
     with pytest.raises(UserError) as caught:
-        coverage.check("coco", found / "coco", 0.6, "paper.least_yield.coco")
+        coverage.check("coco", found / "coco", 0.6, "shard.coco.min_coverage")
     assert str(caught.value) == (
-        "params.yaml: paper.least_yield.coco: coco: found 283,374 captions, 50.0% of the "
+        "params.yaml: shard.coco.min_coverage: coco: found 283,374 captions, 50.0% of the "
         "paper's 566,747; wanted 60.0%; lower it to go on with these"
     )
 
@@ -97,7 +96,7 @@ def test_the_shard_stage_stops_and_keeps_its_work(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(tracking, "installed", lambda: False)
     (tmp_path / "params.yaml").write_text(PARAMS % 0.5)
     with pytest.raises(
-        UserError, match="^params.yaml: small.least_yield.imagenet22k: imagenet22k: found "
+        UserError, match="^params.yaml: shard.imagenet22k.min_coverage: imagenet22k: found "
     ):
         stages.shard.main("imagenet22k")
     assert not (tmp_path / "data").exists()

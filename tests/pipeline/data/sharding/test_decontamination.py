@@ -21,18 +21,24 @@ from tests.pipeline.data.datasets.test_readers import karpathy, write_zip
 from tests.pipeline.data.sharding.test_build import encoded
 
 PARAMS = PairShardParams(
-    rows_per_group=4, groups_per_file=4, val_fraction=0.0, max_side=0, decontaminate=True
+    rows_per_group=4,
+    groups_per_file=4,
+    val_fraction=0.0,
+    max_side=0,
+    min_coverage=0.0,
+    decontaminate=True,
 )
 PARAMS_YAML = """scale: small
-small:
-  pool: {workers: 1}
-  least_yield: {cc3m: 0, sbu: 0, coco: 0, vg: 0, imagenet22k: 0}
-  download:
-    coco: {origin: local, path: coco, mirrors: [], official: false}
-    flickr30k: {origin: local, path: flickr30k, mirrors: [], official: false}
-    vg: {origin: local, path: vg, mirrors: [], official: false}
-  shard:
-    vg: {rows_per_group: 4, groups_per_file: 4, val_fraction: 0, max_side: 0, decontaminate: SWITCH}
+preset: small
+pool: {workers: 1}
+download:
+  common: {mirrors: [], official: false}
+  coco: {origin: local, path: coco}
+  flickr30k: {origin: local, path: flickr30k}
+  vg: {origin: local, path: vg}
+shard:
+  common: {rows_per_group: 4, groups_per_file: 4}
+  vg: {val_fraction: 0, max_side: 0, decontaminate: SWITCH, min_coverage: 0}
 """
 PICTURE = encoded()
 COCO = {

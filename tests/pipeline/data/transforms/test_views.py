@@ -11,7 +11,7 @@ from pipeline.data.transforms import images, views
 from pipeline.data.transforms.views import View, ViewParams
 from pipeline.utils import seeds
 
-PARAMS = ViewParams(crop_min=0.2, crop_max=1.0, flip=0.5, jitter=0.4)
+PARAMS = ViewParams(crop_scale=[0.2, 1.0], flip=0.5, color_jitter=0.4)
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -70,12 +70,12 @@ def test_crop_statistics():
     ("size", "box"), [((1000, 100), (433, 0, 566, 100)), ((100, 1000), (0, 433, 100, 566))]
 )
 def test_images_without_a_fitting_crop_get_the_largest_central_one(size, box):
-    whole = ViewParams(crop_min=1.0, crop_max=1.0, flip=0.0, jitter=0.0)
+    whole = ViewParams(crop_scale=[1.0, 1.0], flip=0.0, color_jitter=0.0)
     assert {draw(index, whole, *size).box for index in range(30)} == {tuple(map(float, box))}
 
 
 def test_no_flip_and_no_jitter_leave_a_plain_resize():
-    view = draw(0, ViewParams(crop_min=0.5, crop_max=1.0, flip=0.0, jitter=0.0))
+    view = draw(0, ViewParams(crop_scale=[0.5, 1.0], flip=0.0, color_jitter=0.0))
     assert view.matrix == IDENTITY and not view.flip
     image = scene(640, 480)
     assert np.array_equal(
@@ -110,7 +110,7 @@ def test_the_matrix_is_the_three_enhancements_in_their_order(index):
 
 def test_color_after_the_resize_is_color_before_it():
     image = scene(120, 90)
-    view = views.draw(5, "c", 0, 120, 90, images.mean_luma(image), ViewParams(0.3, 0.9, 0.0, 0.3))
+    view = views.draw(5, "c", 0, 120, 90, images.mean_luma(image), ViewParams([0.3, 0.9], 0.0, 0.3))
     before = images.crop_resize(image.convert("RGB", view.matrix), view.box, 40)
     assert np.abs(views.apply(image, view, 40).astype(int) - np.asarray(before, int)).max() <= 2
 
