@@ -29,7 +29,7 @@ from stages import export
 from tests.helpers import tiny
 from tests.helpers.doc_examples import WORDS, examples, run_example, write_tokenizer
 from tests.helpers.toy import BACKBONE, HEAD
-from tests.test_imports import tops
+from tests.test_imports import top_level
 
 EXAMPLES = examples("docs/use.md")
 ANSWERS = ("ring", "star", "yes", "no")
@@ -270,7 +270,7 @@ def test_using_a_model_needs_few_packages():
     for path in Code(tiny.ROOT).dependencies(
         ["pipeline.inference.predictor", "model.timm_encoder"]
     ):
-        assert tops(tiny.ROOT / path) <= allowed, path
+        assert top_level(tiny.ROOT / path) <= allowed, path
 
 
 @pytest.mark.parametrize(
