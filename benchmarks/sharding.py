@@ -1,7 +1,7 @@
 """How fast shards are made, and in how much memory: `python -m benchmarks.sharding`, or with a
-source and a folder of its official files, such as `wikipedia /data/wikipedia`.
+data set and a folder of its official files, such as `wikipedia /data/wikipedia`.
 
-One process, all that a stage does: reading, checking, sorting, writing. Pictures are generated
+One process, all that a stage does: reading, checking, sorting, writing. Images are generated
 noise of the sizes and byte counts of photographs, articles are the generated world's. Prints a line
 per case.
 """
@@ -27,7 +27,7 @@ from pipeline.data.synthetic.generate import write
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.utils import files
 
-PICTURES = 3000  # of a case, in three classes
+IMAGES = 3000  # of a case, in three classes
 DISTINCT = 40  # of these
 PAGES = 3000
 TEXTS = ShardParams(rows_per_group=100, groups_per_file=100, val_fraction=0.0)
@@ -44,7 +44,7 @@ class Case:
     max_side: int
 
 
-# Quality is such that a picture has the mean number of bytes of its source's.
+# Quality is such that an image has the mean number of bytes of its data set's.
 CASES = (
     Case("ImageNet's size, checked and kept (92 KB)", 500, 375, 94, 512),
     Case("ImageNet's size, reduced to 256 pixels", 500, 375, 94, 256),
@@ -53,17 +53,16 @@ CASES = (
 )
 
 
-def write_pictures(folder: Path, case: Case) -> None:
+def write_images(folder: Path, case: Case) -> None:
     """A tar of tars, as ImageNet's."""
-    pictures = [photograph(seed, case.width, case.height, case.quality) for seed in range(DISTINCT)]
+    images = [photograph(seed, case.width, case.height, case.quality) for seed in range(DISTINCT)]
     with tarfile.open(folder / "fall11_whole.tar", "w") as outer:
         for wnid in ("n01", "n02", "n03"):
             with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w") as inner:
-                for number in range(PICTURES // 3):
+                for number in range(IMAGES // 3):
                     name = f"{wnid}_{number}.JPEG"
-                    _add(
-                        inner, name, pictures[number % DISTINCT] + name.encode()
-                    )  # no two are equal to Parquet
+                    # no two are equal to Parquet
+                    _add(inner, name, images[number % DISTINCT] + name.encode())
             _add(outer, f"{wnid}.tar", buffer.getvalue())
 
 
@@ -117,8 +116,8 @@ def line(name: str, root: Path, source: str, params: ShardParams) -> str:
 def generated(folder: Path) -> Iterator[str]:
     """All cases."""
     for case in CASES:
-        root = files.fresh_directory(folder / "pictures")
-        write_pictures(root, case)
+        root = files.fresh_directory(folder / "images")
+        write_images(root, case)
         yield line(case.name, root, "imagenet22k", ImageShardParams(100, 100, 0.0, case.max_side))
     root = files.fresh_directory(folder / "wikipedia")
     write("wikipedia", root, SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}}))
@@ -129,15 +128,10 @@ def main(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         if words:
             source, root = words
-            text = datasets.load(source).KIND == "text"
-            print(
-                line(
-                    source,
-                    Path(root),
-                    source,
-                    TEXTS if text else ImageShardParams(**asdict(TEXTS), max_side=512),
-                )
-            )
+            params = TEXTS
+            if datasets.load(source).KIND != "text":
+                params = ImageShardParams(**asdict(TEXTS), max_side=512)
+            print(line(source, Path(root), source, params))
         else:
             for text in generated(Path(name)):
                 print(text, flush=True)

@@ -51,7 +51,7 @@ def _shard(
     )
     with workdir.locked(work_dir):
         counts = build.shard(
-            source, root, work_dir / "finished", settings, workers=workers, held_out=names
+            source, root, work_dir / "finished", settings, workers=workers, excluded=names
         )
         (work_dir / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
         if counted:

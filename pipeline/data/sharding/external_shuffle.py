@@ -1,8 +1,8 @@
 """Rows in an order that mixes them well and depends on nothing but their keys, in bounded memory.
 
 The order is that of a hash of the key. Rows are written as sorted *runs*, by however many processes
-and in whatever sequence; a *cut* tells which bytes of which run hold a given stretch of the whole
-order, so that each stretch can be read by itself.
+and in whatever sequence; a *cut* tells which bytes of which run hold a given chunk of the whole
+order, so that each chunk can be read by itself.
 """
 
 import pickle
@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.shards.parquet import ShardRow
 from pipeline.utils import files, seeds
 
-Row = dict[str, Any]
 _MEMORY = 256 << 20  # bytes of rows that `shuffled` sorts at a time
-_STRETCH = 4096  # rows that `shuffled` reads back at a time
-_INDEX = np.dtype(
-    [("place", "<u8"), ("start", "<i8"), ("stop", "<i8")]
-)  # first bits of the hash; bytes of the row
+_CHUNK = 4096  # rows that `shuffled` reads back at a time
+# Of the index of a run, for each row: the first 64 bits of its hash, and its bytes in the run.
+_INDEX = np.dtype([("hash", "<u8"), ("start", "<i8"), ("stop", "<i8")])
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ def share(key: str, purpose: str) -> float:
     return seeds.key(purpose, key) / 2**128
 
 
-def write_run(run: Path, rows: Iterable[tuple[str, Row]]) -> None:
-    """Write rows, given with the names of their splits, as one run: sorted, in memory as a whole.
+def write_run(run: Path, rows: Iterable[tuple[str, ShardRow]]) -> None:
+    """Write rows, each with the name of its split, as one run: sorted, in memory as a whole.
 
     Rows of equal key keep their order. Beside the file stands its index.
     """
@@ -50,96 +49,98 @@ def write_run(run: Path, rows: Iterable[tuple[str, Row]]) -> None:
     )
     with files.replacing(run) as temporary, open(temporary, "wb") as file:
         file.writelines(data for _, _, data in items)
-    index: dict[str, list[tuple[int, int, int]]] = {}
+    entries: dict[str, list[tuple[int, int, int]]] = {}
     start = 0
     for split, order, data in items:
-        index.setdefault(split, []).append((order >> 64, start, start + len(data)))
+        entries.setdefault(split, []).append((order >> 64, start, start + len(data)))
         start += len(data)
-    with files.replacing(_index(run)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **{split: np.array(entries, _INDEX) for split, entries in index.items()})
+    index = {split: np.array(places, _INDEX) for split, places in entries.items()}
+    with files.replacing(_index_path(run)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **index)
 
 
 def cut(runs: Sequence[Path], rows: int) -> Iterator[tuple[str, Iterator[list[Span]]]]:
-    """By split, in sorted order: stretches of `rows` distinct keys each, and where in the runs each
-    stretch is.
+    """By split, in sorted order: chunks of `rows` distinct keys each, and where in the runs each
+    chunk is.
 
     Takes 90 bytes of memory per row. The sequence of the runs decides which of two rows of equal
     key comes first.
     """
-    indices = [_load(run) for run in runs]
-    for split in sorted({split for index in indices for split in index}):
-        yield (
-            split,
-            _stretches(runs, [index.get(split, np.empty(0, _INDEX)) for index in indices], rows),
-        )
+    indices = [_load_index(run) for run in runs]
+    empty = np.empty(0, _INDEX)
+    for split in sorted(set().union(*indices)):
+        yield split, _chunks(runs, [index.get(split, empty) for index in indices], rows)
 
 
-def read(spans: Iterable[Span]) -> list[Row]:
-    """The rows of a stretch in their order; rows of equal key stand together."""
-    rows = (row for span in spans for row in _load_rows(span))
+def read(spans: Iterable[Span]) -> list[ShardRow]:
+    """The rows of a chunk in their order; rows of equal key stand together."""
+    rows = chain.from_iterable(map(_load_rows, spans))
     return sorted(rows, key=lambda row: _order(row["key"]))
 
 
 def shuffled(
-    rows: Iterable[tuple[str, Row]], folder: Path, memory: int = _MEMORY
-) -> Iterator[tuple[str, Iterator[Row]]]:
+    rows: Iterable[tuple[str, ShardRow]], folder: Path, memory: int = _MEMORY
+) -> Iterator[tuple[str, Iterator[ShardRow]]]:
     """Split names in sorted order, each with its rows in their order.
 
     Meanwhile all rows stand in temporary files in `folder`; what is sorted at a time has about
     `memory` bytes. Take the rows of a split before asking for the next split.
     """
-    with TemporaryDirectory(dir=folder, prefix=".shuffle-") as place:
+    with TemporaryDirectory(dir=folder, prefix=".shuffle-") as temporary:
         runs = []
-        for number, part in enumerate(_portions(rows, memory)):
-            runs.append(Path(place, str(number)))
-            write_run(runs[-1], part)
-        for split, stretches in cut(runs, _STRETCH):
-            yield split, chain.from_iterable(map(read, stretches))
+        for number, portion in enumerate(_portions(rows, memory)):
+            runs.append(Path(temporary, str(number)))
+            write_run(runs[-1], portion)
+        for split, chunks in cut(runs, _CHUNK):
+            yield split, chain.from_iterable(map(read, chunks))
 
 
 def _order(key: str) -> int:
+    """128 bits that decide where a row stands."""
     return seeds.key("row order", key)
 
 
-def _index(run: Path) -> Path:
+def _index_path(run: Path) -> Path:
     return run.with_name(f"{run.name}.npz")
 
 
-def _load(run: Path) -> dict[str, np.ndarray]:
-    with np.load(_index(run)) as arrays:
+def _load_index(run: Path) -> dict[str, np.ndarray]:
+    with np.load(_index_path(run)) as arrays:
         return dict(arrays)
 
 
-def _stretches(
-    runs: Sequence[Path], indices: Sequence[np.ndarray], rows: int
-) -> Iterator[list[Span]]:
-    """Of one split; `indices` are those of its rows, by run."""
-    firsts = np.unique(np.concatenate([index["place"] for index in indices]))[::rows]
-    bounds = [np.append(np.searchsorted(index["place"], firsts), len(index)) for index in indices]
+def _chunks(runs: Sequence[Path], indices: Sequence[np.ndarray], rows: int) -> Iterator[list[Span]]:
+    """The chunks of one split; `indices` are those of its rows, by run."""
+    firsts = np.unique(np.concatenate([index["hash"] for index in indices]))[::rows]
+    bounds = [np.append(np.searchsorted(index["hash"], firsts), len(index)) for index in indices]
     for number in range(len(firsts)):
-        yield [
-            Span(run, int(index["start"][ends[number]]), int(index["stop"][ends[number + 1] - 1]))
-            for run, index, ends in zip(runs, indices, bounds, strict=True)
-            if ends[number] < ends[number + 1]
-        ]
+        spans = []
+        for run, index, ends in zip(runs, indices, bounds, strict=True):
+            first, end = ends[number], ends[number + 1]
+            if first < end:
+                spans.append(Span(run, int(index["start"][first]), int(index["stop"][end - 1])))
+        yield spans
 
 
-def _load_rows(span: Span) -> Iterator[Row]:
+def _load_rows(span: Span) -> Iterator[ShardRow]:
     with open(span.run, "rb") as file:
         file.seek(span.start)
         while file.tell() < span.stop:
             yield pickle.load(file)
 
 
-def _portions(rows: Iterable[tuple[str, Row]], memory: int) -> Iterator[list[tuple[str, Row]]]:
-    portion: list[tuple[str, Row]] = []
-    held = 0
+def _portions(
+    rows: Iterable[tuple[str, ShardRow]], memory: int
+) -> Iterator[list[tuple[str, ShardRow]]]:
+    """Rows of about `memory` bytes at a time."""
+    portion: list[tuple[str, ShardRow]] = []
+    size = 0
     for split, row in rows:
         portion.append((split, row))
-        held += _size(row)
-        if held > memory:
+        size += _size(row)
+        if size > memory:
             yield portion
-            portion, held = [], 0
+            portion, size = [], 0
     if portion:
         yield portion
 

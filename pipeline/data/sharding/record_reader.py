@@ -13,27 +13,26 @@ from pipeline.data import datasets
 from pipeline.data.records import Entry, Record, Rejected
 from pipeline.errors import UserError
 
-PIECE = (
-    256 << 20
-)  # bytes; a piece's records are in memory together, so a worker needs two to three times as much
+# bytes; a piece's records are in memory together, so a worker needs two to three times as much
+PIECE = 256 << 20
+_ENTRY = 512  # bytes that an entry takes by itself
 
 Piece = list[Entry | Rejected]
 
 
 def pieces(source: str, root: Path) -> Iterator[Piece]:
-    """The entries of a source, some PIECE bytes at a time. One by one in memory, unless they are
-    kept.
+    """The entries of a data set, PIECE bytes at a time, about; one piece is in memory at a time.
 
     Raises:
         UserError: an official file is missing or damaged.
     """
-    with _explained(source, root):
+    with _user_errors(source, root):
         yield from _cut(datasets.load(source).entries(root))
 
 
 def records(source: str, root: Path, piece: Piece) -> Iterator[Record | Rejected]:
     """The records of a piece, in order. Raises as `pieces`."""
-    with _explained(source, root), datasets.load(source).open_reader(root) as read:
+    with _user_errors(source, root), datasets.load(source).open_reader(root) as read:
         for entry in piece:
             if isinstance(entry, Rejected):
                 yield entry
@@ -42,7 +41,7 @@ def records(source: str, root: Path, piece: Piece) -> Iterator[Record | Rejected
 
 
 def read(source: str, root: Path) -> Iterator[Record | Rejected]:
-    """All records of a source in this process, in the order of the official files."""
+    """All records of a data set in this process, in the order of the official files."""
     for piece in pieces(source, root):
         yield from records(source, root, piece)
 
@@ -60,11 +59,9 @@ def _cut(entries: Iterable[Entry | Rejected]) -> Iterator[Piece]:
         yield piece
 
 
-_ENTRY = 512  # bytes that an entry takes by itself
-
-
 @contextmanager
-def _explained(source: str, root: Path) -> Iterator[None]:
+def _user_errors(source: str, root: Path) -> Iterator[None]:
+    """Turns what goes wrong with a file into an error in one line."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What becomes of a record in its shard: one kind of row for each kind of source."""
+"""What becomes of a record in its shard: one kind of row for each kind of record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,72 +14,65 @@ from pipeline.data.records import (
     TextRecord,
 )
 from pipeline.data.shards import schema
+from pipeline.data.shards.parquet import ShardRow
 from pipeline.data.transforms import image_validation
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kind:
+class RowKind:
     """The columns of a shard, and the function (record, largest side in pixels or 0) -> row.
 
     The function raises `BadImage` for a record that cannot be used.
     """
 
     columns: pa.Schema
-    make: Callable[[Any, int], Row]
+    make: Callable[[Any, int], ShardRow]
 
 
-def _text(record: TextRecord, max_side: int) -> Row:
+def _text(record: TextRecord, max_side: int) -> ShardRow:
     return {"key": record.key, "sentences": record.sentences}
 
 
-def _picture(key: str, data: bytes, max_side: int) -> Row:
+def _image_columns(key: str, data: bytes, max_side: int) -> ShardRow:
     image, width, height = image_validation.check(data, max_side)
     return {"key": key, "image": image, "width": width, "height": height}
 
 
-def _image(record: ImageRecord, max_side: int) -> Row:
-    return _picture(record.key, record.image, max_side) | {
-        "label": record.label,
-        "captions": record.captions,
+def _image(record: ImageRecord, max_side: int) -> ShardRow:
+    row = _image_columns(record.key, record.image, max_side)
+    return row | {"label": record.label, "captions": record.captions}
+
+
+def _questions(record: QuestionsRecord, max_side: int) -> ShardRow:
+    questions = record.questions
+    return _image_columns(record.key, record.image, max_side) | {
+        "ids": [question.id for question in questions],
+        "questions": [question.text for question in questions],
+        "answers": [question.answers for question in questions],
     }
 
 
-def _questions(record: QuestionsRecord, max_side: int) -> Row:
-    asked = record.questions
-    return _picture(record.key, record.image, max_side) | {
-        "ids": [question.id for question in asked],
-        "questions": [question.text for question in asked],
-        "answers": [question.answers for question in asked],
-    }
-
-
-def _statement(record: StatementRecord, max_side: int) -> Row:
-    sides = {
-        name: image_validation.check(data, max_side)[0]
-        for name, data in (("left", record.left), ("right", record.right))
-    }
+def _statement(record: StatementRecord, max_side: int) -> ShardRow:
     return {
         "key": record.key,
-        **sides,
+        "left": image_validation.check(record.left, max_side)[0],
+        "right": image_validation.check(record.right, max_side)[0],
         "statement": record.statement,
         "label": record.label,
         "group": record.group,
     }
 
 
-def _mask(record: MaskRecord, max_side: int) -> Row:
-    row = _picture(
-        record.key, record.image, 0
-    )  # at full size: the mask's pixels belong to the picture's
+def _mask(record: MaskRecord, max_side: int) -> ShardRow:
+    # At full size: the mask's pixels belong to the image's.
+    row = _image_columns(record.key, record.image, 0)
     return row | {"mask": image_validation.check_mask(record.mask, row["width"], row["height"])}
 
 
 KINDS = {
-    "image": Kind(schema.IMAGE_SHARD, _image),
-    "text": Kind(schema.TEXT_SHARD, _text),
-    "questions": Kind(schema.QUESTION_SHARD, _questions),
-    "statements": Kind(schema.STATEMENT_SHARD, _statement),
-    "masks": Kind(schema.MASK_SHARD, _mask),
+    "image": RowKind(schema.IMAGE_SHARD, _image),
+    "text": RowKind(schema.TEXT_SHARD, _text),
+    "questions": RowKind(schema.QUESTION_SHARD, _questions),
+    "statements": RowKind(schema.STATEMENT_SHARD, _statement),
+    "masks": RowKind(schema.MASK_SHARD, _mask),
 }

@@ -15,8 +15,10 @@ from pipeline.utils import files
 
 # Encoded images do not compress again; text and ids do.
 _UNCOMPRESSED = ("image", "left", "right", "mask")
-# Columns whose elements are sampling units.
-_UNITS = ("captions", "questions")
+# Columns whose elements are samples.
+_SAMPLES = ("captions", "questions")
+
+ShardRow = dict[str, Any]  # values by column
 
 
 class RowGroup(NamedTuple):
@@ -25,14 +27,14 @@ class RowGroup(NamedTuple):
     file: Path
     group: int  # index within the file
     rows: int
-    # sampling units: (picture, caption or question) pairs, or rows where there are no such lists
+    # samples: (image, caption or question) pairs, or rows where there are no such lists
     units: int
 
 
 def write(
     folder: Path,
     split: str,
-    rows: Iterable[dict[str, Any]],
+    rows: Iterable[ShardRow],
     schema: pa.Schema,
     *,
     rows_per_group: int,
@@ -55,31 +57,28 @@ def file_name(split: str, number: int) -> str:
 
 
 def write_file(
-    path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_per_group: int
+    path: Path, rows: Iterable[ShardRow], schema: pa.Schema, rows_per_group: int
 ) -> dict[str, Any]:
-    """Write one file and return what `write_index` has to know of it: name, checksum, rows and
-    units of its groups."""
+    """Write one file and return its entry for `write_index`: name, checksum, and of each row group
+    the numbers of rows and of samples."""
     groups = []
     with files.replacing(path) as temporary:
         with pq.ParquetWriter(temporary, schema, compression=_compression(schema)) as writer:
             for group in _batches(rows, rows_per_group):
                 writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=len(group))
-                groups.append([len(group), sum(map(_units, group))])
+                groups.append([len(group), sum(map(_samples, group))])
         checksum = files.sha256(temporary)
     return {"name": path.name, "groups": groups, "sha256": checksum}
 
 
 def write_index(folder: Path, splits: dict[str, list[dict[str, Any]]], **facts: Any) -> None:
-    """Write `index.json`: per split its files, rows and units; `facts` (such as `rejected`) stand
-    beside them."""
-    described = {
-        split: {
-            "files": entries,
-            "rows": sum(rows for entry in entries for rows, _ in entry["groups"]),
-            "units": sum(units for entry in entries for _, units in entry["groups"]),
-        }
-        for split, entries in splits.items()
-    }
+    """Write `index.json`: per split its files and the numbers of its rows and samples (`units`);
+    `facts` (such as `rejected`) stand beside the splits."""
+    described = {}
+    for split, entries in splits.items():
+        groups = list(chain.from_iterable(entry["groups"] for entry in entries))
+        rows, samples = map(sum, zip(*groups, strict=True)) if groups else (0, 0)
+        described[split] = {"files": entries, "rows": rows, "units": samples}
     files.write_json(folder / "index.json", {"splits": described, **facts})
 
 
@@ -91,16 +90,14 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
     """
     splits = files.read_json(folder / "index.json")["splits"]
     if split not in splits:
-        raise UserError(
-            f"{folder / 'index.json'}: no split {split!r} (has: "
-            f"{', '.join(sorted(splits)) or 'nothing, as its origin is none'})"
-        )
-    return [
-        RowGroup(file, number, rows, units)
-        for entry in splits[split]["files"]
-        for file in [folder / entry["name"]]
-        for number, (rows, units) in enumerate(entry["groups"])
-    ]
+        known = ", ".join(sorted(splits)) or "nothing, as its origin is none"
+        raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: {known})")
+    groups = []
+    for entry in splits[split]["files"]:
+        file = folder / entry["name"]
+        for number, (rows, samples) in enumerate(entry["groups"]):
+            groups.append(RowGroup(file, number, rows, samples))
+    return groups
 
 
 def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
@@ -112,16 +109,14 @@ def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Tabl
 
 
 def numbers(array: pa.Array) -> np.ndarray:
-    """The values of an array without nulls, where they are. `to_numpy` would import pandas, which
-    takes a second."""
+    """The values of an array without nulls, [len(array)] of its type, not copied. `to_numpy` would
+    import pandas, which takes a second."""
     if pa.types.is_boolean(array.type):  # bits, of which NumPy has none
         return numbers(array.cast(pa.uint8())).view(bool)
     return np.from_dlpack(array)
 
 
-def read_rows(
-    folder: Path, split: str, columns: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
+def read_rows(folder: Path, split: str, columns: Sequence[str] | None = None) -> Iterator[ShardRow]:
     """All rows of a split in order, one row group in memory at a time."""
     for group in row_groups(folder, split):
         yield from read_group(group, columns).to_pylist()
@@ -142,11 +137,11 @@ def _leaf(path: str, kind: pa.DataType) -> str:
     return path
 
 
-def _units(row: dict[str, Any]) -> int:
-    return max([len(row[column]) for column in _UNITS if column in row], default=0) or 1
+def _samples(row: ShardRow) -> int:
+    return max([len(row[column]) for column in _SAMPLES if column in row], default=0) or 1
 
 
-def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+def _batches(rows: Iterable[ShardRow], size: int) -> Iterator[list[ShardRow]]:
     rest = iter(rows)
     while batch := list(islice(rest, size)):
         yield batch

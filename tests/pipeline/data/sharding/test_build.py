@@ -49,7 +49,7 @@ def flickr(
 
 
 def synsets(path: Path, count: int, classes: int = 2) -> Path:
-    """An ImageNet-22K tar with `count` pictures in each class."""
+    """An ImageNet-22K tar with `count` images in each class."""
     path.mkdir(parents=True)
     with tarfile.open(path / "fall11_whole.tar", "w") as outer:
         for wnid in (f"n{number:02d}" for number in range(1, classes + 1)):
@@ -75,7 +75,7 @@ def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def test_good_pictures_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path):
+def test_good_images_are_kept_and_bad_ones_rejected_with_their_reason(tmp_path):
     good = encoded()
     images = {
         "1.jpg": good,
@@ -136,7 +136,7 @@ def test_bytes_are_the_same_in_another_folder(tmp_path):
     assert contents(tmp_path / "one" / "out") == contents(tmp_path / "another" / "out")
 
 
-def test_pieces_and_workers_do_not_show(tmp_path, monkeypatch):
+def test_pieces_and_workers_do_not_change_the_bytes(tmp_path, monkeypatch):
     raw = synsets(tmp_path / "raw", 20)
     shard("imagenet22k", raw, tmp_path / "whole", IMAGES)
     monkeypatch.setattr(record_reader, "PIECE", 1)  # a piece per class
@@ -165,7 +165,7 @@ def test_an_error_of_a_worker_ends_the_run_in_one_line(tmp_path, workers):
         shard("wikipedia", tmp_path, tmp_path / "out", ShardParams(2, 2, 0.0), workers=workers)
 
 
-def test_a_killed_worker_is_told_of():
+def test_a_killed_worker_is_reported():
     with pytest.raises(UserError, match="a worker process was killed"):
         parallel_map.run(signal.raise_signal, [(signal.SIGKILL,)], 2)
 

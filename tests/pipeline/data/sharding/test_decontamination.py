@@ -1,5 +1,5 @@
-"""Pictures that a downstream validation or test set holds are left out of the pretraining pairs,
-and counted."""
+"""Images that a downstream validation or test set holds are left out of the pretraining pairs, and
+counted."""
 
 import json
 
@@ -40,7 +40,7 @@ shard:
   common: {rows_per_group: 4, groups_per_file: 4}
   vg: {val_fraction: 0, max_side: 0, decontaminate: SWITCH, min_coverage: 0}
 """
-PICTURE = encoded()
+IMAGE = encoded()
 COCO = {
     "train": ("train2014", 1),
     "restval": ("val2014", 2),
@@ -55,7 +55,7 @@ def coco_name(folder, number):
 
 @pytest.fixture
 def raw(tmp_path):
-    """COCO with a picture in each split, its numbers at Flickr, and Flickr30K's splits."""
+    """COCO with an image in each split, its numbers at Flickr, and Flickr30K's splits."""
     coco, flickr30k = tmp_path / "coco", tmp_path / "flickr30k"
     coco.mkdir()
     flickr30k.mkdir()
@@ -63,7 +63,7 @@ def raw(tmp_path):
         write_zip(
             coco / f"{folder}.zip",
             {
-                f"{folder}/{coco_name(place, number)}": PICTURE
+                f"{folder}/{coco_name(place, number)}": IMAGE
                 for place, number in COCO.values()
                 if place == folder
             },
@@ -110,17 +110,17 @@ def raw(tmp_path):
     return tmp_path
 
 
-def held_out(raw):
+def evaluation_images(raw):
     decontamination.write(
         {"coco": raw / "coco", "flickr30k": raw / "flickr30k"}, raw / "decontamination.json"
     )
     return frozenset(json.loads((raw / "decontamination.json").read_text()))
 
 
-def visual_genome(folder, pictures):
+def visual_genome(folder, images):
     """Rows of (image id, COCO's number, Flickr's number)."""
     folder.mkdir()
-    write_zip(folder / "images.zip", {f"VG_100K/{number}.jpg": PICTURE for number, *_ in pictures})
+    write_zip(folder / "images.zip", {f"VG_100K/{number}.jpg": IMAGE for number, *_ in images})
     write_zip(folder / "images2.zip", {})
     data = [
         {
@@ -129,9 +129,9 @@ def visual_genome(folder, pictures):
             "coco_id": coco,
             "flickr_id": at,
         }
-        for number, coco, at in pictures
+        for number, coco, at in images
     ]
-    regions = [{"id": number, "regions": [{"phrase": "a boat"}]} for number, *_ in pictures]
+    regions = [{"id": number, "regions": [{"phrase": "a boat"}]} for number, *_ in images]
     write_zip(folder / "image_data.json.zip", {"image_data.json": json.dumps(data).encode()})
     write_zip(
         folder / "region_descriptions.json.zip",
@@ -140,8 +140,8 @@ def visual_genome(folder, pictures):
     return folder
 
 
-def test_held_out_pictures_are_known_by_both_numbers(raw):
-    assert held_out(raw) == {
+def test_evaluation_images_are_known_by_both_numbers(raw):
+    assert evaluation_images(raw) == {
         "coco 3",
         "coco 4",
         "flickr 1003",
@@ -150,10 +150,10 @@ def test_held_out_pictures_are_known_by_both_numbers(raw):
         "flickr 7003",
     }
     (raw / "coco/annotations_trainval2014.zip").unlink()
-    assert held_out(raw) == {"coco 3", "coco 4", "flickr 7002", "flickr 7003"}
+    assert evaluation_images(raw) == {"coco 3", "coco 4", "flickr 7002", "flickr 7003"}
     (raw / "flickr30k/dataset_flickr30k.json").unlink()
     with pytest.raises(UserError, match="run the download stage"):
-        held_out(raw)
+        evaluation_images(raw)
 
 
 def test_visual_genome_loses_what_coco_or_flickr30k_tests(raw):
@@ -170,7 +170,7 @@ def test_visual_genome_loses_what_coco_or_flickr30k_tests(raw):
             (17, 77, 1003),
         ],
     )
-    assert shard("vg", place, raw / "out", PARAMS, held_out=held_out(raw)) == {
+    assert shard("vg", place, raw / "out", PARAMS, excluded=evaluation_images(raw)) == {
         "train": 4,
         "rejected": 4,
     }
@@ -193,7 +193,7 @@ def test_visual_genome_loses_what_coco_or_flickr30k_tests(raw):
 def test_lists_of_urls_are_filtered_by_their_addresses(raw):
     (raw / "sbu/fetched").mkdir(parents=True)
     rows = [
-        {"key": str(number), "url": url, "status": "ok", "image": PICTURE, "caption": "a boat"}
+        {"key": str(number), "url": url, "status": "ok", "image": IMAGE, "caption": "a boat"}
         for number, url in enumerate(
             (
                 "http://static.flickr.com/12/7003_0a1b.jpg",
@@ -204,14 +204,14 @@ def test_lists_of_urls_are_filtered_by_their_addresses(raw):
     ]
     pq.write_table(pa.Table.from_pylist(rows, FETCHED), raw / "sbu/fetched/train-00000.parquet")
     placeholders.mark(raw / "sbu/fetched", 2)
-    assert shard("sbu", raw / "sbu", raw / "out", PARAMS, held_out=held_out(raw)) == {
+    assert shard("sbu", raw / "sbu", raw / "out", PARAMS, excluded=evaluation_images(raw)) == {
         "train": 2,
         "rejected": 1,
     }
 
 
-def test_the_sets_that_are_tested_keep_their_pictures(raw):
-    assert shard("coco", raw / "coco", raw / "out", PARAMS, held_out=held_out(raw)) == {
+def test_the_sets_that_are_tested_keep_their_images(raw):
+    assert shard("coco", raw / "coco", raw / "out", PARAMS, excluded=evaluation_images(raw)) == {
         "train": 2,
         "val": 1,
         "test": 1,
@@ -219,9 +219,9 @@ def test_the_sets_that_are_tested_keep_their_pictures(raw):
     }
 
 
-def test_coco_loses_training_pictures_that_flickr30k_tests(raw):
-    names = held_out(raw) | {"flickr 1002"}
-    assert shard("coco", raw / "coco", raw / "out", PARAMS, held_out=names) == {
+def test_coco_loses_training_images_that_flickr30k_tests(raw):
+    names = evaluation_images(raw) | {"flickr 1002"}
+    assert shard("coco", raw / "coco", raw / "out", PARAMS, excluded=names) == {
         "train": 1,
         "val": 1,
         "test": 1,
