@@ -118,7 +118,8 @@ def test_a_server_that_misbehaves_changes_no_byte(
     before = len(serving.log)
     assert contents(downloaded(source, tmp_path / "wild", params, monkeypatch)) == contents(calm)
     assert len(serving.log) == before  # nothing is fetched again
-    how = convert(build.params_class(source), shard_blocks[source], f"shard.{source}")
+    block = shard_blocks["common"] | shard_blocks[source]
+    how = convert(build.params_class(source), block, f"shard.{source}")
     for name, root in (("calm", calm), ("wild", wild)):
         build.shard(source, root, tmp_path / name / "shards", how)
     assert contents(tmp_path / "calm/shards") == contents(tmp_path / "wild/shards")

@@ -58,7 +58,7 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
         raw_files.download(OfficialFiles(source, settings), root, official.WORLD)
     else:
         write(source, root, official.WORLD)
-    sizes = build.PairShardParams(
+    sizes = build.SharedShardParams(
         rows_per_group=4, groups_per_file=2, val_fraction=0.0, max_side=0, decontaminate=False
     )
     build.shard(source, root, tmp_path / "shards", sizes)
