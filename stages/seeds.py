@@ -35,11 +35,10 @@ def main(*words: str) -> None:
     }
     files.write_json(folder / "summary.json", summary)
     settings = params.load(tables.TableParams, "table")
-    made = {
-        name: seed_statistics.against_paper(name, layout, results, settings)
-        for name, layout in tables.read_layout().items()
-    }
-    for name, table in made.items():
+    made = {}
+    for name, layout in tables.read_layout().items():
+        table = seed_statistics.against_paper(name, layout, results, settings)
+        made[name] = table
         render.write(table, folder / name)
         print(render.markdown(table))
     with files.replacing(folder / "report.html") as temporary:

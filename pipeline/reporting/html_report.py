@@ -1,4 +1,4 @@
-"""All tables and pictures of a scale on one page that opens without a network."""
+"""All tables and figures of a scale on one page that opens without a network."""
 
 import base64
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ from pipeline.utils import files
 if TYPE_CHECKING:
     from jinja2 import Template
 
-TEMPLATE = "reporting/report.html.j2"  # in `pipeline`
+TEMPLATE = "reporting/report.html.j2"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, as base64 of a PNG file."""
+    """An image, as base64 of a PNG file."""
 
     caption: str
     png: str
@@ -26,7 +26,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Pictures and numbers of one model; `facts` are shown as they are."""
+    """Figures and numbers of one model; `facts` are shown as they are."""
 
     title: str
     figures: list[Figure]
@@ -34,7 +34,7 @@ class Chapter:
 
 
 def pretraining(folder: Path) -> Chapter:
-    """Curves and held-out metrics of a variant's folder."""
+    """Curves and validation metrics in the folder of a pretraining variant."""
     metrics = files.read_json(folder / "validation.json")
     return Chapter(
         f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), facts(metrics)
@@ -42,30 +42,30 @@ def pretraining(folder: Path) -> Chapter:
 
 
 def numbers(title: str, result: dict[str, Any]) -> Chapter:
-    """All numbers of a result."""
+    """All numbers of a result, without figures."""
     return Chapter(title, [], facts(result))
 
 
-def evaluation(item: str, result: dict[str, Any], predictions: Path) -> Chapter:
-    """What an evaluation found, with its pictures."""
-    return Chapter(f"Evaluation: {item}", figures(sorted(predictions.glob("*.png"))), facts(result))
+def evaluation(name: str, result: dict[str, Any], predictions: Path) -> Chapter:
+    """The result of a fine-tune's evaluation, with the figures in its folder of predictions."""
+    return Chapter(f"Evaluation: {name}", figures(sorted(predictions.glob("*.png"))), facts(result))
 
 
-def figures(pictures: Iterable[Path]) -> list[Figure]:
-    """PNG files, named as their files are."""
-    return [Figure(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures]
+def figures(paths: Iterable[Path]) -> list[Figure]:
+    """PNG files, with the stems of their names as captions."""
+    return [Figure(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in paths]
 
 
 def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[Chapter]) -> str:
-    """The HTML; `ours` is the heading of our rows in the tables."""
+    """The HTML page; rows in the table sections titled `ours` are highlighted."""
     return template(TEMPLATE, autoescape=True).render(
         title=title, note=note, ours=ours, tables=tables, chapters=chapters, texts=texts
     )
 
 
 def template(name: str, *, autoescape: bool) -> "Template":
-    """A template in the package `pipeline`, with the filter `thousands`; a name that it is not given is an
-    error."""
+    """A Jinja template by its path in `pipeline`, with the filter `thousands` (1234 -> 1,234).
+    Rendering it without one of its variables is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -80,11 +80,11 @@ def template(name: str, *, autoescape: bool) -> "Template":
 
 
 def facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Numbers and names by dotted key; fractions with four decimals."""
-    found: dict[str, str] = {}
+    """Numbers and texts of a nested dict by dotted key; fractions with four decimals."""
+    flat: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            found |= facts(value, f"{prefix}{key}.")
+            flat |= facts(value, f"{prefix}{key}.")
         elif isinstance(value, (int, float, str)):
-            found[f"{prefix}{key}"] = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return found
+            flat[f"{prefix}{key}"] = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return flat

@@ -4,7 +4,7 @@ import csv
 from io import StringIO
 from pathlib import Path
 
-from pipeline.reporting.tables import Column, Row, Table
+from pipeline.reporting.tables import Table, TableColumn, TableRow
 from pipeline.utils import files
 
 DASH = "–"
@@ -18,9 +18,10 @@ def write(table: Table, stem: Path) -> None:
 
 
 def markdown(table: Table) -> str:
-    """Aligned for the terminal, and with the group in each heading, since Markdown has no second
-    heading line."""
-    rows = [[table.head, *(f"{column.group} {column.name}" for column in table.columns)]]
+    """A Markdown table, aligned for the terminal; the group stands in each heading, since Markdown
+    has no second heading line."""
+    headings = [f"{column.group} {column.name}" for column in table.columns]
+    rows = [[table.head, *headings]]
     for section in table.sections:
         rows.append([f"*{section.title}*", *("" for _ in table.columns)])
         rows += [[row.label, *texts(row, table.columns)] for row in section.rows]
@@ -28,38 +29,34 @@ def markdown(table: Table) -> str:
 
 
 def aligned(rows: list[list[str]]) -> str:
-    """Rows of cells, the first of which are headings, as a Markdown table that is aligned in the
-    terminal too."""
+    """Rows of cells, the first row the headings, as a Markdown table that is also aligned as plain
+    text: labels to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(_pipes(row, widths) for row in (rows[0], rule, *rows[1:]))
 
 
 def comma_separated(table: Table) -> str:
-    """One row per model (or what else `head` says), unrounded; a cell without a number is empty."""
+    """CSV with one row per table row and four decimals; a cell without a number is empty."""
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["section", table.head.lower(), *(column.key for column in table.columns)])
     for section in table.sections:
-        writer.writerows(
-            [
-                section.title,
-                row.label,
-                *("" if cell is None else round(cell, 4) for cell in row.cells),
-            ]
-            for row in section.rows
-        )
+        for row in section.rows:
+            cells = ["" if cell is None else round(cell, 4) for cell in row.cells]
+            writer.writerow([section.title, row.label, *cells])
     return buffer.getvalue()
 
 
-def texts(row: Row, columns: list[Column]) -> list[str]:
-    """The cells as they are shown."""
-    return [
-        DASH if cell is None else f"{cell:,.{column.digits}f}"
-        for cell, column in zip(row.cells, columns, strict=True)
-    ]
+def texts(row: TableRow, columns: list[TableColumn]) -> list[str]:
+    """The cells of a row with the decimals of their columns, a dash where there is no number."""
+    return [_text(*pair) for pair in zip(row.cells, columns, strict=True)]
+
+
+def _text(cell: float | None, column: TableColumn) -> str:
+    return DASH if cell is None else f"{cell:,.{column.digits}f}"
 
 
 def _pipes(cells: list[str], widths: list[int]) -> str:
-    numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
-    return f"| {' | '.join([cells[0].ljust(widths[0]), *numbers])} |"
+    padded = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
+    return f"| {' | '.join(padded)} |"

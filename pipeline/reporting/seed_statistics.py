@@ -6,19 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.reporting import tables
-from pipeline.reporting.tables import RowLayout, Section, Table, TableParams
+from pipeline.reporting.tables import RowLayout, Table, TableParams, TableSection
 
 Tree = dict[str, Any]
 
 
 def mean(results: Sequence[Tree]) -> Tree:
-    """The mean of every number with a fraction; all else as in the first result."""
+    """The mean of every float; integers and texts as in the first result."""
     return _merge(results, statistics.fmean)
 
 
 def deviation(results: Sequence[Tree]) -> Tree:
-    """The sample's standard deviation of every number with a fraction; all else as in the first
-    result."""
+    """The sample standard deviation of every float; integers and texts as in the first result."""
     return _merge(results, statistics.stdev)
 
 
@@ -31,11 +30,12 @@ def _merge(trees: Sequence[Any], number: Callable[[Sequence[float]], float]) -> 
 def against_paper(
     name: str, layout: list[RowLayout], results: Sequence[Tree], params: TableParams
 ) -> Table:
-    """The paper's table `name` with the means of our results below, and below them their standard
-    deviations."""
-    told = replace(params, section=f"{params.section}, mean of {len(results)} seeds")
-    table = tables.against_paper(name, layout, mean(results), told)
+    """The paper's table `name`, below it our means over the seeds, and below them their standard
+    deviations, all in percent."""
+    of_means = replace(params, section=f"{params.section}, mean of {len(results)} seeds")
+    table = tables.against_paper(name, layout, mean(results), of_means)
     spread = tables.against_paper(name, layout, deviation(results), params).sections[-1]
     return replace(
-        table, sections=[*table.sections, Section("standard deviation over the seeds", spread.rows)]
+        table,
+        sections=[*table.sections, TableSection("standard deviation over the seeds", spread.rows)],
     )

@@ -1,4 +1,4 @@
-"""Tables of the paper's numbers and ours: what stands in them. `render` gives them a form."""
+"""Tables with the paper's numbers and ours. `render` writes them as Markdown and CSV."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,38 +15,38 @@ LAYOUT = Path(__file__).with_name("table_layout.yaml")
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column of percentages or counts."""
 
     key: str
-    group: str  # heading over neighbouring columns
-    name: str
+    group: str  # heading over neighboring columns
+    name: str  # heading of this column
     digits: int  # decimals shown
 
 
 @dataclass(frozen=True)
-class Row:
-    """A labelled row; a cell is a number, or None where there is none."""
+class TableRow:
+    """A labeled row; a cell is a number, or None where there is none."""
 
     label: str
     cells: list[float | None]
 
 
 @dataclass(frozen=True)
-class Section:
+class TableSection:
     """Rows under a heading."""
 
     title: str
-    rows: list[Row]
+    rows: list[TableRow]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A whole table; `note` says below it what a reader must know, `head` what the rows are."""
+    """A whole table. `note` is printed below it; `head` is the heading of the labels."""
 
     title: str
-    columns: list[Column]
-    sections: list[Section]
+    columns: list[TableColumn]
+    sections: list[TableSection]
     note: str
     head: str = "Model"
 
@@ -68,7 +68,7 @@ class TableParams:
 
 
 def load_results(folder: Path) -> dict[str, Any]:
-    """What the evaluations left, by item."""
+    """The results of all evaluations in a folder, by fine-tune."""
     return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
@@ -92,7 +92,7 @@ def _row_layout(path: Path, table: str, row: dict[str, Any]) -> RowLayout:
 def against_paper(
     name: str, layout: list[RowLayout], results: dict[str, Any], params: TableParams
 ) -> Table:
-    """The paper's table `name` with our rows below.
+    """The paper's table `name` with our rows below it, in percent.
 
     Raises:
         UserError: the layout names a table or column that the paper does not have, or a key that a
@@ -103,60 +103,69 @@ def against_paper(
         raise UserError(
             f"{LAYOUT.name}: {name}: the paper has no such table (has: {', '.join(printed)})"
         )
-    columns = [Column(*column) for column in printed[name]["columns"]]
-    theirs = [
-        Section(title, [Row(label, cells) for label, cells in rows.items()])
-        for title, rows in printed[name]["sections"].items()
-    ]
-    ours = Section(params.section, [_our_row(name, row, columns, results) for row in layout])
-    return Table(printed[name]["title"], columns, [*theirs, ours], params.note)
+    columns = [TableColumn(*column) for column in printed[name]["columns"]]
+    sections = [_printed_section(*section) for section in printed[name]["sections"].items()]
+    rows = [_our_row(name, row, columns, results) for row in layout]
+    sections.append(TableSection(params.section, rows))
+    return Table(printed[name]["title"], columns, sections, params.note)
+
+
+def _printed_section(title: str, rows: dict[str, list[float | None]]) -> TableSection:
+    return TableSection(title, [TableRow(label, cells) for label, cells in rows.items()])
 
 
 def retrieval_recalls(results: dict[str, Any], params: TableParams) -> Table:
-    """All recalls of our retrieval results, before and after reranking."""
+    """R@1, R@5 and R@10 of our retrieval results in percent, before and after reranking."""
     columns = [
-        Column(f"{way}_r{cut}", group, f"R@{cut}", 1)
-        for way, group in (("tr", "Text retrieval"), ("ir", "Image retrieval"))
-        for cut in (1, 5, 10)
+        TableColumn(f"{direction}_r{k}", group, f"R@{k}", 1)
+        for direction, group in (("tr", "Text retrieval"), ("ir", "Image retrieval"))
+        for k in (1, 5, 10)
     ]
-    kinds = (
-        ("dual", "dual encoder"),
-        ("reranked", "reranked by the fusion encoder"),
-        ("chance", "chance"),
-    )
     sections = [
-        Section(
-            f"{item} ({result['images']:,} pictures, {result['captions']:,} captions; pretraining: "
-            f"{result['variant']})",
-            [
-                Row(label, [100 * result[kind][column.key] for column in columns])
-                for kind, label in kinds
-            ],
-        )
-        for item, result in results.items()
+        _recall_section(name, result, columns)
+        for name, result in results.items()
         if result["task"] == "retrieval"
     ]
     return Table("Retrieval in detail", columns, sections, params.note)
 
 
-def _our_row(table: str, layout: RowLayout, columns: list[Column], results: dict[str, Any]) -> Row:
+def _recall_section(name: str, result: dict[str, Any], columns: list[TableColumn]) -> TableSection:
+    rows = []
+    for key, label in (
+        ("dual", "dual encoder"),
+        ("reranked", "reranked by the fusion encoder"),
+        ("chance", "chance"),
+    ):
+        recalls = result[key]
+        rows.append(TableRow(label, [100 * recalls[column.key] for column in columns]))
+    title = (
+        f"{name} ({result['images']:,} images, {result['captions']:,} captions; pretraining: "
+        f"{result['variant']})"
+    )
+    return TableSection(title, rows)
+
+
+def _our_row(
+    table: str, layout: RowLayout, columns: list[TableColumn], results: dict[str, Any]
+) -> TableRow:
     if unknown := set(layout.cells) - {column.key for column in columns}:
         raise UserError(
             f"{LAYOUT.name}: {table}: {layout.label}: the table has no column {min(unknown)!r}"
         )
-    return Row(layout.label, [_cell(layout.cells.get(column.key), results) for column in columns])
+    cells = [_cell(layout.cells.get(column.key), results) for column in columns]
+    return TableRow(layout.label, cells)
 
 
-def _cell(place: str | None, results: dict[str, Any]) -> float | None:
-    """The percentage at `item/a.b`; None where there is no such item's result (yet)."""
-    if place is None:
+def _cell(source: str | None, results: dict[str, Any]) -> float | None:
+    """The percentage at `fine-tune/key.in.its.result`; None while there is no such result."""
+    if source is None:
         return None
-    item, _, path = place.partition("/")
-    if item not in results:
+    name, _, path = source.partition("/")
+    if name not in results:
         return None
-    value: Any = results[item]
+    value: Any = results[name]
     for key in path.split("."):
         if not isinstance(value, dict) or key not in value:
-            raise UserError(f"{LAYOUT.name}: {place}: the result of {item} has no {path!r}")
+            raise UserError(f"{LAYOUT.name}: {source}: the result of {name} has no {path!r}")
         value = value[key]
     return 100 * value

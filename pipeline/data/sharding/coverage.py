@@ -11,12 +11,12 @@ from pipeline.data import datasets
 from pipeline.data.datasets import facts
 from pipeline.data.datasets.facts import ImageCounts
 from pipeline.errors import UserError
-from pipeline.reporting.tables import Column, Row, Section, Table
+from pipeline.reporting.tables import Table, TableColumn, TableRow, TableSection
 from pipeline.utils import files
 
 _TITLE = "Pretraining data: what the paper has, and what of it this run has"
 _COLUMNS = [
-    Column(f"{kind}_{name}", kind.capitalize(), head, digits)
+    TableColumn(f"{kind}_{name}", kind.capitalize(), head, digits)
     for kind in ("images", "captions")
     for name, head, digits in (("paper", "paper", 0), ("here", "here", 0), ("share", "%", 1))
 ]
@@ -65,7 +65,7 @@ def table(shards: Path, section: str, note: str) -> Table:
     rows = [_row(source, paper[source], here[source]) for source in paper]
     totals = [_sum(counts[source] for source in pairs) for counts in (paper, here)]
     rows.append(_row("all pairs", *totals))
-    return Table(_TITLE, _COLUMNS, [Section(section, rows)], note, head="Source")
+    return Table(_TITLE, _COLUMNS, [TableSection(section, rows)], note, head="Source")
 
 
 def _paper() -> dict[str, ImageCounts]:
@@ -103,10 +103,10 @@ def _sum(counts: Iterable[ImageCounts]) -> ImageCounts:
     return ImageCounts(images, captions)
 
 
-def _row(label: str, paper: ImageCounts, here: ImageCounts) -> Row:
+def _row(label: str, paper: ImageCounts, here: ImageCounts) -> TableRow:
     cells: list[float | None] = [paper.images, here.images, 100 * here.images / paper.images]
     if paper.captions:
         cells += [paper.captions, here.captions, 100 * here.captions / paper.captions]
     else:
         cells += [None, None, None]
-    return Row(label, cells)
+    return TableRow(label, cells)

@@ -78,7 +78,7 @@ def test_retrieval_in_detail() -> None:
     table = tables.retrieval_recalls({"flickr30k": RESULT, "vqa": {"task": "vqa"}}, PARAMS)
     text = cells_only(render.markdown(table))
     assert "| reranked by the fusion encoder | 50.0 | 31.2 | 62.5 | 6.2 | 31.2 | 62.5 |" in text
-    assert "1,000 pictures, 5,000 captions" in text and "vqa" not in text
+    assert "1,000 images, 5,000 captions" in text and "vqa" not in text
 
 
 def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
@@ -134,9 +134,9 @@ def test_the_layout_has_rows_for_each_of_the_papers_tables() -> None:
 
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:
-    (tmp_path / "top5.png").write_bytes(b"\x89PNG picture")
+    (tmp_path / "top5.png").write_bytes(b"\x89PNG image")
     chapters = [html_report.evaluation("flickr30k", RESULT, tmp_path)]
     html = html_report.page("A <title>", PARAMS.note, PARAMS.section, [table2()], chapters)
     assert "A &lt;title&gt;" in html and "http" not in html
-    assert base64.b64encode(b"\x89PNG picture").decode() in html
+    assert base64.b64encode(b"\x89PNG image").decode() in html
     assert html.count("95.8") == 1 and html.count('class="ours"') == 1 and "reranked.tr_r1" in html
