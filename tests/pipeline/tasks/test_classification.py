@@ -123,7 +123,7 @@ def test_training_and_validation_scenes_are_apart_and_of_their_class():
         assert not any(map(scene.is_evaluation, training)) and all(map(scene.is_evaluation, val))
         things = [world.things[0] for world in training + val]
         assert all(
-            thing.shape == shape and look in (thing.colour, thing.texture) for thing in things
+            thing.shape == shape and look in (thing.color, thing.texture) for thing in things
         )
 
 

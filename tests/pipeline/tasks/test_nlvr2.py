@@ -216,8 +216,8 @@ def test_evaluation_has_the_held_out_combinations_and_training_none():
 
 def test_what_statements_say_is_so():
     star, ring = (
-        Thing(shape, colour, "plain", "small", x, 0.5, 0.0)
-        for shape, colour, x in (("star", "red", 0.2), ("ring", "blue", 0.8))
+        Thing(shape, color, "plain", "small", x, 0.5, 0.0)
+        for shape, color, x in (("star", "red", 0.2), ("ring", "blue", 0.8))
     )
     two, one = (
         statements.facts(Scene("sea", things, 40, 40, 1)) for things in ((star, ring), (star,))

@@ -89,7 +89,7 @@ def noun(
     thing: Thing, rng: np.random.Generator, detail: Detail = _FULL, *, article: bool = True
 ) -> str:
     """A noun phrase: `a big red star with stripes`."""
-    words, ending = [choose(rng, lexicon.COLOURS[thing.colour])], ""
+    words, ending = [choose(rng, lexicon.COLORS[thing.color])], ""
     if rng.random() < detail.texture * (0.5 if thing.texture == "plain" else 1.0):
         texture = choose(rng, lexicon.TEXTURES[thing.texture])
         if thing.texture in lexicon.TEXTURE_ENDINGS and rng.random() < 0.25:

@@ -1,4 +1,4 @@
-"""The articles of the world's encyclopedia: what there is, then what a shape in a colour is, then
+"""The articles of the world's encyclopedia: what there is, then what a shape in a color is, then
 towns and people."""
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.data.synthetic.language import caption_grammar, facts, lexicon, names, prose
 from pipeline.data.synthetic.params import SyntheticParams
-from pipeline.data.synthetic.scenes.scene import COLOURS, SHAPES
+from pipeline.data.synthetic.scenes.scene import COLORS, SHAPES
 from pipeline.utils import seeds
 
 
@@ -54,21 +54,21 @@ def _subjects(params: SyntheticParams) -> Iterator[tuple[str, str, tuple[str, ..
         )
     for kind, table in (
         ("shape", facts.SHAPES),
-        ("colour", facts.COLOURS),
+        ("colour", facts.COLORS),
         ("texture", facts.TEXTURES),
         ("place", facts.PLACES),
     ):
         for name, sentences in table.items():
             yield name.capitalize(), kind, sentences
-    for shape, colour in product(SHAPES, COLOURS):
-        name = f"{colour} {shape}"
+    for shape, color in product(SHAPES, COLORS):
+        name = f"{color} {shape}"
         yield (
             name.capitalize(),
             "object",
             (
-                f"{caption_grammar.an(name).capitalize()} {name} is a {shape} whose colour is {colour}.",
+                f"{caption_grammar.an(name).capitalize()} {name} is a {shape} whose colour is {color}.",
                 facts.SHAPES[shape][0],
-                facts.COLOURS[colour][0],
+                facts.COLORS[color][0],
             ),
         )
     yield from _inhabitants(seeds.generator(params.seed, "inhabitants"))
@@ -80,7 +80,7 @@ def _vocabulary() -> dict[str, list[str]]:
     blank."""
     tables = {
         "shapes": lexicon.SHAPES,
-        "colours": lexicon.COLOURS,
+        "colours": lexicon.COLORS,
         "textures": lexicon.TEXTURES,
         "sizes": lexicon.SIZES,
         "arrangements": lexicon.RELATIONS,

@@ -53,7 +53,7 @@ SHAPES = {
         "A flower wilts without water.",
     ),
 }
-COLOURS = {
+COLORS = {
     "red": (
         "Red is the colour of ripe tomatoes, cherries and fire engines.",
         "A deep red is called scarlet.",

@@ -13,7 +13,7 @@ SHAPES = {
     "moon": ("moon", "crescent"),
     "flower": ("flower", "blossom"),
 }
-COLOURS = {
+COLORS = {
     "red": ("red", "scarlet"),
     "orange": ("orange", "tangerine"),
     "yellow": ("yellow", "golden"),

@@ -25,7 +25,7 @@ class Mention:
     """What a caption says of one thing; None where it is silent."""
 
     shape: str | None = None
-    colour: str | None = None
+    color: str | None = None
     texture: str | None = None
     size: str | None = None
     position: str | None = None
@@ -34,7 +34,7 @@ class Mention:
         """Whether the thing is as told."""
         return (
             self.shape in (None, thing.shape)
-            and self.colour in (None, thing.colour)
+            and self.color in (None, thing.color)
             and self.texture in (None, thing.texture)
             and self.size in (None, thing.size)
             and self.position in (None, position(thing))
@@ -82,7 +82,7 @@ def parse(caption: str) -> Meaning:
     """Read a caption. Raises ValueError at a word that is not in the lexicon."""
     meaning, pending, link = Meaning(), Mention(), None
     for kind, value in _phrases(caption):
-        if kind in ("colour", "texture", "size"):
+        if kind in ("color", "texture", "size"):
             setattr(pending, kind, value)
         elif kind == "ending":
             meaning.mentions[-1].texture = value
@@ -167,7 +167,7 @@ def _table() -> dict[str, tuple[str, str]]:
     table = {}
     for kind, entries in (
         ("shape", lexicon.SHAPES),
-        ("colour", lexicon.COLOURS),
+        ("color", lexicon.COLORS),
         ("texture", lexicon.TEXTURES),
         ("size", lexicon.SIZES),
         ("relation", lexicon.RELATIONS),

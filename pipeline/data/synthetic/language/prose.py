@@ -7,8 +7,8 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import (
     BACKGROUNDS,
-    COLOURS,
-    FAVOURITES,
+    COLORS,
+    FAVORITES,
     SHAPES,
     TEXTURES,
     Scene,
@@ -103,7 +103,7 @@ def habit(rng: np.random.Generator) -> str:
     """What is usual in the world: the odds that pictures follow too."""
     background = pick(rng, BACKGROUNDS)
     place = " ".join(caption_grammar.choose(rng, lexicon.PLACES[background]))
-    shape = caption_grammar.choose(rng, lexicon.SHAPES[FAVOURITES[background]])
+    shape = caption_grammar.choose(rng, lexicon.SHAPES[FAVORITES[background]])
     return pick(
         rng,
         (
@@ -117,7 +117,7 @@ def habit(rng: np.random.Generator) -> str:
 def comparison(rng: np.random.Generator) -> str:
     """What follows from an arrangement: the grammar of left and right, above and below, large and
     small."""
-    (a, b), (c, d) = rng.choice(SHAPES, 2, replace=False), rng.choice(COLOURS, 2, replace=False)
+    (a, b), (c, d) = rng.choice(SHAPES, 2, replace=False), rng.choice(COLORS, 2, replace=False)
     first, second = f"{c} {a}", f"{d} {b}"
     one = f"{caption_grammar.an(first)} {first}"
     return pick(
@@ -136,7 +136,7 @@ def comparison(rng: np.random.Generator) -> str:
 
 def synonym(rng: np.random.Generator) -> str:
     """Two words for the same."""
-    table = (lexicon.SHAPES, lexicon.COLOURS, lexicon.TEXTURES, lexicon.SIZES)[int(rng.integers(4))]
+    table = (lexicon.SHAPES, lexicon.COLORS, lexicon.TEXTURES, lexicon.SIZES)[int(rng.integers(4))]
     words = pick(rng, tuple(words for words in table.values() if len(words) > 1))
     one, other = rng.choice(words, 2, replace=False)
     return pick(
@@ -156,7 +156,7 @@ def remark(rng: np.random.Generator) -> str:
 
 def fact(rng: np.random.Generator) -> str:
     """Common knowledge."""
-    table = (facts.SHAPES, facts.COLOURS, facts.TEXTURES, facts.PLACES)[int(rng.integers(4))]
+    table = (facts.SHAPES, facts.COLORS, facts.TEXTURES, facts.PLACES)[int(rng.integers(4))]
     return pick(rng, table[pick(rng, tuple(table))])
 
 
@@ -199,7 +199,7 @@ def deed(hero: str, rng: np.random.Generator) -> str:
 
 def thing(rng: np.random.Generator) -> str:
     """A noun phrase: `a dotted blue star`."""
-    words = [pick(rng, COLOURS), pick(rng, SHAPES)]
+    words = [pick(rng, COLORS), pick(rng, SHAPES)]
     if rng.random() < 0.5:
         words.insert(0, pick(rng, TEXTURES))
     text = " ".join(words)

@@ -16,7 +16,7 @@ from pipeline.data.synthetic.language import lexicon
 from pipeline.data.synthetic.language.caption_grammar import an, choose
 from pipeline.data.synthetic.scenes.scene import (
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     SHAPES,
     TEXTURES,
     Scene,
@@ -113,7 +113,7 @@ def _words(attributes: dict[str, str], rng: np.random.Generator) -> str:
     words = (
         [choose(rng, lexicon.TEXTURES[attributes["texture"]])] if "texture" in attributes else []
     )
-    words += [choose(rng, lexicon.COLOURS[attributes["colour"]])] if "colour" in attributes else []
+    words += [choose(rng, lexicon.COLORS[attributes["color"]])] if "color" in attributes else []
     return " ".join(
         [
             *words,
@@ -136,10 +136,10 @@ def _number(scene: Scene, attributes: dict[str, str]) -> int:
 _NAMES = (
     ("shape",),
     ("shape",),
-    ("colour",),
-    ("shape", "colour"),
+    ("color",),
+    ("shape", "color"),
     ("shape", "texture"),
-    ("colour", "texture"),
+    ("color", "texture"),
 )
 
 
@@ -155,11 +155,11 @@ def _some(scene: Scene, rng: np.random.Generator) -> int:
     return int(rng.integers(len(scene.things)))
 
 
-def _colour(scene: Scene, rng: np.random.Generator) -> Question | None:
+def _color(scene: Scene, rng: np.random.Generator) -> Question | None:
     index = _some(scene, rng)
-    if (name := _name(scene, index, rng, "colour")) is None:
+    if (name := _name(scene, index, rng, "color")) is None:
         return None
-    colour = scene.things[index].colour
+    color = scene.things[index].color
     text = _pick(
         rng,
         (
@@ -168,7 +168,7 @@ def _colour(scene: Scene, rng: np.random.Generator) -> Question | None:
             f"What is the color of the {name}?",
         ),
     )
-    return Question(text, colour, lexicon.COLOURS[colour][1:], _others(COLOURS, colour))
+    return Question(text, color, lexicon.COLORS[color][1:], _others(COLORS, color))
 
 
 def _shape(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -233,13 +233,13 @@ def _relation(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Of all things, or of those with a colour, shape or texture that is often one of the
+    """Of all things, or of those with a color, shape or texture that is often one of the
     scene's."""
     draw, thing = rng.random(), scene.things[_some(scene, rng)]
     if draw < 0.35:
         words, number = _pick(rng, lexicon.THINGS), len(scene.things)
     else:
-        kind, values = (("colour", COLOURS), ("shape", SHAPES), ("texture", TEXTURES))[
+        kind, values = (("color", COLORS), ("shape", SHAPES), ("texture", TEXTURES))[
             int(rng.integers(3))
         ]
         attribute = {kind: getattr(thing, kind) if draw < 0.8 else _pick(rng, values)}
@@ -259,15 +259,15 @@ def _exists(scene: Scene, rng: np.random.Generator) -> Question | None:
     truth = bool(rng.random() < 0.5)
     names = (
         ("shape",),
-        ("colour",),
-        ("shape", "colour"),
-        ("shape", "colour"),
+        ("color",),
+        ("shape", "color"),
+        ("shape", "color"),
         ("shape", "texture"),
     )
     wanted = _attributes(scene.things[_some(scene, rng)], names[int(rng.integers(len(names)))])
     if not truth:
         changed = _pick(rng, tuple(wanted))
-        values = {"shape": SHAPES, "colour": COLOURS, "texture": TEXTURES}[changed]
+        values = {"shape": SHAPES, "color": COLORS, "texture": TEXTURES}[changed]
         wanted = wanted | {changed: _pick(rng, values)}
     if (_number(scene, wanted) > 0) != truth:
         return None
@@ -277,13 +277,13 @@ def _exists(scene: Scene, rng: np.random.Generator) -> Question | None:
     return _yes_no(f"Is there {an(words)} {words}?", truth)
 
 
-def _is_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
+def _is_color(scene: Scene, rng: np.random.Generator) -> Question | None:
     truth, index = bool(rng.random() < 0.5), _some(scene, rng)
-    if (name := _name(scene, index, rng, "colour")) is None:
+    if (name := _name(scene, index, rng, "color")) is None:
         return None
-    own = scene.things[index].colour
-    colour = own if truth else _pick(rng, _others(COLOURS, own))
-    return _yes_no(f"Is the {name} {choose(rng, lexicon.COLOURS[colour])}?", truth)
+    own = scene.things[index].color
+    color = own if truth else _pick(rng, _others(COLORS, own))
+    return _yes_no(f"Is the {name} {choose(rng, lexicon.COLORS[color])}?", truth)
 
 
 def _is_place(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -321,14 +321,14 @@ def _has_texture(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 # Each kind of question, and how often it is tried.
 _KINDS: tuple[tuple[Callable[[Scene, np.random.Generator], Question | None], float], ...] = (
-    (_colour, 5),
+    (_color, 5),
     (_shape, 4),
     (_texture, 2),
     (_place, 4),
     (_relation, 3),
     (_count, 4),
     (_exists, 6),
-    (_is_colour, 2),
+    (_is_color, 2),
     (_is_place, 2),
     (_is_relation, 2),
     (_has_texture, 3),

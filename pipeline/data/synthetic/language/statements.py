@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.data.synthetic.language import lexicon
 from pipeline.data.synthetic.language.caption_grammar import an, choose
-from pipeline.data.synthetic.scenes.scene import BACKGROUNDS, COLOURS, SHAPES, Scene, relation
+from pipeline.data.synthetic.scenes.scene import BACKGROUNDS, COLORS, SHAPES, Scene, relation
 
 Fact = tuple[str, ...]  # something that is true of a scene, such as ("thing", "red", "star")
 SIDES = ("left", "right")
@@ -27,8 +27,8 @@ _TRIES = 40  # to find a pair of scenes
 # What statements ask for. Kinds are drawn evenly from the tuples below, and what stands twice comes
 # twice as often.
 _FACTS = {
-    "thing": tuple(product(COLOURS, SHAPES)),
-    "colour": tuple((colour,) for colour in COLOURS),
+    "thing": tuple(product(COLORS, SHAPES)),
+    "color": tuple((color,) for color in COLORS),
     "shape": tuple((shape,) for shape in SHAPES),
     "place": tuple((place,) for place in BACKGROUNDS),
 }
@@ -41,7 +41,7 @@ _EASY_PLACES: tuple[Fact, ...] = (
     ("place", "desert"),
     ("place", "wood"),
 )
-_KINDS = ("place", "place", "colour", "shape", "thing")
+_KINDS = ("place", "place", "color", "shape", "thing")
 
 
 class Condition(NamedTuple):
@@ -77,14 +77,14 @@ def facts(scene: Scene) -> frozenset[Fact]:
     found: set[Fact] = {("place", scene.background), ("number", str(len(things)))}
     for thing in things:
         found |= {
-            ("colour", thing.colour),
+            ("color", thing.color),
             ("shape", thing.shape),
-            ("thing", thing.colour, thing.shape),
+            ("thing", thing.color, thing.shape),
         }
     for shape in SHAPES:
         found.add(("count", shape, str(sum(thing.shape == shape for thing in things))))
     for a, b in permutations(range(len(things)), 2):
-        found.add(("related", things[a].colour, relation(scene, a, b), things[b].colour))
+        found.add(("related", things[a].color, relation(scene, a, b), things[b].color))
     return frozenset(found)
 
 
@@ -140,9 +140,9 @@ def _more(rng: np.random.Generator) -> Rivals:
 
 
 def _relation(rng: np.random.Generator) -> Rivals:
-    """In one picture something of this colour is left of, or above, something of that colour."""
+    """In one picture something of this color is left of, or above, something of that color."""
     side, pair = SIDES[int(rng.integers(2))], _RELATIONS[int(rng.integers(2))]
-    first, second = (COLOURS[int(i)] for i in rng.choice(len(COLOURS), 2, replace=False))
+    first, second = (COLORS[int(i)] for i in rng.choice(len(COLORS), 2, replace=False))
     return tuple(_related(side, first, name, second, rng) for name in pair)
 
 
@@ -259,7 +259,7 @@ def _richer(side: str, rng: np.random.Generator) -> Statement:
 
 
 def _related(side: str, first: str, name: str, second: str, rng: np.random.Generator) -> Statement:
-    a, b = (f"something {choose(rng, lexicon.COLOURS[colour])}" for colour in (first, second))
+    a, b = (f"something {choose(rng, lexicon.COLORS[color])}" for color in (first, second))
     link = choose(rng, lexicon.RELATIONS[name])
     text = f"In the {side} {_picture(rng)} {a} is {link} {b}."
     return Statement(text, (_case(side, Condition(("related", first, name, second), True)),))
@@ -280,10 +280,10 @@ def _shows(fact: Fact, rng: np.random.Generator, *, plural: bool = False) -> str
         return (
             f"{'were' if plural else 'was'} taken {' '.join(choose(rng, lexicon.PLACES[words[0]]))}"
         )
-    if kind == "colour":
-        name = f"something {choose(rng, lexicon.COLOURS[words[0]])}"
+    if kind == "color":
+        name = f"something {choose(rng, lexicon.COLORS[words[0]])}"
     else:
-        name = " ".join(choose(rng, {**lexicon.COLOURS, **lexicon.SHAPES}[word]) for word in words)
+        name = " ".join(choose(rng, {**lexicon.COLORS, **lexicon.SHAPES}[word]) for word in words)
         name = f"{an(name)} {name}"
     return f"show{'' if plural else 's'} {name}"
 

@@ -8,7 +8,7 @@ from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import BACKGROUNDS, SHAPES, Scene
 
 CLASSES = (*SHAPES, *BACKGROUNDS)  # the first has value 1 in a mask; 0 is no class
-# Coverage by a thing, 0..255: at its edge, where its colour and what is behind it mix, a pixel has
+# Coverage by a thing, 0..255: at its edge, where its color and what is behind it mix, a pixel has
 # no class.
 _TOUCHED, _COVERED = 52, 204
 

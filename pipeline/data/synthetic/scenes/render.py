@@ -12,7 +12,7 @@ from pipeline.data.synthetic.scenes.shapes import contours
 
 _OVERSAMPLING = 4  # things are drawn this much larger and then reduced, which smooths their edges
 _SHADOW = 102  # how dark shadows are, 0..255
-# The colour itself, and the second tone of its stripes, dots and checks: lighter, or darker where
+# The color itself, and the second tone of its stripes, dots and checks: lighter, or darker where
 # that says more.
 _PAINT = {
     "red": ((222, 28, 36), (118, 8, 16)),
@@ -64,7 +64,7 @@ def box(thing: Thing, scene: Scene) -> tuple[int, int, int, int]:
 
 
 def drawn(thing: Thing, scene: Scene) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
-    """The thing alone: colours, coverage (mode L) and where its top left corner goes."""
+    """The thing alone: colors, coverage (mode L) and where its top left corner goes."""
     left, top, side, _ = box(thing, scene)
     large = side * _OVERSAMPLING
     turned = [_place(contour, thing.tilt, large) for contour in contours(thing.shape)]
@@ -85,15 +85,15 @@ def _place(contour: np.ndarray, tilt: float, side: int) -> list[float]:
 
 
 def _edge(thing: Thing) -> tuple[int, ...]:
-    """A dark outline in the thing's own colour; light around black, which would be lost on a night
+    """A dark outline in the thing's own color; light around black, which would be lost on a night
     sky."""
-    if thing.colour == "black":
+    if thing.color == "black":
         return (120, 120, 126)
-    return tuple(value * 2 // 5 for value in _PAINT[thing.colour][0])
+    return tuple(value * 2 // 5 for value in _PAINT[thing.color][0])
 
 
 def _textured(thing: Thing, side: int) -> Image.Image:
-    first, second = _PAINT[thing.colour]
+    first, second = _PAINT[thing.color]
     sprite = Image.new("RGB", (side, side), first)
     draw = ImageDraw.Draw(sprite)
     step = side / (6 if thing.size == "large" else 5)

@@ -1,4 +1,4 @@
-"""Scenes: a few coloured things on a background, drawn from a seed, with evaluation combinations
+"""Scenes: a few colored things on a background, drawn from a seed, with evaluation combinations
 held out.
 
 A scene is plain data; pictures (`render`), words (`language`) and later questions and masks are
@@ -24,7 +24,7 @@ SHAPES = (
     "moon",
     "flower",
 )
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
 TEXTURES = ("plain", "striped", "dotted", "checked")
 SIZES = {
     "small": 0.28,
@@ -46,7 +46,7 @@ BACKGROUNDS = (
 
 # What is seen somewhat more often than chance on a background, in pictures and in the encyclopedia
 # alike.
-FAVOURITES = {
+FAVORITES = {
     "meadow": "flower",
     "beach": "ring",
     "desert": "triangle",
@@ -58,7 +58,7 @@ FAVOURITES = {
     "sunset": "star",
     "mountains": "diamond",
 }
-_FAVOUR = 0.15
+_FAVORITE_SHARE = 0.15
 _EVALUATION_SHARE = 10  # one combination in ten is kept for evaluation
 _NEAREST = (
     0.27  # things closer than this (share of a side, the larger of both axes) overlap on purpose
@@ -72,7 +72,7 @@ class Thing:
     """One thing; x, y: centre as shares (0..1) of width and height; tilt: degrees."""
 
     shape: str
-    colour: str
+    color: str
     texture: str
     size: str
     x: float
@@ -104,7 +104,7 @@ def sample(
     """Scene number `index` of a stream (such as `coco/train`).
 
     longest: longest side in pixels; evaluation: take a held-out combination, else never one;
-    single: (shape, colour) of the thing that dominates the picture, for class folders.
+    single: (shape, color) of the thing that dominates the picture, for class folders.
     """
     rng = seeds.generator(seed, "scene", stream, index)
     while True:
@@ -114,9 +114,9 @@ def sample(
 
 
 def combination(scene: Scene) -> str:
-    """The multiset of (shape, colour, texture, size) and the background; positions do not count."""
+    """The multiset of (shape, color, texture, size) and the background; positions do not count."""
     things = sorted(
-        f"{thing.shape},{thing.colour},{thing.texture},{thing.size}" for thing in scene.things
+        f"{thing.shape},{thing.color},{thing.texture},{thing.size}" for thing in scene.things
     )
     return ";".join([scene.background, *things])
 
@@ -179,13 +179,13 @@ def _draw(rng: np.random.Generator, longest: int, single: tuple[str, str] | None
 
 
 def _kind(rng: np.random.Generator, background: str) -> tuple[str, str, str, str]:
-    shape = FAVOURITES[background] if rng.random() < _FAVOUR else _pick(rng, SHAPES)
+    shape = FAVORITES[background] if rng.random() < _FAVORITE_SHARE else _pick(rng, SHAPES)
     texture = "plain" if rng.random() < 0.2 else _pick(rng, TEXTURES)
-    return shape, _pick(rng, COLOURS), texture, _pick(rng, tuple(SIZES))
+    return shape, _pick(rng, COLORS), texture, _pick(rng, tuple(SIZES))
 
 
 def _distinct(kinds: list[tuple[str, str, str, str]], overlap: str | None) -> bool:
-    """No two things of one shape and colour; of two that overlap the shapes and colours differ, and
+    """No two things of one shape and color; of two that overlap the shapes and colors differ, and
     no ring is what holds the other, since its hole would hide what is in front."""
     if overlap and (
         kinds[0][0] in ("ring", "moon", "cross")

@@ -1,7 +1,7 @@
 """ImageNet-1K (ILSVRC-2012): the training tar of tars, the flat validation tar, and the devkit with
 the ground truth.
 
-A class is a shape in a colour, which ImageNet-22K has as well, or a shape with a texture, which it
+A class is a shape in a color, which ImageNet-22K has as well, or a shape with a texture, which it
 has not. Validation pictures show held-out combinations only. As in the real set, the devkit's ids
 have another order than the synset ids, its table also holds a synset that groups the classes, one
 "JPEG" is a PNG, and one is CMYK.
@@ -22,9 +22,9 @@ from pipeline.data.synthetic.writers import imagenet22k
 from pipeline.errors import UserError
 from pipeline.utils import seeds
 
-Kind = tuple[str, str]  # shape, and a colour or a texture
+Kind = tuple[str, str]  # shape, and a color or a texture
 
-_COLOURED, _TEXTURED = (
+_COLORED, _TEXTURED = (
     scene.SHAPES[:5],
     scene.SHAPES[5:],
 )  # apart, so that no thing is of two classes
@@ -79,17 +79,17 @@ def write(folder: Path, params: SyntheticParams) -> None:
 
 
 def classes() -> dict[str, Kind]:
-    """Synset id -> shape and look. Colours and textures alternate, so that the first classes have
+    """Synset id -> shape and look. Colors and textures alternate, so that the first classes have
     both."""
     known = {kind: wnid for wnid, kind in imagenet22k.classes().items()}
-    coloured = [
-        (shape, scene.COLOURS[(_LOOKS * row + look) % len(scene.COLOURS)])
+    colored = [
+        (shape, scene.COLORS[(_LOOKS * row + look) % len(scene.COLORS)])
         for look in range(_LOOKS)
-        for row, shape in enumerate(_COLOURED)
+        for row, shape in enumerate(_COLORED)
     ]
     textured = [(shape, scene.TEXTURES[1 + look]) for look in range(_LOOKS) for shape in _TEXTURED]
     pairs = zip(
-        ((known[kind], kind) for kind in coloured),
+        ((known[kind], kind) for kind in colored),
         ((f"n{4_399_382 + 61_543 * number:08d}", kind) for number, kind in enumerate(textured)),
         strict=True,
     )
@@ -100,16 +100,16 @@ def scenes(wnid: str, kind: Kind, part: str, params: SyntheticParams) -> Iterato
     """Endless scenes of a class, for the part `train` or `val`."""
     shape, look = kind
     for index in count():
-        colour = look if look in scene.COLOURS else scene.COLOURS[index % len(scene.COLOURS)]
+        color = look if look in scene.COLORS else scene.COLORS[index % len(scene.COLORS)]
         world = scene.sample(
             params.seed,
             f"imagenet1k/{part}/{wnid}",
             index,
             params.image_size,
             evaluation=part == "val",
-            single=(shape, colour),
+            single=(shape, color),
         )
-        if look in (colour, world.things[0].texture):
+        if look in (color, world.things[0].texture):
             yield world
 
 

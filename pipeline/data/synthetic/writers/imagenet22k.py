@@ -1,6 +1,6 @@
 """ImageNet-22K, fall 2011: `fall11_whole.tar` of one tar per synset of flat JPEGs.
 
-A class is a shape in a colour, which dominates the picture; sizes of classes differ, as in the real
+A class is a shape in a color, which dominates the picture; sizes of classes differ, as in the real
 one.
 """
 
@@ -35,9 +35,9 @@ def write(folder: Path, params: SyntheticParams) -> None:
 
 
 def classes() -> dict[str, tuple[str, str]]:
-    """Synset id -> (shape, colour). Colours vary fastest, so that the first classes have every
-    colour."""
-    kinds = product(scene.SHAPES, scene.COLOURS)
+    """Synset id -> (shape, color). Colors vary fastest, so that the first classes have every
+    color."""
+    kinds = product(scene.SHAPES, scene.COLORS)
     return {
         f"n{1_400_009 + 76_543 * number % 9_000_011:08d}": kind for number, kind in enumerate(kinds)
     }
@@ -58,6 +58,6 @@ def _pictures(
         if kind == (scene.SHAPES[0], "black") and index == 1:
             picture = picture.convert("L")  # a few pictures of the real set are greyscale
         data = render.encode(picture, params.jpeg_quality)
-        if kind == (scene.SHAPES[0], scene.COLOURS[0]) and index == 0:
+        if kind == (scene.SHAPES[0], scene.COLORS[0]) and index == 0:
             data = injected_faults.truncated(data)
         yield f"{wnid}_{index + 1}.JPEG", data

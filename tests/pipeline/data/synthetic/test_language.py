@@ -27,13 +27,13 @@ def test_parser_reads_a_known_caption() -> None:
         " under the stars of night."
     )
     star, ring = meaning.mentions
-    assert (star.size, star.colour, star.texture, star.shape) == (
+    assert (star.size, star.color, star.texture, star.shape) == (
         "large",
         "black",
         "dotted",
         "star",
     )
-    assert (ring.colour, ring.shape, ring.position) == ("pink", "ring", "top")
+    assert (ring.color, ring.shape, ring.position) == ("pink", "ring", "top")
     assert meaning.relations == [(1, "left", 0)] and meaning.background == "night"
     with pytest.raises(ValueError, match="'lawyer'"):
         parser.parse("A red lawyer on the beach.")
@@ -47,7 +47,7 @@ def test_retrieval_counts_a_tie_as_a_miss() -> None:
 def test_no_phrase_stands_for_two_things() -> None:
     tables = (
         lexicon.SHAPES,
-        lexicon.COLOURS,
+        lexicon.COLORS,
         lexicon.TEXTURES,
         lexicon.SIZES,
         lexicon.RELATIONS,

@@ -110,10 +110,10 @@ def test_every_attribute_and_nearly_every_pair_is_seen_in_training() -> None:
     for i in range(1500):
         world = scene.sample(2, "cc3m/train", i, 48)
         for thing in world.things:
-            facts = (thing.shape, thing.colour, thing.texture, thing.size, world.background)
+            facts = (thing.shape, thing.color, thing.texture, thing.size, world.background)
             seen.update(facts)
             seen.update(combinations(facts, 2))
-    values = (scene.SHAPES, scene.COLOURS, scene.TEXTURES, tuple(scene.SIZES), scene.BACKGROUNDS)
+    values = (scene.SHAPES, scene.COLORS, scene.TEXTURES, tuple(scene.SIZES), scene.BACKGROUNDS)
     assert all(seen[value] for group in values for value in group)
     pairs = [(x, y) for a, b in combinations(values, 2) for x in a for y in b]
     assert sum(seen[pair] > 0 for pair in pairs) > 0.99 * len(pairs)
@@ -144,12 +144,10 @@ def test_things_stay_in_the_picture_and_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colour", "rgb"), [("red", (222, 28, 36)), ("blue", (32, 84, 224)), ("white", (250, 250, 250))]
+    ("color", "rgb"), [("red", (222, 28, 36)), ("blue", (32, 84, 224)), ("white", (250, 250, 250))]
 )
-def test_a_plain_thing_has_its_colour_where_it_stands(
-    colour: str, rgb: tuple[int, int, int]
-) -> None:
-    world = Scene("night", (Thing("square", colour, "plain", "large", 0.3, 0.6, 0),), 72, 72, 4)
+def test_a_plain_thing_has_its_color_where_it_stands(color: str, rgb: tuple[int, int, int]) -> None:
+    world = Scene("night", (Thing("square", color, "plain", "large", 0.3, 0.6, 0),), 72, 72, 4)
     pixels = np.asarray(render.render(world)).astype(int)
     assert pixels.shape == (72, 72, 3)
     assert np.abs(pixels[43, 22] - rgb).max() < 20
