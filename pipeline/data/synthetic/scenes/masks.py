@@ -1,4 +1,4 @@
-"""From a scene to the class of each of its pixels: the shapes of things, and the background around
+"""The class of each pixel of a scene's image: the shapes of things, and the background around
 them."""
 
 import numpy as np
@@ -8,17 +8,17 @@ from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import BACKGROUNDS, SHAPES, Scene
 
 CLASSES = (*SHAPES, *BACKGROUNDS)  # the first has value 1 in a mask; 0 is no class
-# Coverage by a thing, 0..255: at its edge, where its color and what is behind it mix, a pixel has
-# no class.
+# Coverage by a thing, 0..255. Between both, at its edge, where its color mixes with the one behind,
+# a pixel has no class.
 _TOUCHED, _COVERED = 52, 204
 
 
 def mask(scene: Scene) -> Image.Image:
-    """The classes as a picture of mode L, pixel by pixel those of `render.render`."""
+    """The classes of the pixels of `render.render` as an image of mode L, values 0..20."""
     values = np.full((scene.height, scene.width), value(scene.background), dtype=np.uint8)
     for thing in scene.things:
         coverage = Image.new("L", (scene.width, scene.height), 0)
-        _, sprite, corner = render.drawn(thing, scene)
+        _, sprite, corner = render.draw_thing(thing, scene)
         coverage.paste(sprite, corner)
         share = np.asarray(coverage)
         values[share >= _TOUCHED] = 0
@@ -27,5 +27,5 @@ def mask(scene: Scene) -> Image.Image:
 
 
 def value(name: str) -> int:
-    """What stands in a mask for a shape or a background, from 1."""
+    """The value of a shape or a background in a mask, from 1."""
     return CLASSES.index(name) + 1

@@ -1,4 +1,4 @@
-"""From a scene to its picture."""
+"""Rendering of a scene as an image."""
 
 import io
 from functools import lru_cache
@@ -12,8 +12,8 @@ from pipeline.data.synthetic.scenes.shapes import contours
 
 _OVERSAMPLING = 4  # things are drawn this much larger and then reduced, which smooths their edges
 _SHADOW = 102  # how dark shadows are, 0..255
-# The color itself, and the second tone of its stripes, dots and checks: lighter, or darker where
-# that says more.
+# RGB of the color itself, and of its stripes, dots and checks: lighter, or darker if that shows
+# better.
 _PAINT = {
     "red": ((222, 28, 36), (118, 8, 16)),
     "orange": ((255, 136, 10), (160, 66, 0)),
@@ -28,27 +28,27 @@ _PAINT = {
 
 
 def render(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture of its width and height."""
+    """The scene as an RGB image of its width and height."""
     pixels = backgrounds.paint(scene.background, scene.width, scene.height, scene.look)
-    picture = Image.fromarray(pixels.astype(np.uint8))
+    image = Image.fromarray(pixels.astype(np.uint8))
     for thing in scene.things:
-        sprite, mask, corner = drawn(thing, scene)
+        sprite, mask, corner = draw_thing(thing, scene)
         drop = max(1, scene.width // 40)
         shadow = ImageChops.multiply(mask, Image.new("L", mask.size, _SHADOW))
-        picture.paste((20, 20, 30), (corner[0] + drop, corner[1] + drop), shadow)
-        picture.paste(sprite, corner, mask)
-    return picture
+        image.paste((20, 20, 30), (corner[0] + drop, corner[1] + drop), shadow)
+        image.paste(sprite, corner, mask)
+    return image
 
 
 def jpeg(scene: Scene, quality: int) -> bytes:
-    """The picture as JPEG bytes."""
+    """The scene as JPEG bytes; quality: 1..95."""
     return encode(render(scene), quality)
 
 
-def encode(picture: Image.Image, quality: int) -> bytes:
-    """Any picture as JPEG bytes."""
+def encode(image: Image.Image, quality: int) -> bytes:
+    """Any image as JPEG bytes; quality: 1..95."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
@@ -63,11 +63,12 @@ def box(thing: Thing, scene: Scene) -> tuple[int, int, int, int]:
     )
 
 
-def drawn(thing: Thing, scene: Scene) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
-    """The thing alone: colors, coverage (mode L) and where its top left corner goes."""
+def draw_thing(thing: Thing, scene: Scene) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
+    """The thing alone: its RGB sprite, its coverage (mode L, the same size), and where the left top
+    corner of both is in the scene's image, in pixels."""
     left, top, side, _ = box(thing, scene)
     large = side * _OVERSAMPLING
-    turned = [_place(contour, thing.tilt, large) for contour in contours(thing.shape)]
+    turned = [_rotated(contour, thing.tilt, large) for contour in contours(thing.shape)]
     mask = Image.new("L", (large, large), 0)
     for contour, value in zip(turned, (255, 0), strict=False):
         ImageDraw.Draw(mask).polygon(contour, fill=value)
@@ -77,22 +78,23 @@ def drawn(thing: Thing, scene: Scene) -> tuple[Image.Image, Image.Image, tuple[i
     return _shaded(sprite.reduce(_OVERSAMPLING)), mask.reduce(_OVERSAMPLING), (left, top)
 
 
-def _place(contour: np.ndarray, tilt: float, side: int) -> list[float]:
-    """The turned contour on a sprite of `side` pixels, as x, y, x, y, ..."""
+def _rotated(contour: np.ndarray, tilt: float, side: int) -> list[float]:
+    """The contour rotated by `tilt` degrees, on a sprite of `side` pixels, as x, y, x, y, ..."""
     angle = np.deg2rad(tilt)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return ((contour @ turn * 0.48 + 0.5) * side).ravel().tolist()
 
 
 def _edge(thing: Thing) -> tuple[int, ...]:
-    """A dark outline in the thing's own color; light around black, which would be lost on a night
-    sky."""
+    """RGB of the outline: a dark tone of the thing's color; light around black, which would not be
+    seen on a night sky."""
     if thing.color == "black":
         return (120, 120, 126)
     return tuple(value * 2 // 5 for value in _PAINT[thing.color][0])
 
 
 def _textured(thing: Thing, side: int) -> Image.Image:
+    """A square of `side` pixels in the color and texture of a thing."""
     first, second = _PAINT[thing.color]
     sprite = Image.new("RGB", (side, side), first)
     draw = ImageDraw.Draw(sprite)
@@ -126,7 +128,7 @@ def _row(
 
 
 def _shaded(sprite: Image.Image) -> Image.Image:
-    """Light from the top left."""
+    """The sprite lit from the top left."""
     light = _light(sprite.width)
     pixels = np.asarray(sprite) * (1 + 0.18 * light) + 16 * light
     return Image.fromarray(np.minimum(np.maximum(pixels, 0), 255).astype(np.uint8))
@@ -134,6 +136,6 @@ def _shaded(sprite: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _light(side: int) -> np.ndarray:
-    """How much lighter than in its middle a sprite is, [side, side, 1] float32 in -1..1."""
+    """The light on a sprite relative to its middle, [side, side, 1] float32 in -1..1."""
     ramp = np.linspace(0.5, -0.5, side, dtype=np.float32)
     return (ramp[:, None] + ramp[None, :])[..., None]

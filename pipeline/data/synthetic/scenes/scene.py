@@ -1,12 +1,13 @@
-"""Scenes: a few colored things on a background, drawn from a seed, with evaluation combinations
-held out.
+"""Scenes: a few colored things on a background, drawn from a seed. One combination of attributes
+in ten occurs in validation and test parts only.
 
-A scene is plain data; pictures (`render`), words (`language`) and later questions and masks are
-functions of it.
+A scene is plain data; its image (`render`), masks (`masks`) and texts (`language`) are functions of
+it.
 """
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,8 @@ SHAPES = (
 )
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
 TEXTURES = ("plain", "striped", "dotted", "checked")
-SIZES = {
-    "small": 0.28,
-    "medium": 0.37,
-    "large": 0.47,
-}  # width as a share of the picture's shorter side
+# width as a share of the image's shorter side
+SIZES = {"small": 0.28, "medium": 0.37, "large": 0.47}
 BACKGROUNDS = (
     "meadow",
     "beach",
@@ -44,8 +42,8 @@ BACKGROUNDS = (
     "mountains",
 )
 
-# What is seen somewhat more often than chance on a background, in pictures and in the encyclopedia
-# alike.
+# The shape that occurs somewhat more often than chance on a background, in images and in the
+# encyclopedia alike.
 FAVORITES = {
     "meadow": "flower",
     "beach": "ring",
@@ -59,17 +57,19 @@ FAVORITES = {
     "mountains": "diamond",
 }
 _FAVORITE_SHARE = 0.15
-_EVALUATION_SHARE = 10  # one combination in ten is kept for evaluation
-_NEAREST = (
-    0.27  # things closer than this (share of a side, the larger of both axes) overlap on purpose
-)
+_EVALUATION_EVERY = 10  # one combination in ten is for validation and test
+# Things closer than this (share of a side, the larger of both axes) overlap on purpose.
+_NEAREST = 0.27
 # |dx| and |dy| differ by at least this much, so that `left of` and `above` are never in doubt
 _SLANT = 0.08
+_POSITION_TRIES = 12  # for one thing
+
+_Point = tuple[float, float]  # x, y as shares of width and height
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing; x, y: centre as shares (0..1) of width and height; tilt: degrees."""
+    """One thing; x, y: center as shares (0..1) of width and height; tilt: degrees."""
 
     shape: str
     color: str
@@ -103,8 +103,9 @@ def sample(
 ) -> Scene:
     """Scene number `index` of a stream (such as `coco/train`).
 
-    longest: longest side in pixels; evaluation: take a held-out combination, else never one;
-    single: (shape, color) of the thing that dominates the picture, for class folders.
+    longest: longest side in pixels; evaluation: whether its combination is one for validation and
+    test (it never is otherwise); single: (shape, color) of the thing that dominates the image, for
+    image classes.
     """
     rng = seeds.generator(seed, "scene", stream, index)
     while True:
@@ -122,14 +123,15 @@ def combination(scene: Scene) -> str:
 
 
 def is_evaluation(scene: Scene) -> bool:
-    """Whether the scene's combination is kept for validation and test. A pure function of the
-    combination."""
+    """Whether the scene's combination is for validation and test: a hash of the combination
+    decides."""
     digest = hashlib.blake2b(combination(scene).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") % _EVALUATION_SHARE == 0
+    return int.from_bytes(digest, "little") % _EVALUATION_EVERY == 0
 
 
 def relation(scene: Scene, subject: int, other: int) -> str:
-    """What `subject` is to `other`: inside, around, front, behind, left, right, above or below."""
+    """The relation of thing `subject` to thing `other` (indices): inside, around, front, behind,
+    left, right, above or below."""
     a, b = scene.things[subject], scene.things[other]
     dx, dy = a.x - b.x, a.y - b.y
     distance = max(abs(dx), abs(dy))
@@ -143,11 +145,20 @@ def relation(scene: Scene, subject: int, other: int) -> str:
 
 
 def position(thing: Thing) -> str:
-    """Where in the picture: `top`, `bottom`, ``, then `left`, `right`, `` (both empty:
-    `middle`)."""
+    """The position in the image: `top`, `bottom` or nothing, then `left`, `right` or nothing;
+    `middle` if both are nothing."""
     row = "top" if thing.y < 0.38 else "bottom" if thing.y > 0.62 else ""
     column = "left" if thing.x < 0.38 else "right" if thing.x > 0.62 else ""
     return f"{row} {column}".strip() or "middle"
+
+
+class _Attributes(NamedTuple):
+    """A thing but for its position."""
+
+    shape: str
+    color: str
+    texture: str
+    size: str
 
 
 def _draw(rng: np.random.Generator, longest: int, single: tuple[str, str] | None) -> Scene | None:
@@ -157,90 +168,94 @@ def _draw(rng: np.random.Generator, longest: int, single: tuple[str, str] | None
         number = 1 if rng.random() < 0.7 else 2
     else:
         number = 1 + int(np.searchsorted((0.03, 0.35, 0.85), rng.random()))
-    kinds = [_kind(rng, background) for _ in range(number)]
-    if single:
-        kinds = [(*single, kinds[0][2], "large"), *((s, c, t, "small") for s, c, t, _ in kinds[1:])]
+    attributes = [_draw_attributes(rng, background) for _ in range(number)]
     overlap = None
-    if not single and number > 1 and rng.random() < 0.15:
+    if single:
+        attributes = _dominated(attributes, single)
+    elif number > 1 and rng.random() < 0.15:
         overlap = "inside" if rng.random() < 0.5 else "front"
-        kinds[0] = (*kinds[0][:2], "plain", "large")
-        kinds[1] = (*kinds[1][:3], "small" if overlap == "inside" else "medium")
-    if not _distinct(kinds, overlap):
+        attributes[0] = attributes[0]._replace(texture="plain", size="large")
+        attributes[1] = attributes[1]._replace(size="small" if overlap == "inside" else "medium")
+    if not _distinct(attributes, overlap):
         return None
-    places = _places(rng, [SIZES[size] for *_, size in kinds], overlap)
-    if places is None:
+    centers = _draw_centers(rng, [SIZES[thing.size] for thing in attributes], overlap)
+    if centers is None:
         return None
-    things = tuple(
-        Thing(*kind, round(x, 4), round(y, 4), round(float(rng.uniform(-10, 10)), 2))
-        for kind, (x, y) in zip(kinds, places, strict=True)
-    )
-    width, height = _frame(rng, longest)
-    return Scene(background, things, width, height, int(rng.integers(2**31)))
+    things = []
+    for thing, (x, y) in zip(attributes, centers, strict=True):
+        tilt = round(float(rng.uniform(-10, 10)), 2)
+        things.append(Thing(*thing, round(x, 4), round(y, 4), tilt))
+    width, height = _draw_size(rng, longest)
+    return Scene(background, tuple(things), width, height, int(rng.integers(2**31)))
 
 
-def _kind(rng: np.random.Generator, background: str) -> tuple[str, str, str, str]:
+def _draw_attributes(rng: np.random.Generator, background: str) -> _Attributes:
     shape = FAVORITES[background] if rng.random() < _FAVORITE_SHARE else _pick(rng, SHAPES)
     texture = "plain" if rng.random() < 0.2 else _pick(rng, TEXTURES)
-    return shape, _pick(rng, COLORS), texture, _pick(rng, tuple(SIZES))
+    return _Attributes(shape, _pick(rng, COLORS), texture, _pick(rng, tuple(SIZES)))
 
 
-def _distinct(kinds: list[tuple[str, str, str, str]], overlap: str | None) -> bool:
-    """No two things of one shape and color; of two that overlap the shapes and colors differ, and
-    no ring is what holds the other, since its hole would hide what is in front."""
-    if overlap and (
-        kinds[0][0] in ("ring", "moon", "cross")
-        or kinds[0][0] == kinds[1][0]
-        or kinds[0][1] == kinds[1][1]
-    ):
-        return False
-    return len({kind[:2] for kind in kinds}) == len(kinds)
+def _dominated(attributes: list[_Attributes], single: tuple[str, str]) -> list[_Attributes]:
+    """The first thing large, with this shape and color, and the others small."""
+    shape, color = single
+    first, *others = attributes
+    first = first._replace(shape=shape, color=color, size="large")
+    return [first, *(thing._replace(size="small") for thing in others)]
 
 
-def _places(
+def _distinct(attributes: list[_Attributes], overlap: str | None) -> bool:
+    """Whether no two things have the same shape and color. Of two that overlap, shapes and colors
+    must both differ, and the one behind is no ring, moon or cross: seen through its hole or beside
+    it, the one in front would not overlap it."""
+    if overlap:
+        behind, front = attributes[:2]
+        if behind.shape in ("ring", "moon", "cross"):
+            return False
+        if behind.shape == front.shape or behind.color == front.color:
+            return False
+    return len({thing[:2] for thing in attributes}) == len(attributes)
+
+
+def _draw_centers(
     rng: np.random.Generator, sizes: list[float], overlap: str | None
-) -> list[tuple[float, float]] | None:
-    """Centres, apart from one another except where the second overlaps the first; None after too
-    many tries."""
-    places: list[tuple[float, float]] = []
+) -> list[_Point] | None:
+    """Centers of things of these sizes, apart from one another, except where the second overlaps
+    the first; None after too many tries."""
+    centers: list[_Point] = []
     for number, size in enumerate(sizes):
-        for _ in range(12):
-            if number == 1 and overlap:
-                place = _beside(rng, places[0], 0.0 if overlap == "inside" else 0.19)
+        overlaps = number == 1 and overlap is not None
+        for _ in range(_POSITION_TRIES):
+            if overlaps:
+                center = _draw_beside(rng, centers[0], 0.0 if overlap == "inside" else 0.19)
             else:
                 x, y = rng.uniform(size / 2 + 0.01, 0.99 - size / 2, 2)
-                place = float(x), float(y)
-            free = 1 if number == 1 and overlap else 0
-            if _inside(place, size) and all(
-                _apart(place, size, *other)
-                for other in list(zip(places, sizes, strict=False))[free:]
-            ):
-                places.append(place)
+                center = float(x), float(y)
+            others = [] if overlaps else list(zip(centers, sizes, strict=False))
+            if _inside(center, size) and all(_apart(center, size, *other) for other in others):
+                centers.append(center)
                 break
         else:
             return None
-    return places
+    return centers
 
 
-def _beside(
-    rng: np.random.Generator, place: tuple[float, float], offset: float
-) -> tuple[float, float]:
+def _draw_beside(rng: np.random.Generator, center: _Point, offset: float) -> _Point:
+    """A point `offset` to the left or right and 0.6 * `offset` above or below."""
     dx, dy = rng.choice((-offset, offset)), rng.choice((-offset, offset))
-    return float(place[0] + dx), float(place[1] + 0.6 * dy)
+    return float(center[0] + dx), float(center[1] + 0.6 * dy)
 
 
-def _inside(place: tuple[float, float], size: float) -> bool:
-    return all(size / 2 <= value <= 1 - size / 2 for value in place)
+def _inside(center: _Point, size: float) -> bool:
+    return all(size / 2 <= value <= 1 - size / 2 for value in center)
 
 
-def _apart(
-    place: tuple[float, float], size: float, other: tuple[float, float], other_size: float
-) -> bool:
-    dx, dy = abs(place[0] - other[0]), abs(place[1] - other[1])
+def _apart(center: _Point, size: float, other: _Point, other_size: float) -> bool:
+    dx, dy = abs(center[0] - other[0]), abs(center[1] - other[1])
     return max(dx, dy) >= max(_NEAREST, 0.47 * (size + other_size)) and abs(dx - dy) >= _SLANT
 
 
-def _frame(rng: np.random.Generator, longest: int) -> tuple[int, int]:
-    """Width and height: square, or one side a little shorter."""
+def _draw_size(rng: np.random.Generator, longest: int) -> tuple[int, int]:
+    """Width and height in pixels: a square, or one side a little shorter."""
     shorter = longest - int(rng.integers(0, longest // 7 + 1))
     return [(longest, longest), (longest, shorter), (shorter, longest)][int(rng.integers(3))]
 

@@ -1,4 +1,4 @@
-"""The shapes as closed contours: the first is the outside, a second one is a hole."""
+"""The shapes as closed contours: the first is the outline, a second one is a hole."""
 
 from functools import cache
 
