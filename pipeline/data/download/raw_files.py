@@ -53,7 +53,7 @@ def _generate(official: OfficialFiles, folder: Path, world: SyntheticParams) -> 
     fetched."""
     # Drawing images takes imports that the other origins do without.
     from pipeline.data.synthetic import url_server
-    from pipeline.data.synthetic.generate import images, write
+    from pipeline.data.synthetic.generate import url_responder, write
     from pipeline.data.url_fetch.fetcher import fetch
 
     source, params = official.source, official.params
@@ -61,7 +61,7 @@ def _generate(official: OfficialFiles, folder: Path, world: SyntheticParams) -> 
     write(source, folder, world)
     if not isinstance(params, UrlListParams):
         return {"files": len(reader.files(folder))}
-    with url_server.serve(images(source, world)) as proxy:
+    with url_server.serve(url_responder(source, world)) as proxy:
         return fetch(source, partial(reader.urls, folder), folder / "fetched", params.fetch, proxy)
 
 

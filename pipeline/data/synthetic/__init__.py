@@ -1,2 +1,2 @@
-"""The small closed world: scenes, their pictures and words, written as each source's official
+"""Synthetic data: scenes, their images and texts, written in the format of each source's official
 files."""

@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on nothing but their contents: fixed dates, owners and order."""
+"""Archives whose bytes depend on their contents alone: dates, owners and order are fixed."""
 
 import bz2
 import gzip
@@ -12,14 +12,13 @@ from typing import Any
 
 from pipeline.utils import files
 
-Members = Iterable[
-    tuple[str, bytes]
-]  # (name in the archive, contents), in the order in which they are written
+# name in the archive and contents, in the order in which they are written
+Members = Iterable[tuple[str, bytes]]
 _ZIP_DATE = (2014, 9, 1, 0, 0, 0)
 
 
 def write_zip(path: Path, members: Members) -> None:
-    """A zip file; pictures are stored, everything else is deflated."""
+    """Write a zip file; JPEG files are stored, everything else is deflated."""
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in members:
             info = zipfile.ZipInfo(name, _ZIP_DATE)
@@ -31,7 +30,7 @@ def write_zip(path: Path, members: Members) -> None:
 
 
 def write_tar(path: Path, members: Members) -> None:
-    """An uncompressed tar file."""
+    """Write an uncompressed tar file."""
     with (
         files.replacing(path) as temporary,
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive,
@@ -40,7 +39,7 @@ def write_tar(path: Path, members: Members) -> None:
 
 
 def write_tar_gz(path: Path, members: Members) -> None:
-    """A gzipped tar file, without file name or time in the gzip header."""
+    """Write a gzipped tar file, without file name or time in the gzip header."""
     with (
         files.replacing(path) as temporary,
         open(temporary, "wb") as raw,
@@ -59,10 +58,9 @@ def tar_bytes(members: Members) -> bytes:
 
 
 def write_bz2_streams(path: Path, parts: Iterable[str]) -> None:
-    """UTF-8 text as several bz2 streams in a row, one per part."""
+    """Write UTF-8 text as successive bz2 streams, one per part."""
     with files.replacing(path) as temporary, open(temporary, "wb") as file:
-        for part in parts:
-            file.write(bz2.compress(part.encode()))
+        file.writelines(bz2.compress(part.encode()) for part in parts)
 
 
 def json_bytes(value: Any) -> bytes:

@@ -1,8 +1,8 @@
-"""The captioned pictures of a source: which scene, which picture, which words, as functions of
-stream and index."""
+"""The captioned images of a source: scene, image and captions as functions of part and index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.data.synthetic.language import caption_grammar
 from pipeline.data.synthetic.params import SyntheticParams
@@ -10,15 +10,13 @@ from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.utils import seeds
 
-EVALUATION = (
-    "val",
-    "test",
-)  # parts whose combinations of attributes occur in no other part of any source
+# parts whose combinations of attributes occur in no other part of any source
+EVALUATION = ("val", "test")
 
 
 @dataclass(frozen=True)
-class Item:
-    """One captioned picture of a part of a source."""
+class CaptionedImage:
+    """The image number `index` of a part of a source, with its captions."""
 
     part: str
     index: int
@@ -26,49 +24,53 @@ class Item:
     captions: tuple[str, ...]
 
     def jpeg(self, params: SyntheticParams) -> bytes:
-        """The picture as JPEG bytes."""
+        """The image as JPEG bytes."""
         return render.jpeg(self.scene, params.jpeg_quality)
 
 
 def scene_at(params: SyntheticParams, source: str, part: str, index: int) -> Scene:
-    """Scene number `index` of a part of a source; held-out combinations in the parts for
-    evaluation, and only there."""
+    """Scene number `index` of a part of a source; with a combination for evaluation in validation
+    and test parts, and only there."""
     return scene.sample(
         params.seed, f"{source}/{part}", index, params.image_size, evaluation=part in EVALUATION
     )
 
 
-def item(params: SyntheticParams, source: str, part: str, index: int) -> Item:
-    """One captioned picture with five captions; in COCO one in 100 has six and one in 1000
-    seven."""
-    world = scene_at(params, source, part, index)
+def captioned_image(params: SyntheticParams, source: str, part: str, index: int) -> CaptionedImage:
+    """An image with five captions; in COCO one in 100 has six and one in 1000 seven."""
+    image_scene = scene_at(params, source, part, index)
     rng = seeds.generator(params.seed, "captions", source, part, index)
     extra = (index % 100 == 99) + (index % 1000 == 999) if source == "coco" else 0
-    return Item(part, index, world, tuple(caption_grammar.captions(world, 5 + extra, rng)))
+    captions = caption_grammar.captions(image_scene, 5 + extra, rng)
+    return CaptionedImage(part, index, image_scene, tuple(captions))
 
 
-def items(params: SyntheticParams, source: str, part: str) -> Iterator[Item]:
-    """All captioned pictures of a part."""
-    return (item(params, source, part, index) for index in range(params.count(source, part)))
+def captioned_images(params: SyntheticParams, source: str, part: str) -> Iterator[CaptionedImage]:
+    """All captioned images of a part."""
+    for index in range(params.count(source, part)):
+        yield captioned_image(params, source, part, index)
 
 
-def shuffled(params: SyntheticParams, source: str, count: int) -> list[int]:
-    """0..count-1 in an order of the source's own: official files are not sorted either."""
-    return [
-        int(number) for number in seeds.generator(params.seed, "order", source).permutation(count)
-    ]
+def shuffled_indices(params: SyntheticParams, order: str, count: int) -> list[int]:
+    """0..count-1 in an order that its name decides: official files are not sorted either."""
+    permutation = seeds.generator(params.seed, "order", order).permutation(count)
+    return [int(index) for index in permutation]
 
 
-def karpathy(entry: Item, imgid: int, first_sentence: int) -> dict[str, object]:
-    """The entry of a picture in a `dataset_*.json` of Karpathy's splits, without its file."""
-    sentids = list(range(first_sentence, first_sentence + len(entry.captions)))
-    sentences = [
-        {
-            "tokens": "".join(c for c in caption.lower() if c.isalnum() or c == " ").split(),
-            "raw": caption,
-            "imgid": imgid,
-            "sentid": sentid,
-        }
-        for caption, sentid in zip(entry.captions, sentids, strict=True)
-    ]
-    return {"sentids": sentids, "imgid": imgid, "sentences": sentences, "split": entry.part}
+def karpathy_entry(image: CaptionedImage, imgid: int, first_sentence: int) -> dict[str, Any]:
+    """The entry of an image in a `dataset_*.json` of Karpathy's splits, without its file name.
+
+    first_sentence: id of the image's first caption; the others follow it.
+    """
+    sentences = []
+    for sentid, caption in enumerate(image.captions, first_sentence):
+        words = "".join(c for c in caption.lower() if c.isalnum() or c == " ")
+        sentences.append(
+            {"tokens": words.split(), "raw": caption, "imgid": imgid, "sentid": sentid}
+        )
+    return {
+        "sentids": [sentence["sentid"] for sentence in sentences],
+        "imgid": imgid,
+        "sentences": sentences,
+        "split": image.part,
+    }

@@ -1,17 +1,22 @@
-"""The door to the world: any source's official files by the source's name."""
+"""The generated official files of a source, by its name."""
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from pipeline.data.synthetic.params import SyntheticParams
+from pipeline.data.synthetic.url_responses import Responder
 
 
 def write(source: str, folder: Path, params: SyntheticParams) -> None:
     """Write a source's official files into `folder`."""
-    import_module(f"pipeline.data.synthetic.writers.{source}").write(folder, params)
+    _writer(source).write(folder, params)
 
 
-def images(source: str, params: SyntheticParams) -> Callable[[str], bytes | None]:
-    """For cc3m and sbu: what their URLs answer. None stands for 404."""
-    return import_module(f"pipeline.data.synthetic.writers.{source}").images(params)
+def url_responder(source: str, params: SyntheticParams) -> Responder:
+    """For cc3m and sbu: the function URL -> body of the response, None for 404."""
+    return _writer(source).url_responder(params)
+
+
+def _writer(source: str) -> ModuleType:
+    return import_module(f"pipeline.data.synthetic.writers.{source}")

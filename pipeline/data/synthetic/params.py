@@ -1,4 +1,4 @@
-"""The parameters of the generated world."""
+"""Parameters of the synthetic data."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from pipeline.errors import UserError
 class SyntheticParams:
     """What is generated, and how much of it.
 
-    seed: everything in the world is a function of it; image_size: longest side of the pictures,
-    pixels; jpeg_quality: 1..95; sizes: how many pictures, pages or lines, by source and then by
-    part (such as `sizes["flickr30k"]["test"]`).
+    seed: of everything that is random; image_size: longest side of the images, pixels;
+    jpeg_quality: 1..95; sizes: number of images, pages or lines, by source and then by part (such
+    as `sizes["flickr30k"]["test"]`).
     """
 
     seed: int
@@ -20,11 +20,13 @@ class SyntheticParams:
     sizes: dict[str, dict[str, int]]
 
     def count(self, source: str, part: str) -> int:
-        """How many records this part of a source has. Raises UserError that names the missing or
-        negative key."""
+        """The number of records in a part of a source.
+
+        Raises:
+            UserError: it is missing or negative.
+        """
         size = self.sizes.get(source, {}).get(part)
         if size is None or size < 0:
-            raise UserError(
-                f"params.yaml: world.sizes.{source}.{part}: expected a number of records, found {size!r}"
-            )
+            key = f"synthetic.sizes.{source}.{part}"
+            raise UserError(f"params.yaml: {key}: expected a number of records, found {size!r}")
         return size

@@ -1,5 +1,5 @@
-"""What the URLs of a list answer: pictures drawn on demand, and now and then what the real web
-answers."""
+"""Responses to the URLs of a list: images rendered on demand, and now and then faults of the real
+web."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,13 +12,13 @@ from pipeline.data.synthetic.injected_faults import truncated
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 
-# one picture in so many is gone: by turns this is a 404, and a notice that is a picture itself
+Responder = Callable[[str], bytes | None]  # URL -> body of the response, None for 404
+
+# One image in 40 is gone: by turns the response is 404 and a placeholder image.
 _GONE_EVERY = 40
-_PAGE, _CUT, _EMPTY = (
-    11,
-    23,
-    37,
-)  # indices that answer an HTML page with status 200, a cut JPEG, an empty body
+# Indices of training images for which the response is an HTML page with status 200, a truncated
+# JPEG, an empty body.
+_PAGE, _TRUNCATED, _EMPTY = 11, 23, 37
 _HTML = b"<!DOCTYPE html><html><body>This photo is no longer available.</body></html>"
 
 
@@ -26,29 +26,39 @@ def responder(
     source: str,
     params: SyntheticParams,
     locate: Callable[[str], tuple[str, int] | None],
-) -> Callable[[str], bytes | None]:
-    """URL -> body, None for 404. `locate` gives the part and index that a URL stands for, None
-    where unknown."""
+) -> Responder:
+    """The function URL -> body of the response, None for 404.
 
-    def answer(url: str) -> bytes | None:
-        place = locate(url)
-        if place is None or place[1] >= params.count(source, place[0]):
+    locate: URL -> part and index of its image, None if it is unknown.
+    """
+
+    def respond(url: str) -> bytes | None:
+        location = locate(url)
+        if location is None:
             return None
-        part, index = place
-        if part == "train" and index % _GONE_EVERY == _GONE_EVERY - 1:
-            return _notice() if index // _GONE_EVERY % 2 else None
-        if part == "train" and index in (_PAGE, _EMPTY):
+        part, index = location
+        if index >= params.count(source, part):
+            return None
+        if part != "train":
+            return _jpeg(source, params, part, index)
+        if index % _GONE_EVERY == _GONE_EVERY - 1:
+            return _placeholder() if index // _GONE_EVERY % 2 else None
+        if index in (_PAGE, _EMPTY):
             return _HTML if index == _PAGE else b""
-        picture = render.jpeg(
-            captioned_images.scene_at(params, source, part, index), params.jpeg_quality
-        )
-        return truncated(picture) if part == "train" and index == _CUT else picture
+        image = _jpeg(source, params, part, index)
+        return truncated(image) if index == _TRUNCATED else image
 
-    return answer
+    return respond
+
+
+def _jpeg(source: str, params: SyntheticParams, part: str, index: int) -> bytes:
+    scene = captioned_images.scene_at(params, source, part, index)
+    return render.jpeg(scene, params.jpeg_quality)
 
 
 @cache
-def _notice() -> bytes:
-    """The picture that stands where others were."""
-    Image.new("RGB", (60, 45), (227, 227, 227)).save(buffer := BytesIO(), "JPEG")
+def _placeholder() -> bytes:
+    """The image that replaces others, as JPEG bytes."""
+    buffer = BytesIO()
+    Image.new("RGB", (60, 45), (227, 227, 227)).save(buffer, "JPEG")
     return buffer.getvalue()

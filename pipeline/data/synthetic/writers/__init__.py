@@ -1,2 +1,2 @@
-"""One module per source: `write(folder, params)`, and `images(params)` where the official files
+"""One module per source: `write(folder, params)`, and `url_responder(params)` if the official files
 list URLs."""

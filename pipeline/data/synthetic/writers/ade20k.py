@@ -1,4 +1,4 @@
-"""ADE20K scene parsing: `ADEChallengeData2016.zip` with pictures, masks and the two lists.
+"""ADE20K scene parsing: `ADEChallengeData2016.zip` with images, masks and the two lists.
 
 Classes are the shapes of things and the backgrounds, fewer than the real 150.
 """
@@ -25,35 +25,29 @@ def write(folder: Path, params: SyntheticParams) -> None:
 
 
 def _members(params: SyntheticParams) -> Iterator[tuple[str, bytes]]:
-    areas: dict[str, list[np.ndarray]] = {
-        part: [] for part in _PARTS
-    }  # of each class in each picture
+    # pixels of each class in each image, by part
+    areas: dict[str, list[np.ndarray]] = {}
     categories = []
-    for part, where in _PARTS.items():
+    for part, folder in _PARTS.items():
+        areas[part] = []
         for index in range(params.count("ade20k", part)):
-            scene, key = (
-                captioned_images.scene_at(params, "ade20k", part, index),
-                f"ADE_{part}_{index + 1:08d}",
-            )
+            scene = captioned_images.scene_at(params, "ade20k", part, index)
+            key = f"ADE_{part}_{index + 1:08d}"
             mask = masks.mask(scene)
-            yield f"{_ROOT}/images/{where}/{key}.jpg", _picture(scene, part, index, params)
+            yield f"{_ROOT}/images/{folder}/{key}.jpg", _image(scene, part, index, params)
             if (part, index) != ("train", injected_faults.MISSING):
-                yield f"{_ROOT}/annotations/{where}/{key}.png", _png(mask)
-            areas[part].append(
-                np.bincount(np.asarray(mask).ravel(), minlength=len(masks.CLASSES) + 1)[1:]
-            )
+                yield f"{_ROOT}/annotations/{folder}/{key}.png", _png(mask)
+            area = np.bincount(np.asarray(mask).ravel(), minlength=len(masks.CLASSES) + 1)
+            areas[part].append(area[1:])
             categories.append(f"{key} {scene.background}\n")
     yield f"{_ROOT}/objectInfo150.txt", _object_info(areas).encode()
     yield f"{_ROOT}/sceneCategories.txt", "".join(categories).encode()
 
 
-def _picture(scene: Scene, part: str, index: int, params: SyntheticParams) -> bytes:
-    data = render.jpeg(scene, params.jpeg_quality)
-    return (
-        injected_faults.truncated(data)
-        if (part, index) == ("train", injected_faults.TRUNCATED)
-        else data
-    )
+def _image(scene: Scene, part: str, index: int, params: SyntheticParams) -> bytes:
+    jpeg = render.jpeg(scene, params.jpeg_quality)
+    is_faulty = (part, index) == ("train", injected_faults.TRUNCATED)
+    return injected_faults.truncated(jpeg) if is_faulty else jpeg
 
 
 def _png(mask: Image.Image) -> bytes:
@@ -63,12 +57,13 @@ def _png(mask: Image.Image) -> bytes:
 
 
 def _object_info(areas: dict[str, list[np.ndarray]]) -> str:
-    """A row per class: its share of the labelled pixels, and how many pictures of each part show
+    """A row per class: its share of the labeled pixels, and how many images of each part show
     it."""
-    total = np.sum([area for part in areas.values() for area in part], axis=0)
-    shown = [np.sum([area > 0 for area in areas[part]], axis=0) for part in _PARTS]
+    total = np.concatenate([np.reshape(part, (-1, len(masks.CLASSES))) for part in areas.values()])
+    total = total.sum(axis=0)
+    train, val = (np.sum(np.asarray(areas[part]) > 0, axis=0) for part in _PARTS)
     lines = ["Idx\tRatio\tTrain\tVal\tName"]
     for number, name in enumerate(masks.CLASSES):
         ratio = total[number] / total.sum()
-        lines.append(f"{number + 1}\t{ratio:.4f}\t{shown[0][number]}\t{shown[1][number]}\t{name}")
+        lines.append(f"{number + 1}\t{ratio:.4f}\t{train[number]}\t{val[number]}\t{name}")
     return "\n".join(lines) + "\n"

@@ -1,8 +1,7 @@
-"""BookCorpus: `books_large_p1.txt` and `books_large_p2.txt`, one lower-cased, tokenised sentence a
-line.
+"""BookCorpus: `books_large_p1.txt` and `books_large_p2.txt`, one tokenized sentence in lower case
+a line.
 
-Stories follow one another without a mark; in each a hero walks through the world and tells what is
-seen.
+Stories follow one another without a mark; in each a hero walks about and sees scenes.
 """
 
 import re
@@ -23,27 +22,26 @@ def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     lines = list(islice(_lines(params), params.count("bookcorpus", "lines")))
     middle = len(lines) // 2
-    for name, part in (
-        ("books_large_p1.txt", lines[:middle]),
-        ("books_large_p2.txt", lines[middle:]),
-    ):
-        with files.replacing(folder / name) as temporary:
-            temporary.write_text(
-                "".join(line + "\n" for line in part), encoding="utf-8", newline="\n"
-            )
+    _write_lines(folder / "books_large_p1.txt", lines[:middle])
+    _write_lines(folder / "books_large_p2.txt", lines[middle:])
 
 
-def tokenised(sentence: str) -> str:
-    """Lower case, with blanks around punctuation marks."""
-    return " ".join(re.findall(r"\w+|[^\w\s]", sentence.lower().replace('"', "''"))).replace(
-        "' '", "''"
-    )
+def _write_lines(path: Path, lines: list[str]) -> None:
+    with files.replacing(path) as temporary:
+        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
+
+
+def _tokenized(sentence: str) -> str:
+    """The sentence in lower case, with blanks around punctuation marks."""
+    tokens = re.findall(r"\w+|[^\w\s]", sentence.lower().replace('"', "''"))
+    return " ".join(tokens).replace("' '", "''")
 
 
 def _lines(params: SyntheticParams) -> Iterator[str]:
+    """Sentences of stories, without end."""
     for number in count():
         rng = seeds.generator(params.seed, "story", number)
-        yield from map(tokenised, _story(params, rng))
+        yield from map(_tokenized, _story(params, rng))
 
 
 def _story(params: SyntheticParams, rng: np.random.Generator) -> Iterator[str]:

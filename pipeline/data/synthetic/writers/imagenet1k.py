@@ -49,7 +49,7 @@ def write(folder: Path, params: SyntheticParams) -> None:
     number = params.count("imagenet1k", "classes")
     if number > len(classes()):
         raise UserError(
-            f"params.yaml: world.sizes.imagenet1k.classes: at most {len(classes())}, found {number}"
+            f"params.yaml: synthetic.sizes.imagenet1k.classes: at most {len(classes())}, found {number}"
         )
     chosen = dict(islice(classes().items(), number))
     order = seeds.generator(params.seed, "ILSVRC2012_ID").permutation(number)

@@ -22,7 +22,7 @@ def write(folder: Path, params: SyntheticParams) -> None:
     number, largest = params.count("imagenet22k", "classes"), params.count("imagenet22k", "largest")
     if number > len(classes()):
         raise UserError(
-            f"params.yaml: world.sizes.imagenet22k.classes: at most {len(classes())}, found {number}"
+            f"params.yaml: synthetic.sizes.imagenet22k.classes: at most {len(classes())}, found {number}"
         )
     chosen = sorted(list(classes().items())[:number])
     archives.write_tar(

@@ -1,8 +1,7 @@
-"""SBU: `sbu-captions-all.tar.gz` with one JSON object of three parallel arrays. Captions are as
-users write them."""
+"""SBU: `sbu-captions-all.tar.gz` with one JSON object of three parallel arrays. Captions are in the
+style of users."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,11 @@ from pipeline.data.synthetic import archives, captioned_images, url_responses
 from pipeline.data.synthetic.language import caption_grammar
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes.scene import Scene
+from pipeline.data.synthetic.url_responses import Responder
 from pipeline.utils import seeds
 
-_PLACE = re.compile(r"http://static\.flickr\.com/\d{4}/(\d{10})_([0-9a-f]{10})\.jpg")
-_FIRST, _STEP = 2_000_000_019, 37  # photo numbers
+_URL = re.compile(r"http://static\.flickr\.com/\d{4}/(\d{10})_([0-9a-f]{10})\.jpg")
+_FIRST, _STEP = 2_000_000_019, 37  # numbers of photographs
 _REMARKS = (
     "I like this one",
     "taken on a day off",
@@ -40,13 +40,14 @@ def write(folder: Path, params: SyntheticParams) -> None:
     )
 
 
-def images(params: SyntheticParams) -> Callable[[str], bytes | None]:
-    """What the URLs answer."""
+def url_responder(params: SyntheticParams) -> Responder:
+    """The function URL -> body of the response, None for 404."""
     return url_responses.responder("sbu", params, _locate)
 
 
 def _url(index: int) -> str:
-    return f"http://static.flickr.com/{1000 + index % 4000}/{_FIRST + _STEP * index}_{_secret(index)}.jpg"
+    folder, number = 1000 + index % 4000, _FIRST + _STEP * index
+    return f"http://static.flickr.com/{folder}/{number}_{_secret(index)}.jpg"
 
 
 def _secret(index: int) -> str:
@@ -54,19 +55,20 @@ def _secret(index: int) -> str:
 
 
 def _locate(url: str) -> tuple[str, int] | None:
-    found = _PLACE.fullmatch(url)
-    if not found:
+    """Part and index of the image of a URL."""
+    match = _URL.fullmatch(url)
+    if not match:
         return None
-    index, rest = divmod(int(found[1]) - _FIRST, _STEP)
-    return ("train", index) if index >= 0 and rest == 0 and found[2] == _secret(index) else None
+    index, rest = divmod(int(match[1]) - _FIRST, _STEP)
+    return ("train", index) if index >= 0 and rest == 0 and match[2] == _secret(index) else None
 
 
 def _caption(index: int, params: SyntheticParams) -> str:
     rng = seeds.generator(params.seed, "captions", "sbu", "train", index)
-    return _chatty(captioned_images.scene_at(params, "sbu", "train", index), rng)
+    return _chatty_caption(captioned_images.scene_at(params, "sbu", "train", index), rng)
 
 
-def _chatty(scene: Scene, rng: np.random.Generator) -> str:
+def _chatty_caption(scene: Scene, rng: np.random.Generator) -> str:
     """A caption with a remark, odd case and stray blanks."""
     text = caption_grammar.caption(scene, rng)
     draw = rng.random()

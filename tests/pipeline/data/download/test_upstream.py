@@ -16,7 +16,7 @@ from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams, DumpParams, UrlListParams
 from pipeline.data.sharding import build
 from pipeline.data.synthetic import url_server as pictures
-from pipeline.data.synthetic.generate import images
+from pipeline.data.synthetic.generate import url_responder
 from pipeline.errors import UserError
 from pipeline.tracking import client as tracking
 from tests.helpers import misbehaving, official, tiny
@@ -90,7 +90,7 @@ def downloaded(source: str, place: Path, params: DownloadParams, monkeypatch) ->
     if source not in LISTS:
         raw_files.download(official_files, folder)
         return folder
-    with pictures.serve(images(source, official.WORLD)) as proxy:
+    with pictures.serve(url_responder(source, official.WORLD)) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         raw_files.download(official_files, folder)
         monkeypatch.delenv("http_proxy")

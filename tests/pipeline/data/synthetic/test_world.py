@@ -282,7 +282,7 @@ def test_too_many_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_size_is_named() -> None:
-    with pytest.raises(UserError, match=r"world\.sizes\.coco\.val"):
+    with pytest.raises(UserError, match=r"synthetic\.sizes\.coco\.val"):
         SyntheticParams(1, 48, 80, {"coco": {"train": 1}}).count("coco", "val")
 
 
@@ -338,7 +338,7 @@ def test_cc3m_and_sbu_lists(world: Path) -> None:
 
 
 def test_every_url_answers_its_picture_or_its_fault(world: Path) -> None:
-    answer = generate.images("cc3m", PARAMS)
+    answer = generate.url_responder("cc3m", PARAMS)
     rows = (world / "cc3m/Train_GCC-training.tsv").read_text(encoding="utf-8").splitlines()
     bodies = [answer(row.split("\t")[1]) for row in rows]
     assert [i for i, body in enumerate(bodies) if body is None] == [39]
@@ -353,7 +353,9 @@ def test_every_url_answers_its_picture_or_its_fault(world: Path) -> None:
         decoded(bodies[23])
     assert answer("http://images.cc3m.example/train/000050.jpg") is None
     assert (
-        generate.images("sbu", PARAMS)("http://static.flickr.com/1000/2000000019_0000000000.jpg")
+        generate.url_responder("sbu", PARAMS)(
+            "http://static.flickr.com/1000/2000000019_0000000000.jpg"
+        )
         is None
     )
 
