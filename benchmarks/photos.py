@@ -1,4 +1,4 @@
-"""Pictures with a photograph's detail: how long a JPEG takes to decode depends on it."""
+"""Images with a photograph's detail: how long a JPEG takes to decode depends on it."""
 
 import io
 

@@ -1,5 +1,5 @@
 """The pretraining step as one writes it first: a pass for each stream, dense masks, logits of all
-places, every expert on its own slice. What `benchmarks.training_step` is to be faster than; same
+positions, every expert on its own slice. What `benchmarks.training_step` is to be faster than; same
 sizes, same losses."""
 
 import torch
@@ -34,19 +34,19 @@ class Block(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor, text: int, mask: Tensor, kept: Tensor) -> Tensor:
+    def forward(self, x: Tensor, text: int, mask: Tensor, scale: Tensor) -> Tensor:
         """x [batch, length, width], the first `text` of which are tokens; mask bool [batch, 1,
-        length, length]; kept [3, batch, 1, 1], what the residual branches are multiplied by for
-        stochastic depth."""
+        length, length]; scale [3, batch, 1, 1], what stochastic depth multiplies the residual
+        branches by."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x + drop(
             self.proj(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)),
-            kept[0],
+            scale[0],
         )
         return torch.cat(
             [
-                x[:, :text] + drop(self.experts["text"](x[:, :text]), kept[1]),
-                x[:, text:] + drop(self.experts["image"](x[:, text:]), kept[2]),
+                x[:, :text] + drop(self.experts["text"](x[:, :text]), scale[1]),
+                x[:, text:] + drop(self.experts["image"](x[:, text:]), scale[2]),
             ],
             dim=1,
         )
@@ -55,7 +55,7 @@ class Block(nn.Module):
 class Plain(nn.Module):
     """Backbone and heads."""
 
-    def __init__(self, config: BackboneConfig, codes: int):
+    def __init__(self, config: BackboneConfig, codebook_size: int):
         super().__init__()
         width = config.embed_dim
         self.words, self.mask_token = (
@@ -73,12 +73,13 @@ class Plain(nn.Module):
         self.rates = torch.linspace(0, config.drop_path, config.depth).tolist()
         self.text_head, self.image_head = (
             nn.Linear(width, config.vocab_size),
-            nn.Linear(width, codes),
+            nn.Linear(width, codebook_size),
         )
 
     def forward(self, batch: PretrainingBatch) -> dict[str, Tensor]:
         """Sums of the losses of all three streams."""
         texts, images, pairs = batch
+        assert texts is not None and images is not None and pairs is not None
         mlm, _ = self.encode(texts, None, texts.drop_path_noise)
         _, mim = self.encode(None, images, images.drop_path_noise)
         mvlm_text, mvlm_image = self.encode(pairs.text, pairs.image, pairs.drop_path_noise)
@@ -90,7 +91,7 @@ class Plain(nn.Module):
         }
 
     def encode(
-        self, text: TextBatch | None, image: ImageBatch | None, noise: Tensor
+        self, text: TextBatch | None, image: ImageBatch | None, noise: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Vectors of tokens and of patches, without [I_CLS]; noise [batch, depth, 3] in [0, 1)."""
         parts, keys, length = [], [], 0
@@ -108,6 +109,7 @@ class Plain(nn.Module):
             patches = torch.cat([self.cls.expand(len(patches), -1, -1), patches], dim=1)
             parts.append(patches + self.image_positions)
             keys.append(torch.ones(parts[-1].shape[:2], dtype=torch.bool, device=patches.device))
+        assert noise is not None
         x, key = torch.cat(parts, dim=1), torch.cat(keys, dim=1)
         mask = key[:, None, None, :].expand(-1, 1, x.shape[1], -1).contiguous()
         for block, rate, drawn in zip(self.blocks, self.rates, noise.unbind(1), strict=True):
@@ -116,14 +118,15 @@ class Plain(nn.Module):
         return x[:, :length], x[:, length + 1 :]
 
 
-def drop(branch: Tensor, kept: Tensor) -> Tensor:
+def drop(branch: Tensor, scale: Tensor) -> Tensor:
     """Stochastic depth: a residual branch [batch, length, width] times factors [batch, 1, 1], in
     its own precision."""
-    return branch * kept.to(branch.dtype)
+    return branch * scale.to(branch.dtype)
 
 
 def loss(logits: Tensor, batch: TextBatch | ImageBatch) -> Tensor:
     """Cross-entropy of logits [batch, positions, classes] at the masked positions."""
+    assert batch.targets is not None
     targets = torch.full((logits.shape[0] * logits.shape[1],), -100, device=logits.device)
     targets[batch.masked_positions] = batch.targets
     return F.cross_entropy(

@@ -10,7 +10,7 @@ from model.backbone.config import BackboneConfig
 from model.backbone.layers import EPS
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 
-CODES = 50
+CODEBOOK_SIZE = 50
 CONFIG = BackboneConfig(
     image_size=32,
     patch_size=8,
@@ -64,12 +64,15 @@ def named_alike(model, of):
 
 def test_the_packed_step_is_the_plain_one():
     torch.manual_seed(0)
-    ours, plain = MaskedModeling(MaskedModelingConfig(CONFIG, CODES)), Plain(CONFIG, CODES)
+    ours, plain = (
+        MaskedModeling(MaskedModelingConfig(CONFIG, CODEBOOK_SIZE)),
+        Plain(CONFIG, CODEBOOK_SIZE),
+    )
     for module in plain.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = EPS
     plain.load_state_dict(named_alike(ours, torch.Tensor.detach))
-    batch = random_batch(CONFIG, 4, CODES, torch.device("cpu"))
+    batch = random_batch(CONFIG, 4, CODEBOOK_SIZE, torch.device("cpu"))
     found, expected = ours(batch), plain(batch)
     assert found.keys() == expected.keys()
     for name, loss in expected.items():
