@@ -66,7 +66,7 @@ def visual_token_bytes(params: Params, sources: Sequence[PlannedSource], patches
 
 def views(params: Params, sources: Sequence[PlannedSource]) -> float:
     """How many views are tokenized."""
-    per_image = {}
+    per_image: dict[str, int] = {}
     for stream in visual_tokens.STREAMS:
         tokens = visual_tokens.load_stream(params, stream)
         per_image |= dict.fromkeys(tokens.sources, tokens.views)

@@ -42,7 +42,7 @@ The YAML holds, checked when it is read (`facts`, `download.manifest`):
         also: [name]                     other names that people have it under
         bytes: exact size, or
         about: size that is reported or estimated
-        sha256, sha1 or md5: hexadecimal, or its first digits
+        sha256, sha1 or md5: hexadecimal, or its first digits; in quotes if it looks like a number
         optional: true                   used where the user has it, and not asked for
     by_hand: how to get files without addresses
     instead: [pattern]                   other forms of these files that the reader takes
