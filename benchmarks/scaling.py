@@ -50,7 +50,7 @@ def measure(case: Case) -> None:
     wrapped.module.train()
     optimizer = adamw(wrapped.model, case.common.optim)
     rows = []
-    for waited, parts in _timed(loop._steps(task, case.common.loop, range(WARM_UP + STEPS))):
+    for waited, parts in _timed(loop.step_batches(task, case.common.loop, range(WARM_UP + STEPS))):
         start = time.perf_counter()
         with nullcontext() if case.exchange else wrapped.no_sync():
             backward(task, wrapped, parts, case.common.loop.precision)

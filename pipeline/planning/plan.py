@@ -17,7 +17,7 @@ from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSAID, N
 from pipeline.planning.training_cost import TrainingRun
 from pipeline.reporting.render import DASH, aligned
 from pipeline.tokenizers import vqkd_training
-from pipeline.training.loop import KEEP
+from pipeline.training.train_state import KEPT_CHECKPOINTS
 from pipeline.utils import memory
 from pipeline.utils.progress import duration, size
 
@@ -245,9 +245,10 @@ def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[Train
         ),
         ("visual tokens", data_cost.visual_token_bytes(params, sources, patches)),
         (
-            f"checkpoints of the largest run while it trains ({KEEP}, and the best weights)",
+            f"checkpoints of the largest run while it trains ({KEPT_CHECKPOINTS}, and the best weights)",
             max(
-                KEEP * one + memory.WIDE * count for one, count in zip(state, numbers, strict=True)
+                KEPT_CHECKPOINTS * one + memory.WIDE * count
+                for one, count in zip(state, numbers, strict=True)
             ),
         ),
         (f"models of {len(runs)} runs", memory.WIDE * sum(numbers)),

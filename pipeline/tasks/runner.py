@@ -15,7 +15,8 @@ from pipeline.tasks import Folders, Item
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives
 from pipeline.training.artifacts import finish
-from pipeline.training.loop import say, train
+from pipeline.training.curve_logger import log
+from pipeline.training.loop import train
 from pipeline.utils import files, workdir
 
 
@@ -74,7 +75,7 @@ def _start_from(backbone: torch.nn.Module, folder: Path) -> None:
         report = checkpoint.load_backbone(backbone, folder)
     except ValueError as error:
         raise UserError(str(error)) from None
-    say(f"weights from {folder}: {report}")
+    log(f"weights from {folder}: {report}")
 
 
 def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:

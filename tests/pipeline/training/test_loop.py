@@ -10,9 +10,10 @@ from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import curves, data_parallel
-from pipeline.training.loop import LoopParams, _steps, checkpoints, train
+from pipeline.training.loop import LoopParams, step_batches, train
 from pipeline.training.optim import OptimParams, adamw
 from pipeline.training.step import train_step
+from pipeline.training.train_state import checkpoints
 from tests.helpers.toy import MaskedToy
 
 OPTIM = OptimParams(
@@ -202,7 +203,7 @@ def test_micro_batches_that_workers_cannot_share_are_named(tmp_path, monkeypatch
     with pytest.raises(
         UserError, match="loop.gradient_accumulation: 4 cannot be shared by 3 workers"
     ):
-        next(_steps(MaskedToy(), replace(LOOP, gradient_accumulation=4), range(1)))
+        next(step_batches(MaskedToy(), replace(LOOP, gradient_accumulation=4), range(1)))
 
 
 def test_a_step_in_several_passes_trains_as_in_one(tmp_path):
