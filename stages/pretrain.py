@@ -1,4 +1,4 @@
-"""python -m stages.pretrain VARIANT: one model from texts, pictures and pairs."""
+"""python -m stages.pretrain VARIANT: one model from texts, images and pairs."""
 
 from pathlib import Path
 
@@ -17,19 +17,19 @@ def main(variant: str) -> None:
     scale = params.scale()
     settings = task.load_params(params.read(), variant)
     folders = DataFolders.of(scale)
-    draws = None
+    view_params = None
     if settings.architecture.visual_tokens == "online":
-        draws = {
-            name: params.load(ViewParams, f"visual_tokens.{name}.view")
-            for name in ("images", "pairs")
+        view_params = {
+            stream: params.load(ViewParams, f"visual_tokens.{stream}.view")
+            for stream in ("images", "pairs")
         }
     workdir.clean()
     work_dir = workdir.folder(
         f"{scale}/pretrain/{variant}",
-        {"params": settings, "draws": draws},
+        {"params": settings, "views": view_params},
         task.inputs(folders, settings),
     )
-    job = task.Job(variant, work_dir, folders, settings, draws)
+    job = task.PretrainJob(variant, work_dir, folders, settings, view_params)
     launch(task.run, job, num_workers=settings.num_workers, threads=settings.threads)
     workdir.publish(work_dir, Path("runs", scale, "pretrain", variant))
 

@@ -1,4 +1,4 @@
-"""Pretraining: masked modelling on texts, pictures and pairs in one optimiser step (VL-BEiT §2.3,
+"""Pretraining: masked modeling on texts, images and pairs in one optimizer step (VL-BEiT §2.3,
 §3.1)."""
 
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,12 @@ from pipeline.pretraining import visualize
 from pipeline.pretraining.data import (
     DataFolders,
     DataParams,
-    MaskParams,
     PretrainingBatches,
-    SampleParams,
-    Sampler,
     map_images,
-    normalized,
+    normalize_images,
 )
 from pipeline.pretraining.evaluate import ValidationParams, measure
+from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
@@ -67,24 +65,21 @@ class ArchitectureParams:
     """What ablations vary (Table 5) and what the paper leaves open, by name."""
 
     experts: Literal["mome", "standard"]  # a feed-forward network per modality, or one for all
-    mvlm_mode: Literal[
-        "joint", "separate"
-    ]  # both halves of a pair hidden in one pass, or each in a pass of its own
+    # both halves of a pair masked in one pass, or each in a pass of its own
+    mvlm_mode: Literal["joint", "separate"]
     mlm_head: Form
-    visual_tokens: Literal[
-        "precomputed", "online"
-    ]  # stored views with their ids, or new views in every step
+    # stored views with their tokens, or new views in every step
+    visual_tokens: Literal["precomputed", "online"]
     layer_scale: float  # initial factor on the residual branches; 0: none
     relative_bias: bool  # of attention
     token_types: bool  # a vector added to all of a modality
-    vl_ffn_start_layer: (
-        int | None
-    )  # first block, from 0, with an expert of its own for pairs; null: none
+    # first block, from 0, with an expert of its own for pairs; null: none
+    vl_ffn_start_layer: int | None
 
 
 @dataclass(frozen=True)
 class LossWeightParams:
-    """Of the losses in the sum. The paper prints none."""
+    """Weights of the losses in the sum; the paper names none."""
 
     mlm: float
     mim: float
@@ -127,39 +122,42 @@ def load_params(params: Params, variant: str) -> PretrainParams:
 
 
 class PretrainingTask(Task):
-    """What the loop needs to know of pretraining.
+    """Pretraining as the loop trains it.
 
-    draws: how views are drawn for online tokens, by stream; None where tokens are precomputed.
+    Args:
+        view_params: how views are drawn for online tokens, by stream; None where visual tokens are
+            precomputed.
     """
+
+    model: MaskedModeling
 
     def __init__(
         self,
         folders: DataFolders,
         params: PretrainParams,
-        draws: Mapping[str, ViewParams] | None,
+        view_params: Mapping[str, ViewParams] | None,
     ):
-        self.draws = draws
+        self.view_params = view_params
         self.folders, self.params = folders, params
         self.loss_weights: Mapping[str, float] = asdict(params.loss_weights)
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
-        self.sampler = Sampler(_sample_params(params), self.tokenizer)
-        self.model = build(params, self.tokenizer.vocab_size, _codes(folders, params))
-        self.visual_tokenizer = (
-            None
-            if draws is None
-            else checkpoint.load(folders.visual_tokenizer).requires_grad_(False)
-        )
+        self.builder = SampleBuilder(_sample_params(params), self.tokenizer)
+        codebook_size = _codebook_size(folders, params)
+        self.model = build(params, self.tokenizer.vocab_size, codebook_size)
+        self.visual_tokenizer: Any = None
+        if view_params is not None:
+            self.visual_tokenizer = checkpoint.load(folders.visual_tokenizer).requires_grad_(False)
 
     @cached_property
     def batches(self) -> PretrainingBatches:
         """Training data of the variant's streams."""
         names = [STREAM_OF[objective] for objective in self.params.objectives]
-        sampler = Sampler(self.sampler.params, self.tokenizer, self.draws)
-        return PretrainingBatches(self.folders, self.params.data, sampler, names)
+        builder = SampleBuilder(self.builder.params, self.tokenizer, self.view_params)
+        return PretrainingBatches(self.folders, self.params.data, builder, names)
 
-    def prepare(self, module: nn.Module, parts: list[PretrainingBatch]) -> list[PretrainingBatch]:
-        """With online tokens, the visual tokens of the images as the model is about to see them."""
-        return [map_images(part, self._with_targets) for part in parts]
+    def prepare(self, module: nn.Module, batches: list[PretrainingBatch]) -> list[PretrainingBatch]:
+        """With online tokens, add the visual tokens of the images as the model will see them."""
+        return [map_images(batch, self._with_targets) for batch in batches]
 
     def _with_targets(self, batch: ImageBatch) -> ImageBatch:
         if batch.targets is not None:
@@ -169,11 +167,11 @@ class PretrainingTask(Task):
         return batch._replace(targets=tokens.flatten()[batch.masked_positions])
 
     def loss(self, module: nn.Module, batch: PretrainingBatch) -> dict[str, Tensor]:
-        """Losses of one step, all streams in one forward of the wrapped module."""
-        return module(map_images(batch, normalized))
+        """Losses of a micro-batch, all streams in one forward pass of the wrapped module."""
+        return module(map_images(batch, normalize_images))
 
     def num_targets(self, batch: PretrainingBatch) -> dict[str, float]:
-        """Masked tokens and patches."""
+        """Numbers of masked tokens and patches."""
         counts = {}
         if batch.texts is not None:
             counts["mlm"] = float(len(batch.texts.masked_positions))
@@ -185,13 +183,13 @@ class PretrainingTask(Task):
         return counts
 
     def evaluate(self) -> dict[str, float]:
-        """Held-out losses and accuracies."""
+        """Validation losses and accuracies."""
         return measure(
-            self.model, self.folders, self.params.data, self.sampler, self.params.validation
+            self.model, self.folders, self.params.data, self.builder, self.params.validation
         )
 
 
-def build(params: PretrainParams, vocab_size: int, codes: int) -> MaskedModeling:
+def build(params: PretrainParams, vocab_size: int, codebook_size: int) -> MaskedModeling:
     """The initial model, a function of the seed."""
     size, architecture = params.size, params.architecture
     first_expert = architecture.vl_ffn_start_layer if architecture.experts == "mome" else None
@@ -212,36 +210,37 @@ def build(params: PretrainParams, vocab_size: int, codes: int) -> MaskedModeling
         token_types=architecture.token_types,
         vl_ffn_start_layer=first_expert,
     )
-    torch.manual_seed(params.seed)  # the only draws from torch's generator in the whole stage
-    model = MaskedModeling(
-        MaskedModelingConfig(backbone, codes, architecture.mlm_head, architecture.mvlm_mode)
+    torch.manual_seed(params.seed)  # the only use of torch's generator in this stage
+    config = MaskedModelingConfig(
+        backbone, codebook_size, architecture.mlm_head, architecture.mvlm_mode
     )
+    model = MaskedModeling(config)
     model.backbone.freeze_unreached({INPUT_OF[objective] for objective in params.objectives})
     return model
 
 
 @dataclass(frozen=True)
-class Job:
-    """One variant to pretrain, as it travels to the workers."""
+class PretrainJob:
+    """A variant to pretrain, as it is sent to the workers."""
 
     name: str
-    place: Path  # work folder
+    work_dir: Path
     folders: DataFolders
     params: PretrainParams
-    draws: dict[str, ViewParams] | None  # for online tokens
+    view_params: dict[str, ViewParams] | None  # for online tokens
 
 
-def run(job: Job) -> None:
+def run(job: PretrainJob) -> None:
     """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work
     folder."""
     first = collectives.rank() == 0
-    task = PretrainingTask(job.folders, job.params, job.draws)
-    with workdir.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
+    task = PretrainingTask(job.folders, job.params, job.view_params)
+    with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.params.objectives:
-            train(task, job.params, job.params.loop, job.place, tracked)
+            train(task, job.params, job.params.loop, job.work_dir, tracked)
         else:
             rows = [CurveRow(0, "validation", evaluate(task))]
-            curves.write_jsonl(job.place / curves.JSONL, rows)
+            curves.write_jsonl(job.work_dir / curves.JSONL, rows)
         if first:
             finished = _finish(task, job)
             tracked.model(
@@ -254,37 +253,36 @@ def run(job: Job) -> None:
 def inputs(folders: DataFolders, params: PretrainParams) -> list[Path]:
     """The files that stand for all data of a run: indices with checksums, and the text
     tokenizer."""
-    pictures = {**params.data.images.sources, **params.data.pairs.sources}
-    online = params.architecture.visual_tokens == "online"
-    return [
-        folders.text_tokenizer,
-        *([folders.visual_tokenizer / "model.safetensors"] if online else []),
-        *(
-            folders.text_tokens / source / "index.json"
-            for source in sorted(params.data.texts.sources)
-        ),
-        *(
-            folder / source / "index.json"
-            for source in sorted(pictures)
-            for folder in (folders.shards, folders.visual_tokens)
-        ),
-    ]
+    paths = [folders.text_tokenizer]
+    if params.architecture.visual_tokens == "online":
+        paths.append(folders.visual_tokenizer / "model.safetensors")
+    for source in sorted(params.data.texts.sources):
+        paths.append(folders.text_tokens / source / "index.json")
+    for source in _image_sources(params):
+        paths.append(folders.shards / source / "index.json")
+        paths.append(folders.visual_tokens / source / "index.json")
+    return paths
 
 
-def _finish(task: PretrainingTask, job: Job) -> Path:
-    """Write the model, its curve, the last held-out metrics and examples into a folder."""
-    folder, rows = finish(task.model, job.place, f"pretraining: {job.name}")
+def _image_sources(params: PretrainParams) -> list[str]:
+    """The sources of images, alone or in pairs."""
+    return sorted({*params.data.images.sources, *params.data.pairs.sources})
+
+
+def _finish(task: PretrainingTask, job: PretrainJob) -> Path:
+    """Write the model, its curves, the last validation metrics and examples into a folder."""
+    folder, rows = finish(task.model, job.work_dir, f"pretraining: {job.name}")
     validation = [row.values for row in rows if row.kind == "validation"]
     files.write_json(folder / "validation.json", validation[-1])
     task.model.eval()
     sources = {"images": job.params.validation.images, "pairs": job.params.validation.pairs}
     visualize.draw(
-        task.model, job.folders, job.params.data, task.sampler, sources, folder / "masked.png"
+        task.model, job.folders, job.params.data, task.builder, sources, folder / "masked.png"
     )
     return folder
 
 
-def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
+def _tracked(job: PretrainJob, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
     return tracking.run(
@@ -292,7 +290,7 @@ def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
         stage="pretrain",
         variant=job.name,
         params=asdict(job.params),
-        work=job.place,
+        work=job.work_dir,
     )
 
 
@@ -308,10 +306,14 @@ def _sample_params(params: PretrainParams) -> SampleParams:
     )
 
 
-def _codes(folders: DataFolders, params: PretrainParams) -> int:
-    """Size of the visual vocabulary, as the visual tokens of the streams agree on it."""
+def _codebook_size(folders: DataFolders, params: PretrainParams) -> int:
+    """Size of the visual vocabulary, the same in the visual tokens of all sources.
+
+    Raises:
+        UserError: it is not, or the tokens belong to images of another size.
+    """
     sizes = {}
-    for source in sorted({**params.data.images.sources, **params.data.pairs.sources}):
+    for source in _image_sources(params):
         index = files.read_json(folders.visual_tokens / source / "index.json")
         sizes[source] = index["codes"]
         if (
@@ -319,7 +321,7 @@ def _codes(folders: DataFolders, params: PretrainParams) -> int:
             or index["patch_size"] != params.size.patch_size
         ):
             raise UserError(
-                f"pretrain.common.size: pictures of {params.size.image_size} px in patches of "
+                f"pretrain.common.size: images of {params.size.image_size} px in patches of "
                 f"{params.size.patch_size}, but the visual tokens of {source} belong to "
                 f"{index['image_size']} px and {index['patch_size']}"
             )

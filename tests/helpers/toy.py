@@ -16,7 +16,13 @@ from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.batches import PairBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from pipeline.data.transforms.masking import block_mask, text_mask
-from pipeline.pretraining.data import ImageSample, Sample, TextSample, collate_image, collate_text
+from pipeline.pretraining.samples import (
+    ImageSample,
+    Sample,
+    TextSample,
+    collate_image,
+    collate_text,
+)
 from pipeline.pretraining.task import PretrainingTask
 from pipeline.tasks.classification.task import Task as ClassificationTask
 from pipeline.tasks.image_text_inputs import pad

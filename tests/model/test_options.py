@@ -25,7 +25,8 @@ from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConf
 from pipeline.data.loading.row_reader import ImageRow
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex
 from pipeline.data.transforms.views import ViewParams
-from pipeline.pretraining.data import SampleParams, Sampler, prepared
+from pipeline.pretraining.data import normalize_stream
+from pipeline.pretraining.samples import SampleBuilder, SampleParams
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 from tests.helpers.toy import BACKBONE, HEAD, MaskedToy
@@ -241,19 +242,19 @@ def test_text_lengths_cut_captions_and_size_the_positions():
         def encode(self, text, longest):
             return np.arange(5, 5 + min(len(text.split()), longest))
 
-    masks = type("Masks", (), {"patches": 6, "min_block": 2, "mvlm": 0.5})
+    masks = type("Masks", (), {"num_masked_patches": 6, "min_block": 2, "caption_mask_ratio": 0.5})
     picture = ImageRow("a", jpeg("a"), (), (), None)
     rows = type(
         "Rows", (), {"get": lambda self, group, unit: (picture, "one two three four five six")}
     )()
     lengths = {}
     for longest in (4, 12):
-        sampler = Sampler(
+        builder = SampleBuilder(
             SampleParams(1, 16, 4, 2, longest, masks),
             Words(),
             {"pairs": ViewParams([0.2, 0.5], 0.5, 0.4)},
         )
-        pairs = sampler.batch("pairs", rows, [SampleIndex(0, 0, 0)], "train")
+        pairs = builder.batch("pairs", rows, [SampleIndex(0, 0, 0)], "train")
         lengths[longest] = pairs.text.ids.shape[1]
     assert lengths == {4: 4, 12: 6}
     assert net(replace(BACKBONE, text_length=9)).text_positions.shape[1] == 9
@@ -274,7 +275,7 @@ def test_the_tied_head_is_the_word_table():
 
 def test_separate_masking_shows_each_half_whole_to_the_other():
     task = MaskedToy()
-    pairs = prepared(task[MicroBatch(0)].pairs)
+    pairs = normalize_stream(task[MicroBatch(0)].pairs)
     config = replace(task.model.config, backbone=replace(BACKBONE, drop_path=0.0))
     joint = MaskedModeling(config)
     separate = MaskedModeling(replace(config, mvlm_mode="separate"))
@@ -315,13 +316,13 @@ def test_loss_weights_weigh():
 
 def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     """A tokenizer that names the brightness of a patch, on views that are new at every position."""
-    masks = type("Masks", (), {"patches": 6, "min_block": 2})
-    sampler = Sampler(
+    masks = type("Masks", (), {"num_masked_patches": 6, "min_block": 2})
+    builder = SampleBuilder(
         SampleParams(1, 16, 4, 2, 12, masks), None, {"images": ViewParams([0.2, 0.5], 0.5, 0.4)}
     )
     picture = ImageRow("a", jpeg("a"), (), (), None)
     rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "")})()
-    part = sampler.batch(
+    part = builder.batch(
         "images", rows, [SampleIndex(0, 0, position) for position in range(8)], "train"
     )
     assert part.targets is None

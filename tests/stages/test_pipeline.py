@@ -97,14 +97,14 @@ def test_held_out_metrics_have_all_objectives_and_the_six_comparisons(project):
 
 def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project):
     from pipeline.data.loading.sampler import OrderParams
-    from pipeline.pretraining.data import DataFolders, StreamParams, open_rows
+    from pipeline.pretraining.data import DataFolders, StreamParams, open_stream
 
     tokenizer = checkpoint.load(project / "data/small/visual_tokenizer/model")
     order = OrderParams(streams=1, shuffle_block=1, batch_size=1)
     count = 0
     for source, pairs in (("imagenet22k", "images"), ("coco", "pairs"), ("vg", "pairs")):
         for split in ("train", "val"):
-            rows = open_rows(
+            rows = open_stream(
                 DataFolders.of("small"), pairs, StreamParams({source: 1}, order), split
             )
             for group, size in enumerate(rows.group_sizes):
@@ -123,11 +123,11 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project
     assert count > 1000
 
 
-def test_every_caption_is_a_unit_of_the_pair_stream(project):
+def test_every_caption_is_a_sample_of_the_pair_stream(project):
     from pipeline.data.loading.sampler import OrderParams
-    from pipeline.pretraining.data import DataFolders, StreamParams, open_rows
+    from pipeline.pretraining.data import DataFolders, StreamParams, open_stream
 
-    rows = open_rows(
+    rows = open_stream(
         DataFolders.of("small"), "pairs", StreamParams({"vg": 1}, OrderParams(1, 1, 1)), "train"
     )
     seen = [

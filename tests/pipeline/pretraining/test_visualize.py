@@ -1,4 +1,4 @@
-"""Pictures of what a pretrained model puts into hidden places."""
+"""Images of what a pretrained model predicts at masked positions."""
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ class Words:
 
 def test_patches_are_cut_row_by_row_and_put_together_again():
     pixels = np.random.default_rng(0).integers(0, 255, (2, 12, 12, 3), dtype=np.uint8)
-    parts = visualize.patches(pixels, 4)
-    assert parts.shape == (2, 9, 4, 4, 3)
-    assert (parts[1, 5] == pixels[1, 4:8, 8:12]).all()
-    assert (visualize.pictures(parts) == pixels).all()
+    patches = visualize.to_patches(pixels, 4)
+    assert patches.shape == (2, 9, 4, 4, 3)
+    assert (patches[1, 5] == pixels[1, 4:8, 8:12]).all()
+    assert (visualize.to_images(patches) == pixels).all()
 
 
-def test_only_hidden_patches_change_and_show_the_means_of_their_codes():
+def test_only_masked_patches_change_and_show_the_means_of_their_tokens():
     pixels = np.random.default_rng(1).integers(0, 100, (1, 8, 8, 3), dtype=np.uint8)
     image = ImageBatch(
         pixels=torch.from_numpy(pixels),
@@ -31,17 +31,17 @@ def test_only_hidden_patches_change_and_show_the_means_of_their_codes():
         masked_positions=torch.tensor([1, 2]),
         targets=torch.tensor([3, 0]),
     )
-    means = np.stack([np.full((4, 4, 3), 200 + code, dtype=np.uint8) for code in range(4)])
-    hidden, predicted, true, original = visualize._cells(image, torch.tensor([1, 1]), means)[0]
+    means = np.stack([np.full((4, 4, 3), 200 + token, dtype=np.uint8) for token in range(4)])
+    masked, predicted, true, original = visualize._cells(image, torch.tensor([1, 1]), means)[0]
     assert (original == pixels[0]).all()
-    for cell, right, below in ((hidden, 128, 128), (predicted, 201, 201), (true, 203, 200)):
+    for cell, right, below in ((masked, 128, 128), (predicted, 201, 201), (true, 203, 200)):
         assert (cell[:4, 4:] == right).all() and (cell[4:, :4] == below).all()
         assert (cell[:4, :4] == pixels[0, :4, :4]).all() and (
             cell[4:, 4:] == pixels[0, 4:, 4:]
         ).all()
 
 
-def test_captions_show_guesses_in_brackets_and_the_truth_behind_wrong_ones():
+def test_captions_show_predictions_in_brackets_and_the_truth_behind_wrong_ones():
     begin, end, pad = (SPECIAL_IDS[name] for name in ("[T_CLS]", "[T_SEP]", "[PAD]"))
     ids = torch.tensor(
         [[begin, 10, SPECIAL_IDS["[MASK]"], 11, end, pad], [begin, 12, 14, 16, 18, end]]

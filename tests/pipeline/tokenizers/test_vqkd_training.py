@@ -13,8 +13,8 @@ from pipeline.data.loading.sampler import MicroBatch, OrderParams
 from pipeline.data.transforms.views import ViewParams
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.vqkd_training import (
-    LossWeightParams,
     Job,
+    LossWeightParams,
     SizeParams,
     VisualTokenizerParams,
     VQKDTask,
