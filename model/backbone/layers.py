@@ -1,7 +1,7 @@
 """The small parts of a Transformer block: self-attention without a key bias, the feed-forward
 network, drop path.
 
-Rows are vectors of tokens in any order, [rows, embed_dim]; what treats each token alone works on rows.
+What treats each token alone works on vectors of tokens in any order, [tokens, embed_dim].
 """
 
 from collections.abc import Sequence
@@ -36,17 +36,18 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x [batch, length, embed_dim]; mask bool [batch, 1, 1, length], True where a key may be
         attended to."""
-        (attended,) = self.attend([self.projected(x)], mask)
+        (attended,) = self.attend([self.project_qkv(x)], mask)
         return self.proj(attended)
 
-    def projected(self, x: Tensor) -> Tensor:
+    def project_qkv(self, x: Tensor) -> Tensor:
         """[..., embed_dim] to queries, keys and values, [..., 3 * embed_dim]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         return linear(x, self.qkv.weight, bias)
 
     def attend(self, parts: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
-        """Sequences in consecutive parts, each [batch, length of the part, 3 * embed_dim], to the
-        heads' outputs in the same parts, each [batch, length of the part, embed_dim], before `proj`."""
+        """Queries, keys and values of sequences in consecutive parts, each [batch, length of the
+        part, 3 * embed_dim], to the heads' outputs in the same parts, each [batch, length of the
+        part, embed_dim], before `proj`."""
         qkv = [part.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
         # each [batch, num_heads, length, head_dim]
         q, k, v = qkv[0] if len(qkv) == 1 else torch.cat(qkv, dim=3)
@@ -63,11 +64,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     if q.device.type == "cpu" and (q.dtype == torch.bfloat16 or q.shape[-2] <= SHORT):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         if mask is not None:
-            scores = scores + (
-                torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))
-                if mask.dtype == torch.bool
-                else mask
-            )
+            if mask.dtype == torch.bool:
+                zeros = torch.zeros_like(mask, dtype=q.dtype)
+                mask = zeros.masked_fill(~mask, float("-inf"))
+            scores = scores + mask
         return torch.softmax(scores, dim=-1).to(v.dtype) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
@@ -85,17 +85,16 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-def drop_path_factors(drop_path_noise: Tensor, rates: Tensor) -> Tensor:
+def drop_path_scale(noise: Tensor, rates: Tensor) -> Tensor:
     """Stochastic depth, per sample: what residual branches are multiplied by.
 
     Args:
-        drop_path_noise: [batch, depth, branches] numbers in [0, 1) drawn by the caller. They come from
-        outside so that a
-            sample's draw does not depend on which worker has the sample.
+        noise: [batch, depth, branches] numbers in [0, 1) drawn by the caller. They come from
+            outside so that what a sample loses does not depend on which worker has it.
         rates: [depth] probabilities of dropping, in [0, 1).
 
     Returns:
-        [batch, depth, branches], 0 where a branch is dropped and 1 / (1 - rate) where it is kept.
+        [batch, depth, branches], 0 where a branch is dropped and else 1 / (1 - rate).
     """
     rates = rates[:, None]
-    return (drop_path_noise >= rates) / (1.0 - rates)
+    return (noise >= rates) / (1.0 - rates)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from model.backbone.layers import Attention, FeedForward, layer_norm
-from model.backbone.token_layout import Chosen, Layout, Rows
+from model.backbone.token_layout import ModalityTokens, Selection, TokenLayout
 
-DROP_PATH_BRANCHES = (
-    3  # residual branches of a block: attention, text expert (or the only one), image expert
-)
+# Residual branches of a block: attention, text expert (or the only one), image expert.
+DROP_PATH_BRANCHES = 3
 
 
 class Expert(nn.Module):
@@ -27,6 +26,7 @@ class Expert(nn.Module):
         self.mlp = FeedForward(embed_dim, mlp_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[tokens, embed_dim] to the same."""
         return self.mlp(self.norm(x))
 
 
@@ -49,85 +49,94 @@ class MoMEBlock(nn.Module):
         layer_scale: float = 0.0,
     ):
         super().__init__()
+        self.is_mome = experts == "mome"
         self.norm = layer_norm(embed_dim)
         self.attn = Attention(embed_dim, num_heads)
-        if experts == "mome":
+        if self.is_mome:
             self.text_expert = Expert(embed_dim, mlp_dim)
             self.image_expert = Expert(embed_dim, mlp_dim)
         else:
             self.expert = Expert(embed_dim, mlp_dim)
         self.pair_expert = Expert(embed_dim, mlp_dim) if pair_expert else None
-        self.attn_scale = (
-            nn.Parameter(torch.full((embed_dim,), layer_scale)) if layer_scale else None
-        )
-        self.ffn_scale = (
-            nn.Parameter(torch.full((embed_dim,), layer_scale)) if layer_scale else None
-        )
+        self.attn_scale = _layer_scale(embed_dim, layer_scale)
+        self.ffn_scale = _layer_scale(embed_dim, layer_scale)
 
     def forward(
-        self, rows: Rows, layout: Layout, kept: Rows | None, chosen: Chosen | None = None
-    ) -> Rows:
+        self,
+        tokens: ModalityTokens,
+        layout: TokenLayout,
+        drop_path_scale: ModalityTokens | None,
+        selection: Selection | None = None,
+    ) -> ModalityTokens:
         """One block.
 
         Args:
-            rows: [rows, embed_dim] of text and of patches, as `layout` says. kept: [rows, 3] factors of
-            the residual branches, for stochastic depth; None for none. chosen: what is read of the
-            output; all else is attended to and left out. None: everything.
+            tokens: [tokens, embed_dim] of text and of patches, as `layout` says.
+            drop_path_scale: [tokens, 3] factors of the residual branches; None without stochastic
+                depth.
+            selection: which tokens the output is computed for; all others are attended to and left
+                out. None: every token.
         """
-        qkv = Rows(*(self.attn.projected(self.norm(x)) for x in rows))
-        attended = layout.per_stream(self.attn.attend, qkv)
-        if chosen is not None:
-            rows, attended = rows.at(chosen.places), attended.at(chosen.places)
-            kept = kept if kept is None else kept.at(chosen.places)
-        text_kept, image_kept = (None, None) if kept is None else kept
-        text = _add(rows.text, self.attn.proj(attended.text), self.attn_scale, text_kept, 0)
-        image = _add(rows.image, self.attn.proj(attended.image), self.attn_scale, image_kept, 0)
-        if not hasattr(self, "text_expert"):
-            return Rows(
-                self._feed(self.expert, text, text_kept, 1),
-                self._feed(self.expert, image, image_kept, 1),
-            )
-        if self.pair_expert is None:
-            return Rows(
-                self._feed(self.text_expert, text, text_kept, 1),
-                self._feed(self.image_expert, image, image_kept, 2),
-            )
-        counts = layout if chosen is None else chosen
-        return Rows(
-            self._feed_two(
-                self.text_expert, self.pair_expert, text, text_kept, (1, 1), counts.of_texts
-            ),
-            self._feed_two(
-                self.pair_expert, self.image_expert, image, image_kept, (1, 2), counts.of_pairs
-            ),
-        )
+        qkv = ModalityTokens(*(self.attn.project_qkv(self.norm(x)) for x in tokens))
+        attended = layout.per_input(self.attn.attend, qkv)
+        if selection is not None:
+            tokens, attended = tokens.select(selection.indices), attended.select(selection.indices)
+            if drop_path_scale is not None:
+                drop_path_scale = drop_path_scale.select(selection.indices)
+        text_scale, image_scale = (None, None) if drop_path_scale is None else drop_path_scale
+        text = self.attn.proj(attended.text)
+        text = _add(tokens.text, text, self.attn_scale, text_scale, 0)
+        image = self.attn.proj(attended.image)
+        image = _add(tokens.image, image, self.attn_scale, image_scale, 0)
+        counts = layout if selection is None else selection
+        return self._feed_forward(text, image, text_scale, image_scale, counts)
 
-    def _feed(self, expert: Expert, x: Tensor, kept: Tensor | None, column: int) -> Tensor:
-        """Rows through an expert; none of them, and it has no gradient."""
-        return _add(x, expert(x), self.ffn_scale, kept, column) if len(x) else x
+    def _feed_forward(
+        self,
+        text: Tensor,
+        image: Tensor,
+        text_scale: Tensor | None,
+        image_scale: Tensor | None,
+        counts: TokenLayout | Selection,
+    ) -> ModalityTokens:
+        """Text and patches [tokens, embed_dim] through their experts."""
+        if not self.is_mome:
+            text = self._feed(self.expert, text, text_scale, 1)
+            return ModalityTokens(text, self._feed(self.expert, image, image_scale, 1))
+        if self.pair_expert is None:
+            text = self._feed(self.text_expert, text, text_scale, 1)
+            return ModalityTokens(text, self._feed(self.image_expert, image, image_scale, 2))
+        experts = self.text_expert, self.pair_expert
+        text = self._feed_two(experts, text, text_scale, (1, 1), counts.num_unpaired_text)
+        experts = self.pair_expert, self.image_expert
+        image = self._feed_two(experts, image, image_scale, (1, 2), counts.num_paired_patches)
+        return ModalityTokens(text, image)
+
+    def _feed(
+        self, expert: Expert, x: Tensor, drop_path_scale: Tensor | None, column: int
+    ) -> Tensor:
+        """Tokens through an expert; without any it has no gradient."""
+        return _add(x, expert(x), self.ffn_scale, drop_path_scale, column) if len(x) else x
 
     def _feed_two(
         self,
-        first: Expert,
-        second: Expert,
+        experts: tuple[Expert, Expert],
         x: Tensor,
-        kept: Tensor | None,
+        drop_path_scale: Tensor | None,
         columns: tuple[int, int],
         count: int,
     ) -> Tensor:
-        """The first `count` rows through one expert, the others through another."""
-        one, other = (None, None) if kept is None else (kept[:count], kept[count:])
-        return torch.cat(
-            [
-                self._feed(first, x[:count], one, columns[0]),
-                self._feed(second, x[count:], other, columns[1]),
-            ]
-        )
+        """The first `count` tokens through one expert, the others through another."""
+        head, tail = None, None
+        if drop_path_scale is not None:
+            head, tail = drop_path_scale[:count], drop_path_scale[count:]
+        first = self._feed(experts[0], x[:count], head, columns[0])
+        return torch.cat([first, self._feed(experts[1], x[count:], tail, columns[1])])
 
     def freeze_experts(self, uses: Collection[str]) -> None:
         """Take experts out of training that inputs of these kinds (`text`, `image`, `pair`) never
         reach."""
-        if not hasattr(self, "text_expert"):
+        if not self.is_mome:
             return
         fused = {"pair"} if self.pair_expert is None else set()  # what reaches both experts
         for expert, alone in ((self.text_expert, "text"), (self.image_expert, "image")):
@@ -137,20 +146,32 @@ class MoMEBlock(nn.Module):
             self.pair_expert.requires_grad_(False)
 
     def drop_text(self) -> None:
-        """Remove the experts that pictures alone never reach; one for all tokens stays."""
-        if hasattr(self, "text_expert"):
-            self.text_expert = self.pair_expert = None
+        """Remove the experts that images alone never reach; one for all tokens stays."""
+        if self.is_mome:
+            self.register_module("text_expert", None)
+            self.pair_expert = None
 
     def residual_projections(self) -> list[Tensor]:
         """The weights that write into the residual stream: what the depth rescale divides."""
-        experts = [m for m in self.children() if isinstance(m, Expert)]
+        experts = [module for module in self.children() if isinstance(module, Expert)]
         return [self.attn.proj.weight, *(expert.mlp.fc2.weight for expert in experts)]
 
 
+def _layer_scale(embed_dim: int, initial: float) -> nn.Parameter | None:
+    """Factors [embed_dim]; none where they would start at 0."""
+    return nn.Parameter(torch.full((embed_dim,), initial)) if initial else None
+
+
 def _add(
-    x: Tensor, branch: Tensor, scale: Tensor | None, kept: Tensor | None, column: int
+    x: Tensor,
+    branch: Tensor,
+    layer_scale: Tensor | None,
+    drop_path_scale: Tensor | None,
+    column: int,
 ) -> Tensor:
-    """x and a residual branch, both [rows, embed_dim], with layer scale and stochastic depth by a
-    column of `kept`."""
-    branch = branch if scale is None else branch * scale
-    return x + (branch if kept is None else branch * kept[:, column, None].to(branch.dtype))
+    """x and a residual branch, both [tokens, embed_dim], with layer scale [embed_dim] and
+    stochastic depth by a column of `drop_path_scale` [tokens, 3]."""
+    branch = branch if layer_scale is None else branch * layer_scale
+    if drop_path_scale is None:
+        return x + branch
+    return x + branch * drop_path_scale[:, column, None].to(branch.dtype)

@@ -1,46 +1,46 @@
-"""Several streams in one pass: the tokens of all texts and captions in one matrix, all patches in
+"""Several inputs in one pass: the tokens of all texts and captions in one matrix, all patches in
 another.
 
     text     texts' tokens | pairs' tokens
-    image    pairs' patches | pictures' patches
+    image    pairs' patches | images' patches
 
 So a matrix meets all the tokens of a modality in one product, routing to experts is a matter of
 which matrix a token is in, and the expert for pairs has to split these at one index. Only attention
-looks at the streams one by one.
+looks at the inputs one by one.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class Rows(NamedTuple):
-    """Vectors of tokens, [rows, embed_dim]; a modality that no stream has is empty."""
+class ModalityTokens(NamedTuple):
+    """Vectors of tokens by modality, [tokens, embed_dim] each; one that no input has is empty."""
 
     text: Tensor
     image: Tensor
 
-    def at(self, places: "Rows") -> "Rows":
-        """The rows with these indices, int64 [n] of either modality."""
-        return Rows(*(x.index_select(0, chosen) for x, chosen in zip(self, places, strict=True)))
+    def select(self, indices: "ModalityTokens") -> "ModalityTokens":
+        """The tokens with these indices, int64 [n] of either modality."""
+        text = self.text.index_select(0, indices.text)
+        return ModalityTokens(text, self.image.index_select(0, indices.image))
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Some of a pass's rows, streams in order."""
+class Selection:
+    """Some of a pass's tokens, in the order of the inputs."""
 
-    places: Rows  # int64 [n], indices of the rows of text and of patches
-    of_texts: int  # as in `Layout`, of the chosen ones
-    of_pairs: int
+    indices: ModalityTokens  # int64 [n] into the matrices of text and of patches
+    num_unpaired_text: int  # how many of the selected text tokens are of texts alone: the first
+    num_paired_patches: int  # how many of the selected patches are of pairs: the first
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Of a stream; `text` or `image` is 0 where its sequences have none."""
+class InputShape:
+    """Sizes of an input; `text` or `image` is 0 where its sequences have none."""
 
     batch: int
     text: int  # tokens of a sequence
@@ -53,83 +53,82 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where each stream's tokens are.
+class TokenLayout:
+    """Which tokens are whose.
 
-    shapes: texts first, then pairs, then pictures. masks: of each stream, for its attention: bool
-    [batch, 1, 1, length], True for keys that may be attended to, or what
-        is added to the scores, float [batch or 1, num_heads, length, length]; None for neither.
+    shapes: texts first, then pairs, then images.
+    masks: of each input, for its attention: bool [batch, 1, 1, length], True for keys that may be
+        attended to, or what is added to the scores, float [batch or 1, num_heads, length, length];
+        None for neither.
     """
 
-    shapes: Sequence[Shape]
+    shapes: Sequence[InputShape]
     masks: Sequence[Tensor | None]
 
     @property
-    def of_texts(self) -> int:
-        """How many rows of text are of texts alone; the others are of pairs."""
-        return sum(s.batch * s.text for s in self.shapes if not s.image)
+    def num_unpaired_text(self) -> int:
+        """How many text tokens are of texts alone; the others are of pairs."""
+        return sum(shape.batch * shape.text for shape in self.shapes if not shape.image)
 
     @property
-    def of_pairs(self) -> int:
-        """How many rows of patches are of pairs; the others are of pictures alone."""
-        return sum(s.batch * s.image for s in self.shapes if s.text)
+    def num_paired_patches(self) -> int:
+        """How many patches are of pairs; the others are of images alone."""
+        return sum(shape.batch * shape.image for shape in self.shapes if shape.text)
 
-    @property
-    def _sizes(self) -> tuple[list[int], list[int]]:
-        """Rows of text and of patches of each stream."""
-        return [s.batch * s.text for s in self.shapes], [s.batch * s.image for s in self.shapes]
+    def split(self, tokens: ModalityTokens) -> list[ModalityTokens]:
+        """[tokens, ...] to each input's text [batch, text, ...] and image [batch, image, ...]."""
+        texts = tokens.text.split([shape.batch * shape.text for shape in self.shapes])
+        images = tokens.image.split([shape.batch * shape.image for shape in self.shapes])
+        by_input = []
+        for shape, text, image in zip(self.shapes, texts, images, strict=True):
+            text = text.unflatten(0, (shape.batch, shape.text))
+            image = image.unflatten(0, (shape.batch, shape.image))
+            by_input.append(ModalityTokens(text, image))
+        return by_input
 
-    def halves(self, rows: Rows) -> list[Rows]:
-        """Rows to each stream's text [batch, text, ...] and image [batch, image, ...]."""
-        texts, images = (x.split(sizes) for x, sizes in zip(rows, self._sizes, strict=True))
-        return [
-            Rows(text.unflatten(0, (s.batch, s.text)), image.unflatten(0, (s.batch, s.image)))
-            for s, text, image in zip(self.shapes, texts, images, strict=True)
-        ]
+    def join(self, by_input: Sequence[ModalityTokens]) -> ModalityTokens:
+        """The inverse of `split`."""
+        texts = [tokens.text.flatten(0, 1) for tokens in by_input]
+        images = [tokens.image.flatten(0, 1) for tokens in by_input]
+        return ModalityTokens(_concatenated(texts), _concatenated(images))
 
-    def rows(self, halves: Sequence[tuple[Tensor, Tensor]]) -> Rows:
-        """The inverse of `halves`."""
-        return Rows(
-            *(
-                _joined([half.flatten(0, 1) for half in modality])
-                for modality in zip(*halves, strict=True)
-            )
-        )
+    def select(self, positions: Sequence[ModalityTokens]) -> Selection:
+        """Tokens by their positions, int64 [n], in each input's flattened text [batch * text] and
+        image [batch * image]."""
+        text, image = [], []
+        text_start = image_start = num_unpaired_text = num_paired_patches = 0
+        for shape, position in zip(self.shapes, positions, strict=True):
+            text.append(position.text + text_start)
+            image.append(position.image + image_start)
+            text_start += shape.batch * shape.text
+            image_start += shape.batch * shape.image
+            num_unpaired_text += 0 if shape.image else len(position.text)
+            num_paired_patches += len(position.image) if shape.text else 0
+        indices = ModalityTokens(torch.cat(text), torch.cat(image))
+        return Selection(indices, num_unpaired_text, num_paired_patches)
 
-    def choose(self, places: Sequence[Rows]) -> Chosen:
-        """Rows by their indices in each stream's flattened text and image."""
-        starts = zip(*(accumulate(sizes[:-1], initial=0) for sizes in self._sizes), strict=True)
-        moved = [
-            (one.text + text, one.image + image)
-            for one, (text, image) in zip(places, starts, strict=True)
-        ]
-        return Chosen(
-            Rows(*map(torch.cat, zip(*moved, strict=True))),
-            of_texts=sum(
-                len(one.text) for one, s in zip(places, self.shapes, strict=True) if not s.image
-            ),
-            of_pairs=sum(
-                len(one.image) for one, s in zip(places, self.shapes, strict=True) if s.text
-            ),
-        )
-
-    def per_stream(
-        self, attend: Callable[[Sequence[Tensor], Tensor | None], Sequence[Tensor]], rows: Rows
-    ) -> Rows:
-        """Apply `attend` to each stream's sequences, in one part or, for pairs, in two, [batch,
+    def per_input(
+        self,
+        attend: Callable[[Sequence[Tensor], Tensor | None], Sequence[Tensor]],
+        tokens: ModalityTokens,
+    ) -> ModalityTokens:
+        """Apply `attend` to each input's sequences, in one part or, for pairs, in two, [batch,
         text, ...] and [batch, image, ...], and its mask."""
-        done = []
-        for shape, halves, mask in zip(self.shapes, self.halves(rows), self.masks, strict=True):
+        by_input = []
+        for shape, halves, mask in zip(self.shapes, self.split(tokens), self.masks, strict=True):
             if shape.is_pair:
-                done.append(attend(halves, mask))
+                text, image = attend(halves, mask)
+            elif shape.text:
+                (text,) = attend([halves.text], mask)
+                image = text.new_empty(shape.batch, 0, text.shape[2])
             else:
-                (attended,) = attend([halves.text if shape.text else halves.image], mask)
-                nothing = attended.new_empty(shape.batch, 0, attended.shape[2])
-                done.append((attended, nothing) if shape.text else (nothing, attended))
-        return self.rows(done)
+                (image,) = attend([halves.image], mask)
+                text = image.new_empty(shape.batch, 0, image.shape[2])
+            by_input.append(ModalityTokens(text, image))
+        return self.join(by_input)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """The rows of all parts; those of a single one as they are."""
-    there = [part for part in parts if len(part)] or parts[:1]
-    return there[0] if len(there) == 1 else torch.cat(there)
+def _concatenated(parts: Sequence[Tensor]) -> Tensor:
+    """All parts [n, ...] along the first axis; a single one that is not empty as it is."""
+    filled = [part for part in parts if len(part)] or list(parts[:1])
+    return filled[0] if len(filled) == 1 else torch.cat(filled)

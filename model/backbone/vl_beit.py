@@ -7,7 +7,7 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
     pair             text, then image, attending to each other
 
 Notable: positions are learned and absolute; a masked patch is replaced before its position is
-added, and [I_CLS] is never masked. Several streams go through in one pass
+added, and [I_CLS] is never masked. Several inputs go through in one pass
 (`model.backbone.token_layout`). Token types, relative biases, layer scale and an expert for pairs
 are options of the configuration, off by default.
 """
@@ -15,7 +15,7 @@ are options of the configuration, off by default.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,37 +23,33 @@ from torch.utils.checkpoint import checkpoint
 
 from model.backbone.config import PAD_ID, BackboneConfig
 from model.backbone.init import init_module, rescale_by_depth, truncated_normal_
-from model.backbone.layers import drop_path_factors, layer_norm
+from model.backbone.layers import drop_path_scale, layer_norm
 from model.backbone.mome import MoMEBlock
 from model.backbone.pos_embed import resize_image_positions
 from model.backbone.rel_pos_bias import RelativeBias, resize_image_table
-from model.backbone.token_layout import Chosen, Layout, Rows, Shape
+from model.backbone.token_layout import InputShape, ModalityTokens, Selection, TokenLayout
 from model.checkpoint import Pretrained
 
-# of inputs: texts, pictures, pairs, of one length or any, all or little read, to train on or not
-KINDS = 64
+# Of a compiled block, by inputs: texts, images, pairs, of one length or any, all or few of the
+# tokens read, to train on or not.
+RECOMPILE_LIMIT = 64
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Pictures, texts or pairs."""
+class BackboneInput:
+    """A batch of images, of texts or of pairs."""
 
     image: Tensor | None = None  # float [batch, 3, size, size] in -1..1
     text: Tensor | None = None  # int64 [batch, length], padded
-    text_mask: Tensor | None = (
-        None  # bool [batch, length], True for tokens; None where nothing is padded
-    )
-    image_masked: Tensor | None = (
-        None  # bool [batch, patches], True for patches to replace by the mask token
-    )
-    drop_path_noise: Tensor | None = (
-        None  # [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation
-    )
+    text_mask: Tensor | None = None  # bool [batch, length], True for tokens; None: no padding
+    image_masked: Tensor | None = None  # bool [batch, patches], True: replace by the mask token
+    # [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation
+    drop_path_noise: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Final-norm vectors. A stream that was not given is None."""
+    """Vectors after the final norm. A modality that was not given is None."""
 
     text: Tensor | None  # [batch, text length, embed_dim], [T_CLS] first
     image: Tensor | None  # [batch, 1 + patches, embed_dim], [I_CLS] first
@@ -64,33 +60,23 @@ class VLBeit(Pretrained, nn.Module):
     only texts, pairs and masks use."""
 
     Config: ClassVar = BackboneConfig
+    blocks: Sequence[MoMEBlock]  # an nn.ModuleList
 
     def __init__(self, config: BackboneConfig, *, text: bool = True):
         super().__init__()
         self.config = config
-        embed_dim = config.embed_dim
-        self.patch_embed = nn.Conv2d(3, embed_dim, config.patch_size, stride=config.patch_size)
-        self.image_cls = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.image_positions = nn.Parameter(torch.zeros(1, 1 + config.patches, embed_dim))
-        self.word_embed = nn.Embedding(config.vocab_size, embed_dim)
-        self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, embed_dim))
-        self.blocks = nn.ModuleList(
-            MoMEBlock(
-                embed_dim,
-                config.num_heads,
-                config.mlp_dim,
-                experts=config.experts,
-                layer_scale=config.layer_scale,
-                pair_expert=config.vl_ffn_start_layer is not None
-                and layer >= config.vl_ffn_start_layer,
-            )
-            for layer in range(config.depth)
-        )
-        self.norm = layer_norm(embed_dim)
-        self.token_types = (
-            nn.Parameter(torch.zeros(2, embed_dim)) if config.token_types else None
-        )  # text, picture
+        dim = config.embed_dim
+        self.patch_embed = nn.Conv2d(3, dim, config.patch_size, stride=config.patch_size)
+        self.image_cls = nn.Parameter(torch.zeros(1, 1, dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.image_positions = nn.Parameter(torch.zeros(1, 1 + config.patches, dim))
+        self.word_embed = nn.Embedding(config.vocab_size, dim)
+        self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, dim))
+        blocks = nn.ModuleList(_block(config, index) for index in range(config.depth))
+        self.blocks = cast(Sequence[MoMEBlock], blocks)
+        self.norm = layer_norm(dim)
+        types = torch.zeros(2, dim)  # text, image
+        self.token_types = nn.Parameter(types) if config.token_types else None
         self.relative_bias = (
             RelativeBias(config.num_heads, config.grid, config.text_length)
             if config.relative_bias
@@ -115,30 +101,27 @@ class VLBeit(Pretrained, nn.Module):
             if parameter is not None:
                 truncated_normal_(parameter, std)
         if self.word_embed is not None:
-            nn.init.zeros_(
-                self.word_embed.weight.data[PAD_ID]
-            )  # (BEiT-3); nothing ever attends to it
+            # As BEiT-3; nothing ever attends to it.
+            nn.init.zeros_(self.word_embed.weight.data[PAD_ID])
         for layer, block in enumerate(self.blocks, 1):
             for weight in block.residual_projections():
                 rescale_by_depth(weight, layer)
 
     def embed_image(self, image: Tensor, masked: Tensor | None) -> Tensor:
-        """Pictures [batch, 3, size, size] in -1..1 to [batch, 1 + patches, embed_dim].
+        """Images [batch, 3, size, size] in -1..1 to [batch, 1 + patches, embed_dim].
 
         masked: bool [batch, patches], row-major over the grid; True patches are replaced by the
-        mask token.
+            mask token.
         """
         patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, embed_dim]
         if masked is not None:
             patches = torch.where(masked[..., None], self.mask_token.to(patches.dtype), patches)
-        x = (
-            torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1)
-            + self.image_positions
-        )
+        x = torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1)
+        x = x + self.image_positions
         return x if self.token_types is None else x + self.token_types[1]
 
     def embed_text(self, text: Tensor) -> Tensor:
-        """Ids [batch, length] to [batch, length, embed_dim]."""
+        """Token ids [batch, length] to [batch, length, embed_dim]."""
         x = self.word_embed(text) + self.text_positions[:, : text.shape[1]]
         return x if self.token_types is None else x + self.token_types[0]
 
@@ -151,8 +134,9 @@ class VLBeit(Pretrained, nn.Module):
         image_masked: Tensor | None = None,
         drop_path_noise: Tensor | None = None,
     ) -> Encoded:
-        """Encode pictures, texts or pairs; arguments as in `Stream`."""
-        (encoded,) = self.encode([Stream(image, text, text_mask, image_masked, drop_path_noise)])
+        """Encode images, texts or pairs; arguments as in `BackboneInput`."""
+        batch = BackboneInput(image, text, text_mask, image_masked, drop_path_noise)
+        (encoded,) = self.encode([batch])
         return encoded
 
     def cls(
@@ -163,120 +147,120 @@ class VLBeit(Pretrained, nn.Module):
         text_mask: Tensor | None = None,
         drop_path_noise: Tensor | None = None,
     ) -> Tensor:
-        """[T_CLS] of texts and pairs, [I_CLS] of pictures alone, [batch, embed_dim]; arguments as in
-        `Stream`.
+        """[T_CLS] of texts and pairs, [I_CLS] of images alone, [batch, embed_dim]; arguments as in
+        `BackboneInput`.
 
         What `forward` gives as `text[:, 0]` or `image[:, 0]`, with less to compute.
         """
-        order = torch.arange(len(image if text is None else text), device=self.norm.weight.device)
+        samples = image if text is None else text
+        assert samples is not None, "neither images nor texts"
+        order = torch.arange(len(samples), device=self.norm.weight.device)
         # A pair's [I_CLS] is read, too: so its expert in the last block has a gradient, zero, for
         # which workers wait.
-        places = Rows(
+        positions = ModalityTokens(
             order[:0] if text is None else order * text.shape[1],
             order[:0] if image is None else order * (1 + self.config.patches),
         )
-        (rows,) = self.encode_at(
-            [Stream(image, text, text_mask, drop_path_noise=drop_path_noise)], [places]
-        )
-        return rows.image if text is None else rows.text
+        batch = BackboneInput(image, text, text_mask, drop_path_noise=drop_path_noise)
+        (vectors,) = self.encode_at([batch], [positions])
+        return vectors.image if text is None else vectors.text
 
-    def encode(self, streams: Sequence[Stream]) -> list[Encoded]:
-        """Encode several streams in one pass: texts first, then pairs, then pictures."""
-        normed, layout = self._run(streams)
-        return [
-            Encoded(text=text if shape.text else None, image=image if shape.image else None)
-            for shape, (text, image) in zip(layout.shapes, layout.halves(normed), strict=True)
-        ]
+    def encode(self, inputs: Sequence[BackboneInput]) -> list[Encoded]:
+        """Encode several inputs in one pass: texts first, then pairs, then images."""
+        normed, layout = self._run(inputs)
+        encoded = []
+        for shape, (text, image) in zip(layout.shapes, layout.split(normed), strict=True):
+            encoded.append(Encoded(text if shape.text else None, image if shape.image else None))
+        return encoded
 
-    def encode_at(self, streams: Sequence[Stream], places: Sequence[Rows]) -> list[Rows]:
-        """The same for those who read little of it: the last block attends to everything and
-        computes what is read.
+    def encode_at(
+        self, inputs: Sequence[BackboneInput], positions: Sequence[ModalityTokens]
+    ) -> list[ModalityTokens]:
+        """What `encode` gives at some positions: the last block attends to everything and computes
+        only these.
 
-        places: for each stream indices, int64 [n], in its flattened text [batch * length] and image
-            [batch * (1 + patches)]; empty for what it has not or nobody reads.
-        Returns vectors [n, embed_dim] for each stream's text and image.
+        positions: for each input indices, int64 [n], into its flattened text [batch * length] and
+            image [batch * (1 + patches)]; empty for what it has not or nobody reads.
+        Returns vectors [n, embed_dim] for each input's text and image.
         """
-        normed, _ = self._run(streams, places)
-        texts = normed.text.split([len(one.text) for one in places])
-        images = normed.image.split([len(one.image) for one in places])
-        return [Rows(*both) for both in zip(texts, images, strict=True)]
+        normed, _ = self._run(inputs, positions)
+        texts = normed.text.split([len(position.text) for position in positions])
+        images = normed.image.split([len(position.image) for position in positions])
+        return [ModalityTokens(*both) for both in zip(texts, images, strict=True)]
 
     def _run(
-        self, streams: Sequence[Stream], places: Sequence[Rows] | None = None
-    ) -> tuple[Rows, Layout]:
-        """Final-norm vectors of all streams, or of some places, and where each stream's tokens
-        are."""
-        rows, layout = self._embedded(streams)
-        *before, last = zip(self.blocks, self._kept(streams, layout), strict=True)
-        for block, kept in before:
-            rows = self._through(block, rows, layout, kept)
-        rows = self._through(
-            last[0], rows, layout, last[1], None if places is None else layout.choose(places)
-        )
-        x = self.norm(
-            torch.cat(rows)
-        )  # as one, so that experts whose output nobody reads have a gradient too: zero
-        return Rows(*x.split([len(rows.text), len(rows.image)])), layout
+        self,
+        inputs: Sequence[BackboneInput],
+        positions: Sequence[ModalityTokens] | None = None,
+    ) -> tuple[ModalityTokens, TokenLayout]:
+        """Vectors after the final norm, of all tokens or at some positions, and which are whose."""
+        tokens, layout = self._embed(inputs)
+        scales = self._drop_path_scales(inputs, layout)
+        *blocks, last = self.blocks
+        for block, scale in zip(blocks, scales[:-1], strict=True):
+            tokens = self._run_block(block, tokens, layout, scale)
+        selection = None if positions is None else layout.select(positions)
+        tokens = self._run_block(last, tokens, layout, scales[-1], selection)
+        # As one, so that experts whose output nobody reads have a gradient too: zero.
+        normed = self.norm(torch.cat(tokens))
+        return ModalityTokens(*normed.split([len(tokens.text), len(tokens.image)])), layout
 
     def image_features(
         self, image: Tensor, layers: Sequence[int], drop_path_noise: Tensor | None = None
     ) -> list[Tensor]:
-        """What the blocks with these indices (0-based) put out for pictures alone, before the final
+        """What the blocks with these indices (0-based) put out for images alone, before the final
         norm.
 
-        Each is [batch, 1 + patches, embed_dim]; arguments as in `Stream`.
+        Each is [batch, 1 + patches, embed_dim]; arguments as in `BackboneInput`.
         """
-        streams, outputs, needed = (
-            [Stream(image, drop_path_noise=drop_path_noise)],
-            {},
-            max(layers) + 1,
-        )
-        rows, layout = self._embedded(streams)
-        kept = self._kept(streams, layout)[:needed]
-        for layer, (block, factors) in enumerate(zip(self.blocks[:needed], kept, strict=True)):
-            rows = self._through(block, rows, layout, factors)
-            outputs[layer] = rows.image.unflatten(0, (len(image), -1))
+        inputs = [BackboneInput(image, drop_path_noise=drop_path_noise)]
+        tokens, layout = self._embed(inputs)
+        scales = self._drop_path_scales(inputs, layout)
+        outputs = {}
+        for layer in range(max(layers) + 1):
+            tokens = self._run_block(self.blocks[layer], tokens, layout, scales[layer])
+            outputs[layer] = tokens.image.unflatten(0, (len(image), -1))
         return [outputs[layer] for layer in layers]
 
-    def _embedded(self, streams: Sequence[Stream]) -> tuple[Rows, Layout]:
-        """Rows [rows, embed_dim], and where each stream's are."""
-        halves = [self._halves(stream) for stream in streams]
-        shapes = [Shape(len(text), text.shape[1], image.shape[1]) for text, image in halves]
-        masks = [
-            self._attention_mask(stream.text_mask, shape.text, shape.image)
-            for stream, shape in zip(streams, shapes, strict=True)
-        ]
-        layout = Layout(shapes, masks)
-        return layout.rows(halves), layout
+    def _embed(self, inputs: Sequence[BackboneInput]) -> tuple[ModalityTokens, TokenLayout]:
+        """Embedded tokens, and which are whose."""
+        by_input, shapes, masks = [], [], []
+        for batch in inputs:
+            text, image = self._embed_input(batch)
+            shapes.append(InputShape(len(text), text.shape[1], image.shape[1]))
+            by_input.append(ModalityTokens(text, image))
+            masks.append(self._attention_mask(batch.text_mask, text.shape[1], image.shape[1]))
+        layout = TokenLayout(shapes, masks)
+        return layout.join(by_input), layout
 
-    def _halves(self, stream: Stream) -> Rows:
-        """Embedded text [batch, length, embed_dim] and picture [batch, 1 + patches, embed_dim]; of length 0
-        where not given."""
-        given = stream.image if stream.text is None else stream.text
-        nothing = self.image_cls.new_empty(len(given), 0, self.config.embed_dim)
-        return Rows(
-            nothing if stream.text is None else self.embed_text(stream.text),
-            nothing
-            if stream.image is None
-            else self.embed_image(stream.image, stream.image_masked),
-        )
+    def _embed_input(self, batch: BackboneInput) -> ModalityTokens:
+        """Embedded text [batch, length, embed_dim] and image [batch, 1 + patches, embed_dim]; of
+        length 0 where not given."""
+        samples = batch.image if batch.text is None else batch.text
+        assert samples is not None, "neither images nor texts"
+        nothing = self.image_cls.new_empty(len(samples), 0, self.config.embed_dim)
+        text = nothing if batch.text is None else self.embed_text(batch.text)
+        if batch.image is None:
+            return ModalityTokens(text, nothing)
+        return ModalityTokens(text, self.embed_image(batch.image, batch.image_masked))
 
-    def _kept(self, streams: Sequence[Stream], layout: Layout) -> Sequence[Rows | None]:
-        """For each block, factors [rows, 3] of its residual branches for stochastic depth, or None
-        for none."""
-        if self.config.drop_path == 0.0 or any(s.drop_path_noise is None for s in streams):
+    def _drop_path_scales(
+        self, inputs: Sequence[BackboneInput], layout: TokenLayout
+    ) -> Sequence[ModalityTokens | None]:
+        """For each block, factors [tokens, 3] of its residual branches, or None without stochastic
+        depth."""
+        noises = [batch.drop_path_noise for batch in inputs if batch.drop_path_noise is not None]
+        if self.config.drop_path == 0.0 or len(noises) < len(inputs):
             return [None] * len(self.blocks)
-        rates = self.drop_rates(streams[0].drop_path_noise.device)
-        halves = []
-        for stream, shape in zip(streams, layout.shapes, strict=True):
-            factors = drop_path_factors(stream.drop_path_noise, rates)[:, None]
-            halves.append(
-                Rows(
-                    factors.expand(-1, shape.text, -1, -1), factors.expand(-1, shape.image, -1, -1)
-                )
-            )
-        text, image = layout.rows(halves)
-        return [Rows(*of_block) for of_block in zip(text.unbind(1), image.unbind(1), strict=True)]
+        rates = self.drop_rates(noises[0].device)
+        by_input = []
+        for noise, shape in zip(noises, layout.shapes, strict=True):
+            scale = drop_path_scale(noise, rates)[:, None]  # [batch, 1, depth, 3]
+            text = scale.expand(-1, shape.text, -1, -1)
+            by_input.append(ModalityTokens(text, scale.expand(-1, shape.image, -1, -1)))
+        text, image = layout.join(by_input)  # [tokens, depth, 3]
+        by_block = zip(text.unbind(1), image.unbind(1), strict=True)
+        return [ModalityTokens(*scales) for scales in by_block]
 
     def drop_rates(self, device: torch.device) -> Tensor:
         """How often each block's residual branches are dropped, [depth]: linear from 0 (stochastic
@@ -296,24 +280,23 @@ class VLBeit(Pretrained, nn.Module):
         """
         torch._dynamo.config.suppress_errors = not options.get("fullgraph", False)
         for block in self.blocks:
-            block.compile(recompile_limit=KINDS, **options)
+            block.compile(recompile_limit=RECOMPILE_LIMIT, **options)
 
-    def _through(
+    def _run_block(
         self,
         block: MoMEBlock,
-        rows: Rows,
-        layout: Layout,
-        kept: Rows | None,
-        chosen: Chosen | None = None,
-    ) -> Rows:
-        def again(text: Tensor, image: Tensor) -> Rows:
-            return block(Rows(text, image), layout, kept, chosen)
+        tokens: ModalityTokens,
+        layout: TokenLayout,
+        drop_path_scale: ModalityTokens | None,
+        selection: Selection | None = None,
+    ) -> ModalityTokens:
+        def run(text: Tensor, image: Tensor) -> ModalityTokens:
+            return block(ModalityTokens(text, image), layout, drop_path_scale, selection)
 
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(
-                again, *rows, use_reentrant=False, preserve_rng_state=False
-            )  # draws come from outside
-        return again(*rows)
+            # No random state to keep: noise comes from outside.
+            return checkpoint(run, *tokens, use_reentrant=False, preserve_rng_state=False)
+        return run(*tokens)
 
     def _attention_mask(self, text_mask: Tensor | None, text: int, image: int) -> Tensor | None:
         """Which keys may be attended to and, where positions have biases, how much; as blocks take
@@ -325,15 +308,13 @@ class VLBeit(Pretrained, nn.Module):
         return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
 
     def fitted(self, name: str, tensor: Tensor) -> Tensor:
-        """A tensor of the same name out of a backbone for pictures of another size; what no
-        picture's size changes comes back as it is."""
+        """A tensor of the same name out of a backbone for images of another size; what does not
+        depend on the size comes back as it is."""
         if name == "image_positions":
             return resize_image_positions(tensor, self.config.grid)
-        return (
-            resize_image_table(tensor, self.config.grid)
-            if name == "relative_bias.image_table"
-            else tensor
-        )
+        if name == "relative_bias.image_table":
+            return resize_image_table(tensor, self.config.grid)
+        return tensor
 
     def freeze_unreached(self, uses: Collection[str]) -> None:
         """Take out of training what inputs of these kinds (`text`, `image`, `pair`) never reach in
@@ -344,25 +325,36 @@ class VLBeit(Pretrained, nn.Module):
             self.relative_bias.cross_table.requires_grad_(False)
 
     def freeze_text(self) -> None:
-        """For models of pictures alone: take out of training what only texts, masks or the final
+        """For models of images alone: take out of training what only texts, masks or the final
         norm use."""
         self.freeze_unreached({"image"})
-        unused = [
-            self.mask_token,
-            self.word_embed.weight,
-            self.text_positions,
-            *self.norm.parameters(),
-        ]
-        unused += [] if self.relative_bias is None else [self.relative_bias.text_table]
-        for parameter in unused:
-            parameter.requires_grad_(False)
+        self.mask_token.requires_grad_(False)
+        self.word_embed.requires_grad_(False)
+        self.text_positions.requires_grad_(False)
+        self.norm.requires_grad_(False)
+        if self.relative_bias is not None:
+            self.relative_bias.text_table.requires_grad_(False)
 
     def _drop_text(self) -> None:
-        self.mask_token = self.word_embed = self.text_positions = None
+        self.register_parameter("mask_token", None)
+        self.register_module("word_embed", None)
+        self.register_parameter("text_positions", None)
         for block in self.blocks:
             block.drop_text()
         if self.relative_bias is not None:
             self.relative_bias.drop_text()
+
+
+def _block(config: BackboneConfig, index: int) -> MoMEBlock:
+    first_pair_expert = config.vl_ffn_start_layer
+    return MoMEBlock(
+        config.embed_dim,
+        config.num_heads,
+        config.mlp_dim,
+        experts=config.experts,
+        layer_scale=config.layer_scale,
+        pair_expert=first_pair_expert is not None and index >= first_pair_expert,
+    )
 
 
 def _key_mask(text_mask: Tensor, image_length: int) -> Tensor:

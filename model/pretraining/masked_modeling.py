@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from model.backbone.chunked_cross_entropy import linear_cross_entropy
 from model.backbone.config import BackboneConfig
 from model.backbone.init import init_module
-from model.backbone.token_layout import Rows
-from model.backbone.vl_beit import Stream, VLBeit
+from model.backbone.token_layout import ModalityTokens
+from model.backbone.vl_beit import BackboneInput, VLBeit
 from model.checkpoint import Pretrained
 from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.mlm_head import Form, last_layer, mlm_head
@@ -105,7 +105,7 @@ class MaskedModeling(Pretrained, nn.Module):
             losses["mvlm_image"] = self._image_loss(encoded[-1], pairs.image)
         return losses
 
-    def _pair_passes(self, pairs: PairBatch) -> list[tuple[Stream, Rows]]:
+    def _pair_passes(self, pairs: PairBatch) -> list[tuple[BackboneInput, ModalityTokens]]:
         """Both halves masked at once; or masked tokens beside the whole image, and then, with
         stochastic depth of its own, masked patches beside the whole text (VL-BEiT Figure 1)."""
         text, image, noise = pairs
@@ -123,45 +123,48 @@ class MaskedModeling(Pretrained, nn.Module):
             (masked_image, self._positions(image=image)),
         ]
 
-    def _encode(self, passes: Sequence[tuple[Stream, Rows]]) -> list[Rows]:
+    def _encode(
+        self, passes: Sequence[tuple[BackboneInput, ModalityTokens]]
+    ) -> list[ModalityTokens]:
         """Final vectors at each pass's masked positions."""
-        streams, positions = zip(*passes, strict=True)
-        return self.backbone.encode_at(streams, positions)
+        inputs, positions = zip(*passes, strict=True)
+        return self.backbone.encode_at(inputs, positions)
 
     def _pass(
         self,
         text: TextBatch | None = None,
         image: ImageBatch | None = None,
         noise: Tensor | None = None,
-    ) -> tuple[Stream, Rows]:
-        """What the backbone takes of a batch, and the batch's masked positions."""
-        stream = Stream(
+    ) -> tuple[BackboneInput, ModalityTokens]:
+        """What the backbone takes of a batch, and at which positions it is read: the masked ones."""
+        backbone_input = BackboneInput(
             image=None if image is None else image.pixels,
             text=None if text is None else text.ids,
             text_mask=None if text is None else text.mask,
             image_masked=None if image is None else image.masked,
             drop_path_noise=noise,
         )
-        return stream, self._positions(text, image)
+        return backbone_input, self._positions(text, image)
 
-    def _positions(self, text: TextBatch | None = None, image: ImageBatch | None = None) -> Rows:
+    def _positions(
+        self, text: TextBatch | None = None, image: ImageBatch | None = None
+    ) -> ModalityTokens:
         """Masked positions as the backbone counts them: [I_CLS] comes before an image's patches.
         None of a half that is not given."""
-        in_text = None if text is None else text.masked_positions
-        in_image = None
-        if image is not None:
-            patches = image.masked_positions
-            in_image = patches + patches // self.config.backbone.patches + 1
-        none = (in_image if in_text is None else in_text)[:0]
-        return Rows(none if in_text is None else in_text, none if in_image is None else in_image)
+        if image is None:
+            assert text is not None, "neither texts nor images"
+            return ModalityTokens(text.masked_positions, text.masked_positions[:0])
+        patches = image.masked_positions
+        in_image = patches + patches // self.config.backbone.patches + 1
+        return ModalityTokens(in_image[:0] if text is None else text.masked_positions, in_image)
 
     def _text_head(self, masked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return last_layer(self.mlm_head, masked, self.backbone.word_embed.weight)
 
-    def _text_loss(self, masked: Rows, text: TextBatch) -> Tensor:
+    def _text_loss(self, masked: ModalityTokens, text: TextBatch) -> Tensor:
         return linear_cross_entropy(*self._text_head(masked.text), text.targets)
 
-    def _image_loss(self, masked: Rows, image: ImageBatch) -> Tensor:
+    def _image_loss(self, masked: ModalityTokens, image: ImageBatch) -> Tensor:
         assert image.targets is not None, "online tokens come before the loss"
         return linear_cross_entropy(
             masked.image, self.mim_head.weight, self.mim_head.bias, image.targets

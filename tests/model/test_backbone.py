@@ -11,10 +11,10 @@ import torch
 from model import checkpoint
 from model.backbone.chunked_cross_entropy import cross_entropy, linear_cross_entropy
 from model.backbone.config import BackboneConfig
-from model.backbone.layers import Attention, drop_path_factors
+from model.backbone.layers import Attention, drop_path_scale
 from model.backbone.pos_embed import resize_image_positions
-from model.backbone.token_layout import Rows
-from model.backbone.vl_beit import Stream, VLBeit
+from model.backbone.token_layout import ModalityTokens
+from model.backbone.vl_beit import BackboneInput, VLBeit
 from model.pretraining.batches import PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 
@@ -124,7 +124,7 @@ def test_standard_transformer_uses_one_expert_for_all_tokens():
 
 def test_drop_path_keeps_the_expectation_and_drops_whole_samples():
     noise = torch.rand(1000, 2, 3, generator=torch.Generator().manual_seed(0))
-    factors = drop_path_factors(noise, torch.tensor([0.0, 0.25]))
+    factors = drop_path_scale(noise, torch.tensor([0.0, 0.25]))
     assert (factors[:, 0] == 1).all()
     assert factors[:, 1].unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert ((factors[:, 1] == 0) == (noise[:, 1] < 0.25)).all()
@@ -211,9 +211,9 @@ def test_streams_in_one_pass_are_as_each_alone():
     model, (image, text, mask) = VLBeit(TINY), pair()
     drop_path_noise = torch.rand(3, 2, 3)
     streams = [
-        Stream(text=text[:2], drop_path_noise=drop_path_noise[:2]),
-        Stream(image, text, mask, drop_path_noise=drop_path_noise),
-        Stream(image, drop_path_noise=drop_path_noise),
+        BackboneInput(text=text[:2], drop_path_noise=drop_path_noise[:2]),
+        BackboneInput(image, text, mask, drop_path_noise=drop_path_noise),
+        BackboneInput(image, drop_path_noise=drop_path_noise),
     ]
     for stream, together in zip(streams, model.encode(streams), strict=True):
         alone = model.encode([stream])[0]
@@ -236,16 +236,20 @@ def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
     """Values and gradients; experts that nobody reads have a gradient of zero, not none."""
     model, image, text, mask, drop_path_noise = in_doubles(KINDS[kind])
     streams = [
-        Stream(text=text[:2], drop_path_noise=drop_path_noise[:2]),
-        Stream(image, text, mask, drop_path_noise=drop_path_noise),
-        Stream(image, drop_path_noise=drop_path_noise),
+        BackboneInput(text=text[:2], drop_path_noise=drop_path_noise[:2]),
+        BackboneInput(image, text, mask, drop_path_noise=drop_path_noise),
+        BackboneInput(image, drop_path_noise=drop_path_noise),
     ]
     none, some, others = (
         torch.tensor([], dtype=torch.int64),
         torch.tensor([0, 4, 13]),
         torch.tensor([2, 9, 25]),
     )
-    places = [Rows(some, none), Rows(others[:1], some), Rows(none, others)]
+    places = [
+        ModalityTokens(some, none),
+        ModalityTokens(others[:1], some),
+        ModalityTokens(none, others),
+    ]
     read = model.encode_at(streams, places)
     whole = model.encode(streams)
     halves = [
@@ -309,9 +313,9 @@ def test_blocks_compile_whole_and_for_any_length():
     compiled.compile_blocks(backend="eager", fullgraph=True)
     for end in (7, 6, 5):
         streams = [
-            Stream(text=text[:, :end]),
-            Stream(image, text[:, :end], mask[:, :end]),
-            Stream(image),
+            BackboneInput(text=text[:, :end]),
+            BackboneInput(image, text[:, :end], mask[:, :end]),
+            BackboneInput(image),
         ]
         for one, other in zip(compiled.encode(streams), plain.encode(streams), strict=True):
             for half in ("text", "image"):
@@ -334,9 +338,9 @@ def test_blocks_stay_compiled_whatever_goes_through_them():
             for end in (7, 6, 5):
                 net.encode(
                     [
-                        Stream(text=text[:, :end]),
-                        Stream(image, text[:, :end], mask[:, :end]),
-                        Stream(image),
+                        BackboneInput(text=text[:, :end]),
+                        BackboneInput(image, text[:, :end], mask[:, :end]),
+                        BackboneInput(image),
                     ]
                 )
                 net.cls(image)
