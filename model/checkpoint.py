@@ -41,13 +41,13 @@ RENAMED_KEYS = {
 Folder = str | PathLike[str]
 
 
-def save(model: nn.Module, folder: Path) -> None:
-    """Write a model. Its `config` is a dataclass; one metadata key at most, since safetensors does
-    not sort them."""
+def save(model: "Pretrained", folder: Path) -> None:
+    """Write a model. Its `config` is a dataclass."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
+    state = {}
+    for name, tensor in model.state_dict().items():
+        state[name] = tensor.detach().cpu().contiguous()
+    # One metadata key at most: safetensors does not sort them.
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     config = {"model": type(model).__name__, **asdict(model.config)}
     (folder / "config.json").write_text(
@@ -55,14 +55,15 @@ def save(model: nn.Module, folder: Path) -> None:
     )
 
 
-def load(folder: Folder) -> nn.Module:
+def load(folder: Folder) -> "Pretrained":
     """Build the model that a folder describes, with its weights, in evaluation mode.
 
     Raises:
-        FileNotFoundError: the folder has no model; `filename` says what is missing. ValueError:
-        config.json is not one of a model of this project, or the weights do not fit it. One line.
+        FileNotFoundError: the folder has no model; `filename` says what is missing.
+        ValueError: config.json is not one of a model of this project, or the weights do not fit it.
+            One line.
     """
-    model = _described(Path(folder, "config.json"))
+    model = _from_config(Path(folder, "config.json"))
     weights = Path(folder, "model.safetensors")
     if not weights.is_file():
         raise FileNotFoundError(ENOENT, "no weights", str(weights))
@@ -75,8 +76,8 @@ def load(folder: Folder) -> nn.Module:
     return model.eval()
 
 
-def _described(path: Path) -> nn.Module:
-    """The model of a config.json, with initial weights."""
+def _from_config(path: Path) -> "Pretrained":
+    """The model that a config.json describes, with initial weights."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         cls = model_class(config.pop("model"))
@@ -119,11 +120,13 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-class Pretrained:
-    """The two methods by which every model comes from a folder and goes into one. Classes that
-    derive from it are known to `load` by their name."""
+class Pretrained(nn.Module):
+    """The methods by which every model comes from a folder and goes into one. Classes that derive
+    from it are known to `load` by their name."""
 
     registered: ClassVar[dict[str, type]] = {}
+    Config: ClassVar[Any]  # a dataclass with a method `from_dict`, the inverse of `asdict`
+    config: Any  # an instance of it
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -139,9 +142,9 @@ class Pretrained:
             One line.
         """
         model = load(folder)
-        for found in (model, getattr(model, "backbone", None)):
-            if isinstance(found, cls):
-                return found
+        for candidate in (model, getattr(model, "backbone", None)):
+            if isinstance(candidate, cls):
+                return candidate
         raise ValueError(
             f"{folder}: holds a {type(model).__name__}, not a {cls.__name__}; use its own class"
         )
@@ -150,6 +153,11 @@ class Pretrained:
         """Write `model.safetensors` and `config.json` into a folder, which is made where there is
         none."""
         save(self, Path(folder))
+
+    def fitted(self, name: str, tensor: Tensor) -> Tensor:
+        """What a tensor of the same name, out of a model of this class and of another size, becomes
+        in this one: where sizes may not differ, the tensor as it is."""
+        return tensor
 
 
 @dataclass(frozen=True)
@@ -164,43 +172,60 @@ class LoadReport:
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} tensors matched"]
         for what in ("resized", "missing", "unexpected"):
-            if names := getattr(self, what):
-                parts.append(
-                    f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
-                )
+            names = getattr(self, what)
+            if names:
+                examples = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+                parts.append(f"{len(names)} {what} ({examples})")
         return "; ".join(parts)
 
 
-def load_backbone(backbone: nn.Module, folder: Path) -> LoadReport:
-    """Fill a backbone from the backbone of a saved model; picture positions are resized to the new
-    grid.
+def load_backbone(backbone: Pretrained, folder: Path) -> LoadReport:
+    """Fill a backbone from the backbone of a saved model; positions of patches are resized to the
+    new grid.
 
     Raises:
         ValueError: a tensor of the backbone is missing or has another shape, so that part would
-        stay untrained.
+            stay untrained.
     """
-    state = load_file(folder / "model.safetensors")
     prefix = "backbone."
-    source = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix)
-    }
-    own: dict[str, Tensor] = backbone.state_dict()
-    resized = []
-    for name in [name for name in own if name in source and own[name].shape != source[name].shape]:
-        before, source[name] = source[name], backbone.fitted(name, source[name])
-        resized += [name] if source[name] is not before else []
-    if misshaped := [n for n in own if n in source and own[n].shape != source[n].shape]:
-        raise ValueError(
-            f"{folder}: shapes differ in {', '.join(misshaped[:5])}; the sizes of the model must be equal"
-        )
-    missing = [name for name in own if name not in source]
+    source, unexpected = {}, []
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        if name.startswith(prefix):
+            source[name.removeprefix(prefix)] = tensor
+        else:
+            unexpected.append(name)
+    target: dict[str, Tensor] = backbone.state_dict()
+    unexpected += [name for name in source if name not in target]
+    missing = [name for name in target if name not in source]
+    resized = _fit(source, backbone, folder)
     if missing:
         raise ValueError(
-            f"{folder}: no weights for {len(missing)} of {len(own)} tensors, such as {missing[0]}"
+            f"{folder}: no weights for {len(missing)} of {len(target)} tensors, such as {missing[0]}"
         )
-    backbone.load_state_dict({name: source[name] for name in own})
-    unexpected = [name for name in state if not name.startswith(prefix)]
-    unexpected += [name for name in source if name not in own]
-    return LoadReport([name for name in own if name not in resized], resized, missing, unexpected)
+    backbone.load_state_dict({name: source[name] for name in target})
+    matched = [name for name in target if name not in resized]
+    return LoadReport(matched, resized, missing, unexpected)
+
+
+def _fit(source: dict[str, Tensor], backbone: Pretrained, folder: Path) -> list[str]:
+    """Resize the tensors of `source` that may have another size; returns their names.
+
+    Raises:
+        ValueError: others have another shape than the backbone's.
+    """
+    resized, misshaped = [], []
+    for name, tensor in backbone.state_dict().items():
+        if name not in source or source[name].shape == tensor.shape:
+            continue
+        fitted = backbone.fitted(name, source[name])
+        if fitted is not source[name]:
+            source[name] = fitted
+            resized.append(name)
+        if fitted.shape != tensor.shape:
+            misshaped.append(name)
+    if misshaped:
+        raise ValueError(
+            f"{folder}: shapes differ in {', '.join(misshaped[:5])}; "
+            "the sizes of the model must be equal"
+        )
+    return resized

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-# Mean and deviation of red, green and blue in 0..1.
+# Mean and standard deviation of red, green and blue in 0..1.
 STATISTICS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -11,8 +11,11 @@ STATISTICS = {
 }
 
 
-class Standardise(nn.Module):
-    """From pictures in -1..1 to pictures by the statistics of this name."""
+class Normalize(nn.Module):
+    """From images in -1..1 to images normalized by the statistics of this name."""
+
+    mean: Tensor  # [3, 1, 1], of images in -1..1
+    std: Tensor  # [3, 1, 1]
 
     def __init__(self, name: str):
         super().__init__()

@@ -5,8 +5,8 @@ patches, a norm in place of the backbone's final one, a linear classifier. Its t
 those of `Classification`, so the weights of any VL-BEiT go in as they are: what belongs to texts,
 or to another head, is left out.
 
-Notable: stochastic depth draws its numbers from torch's generator here, since timm's training loops
-hand none in.
+Notable: the noise of stochastic depth is drawn from torch's generator here, since timm's training
+loops pass none in.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class ImageEncoderConfig:
     num_classes: int  # 0: no classifier
     global_pool: str
     drop_rate: float = 0.0  # dropout before the classifier
-    in_chans: int = 3  # channels of the pictures
+    in_chans: int = 3  # channels of the images
 
     def __post_init__(self) -> None:
         if self.global_pool not in POOLS:
@@ -75,18 +75,13 @@ class ImageEncoder(Pretrained, nn.Module):
         if config.in_chans != 3:
             self.backbone.patch_embed = _patch_embed(config)
         self.in_chans = config.in_chans
-        embed_dim = self.embed_dim = self.num_features = self.head_hidden_size = (
-            config.backbone.embed_dim
-        )
-        self.feature_info = [
-            {
-                "module": f"backbone.blocks.{layer}",
-                "num_chs": embed_dim,
-                "reduction": config.backbone.patch_size,
-            }
-            for layer in range(config.backbone.depth)
-        ]
-        self.norm = nn.Identity()
+        self.embed_dim = self.num_features = self.head_hidden_size = config.backbone.embed_dim
+        self.feature_info = []
+        for layer in range(config.backbone.depth):
+            module, stride = f"backbone.blocks.{layer}", config.backbone.patch_size
+            feature = {"module": module, "num_chs": self.embed_dim, "reduction": stride}
+            self.feature_info.append(feature)
+        self.norm: nn.Module = nn.Identity()
         self.head_drop = nn.Dropout(config.drop_rate)
         self.reset_classifier(config.num_classes, config.global_pool)
 
@@ -95,31 +90,28 @@ class ImageEncoder(Pretrained, nn.Module):
         """The image encoder of any VL-BEiT's folder, in evaluation mode: of a classifier with its
         head, of others the final norm's vectors.
 
-        image_size: pixels, where pictures have another size than in training. A segmentation model
-        that was trained by
-            ImageNet's statistics wants pictures by these here, too.
+        image_size: pixels, where images have another size than in training. A segmentation model
+            that was trained on images normalized by ImageNet's statistics wants such images here,
+            too.
 
         Raises:
             FileNotFoundError, ValueError: as `load`; or the folder's model has no image encoder.
             One line.
         """
-        found = load(folder)
-        backbone = found if isinstance(found, VLBeit) else getattr(found, "backbone", None)
+        model = load(folder)
+        backbone = model if isinstance(model, VLBeit) else getattr(model, "backbone", None)
         if backbone is None:
-            raise ValueError(
-                f"{folder}: holds a {type(found).__name__}, which has no image encoder"
-            )
-        config = (
-            found.config if isinstance(found, cls) else ImageEncoderConfig(backbone.config, 0, "")
-        )
-        if isinstance(found, Classification):
-            config = replace(config, num_classes=found.config.classes, global_pool="avg")
-        config = replace(
-            config,
-            backbone=replace(config.backbone, image_size=image_size or backbone.config.image_size),
-        )
+            name = type(model).__name__
+            raise ValueError(f"{folder}: holds a {name}, which has no image encoder")
+        resized = replace(backbone.config, image_size=image_size or backbone.config.image_size)
+        if isinstance(model, cls):
+            config = replace(model.config, backbone=resized)
+        elif isinstance(model, Classification):
+            config = ImageEncoderConfig(resized, model.config.classes, "avg")
+        else:
+            config = ImageEncoderConfig(resized, num_classes=0, global_pool="")
         encoder = cls(config)
-        encoder.load_state_dict(found.state_dict())
+        encoder.load_state_dict(model.state_dict())
         return encoder.eval()
 
     @property
@@ -133,14 +125,15 @@ class ImageEncoder(Pretrained, nn.Module):
         return self.config.global_pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures [batch, 3, size, size] in -1..1 to logits [batch, classes]; without a classifier
-        to what `forward_head` hands to one."""
+        """Images [batch, 3, size, size] in -1..1 to logits [batch, classes]; without a classifier to
+        what `forward_head` hands to one."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Pictures to [batch, 1 + patches, embed_dim], [I_CLS] first: the final norm's vectors, but
-        before that norm where the head has it."""
-        (x,) = self.backbone.image_features(x, [len(self.backbone.blocks) - 1], self._draws(x))
+        """Images to [batch, 1 + patches, embed_dim], [I_CLS] first: vectors after the final norm,
+        but before it where the head has that norm."""
+        last = len(self.backbone.blocks) - 1
+        (x,) = self.backbone.image_features(x, [last], self._drop_path_noise(x))
         return self.backbone.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -168,12 +161,14 @@ class ImageEncoder(Pretrained, nn.Module):
         """Maps out of some blocks, and what `forward_features` gives.
 
         Args:
-            x: pictures [batch, 3, size, size] in -1..1. indices: of the blocks, from 0; a number n:
-            the last n; None: all. return_prefix_tokens: give [I_CLS] [batch, 1, embed_dim] with each
-            map. norm: apply the final norm, where it is not the head's, to the maps. stop_early:
-            run no block after the last that is wanted. output_fmt: of the maps, "NCHW": [batch,
-            embed_dim, grid, grid]; "NLC": [batch, patches, embed_dim]. intermediates_only: give the maps
-            alone.
+            x: images [batch, 3, size, size] in -1..1.
+            indices: of the blocks, from 0; a number n: the last n; None: all.
+            return_prefix_tokens: give [I_CLS] [batch, 1, embed_dim] with each map.
+            norm: apply the final norm, where it is not the head's, to the maps.
+            stop_early: run no block after the last that is wanted.
+            output_fmt: of the maps, "NCHW": [batch, embed_dim, grid, grid]; "NLC": [batch, patches,
+                embed_dim].
+            intermediates_only: give the maps alone.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt: expected 'NCHW' or 'NLC', found {output_fmt!r}")
@@ -182,15 +177,21 @@ class ImageEncoder(Pretrained, nn.Module):
         )
         if not (stop_early or intermediates_only):
             last = len(self.backbone.blocks) - 1
-        *found, x = self.backbone.image_features(x, [*wanted, last], self._draws(x))
-        found = [self.backbone.norm(one) for one in found] if norm else found
-        maps = [one[:, 1:] for one in found]
-        if output_fmt == "NCHW":
-            grid = self.backbone.config.grid
-            maps = [one.transpose(1, 2).unflatten(2, (grid, grid)).contiguous() for one in maps]
-        if return_prefix_tokens:
-            maps = list(zip(maps, (one[:, :1] for one in found), strict=True))
+        noise = self._drop_path_noise(x)
+        *features, x = self.backbone.image_features(x, [*wanted, last], noise)
+        maps: list[Any] = []  # of tensors, or of pairs of tensors
+        for tokens in features:
+            tokens = self.backbone.norm(tokens) if norm else tokens
+            patches = self._as_map(tokens[:, 1:], output_fmt)
+            maps.append((patches, tokens[:, :1]) if return_prefix_tokens else patches)
         return maps if intermediates_only else (self.backbone.norm(x), maps)
+
+    def _as_map(self, patches: Tensor, output_fmt: str) -> Tensor:
+        """[batch, patches, embed_dim] in the format "NCHW" or "NLC"."""
+        if output_fmt == "NLC":
+            return patches
+        grid = self.backbone.config.grid
+        return patches.transpose(1, 2).unflatten(2, (grid, grid)).contiguous()
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -220,9 +221,9 @@ class ImageEncoder(Pretrained, nn.Module):
         self.head = self._classifier(num_classes) if num_classes else nn.Identity()
 
     def _classifier(self, classes: int) -> nn.Linear:
-        """Initialised as in `Classification`."""
-        like = self.backbone.image_cls
-        head = nn.Linear(self.embed_dim, classes, device=like.device, dtype=like.dtype)
+        """Initialized as in `Classification`."""
+        cls = self.backbone.image_cls
+        head = nn.Linear(self.embed_dim, classes, device=cls.device, dtype=cls.dtype)
         init_heads(self.config.backbone.init_std, head)
         head.weight.data.mul_(HEAD_SCALE)
         return head.train(self.training)
@@ -253,15 +254,15 @@ class ImageEncoder(Pretrained, nn.Module):
         is in a file."""
         return super().load_state_dict(checkpoint_filter_fn(state_dict, self), strict, assign)
 
-    def _draws(self, x: Tensor) -> Tensor | None:
-        """Numbers for stochastic depth [batch, depth, 3], in training."""
+    def _drop_path_noise(self, x: Tensor) -> Tensor | None:
+        """Numbers in [0, 1) for stochastic depth, [batch, depth, 3]; None in evaluation."""
         if not self.training or not self.config.backbone.drop_path:
             return None
         return torch.rand(len(x), len(self.backbone.blocks), DROP_PATH_BRANCHES, device=x.device)
 
 
 def _patch_embed(config: ImageEncoderConfig) -> nn.Conv2d:
-    """As `VLBeit`'s, for another number of channels."""
+    """The projection of patches as `VLBeit` has it, for another number of channels."""
     size = config.backbone.patch_size
     convolution = nn.Conv2d(config.in_chans, config.backbone.embed_dim, size, stride=size)
     init_module(convolution, config.backbone.init_std)
@@ -272,22 +273,20 @@ def checkpoint_filter_fn(
     state_dict: Mapping[str, Tensor], model: ImageEncoder
 ) -> dict[str, Tensor]:
     """Of a VL-BEiT's weights those that its image encoder has, with positions for this encoder's
-    pictures.
+    grid.
 
     The norm after the mean is new in a fine-tune: where the weights have none, as after
     pretraining, the model's stays.
     """
-    own = model.state_dict()
-    prefix = (
-        "" if any(name.startswith("backbone.") for name in state_dict) else "backbone."
-    )  # a `VLBeit` by itself
-    named = {prefix + name: tensor for name, tensor in state_dict.items()}
-    kept = {
-        name: model.backbone.fitted(name.removeprefix("backbone."), tensor)
-        for name, tensor in named.items()
-        if name in own
-    }
-    return {name: tensor for name, tensor in own.items() if name.startswith("norm.")} | kept
+    target = model.state_dict()
+    with_backbone = any(name.startswith("backbone.") for name in state_dict)
+    prefix = "" if with_backbone else "backbone."  # of a `VLBeit` by itself
+    fitted = {name: tensor for name, tensor in target.items() if name.startswith("norm.")}
+    for name, tensor in state_dict.items():
+        name = prefix + name
+        if name in target:
+            fitted[name] = model.backbone.fitted(name.removeprefix("backbone."), tensor)
+    return fitted
 
 
 default_cfgs = timm.models.generate_default_cfgs(

@@ -15,7 +15,7 @@ _BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 def import_timm() -> ModuleType:
     """The timm package."""
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

@@ -10,28 +10,26 @@ PAD_ID = 1  # of padding among the text ids
 class BackboneConfig:
     """Sizes of the multimodal Transformer (VL-BEiT §3.1 gives the base size's)."""
 
-    image_size: int  # pixels; pictures are square
+    image_size: int  # pixels; images are square
     patch_size: int  # pixels
     depth: int  # blocks
     embed_dim: int
     num_heads: int
-    mlp_dim: int
+    mlp_dim: int  # hidden layer of the feed-forward networks
     vocab_size: int  # text ids, special ids included
-    text_length: int  # rows of the text position table; shorter inputs use the first rows
+    text_length: int  # rows of the text position table; shorter texts use the first rows
     # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5)
     experts: str
-    init_std: (
-        float  # of the truncated normal that weights start from (BEiT: 0.02, at embed_dim 768)
-    )
+    # of the truncated normal that weights are drawn from (BEiT: 0.02, at an embed_dim of 768)
+    init_std: float
     drop_path: float  # stochastic depth of the last block, growing linearly from 0 at the first
     # What VL-BEiT does not mention and a relative has. Off: the paper's formulas are complete
     # without (choice).
     layer_scale: float = 0.0  # initial factor on the residual branches (BEiT: 0.1); 0: none
     relative_bias: bool = False  # of attention (BEiT, VLMo)
-    token_types: bool = False  # a vector added to all of a modality (VLMo)
-    vl_ffn_start_layer: int | None = (
-        None  # first block, from 0, with an expert of its own for pairs (VLMo: 10 of 12)
-    )
+    token_types: bool = False  # a vector added to all tokens of a modality (VLMo)
+    # first block, from 0, with an expert of its own for pairs (VLMo: 10 of 12)
+    vl_ffn_start_layer: int | None = None
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -61,5 +59,5 @@ class BackboneConfig:
 
     @property
     def patches(self) -> int:
-        """Patches per picture."""
+        """Patches per image."""
         return self.grid**2

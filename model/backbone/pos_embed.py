@@ -1,4 +1,4 @@
-"""Learned positions of a picture's tokens, and what becomes of them at another resolution."""
+"""Learned positions of an image's tokens, and what becomes of them at another resolution."""
 
 import torch
 import torch.nn.functional as F

@@ -74,7 +74,7 @@ class VLBeit(Pretrained, nn.Module):
         self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, dim))
         blocks = nn.ModuleList(_block(config, index) for index in range(config.depth))
         self.blocks = cast(Sequence[MoMEBlock], blocks)
-        self.norm = layer_norm(dim)
+        self.norm: nn.Module = layer_norm(dim)
         types = torch.zeros(2, dim)  # text, image
         self.token_types = nn.Parameter(types) if config.token_types else None
         self.relative_bias = (
@@ -154,7 +154,7 @@ class VLBeit(Pretrained, nn.Module):
         """
         samples = image if text is None else text
         assert samples is not None, "neither images nor texts"
-        order = torch.arange(len(samples), device=self.norm.weight.device)
+        order = torch.arange(len(samples), device=self.image_cls.device)
         # A pair's [I_CLS] is read, too: so its expert in the last block has a gradient, zero, for
         # which workers wait.
         positions = ModalityTokens(

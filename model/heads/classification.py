@@ -45,11 +45,12 @@ class Classification(Pretrained, nn.Module):
         self.head.weight.data.mul_(HEAD_SCALE)
 
     def forward(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> Tensor:
-        """Pictures to logits.
+        """Images to logits.
 
         Args:
             pixels: float [batch, 3, size, size] in -1..1.
-            drop_path_noise: [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+            drop_path_noise: [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for
+                evaluation.
 
         Returns:
             [batch, classes], fp32.

@@ -7,16 +7,17 @@ from torch import Tensor, nn
 def init_heads(std: float, *heads: nn.Module) -> None:
     """Weights of the linear layers of new heads from N(0, std), biases 0.
 
-    std: the backbone's `init_std`, 0.02 at base size (VLMo). Narrower heads need more: with
-    0.02 at embed_dim 128 the vectors of all pairs differ so little that NLVR2 does not leave chance in
-    160 steps.
+    std: the backbone's `init_std`, 0.02 at base size (VLMo). Narrower heads need more: with 0.02
+        at embed_dim 128 the vectors of all pairs differ so little that NLVR2 does not leave chance
+        in 160 steps.
     """
-    for module in (
-        module for head in heads for module in head.modules() if isinstance(module, nn.Linear)
-    ):
-        nn.init.normal_(module.weight, std=std)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    for head in heads:
+        for module in head.modules():
+            if not isinstance(module, nn.Linear):
+                continue
+            nn.init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def classifier(inputs: int, hidden_dim: int, classes: int) -> nn.Sequential:

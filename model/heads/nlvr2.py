@@ -1,5 +1,5 @@
-"""NLVR2 (VL-BEiT §3.2): is a statement true of two pictures? Two fused pairs with the same text,
-one decision."""
+"""NLVR2 (VL-BEiT §3.2): is a statement true of two images? Two fused pairs with the same text, one
+decision."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from model.heads.common import Pooler, classifier, init_heads
 
 @dataclass(frozen=True)
 class NLVR2Config:
-    """A backbone is all there is to choose."""
+    """A backbone; the head follows from it."""
 
     backbone: BackboneConfig
 
@@ -47,7 +47,7 @@ class NLVR2(Pretrained, nn.Module):
         """Logits [n, 2], fp32; index 1 says that the statement is true.
 
         Args:
-            pixels: float [n, 2, 3, size, size] in -1..1, the left picture first.
+            pixels: float [n, 2, 3, size, size] in -1..1, the left image first.
             ids: int64 [n, length], the statements.
             mask: bool [n, length], True for tokens.
             drop_path_noise: [n, 2, depth, 3] in [0, 1) for stochastic depth; None for evaluation.

@@ -26,7 +26,7 @@ INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 
 @dataclass(frozen=True)
 class RetrievalConfig:
-    """A backbone is all there is to choose."""
+    """A backbone; the heads follow from it."""
 
     backbone: BackboneConfig
 

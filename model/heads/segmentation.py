@@ -1,13 +1,16 @@
 """Semantic segmentation (VL-BEiT §3.3): the image encoder, and UPerNet on the outputs of four of
 its blocks (BEiT).
 
-    neck          feature maps of one stride become a pyramid of four: 1/4, 1/2, 1 and 2 times that stride
-    decode head   pyramid pooling on the coarsest map, top-down additions, one map out of all four (UPerNet)
+    neck          feature maps of one stride become a pyramid of four: 1/4, 1/2, 1 and 2 times that
+                  stride
+    decode head   pyramid pooling on the coarsest map, top-down additions, one map out of all four
+                  (UPerNet)
     auxiliary     a small FCN head on the third map, for training only
 
 Maps are [batch, channels, height, width]. Convolutions have no bias where a batch norm follows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 from model.backbone.config import BackboneConfig
 from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Pretrained
-from model.normalize import Standardise
+from model.normalize import Normalize
 
 IGNORED = 255  # label of pixels without a class
 AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads
@@ -31,9 +34,8 @@ class HeadConfig:
     """Sizes of the heads."""
 
     classes: int
-    layers: list[
-        int
-    ]  # blocks of the backbone, 0-based, whose outputs become the four maps; the last is the last block
+    # blocks of the backbone, 0-based, whose outputs become the four maps; the last is the last block
+    layers: list[int]
     channels: int  # of the decode head
     auxiliary_channels: int
     pool_scales: list[int]  # of the pyramid pooling: side of each pooled map
@@ -82,23 +84,21 @@ class UPerNet(nn.Module):
         levels = [conv(level) for conv, level in zip(self.lateral, maps[:-1], strict=True)]
         levels.append(self._pool(maps[-1]))
         for level in range(LEVELS - 1, 0, -1):
-            levels[level - 1] = levels[level - 1] + resize(
-                levels[level], levels[level - 1].shape[2:]
-            )
+            finer = levels[level - 1]
+            levels[level - 1] = finer + resize(levels[level], finer.shape[2:])
         smooth = [conv(level) for conv, level in zip(self.smooth, levels[:-1], strict=True)]
         size = smooth[0].shape[2:]
-        fused = self.fuse(
-            torch.cat([resize(level, size) for level in (*smooth, levels[-1])], dim=1)
-        )
+        resized = [resize(level, size) for level in (*smooth, levels[-1])]
+        fused = self.fuse(torch.cat(resized, dim=1))
         return self.classify(drop_channels(fused, self.dropout, noise))
 
     def _pool(self, x: Tensor) -> Tensor:
         """The map together with its averages over ever smaller parts (PSPNet)."""
-        pooled = [
-            resize(conv(F.adaptive_avg_pool2d(x, scale)), x.shape[2:])
-            for scale, conv in zip(self.pool_scales, self.pooled, strict=True)
-        ]
-        return self.bottleneck(torch.cat([x, *pooled], dim=1))
+        maps = [x]
+        for scale, conv in zip(self.pool_scales, self.pooled, strict=True):
+            pooled = conv(F.adaptive_avg_pool2d(x, scale))
+            maps.append(resize(pooled, x.shape[2:]))
+        return self.bottleneck(torch.cat(maps, dim=1))
 
 
 class AuxiliaryHead(nn.Module):
@@ -126,9 +126,9 @@ def conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     )
 
 
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, `align_corners` off."""
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps to another [height, width]: bilinear, `align_corners` off."""
+    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=False)
 
 
 def drop_channels(x: Tensor, rate: float, noise: Tensor | None) -> Tensor:
@@ -153,13 +153,13 @@ def init_head(module: nn.Module) -> None:
 
 
 def _deconv(embed_dim: int) -> nn.ConvTranspose2d:
-    """Twice the size."""
+    """Doubles height and width."""
     return nn.ConvTranspose2d(embed_dim, embed_dim, kernel_size=2, stride=2)
 
 
 @dataclass(frozen=True)
 class SegmentationConfig:
-    """A backbone, the sizes of the heads, and by which statistics pixels are normalised."""
+    """A backbone, the sizes of the heads, and by which statistics pixels are normalized."""
 
     backbone: BackboneConfig
     head: HeadConfig
@@ -167,12 +167,8 @@ class SegmentationConfig:
 
     def __post_init__(self) -> None:
         layers, depth = self.head.layers, self.backbone.depth
-        if (
-            len(layers) != LEVELS
-            or layers != sorted(layers)
-            or layers[0] < 0
-            or layers[-1] != depth - 1
-        ):
+        in_order = layers == sorted(layers)
+        if len(layers) != LEVELS or not in_order or layers[0] < 0 or layers[-1] != depth - 1:
             raise ValueError(
                 f"layers: expected {LEVELS} blocks in order, the last {depth - 1}; found {layers}"
             )
@@ -180,13 +176,8 @@ class SegmentationConfig:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "SegmentationConfig":
         """The inverse of `dataclasses.asdict`."""
-        return cls(
-            **{
-                **tree,
-                "backbone": BackboneConfig(**tree["backbone"]),
-                "head": HeadConfig(**tree["head"]),
-            }
-        )
+        backbone, head = BackboneConfig(**tree["backbone"]), HeadConfig(**tree["head"])
+        return cls(**{**tree, "backbone": backbone, "head": head})
 
 
 class Segmentation(Pretrained, nn.Module):
@@ -199,23 +190,24 @@ class Segmentation(Pretrained, nn.Module):
         self.config = config
         self.backbone = VLBeit(config.backbone)
         self.backbone.freeze_text()
-        self.standardise = Standardise(config.statistics)
+        self.normalize = Normalize(config.statistics)
         embed_dim = config.backbone.embed_dim
         self.neck = Neck(embed_dim)
         self.decode_head = UPerNet(embed_dim, config.head)
         self.auxiliary_head = AuxiliaryHead(embed_dim, config.head)
 
     def pyramid(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> list[Tensor]:
-        """Pictures [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left
+        """Images [n, 3, size, size] in -1..1 to four maps, the finest first; [I_CLS] is left
         out."""
         grid = self.config.backbone.grid
         outputs = self.backbone.image_features(
-            self.standardise(pixels), self.config.head.layers, drop_path_noise
+            self.normalize(pixels), self.config.head.layers, drop_path_noise
         )
-        return self.neck([x[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)) for x in outputs])
+        maps = [x[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)) for x in outputs]
+        return self.neck(maps)
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Pictures [n, 3, size, size] in -1..1 to logits [n, classes, size, size], fp32."""
+        """Images [n, 3, size, size] in -1..1 to logits [n, classes, size, size], fp32."""
         return resize(self.decode_head(self.pyramid(pixels), None).float(), pixels.shape[2:])
 
     def forward(
@@ -227,7 +219,8 @@ class Segmentation(Pretrained, nn.Module):
             pixels: float [n, 3, size, size] in -1..1.
             labels: int64 [n, size, size], classes from 0, and 255 for pixels without one.
             drop_path_noise: [n, depth, 3] numbers in [0, 1) for stochastic depth.
-            dropout_noise: [n, channels + auxiliary channels] numbers in [0, 1) for the heads' dropout.
+            dropout_noise: [n, channels + auxiliary channels] numbers in [0, 1) for the heads'
+                dropout.
         """
         maps = self.pyramid(pixels, drop_path_noise)
         head = self.config.head

@@ -1,4 +1,4 @@
-"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] chooses among the most
+"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] is classified into the most
 frequent answers."""
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from model.heads.common import Pooler, classifier, init_heads
 
 @dataclass(frozen=True)
 class VQAConfig:
-    """A backbone and the answers to choose from; `answers[i]` is what logit i stands for."""
+    """A backbone and the answers that are classes; `answers[i]` is what logit i stands for."""
 
     backbone: BackboneConfig
     answers: tuple[str, ...]
@@ -48,14 +48,16 @@ class VQA(Pretrained, nn.Module):
         init_heads(config.backbone.init_std, self.pooler, self.classifier)
 
     @torch.no_grad()
-    def expect(self, shares: Tensor) -> None:
+    def init_bias_from_frequency(self, frequencies: Tensor) -> None:
         """Let a new classifier start from how often each answer is right, [answers] in 0..1
         (exclusive).
 
-        Otherwise the first steps do little but learn these shares, and their gradients, equal for
-        all questions, wash out what the backbone's [T_CLS] has of each (choice).
+        Otherwise the first steps do little but learn these frequencies, and their gradients, equal
+        for all questions, wash out what the backbone's [T_CLS] has of each (choice).
         """
-        self.classifier[-1].bias.copy_(torch.logit(shares))
+        last = self.classifier[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.copy_(torch.logit(frequencies))
 
     def forward(
         self, pixels: Tensor, ids: Tensor, mask: Tensor, drop_path_noise: Tensor | None = None
@@ -66,15 +68,18 @@ class VQA(Pretrained, nn.Module):
             pixels: float [n, 3, size, size] in -1..1.
             ids: int64 [n, length], the questions.
             mask: bool [n, length], True for tokens.
-            drop_path_noise: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation.
+            drop_path_noise: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for
+                evaluation.
         """
         cls = self.backbone.cls(pixels, ids, text_mask=mask, drop_path_noise=drop_path_noise)
         return self.classifier(self.pooler(cls)).float()
 
 
 def answerable(targets: Tensor) -> Tensor:
-    """1.0 for the questions that have any answer among the classes, else 0.0: [n]. targets: [n,
-    answers] in 0..1."""
+    """1.0 for the questions that have any answer among the classes, else 0.0: [n].
+
+    targets: [n, answers] in 0..1.
+    """
     return targets.any(dim=1).float()
 
 
@@ -84,7 +89,5 @@ def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
     logits, targets: [n, answers], targets in 0..1.
     """
-    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(
-        dim=1
-    )
-    return (losses * answerable(targets)).sum()
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
+    return (losses.sum(dim=1) * answerable(targets)).sum()

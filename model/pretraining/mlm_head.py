@@ -1,8 +1,8 @@
-"""From final-norm vectors to logits of text ids: three forms among which the paper leaves the
-choice.
+"""From vectors after the final norm to logits of text ids: three forms among which the paper leaves
+the choice.
 
-Each ends in one matrix as large as the vocabulary. `last_layer` tells it apart, for a loss that
-never holds all logits.
+Each ends in one matrix as large as the vocabulary. `last_layer` hands it out, for a loss that never
+holds all logits.
 """
 
 from typing import Literal, get_args
@@ -20,7 +20,7 @@ def mlm_head(form: Form, embed_dim: int, vocab_size: int) -> nn.Module:
 
     linear: one matrix, as the head of visual tokens (BEiT-3).
     transform: a layer, GELU and a norm before it (BERT, VLMo).
-    tied: the word table is the matrix (BERT).
+    tied: the word embedding is the matrix (BERT).
     """
     if form not in get_args(Form):
         raise ValueError(f"mlm_head: expected one of {', '.join(get_args(Form))}, found {form!r}")
@@ -35,7 +35,7 @@ def mlm_head(form: Form, embed_dim: int, vocab_size: int) -> nn.Module:
 
 
 class WordTable(nn.Module):
-    """Logits by the words' own vectors, which the caller lends."""
+    """Logits by the vectors of the word embedding, which the caller passes in."""
 
     def __init__(self, vocab_size: int):
         super().__init__()
@@ -48,12 +48,17 @@ def last_layer(head: nn.Module, x: Tensor, words: Tensor) -> tuple[Tensor, Tenso
     Args:
         head: as made by `mlm_head`.
         x: [n, embed_dim].
-        words: the word table, [vocab, embed_dim].
+        words: the word embedding, [vocab_size, embed_dim].
 
     Returns:
-        What the matrix is applied to [n, embed_dim], the matrix [vocab, embed_dim], and its bias [vocab].
+        What the matrix is applied to [n, embed_dim], the matrix [vocab_size, embed_dim], and
+        its bias [vocab_size].
     """
     if isinstance(head, WordTable):
         return x, words, head.bias
-    last = head[-1] if isinstance(head, nn.Sequential) else head
-    return head[:-1](x) if isinstance(head, nn.Sequential) else x, last.weight, last.bias
+    if isinstance(head, nn.Sequential):
+        *layers, head = head
+        for layer in layers:
+            x = layer(x)
+    assert isinstance(head, nn.Linear)
+    return x, head.weight, head.bias

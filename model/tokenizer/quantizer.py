@@ -29,11 +29,15 @@ class Quantized(NamedTuple):
 class Codebook(nn.Module):
     """The vectors. Buffers, not parameters: neither optimizer nor weight decay may touch them."""
 
+    weight: Tensor  # [codebook_size, dim], unit vectors once initted
+    initted: Tensor  # [1], 1 when the vectors mean something
+    waited: Tensor  # [1], training batches that passed before that
+
     def __init__(self, codebook_size: int, dim: int):
         super().__init__()
-        self.register_buffer("weight", torch.zeros(codebook_size, dim))  # unit rows once initted
-        self.register_buffer("initted", torch.zeros(1))  # 1 when the vectors mean something
-        self.register_buffer("waited", torch.zeros(1))  # training batches that passed before that
+        self.register_buffer("weight", torch.zeros(codebook_size, dim))
+        self.register_buffer("initted", torch.zeros(1))
+        self.register_buffer("waited", torch.zeros(1))
 
 
 class Quantizer(nn.Module):

@@ -1,6 +1,6 @@
 """What VQ-KD's decoder learns to predict: frozen features of every patch.
 
-A teacher is a module with `dim` that takes pictures [batch, 3, size, size] in -1..1 (the
+A teacher is a module with `dim` that takes images [batch, 3, size, size] in -1..1 (the
 tokenizer's own input) and gives float32 [batch, patches, dim], row-major, without gradient.
 """
 
@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.normalize import Standardise
+from model.normalize import Normalize
 from model.timm_import import import_timm
 
 LUMA = (0.299, 0.587, 0.114)
 CELLS = 2  # per side of a patch
 BINS = 8  # orientations of half a turn
-COLOUR_WEIGHT = 1.0
+COLOR_WEIGHT = 1.0
 HOG_WEIGHT = 1.5
-BIAS = 0.3  # a constant feature, so that a grey, flat patch has a direction too
+BIAS = 0.3  # a constant feature, so that a gray, flat patch has a direction too
 SOFT_EDGE = 0.5  # gradient (of a range of 2) at which a histogram reaches half of its full weight
 
 
@@ -27,7 +27,7 @@ class Network(nn.Module):
     one."""
 
     name: str  # timm's
-    statistics: str  # by which its pictures are normalised
+    statistics: str  # by which its images are normalized
     image_size, patch_size = 224, 16
 
     def __init__(self):
@@ -35,7 +35,7 @@ class Network(nn.Module):
         self.model = (
             import_timm().create_model(self.name, pretrained=False).eval().requires_grad_(False)
         )
-        self.standardise = Standardise(self.statistics)
+        self.normalize = Normalize(self.statistics)
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over weights as timm or their publishers name them.
@@ -49,8 +49,9 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures of 224 px to [batch, 196, dim]."""
-        return self.model.head(self.model.forward_features(self.standardise(images))[:, 1:]).float()
+        """Images of 224 px to [batch, 196, dim]."""
+        features = self.model.forward_features(self.normalize(images))
+        return self.model.head(features[:, 1:]).float()  # without the class token
 
 
 class Clip(Network):
@@ -66,14 +67,15 @@ class Dino(Network):
 
 
 class Hog(nn.Module):
-    """Training-free features: mean colours and histograms of oriented gradients of the cells of
+    """Training-free features: mean colors and histograms of oriented gradients of the cells of
     each patch (choice).
 
-    2 x 2 cells a patch, each with three mean colours and eight orientations of half a turn; after
+    2 x 2 cells a patch, each with three mean colors and eight orientations of half a turn; after
     Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (2005), with a soft
     limit instead of block norms.
     """
 
+    luma: Tensor  # [1, 3, 1, 1]
     dim = CELLS * CELLS * (3 + BINS) + 1
 
     def __init__(self, patch_size: int):
@@ -85,32 +87,31 @@ class Hog(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures of any multiple of the patch size."""
+        """Images whose sides are a multiple of the patch size to [batch, patches, dim]."""
         images = images.float()
         cell = self.patch_size // CELLS
-        colours = F.avg_pool2d(images, cell) * COLOUR_WEIGHT
+        colors = F.avg_pool2d(images, cell) * COLOR_WEIGHT
         edges = F.avg_pool2d(oriented_gradients((images * self.luma).sum(1)), cell)
         edges = edges / (edges.sum(1, keepdim=True) + SOFT_EDGE) * HOG_WEIGHT
-        cells = torch.cat(
-            [colours, edges], dim=1
-        )  # [batch, 3 + bins, cells per column, cells per row]
+        # [batch, 3 + bins, cells per column, cells per row]
+        cells = torch.cat([colors, edges], dim=1)
         patches = F.pixel_unshuffle(cells, CELLS).flatten(2).transpose(1, 2)
         return F.pad(patches, (0, 1), value=BIAS)
 
 
-def oriented_gradients(grey: Tensor) -> Tensor:
-    """Grey pictures [batch, height, width] to gradient magnitudes by orientation, [batch, bins,
+def oriented_gradients(gray: Tensor) -> Tensor:
+    """Gray images [batch, height, width] to gradient magnitudes by orientation, [batch, bins,
     height, width].
 
     Central differences, mirrored at the border. A magnitude is shared between the two nearest of
     the `BINS` orientations, which lie at 0, 1/8, 2/8, ... of half a turn.
     """
-    padded = F.pad(grey[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
+    padded = F.pad(gray[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
     dx = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
     dy = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
     magnitude = torch.sqrt(dx * dx + dy * dy)
-    place = torch.atan2(dy, dx).remainder(math.pi) / math.pi * BINS  # 0 ... BINS, a circle
-    bins = torch.arange(BINS, device=grey.device).view(1, BINS, 1, 1)
-    away = (place[:, None] - bins).remainder(BINS)
-    share = (1 - torch.minimum(away, BINS - away)).clamp(min=0)
+    orientation = torch.atan2(dy, dx).remainder(math.pi) / math.pi * BINS  # 0 ... BINS, a circle
+    bins = torch.arange(BINS, device=gray.device).view(1, BINS, 1, 1)
+    distance = (orientation[:, None] - bins).remainder(BINS)
+    share = (1 - torch.minimum(distance, BINS - distance)).clamp(min=0)
     return magnitude[:, None] * share

@@ -13,7 +13,7 @@ from model import checkpoint
 from model.backbone.config import BackboneConfig
 from model.backbone.rel_pos_bias import (
     RelativeBias,
-    geometric_places,
+    geometric_offsets,
     image_index,
     resize_image_table,
 )
@@ -208,7 +208,7 @@ def test_the_table_of_patches_grows_with_the_picture(tmp_path):
     ("grid", "ratio"), [(24, 1.0903), (30, 1.1251), (32, 1.1349), (40, 1.1685)]
 )
 def test_entries_of_patches_are_interpolated_by_cubics_at_geometric_distances(grid, ratio):
-    places = geometric_places(13, grid - 1)
+    places = geometric_offsets(13, grid - 1)
     assert np.diff(places)[14:] / np.diff(places)[13:-1] == pytest.approx(ratio, abs=1e-4)
     assert places[13] == 0 and places[-1] == -places[0] == pytest.approx(grid - 1, abs=1e-3)
     table = torch.randn(27**2 + 3, 2, generator=torch.Generator().manual_seed(0))

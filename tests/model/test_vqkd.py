@@ -12,7 +12,7 @@ from model.tokenizer.teachers import (
     BIAS,
     BINS,
     CELLS,
-    COLOUR_WEIGHT,
+    COLOR_WEIGHT,
     HOG_WEIGHT,
     LUMA,
     SOFT_EDGE,
@@ -154,9 +154,8 @@ def reference_hog(image: np.ndarray, patch: int) -> np.ndarray:
     for top in range(0, height // cell, CELLS):
         for left in range(0, width // cell, CELLS):
             cells = [(top + i, left + j) for i in range(CELLS) for j in range(CELLS)]
-            colours = [
-                image[c, y * cell : (y + 1) * cell, x * cell : (x + 1) * cell].mean()
-                * COLOUR_WEIGHT
+            colors = [
+                image[c, y * cell : (y + 1) * cell, x * cell : (x + 1) * cell].mean() * COLOR_WEIGHT
                 for c in range(3)
                 for y, x in cells
             ]
@@ -165,7 +164,7 @@ def reference_hog(image: np.ndarray, patch: int) -> np.ndarray:
                 for b in range(BINS)
                 for y, x in cells
             ]
-            out.append([*colours, *edges, BIAS])
+            out.append([*colors, *edges, BIAS])
     return np.array(out)
 
 
@@ -178,7 +177,7 @@ def test_hog_is_its_definition():
     )
 
 
-def test_hog_tells_colour_and_direction_apart():
+def test_hog_tells_color_and_direction_apart():
     flat = torch.zeros(1, 3, 8, 8)
     red, stripes = flat.clone(), flat.clone()
     red[:, 0] = 1

@@ -82,7 +82,9 @@ class Task(step.Task):
         answers = frequent_answers(folders.shards, params.min_answer_count)
         self.model = VQA(VQAConfig(config, answers))
         if params.init_bias_from_frequency:
-            self.model.expect(torch.from_numpy(answer_shares(folders.shards, answers)))
+            self.model.init_bias_from_frequency(
+                torch.from_numpy(answer_shares(folders.shards, answers))
+            )
 
     @cached_property
     def batches(self) -> QuestionBatches:
