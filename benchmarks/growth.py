@@ -1,7 +1,7 @@
 """How the time of a pretraining step grows: `python -m benchmarks.growth`, which draws
 docs/growth.png.
 
-From one small model, width, depth, length of the sequences and batch are each changed alone. Every
+From one small model, embed_dim, depth, length of the sequences and batch are each changed alone. Every
 size has its turn in every round, and the median of three rounds is drawn against the FLOPs of
 `pipeline.utils.flops`; the line has the rate of the model in the middle. fp32, two threads.
 """
@@ -9,6 +9,7 @@ size has its turn in every round, and the median of three rounds is drawn agains
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -32,11 +33,11 @@ MIDDLE = BackboneConfig(
     drop_path=0.1,
     init_std=0.02,
 )
-CODES = 2048
+CODEBOOK_SIZE = 2048
 
 
-def sized(**changes: int) -> BackboneConfig:
-    """The middle model with changes; heads stay 64 wide, and texts are as long as pictures."""
+def sized(**changes: Any) -> BackboneConfig:
+    """The middle model with changes; heads stay 64 wide, and texts are as long as images."""
     config = replace(MIDDLE, **changes)
     return replace(
         config,
@@ -49,8 +50,8 @@ def sized(**changes: int) -> BackboneConfig:
 def sweeps() -> dict[str, list[tuple[BackboneConfig, int]]]:
     """By what changes: models and batches."""
     return {
-        "width 128 to 768": [
-            (sized(embed_dim=width), BATCH) for width in (128, 256, 384, 512, 768)
+        "embed_dim 128 to 768": [
+            (sized(embed_dim=dim), BATCH) for dim in (128, 256, 384, 512, 768)
         ],
         "depth 2 to 16": [(sized(depth=depth), BATCH) for depth in (2, 4, 8, 16)],
         "length 16 to 400 patches": [
@@ -63,25 +64,21 @@ def sweeps() -> dict[str, list[tuple[BackboneConfig, int]]]:
 def measured(cases: list[tuple[BackboneConfig, int]]) -> list[tuple[float, float]]:
     """FLOPs and seconds of each case."""
     device = torch.device("cpu")
-    candidates = [
-        ours(
-            MaskedModelingConfig(config, CODES),
-            random_batch(config, batch, CODES, device),
-            "fp32",
-            device,
-        )
-        for config, batch in cases
-    ]
-    times = [
-        [timed(candidate.micro, device) for candidate in candidates] for _ in range(1 + ROUNDS)
-    ][1:]
+    candidates = []
+    for config, batch_size in cases:
+        batch = random_batch(config, batch_size, CODEBOOK_SIZE, device)
+        candidates.append(ours(MaskedModelingConfig(config, CODEBOOK_SIZE), batch, "fp32", device))
+    times: list[list[float]] = [[] for _ in candidates]
+    for _ in range(1 + ROUNDS):
+        for candidate, seconds in zip(candidates, times, strict=True):
+            seconds.append(timed(candidate.micro, device))
+    medians = [median(seconds[1:]) for seconds in times]
     return [
-        (candidate.flops, median(column))
-        for candidate, column in zip(candidates, zip(*times), strict=True)
+        (candidate.flops, seconds) for candidate, seconds in zip(candidates, medians, strict=True)
     ]
 
 
-def draw(found: dict[str, list[tuple[float, float]]], rate: float, path: Path) -> None:
+def draw(curves: dict[str, list[tuple[float, float]]], rate: float, path: Path) -> None:
     """Seconds against FLOPs, both logarithmic."""
     import matplotlib
 
@@ -89,15 +86,13 @@ def draw(found: dict[str, list[tuple[float, float]]], rate: float, path: Path) -
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4.5), layout="constrained")
-    for name, points in found.items():
+    flops: list[float] = []
+    for name, points in curves.items():
         axes.loglog(*zip(*points, strict=True), "o-", label=name, markersize=4)
-    ends = [edge(flops for points in found.values() for flops, _ in points) for edge in (min, max)]
-    axes.loglog(
-        ends,
-        [flops / rate for flops in ends],
-        "k--",
-        label=f"FLOP model at {rate / 1e9:.0f} GFLOP/s",
-    )
+        flops += [flop for flop, _ in points]
+    ends = [min(flops), max(flops)]
+    label = f"FLOP model at {rate / 1e9:.0f} GFLOP/s"
+    axes.loglog(ends, [ends[0] / rate, ends[1] / rate], "k--", label=label)
     axes.set(xlabel="FLOPs of a step", ylabel="seconds, forward and backward")
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -108,17 +103,15 @@ def main() -> None:
     torch.set_num_threads(2)
     torch.manual_seed(0)
     malloc.keep_freed_memory()
-    found = {name: measured(cases) for name, cases in sweeps().items()}
-    flops, seconds = found["depth 2 to 16"][1]
-    for name, points in found.items():
-        print(
-            f"{name}: "
-            + ", ".join(
-                f"{flop / 1e9:.0f} GFLOP {second:.3f} s ({flop / second / 1e9:.0f} GFLOP/s)"
-                for flop, second in points
-            )
-        )
-    draw(found, flops / seconds, Path("docs/growth.png"))
+    curves = {name: measured(cases) for name, cases in sweeps().items()}
+    for name, points in curves.items():
+        print(f"{name}: {', '.join(described(*point) for point in points)}")
+    flops, seconds = curves["depth 2 to 16"][1]
+    draw(curves, flops / seconds, Path("docs/growth.png"))
+
+
+def described(flops: float, seconds: float) -> str:
+    return f"{flops / 1e9:.0f} GFLOP {seconds:.3f} s ({flops / seconds / 1e9:.0f} GFLOP/s)"
 
 
 if __name__ == "__main__":

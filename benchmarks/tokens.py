@@ -5,7 +5,7 @@ encoding, writing) beside the bare encoder on the same views, already decoded. T
 are small and medium ones, where decoding weighs most; at the base size the encoder takes ten times
 as long and decoding as long as here.
 
-What it costs to make them while training is told by `benchmarks.training_step --against online`.
+What they cost while training: `benchmarks.training_step --against online`.
 """
 
 import tempfile
@@ -24,10 +24,13 @@ from pipeline.config import params
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images
 from pipeline.tokenizers import visual_tokens
-from pipeline.tokenizers.visual_tokens import Tokens, VisualTokensParams
+from pipeline.tokenizers.visual_tokens import Tokens
 
-PICTURES, ROWS, ROUNDS = 16, 2, 2
-SIZES = {"4 layers of 192": (4, 192, 3), "6 layers of 384": (6, 384, 6)}  # depth, width, heads
+IMAGES, ROWS, ROUNDS = 16, 2, 2
+SIZES = {
+    "4 layers of 192": (4, 192, 3),
+    "6 layers of 384": (6, 384, 6),
+}  # depth, embed_dim, num_heads
 WORKERS = 1  # threads that decode, beside the one that encodes
 
 
@@ -43,53 +46,42 @@ def write(folder: Path) -> None:
             "label": -1,
             "captions": [],
         }
-        for number in range(PICTURES)
+        for number in range(IMAGES)
     )
-    parquet.write_index(
-        folder,
-        {
-            "train": parquet.write(
-                folder,
-                "train",
-                rows,
-                schema.IMAGE_SHARD,
-                rows_per_group=ROWS,
-                groups_per_file=PICTURES,
-            )
-        },
+    train = parquet.write(
+        folder, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS, groups_per_file=IMAGES
     )
+    parquet.write_index(folder, {"train": train})
 
 
-def ways(root: Path, depth: int, width: int, heads: int) -> dict[str, Callable[[], float]]:
+def ways(root: Path, depth: int, embed_dim: int, num_heads: int) -> dict[str, Callable[[], float]]:
     """What is measured, each in views."""
     torch.manual_seed(0)
-    model = VisualTokenizer(
-        VQKDConfig(224, 16, depth, 1, width, heads, 8192, 32, 768, 0.99, 0)
-    ).eval()
+    config = VQKDConfig(224, 16, depth, 1, embed_dim, num_heads, 8192, 32, 768, 0.99, 0)
+    model = VisualTokenizer(config).eval()
     checkpoint.save(model, root / "tokenizer")
-    settings = params.load_shared(VisualTokensParams, "paper.visual_tokens")
-    stream = replace(settings.images, sources=["photos"])
-    settings = replace(settings, images=stream, batch=ROWS * stream.views)
-    tokens = Tokens(model, settings.seed, stream, settings.batch)
+    stream = visual_tokens.load_stream(params.preset("paper"), "images")
+    stream = replace(stream, sources=["photos"], batch=ROWS * stream.views)
+    tokens = Tokens(model, stream)
     rows = parquet.read_rows(root / "photos", "train", ("key", "image"))
     views = [pixels for row in rows for pixels in tokens.prepare(row["key"], row["image"])[1]]
     batches = [
-        images.normalize(torch.from_numpy(np.stack(views[start : start + settings.batch])))
-        for start in range(0, len(views), settings.batch)
+        images.normalize(torch.from_numpy(np.stack(views[start : start + stream.batch])))
+        for start in range(0, len(views), stream.batch)
     ]
 
     def stage() -> float:
-        out = Path(
-            tempfile.mkdtemp(dir=root)
-        )  # another each time: in the same one the stage finds its work done
-        return visual_tokens.tokenize(
-            root / "photos", root / "tokenizer", out, "photos", settings, workers=WORKERS
-        )["views"]
+        # Another folder each time: in the same one the stage finds its work done.
+        out = Path(tempfile.mkdtemp(dir=root))
+        photos, tokenizer = root / "photos", root / "tokenizer"
+        return visual_tokens.tokenize(photos, tokenizer, out, stream, workers=WORKERS)["views"]
 
-    return {
-        "stage": stage,
-        "encoder alone": lambda: [model.token_ids(batch) for batch in batches] and len(views),
-    }
+    def encoder() -> float:
+        for batch in batches:
+            model.token_ids(batch)
+        return len(views)
+
+    return {"stage": stage, "encoder alone": encoder}
 
 
 def lines(root: Path) -> Iterator[str]:
@@ -97,10 +89,10 @@ def lines(root: Path) -> Iterator[str]:
     torch.set_num_threads(1)
     write(root / "photos")
     for name, size in SIZES.items():
-        found = rates(ways(root, *size), ROUNDS)
+        speeds = rates(ways(root, *size), ROUNDS)
+        stage, encoder = speeds["stage"], speeds["encoder alone"]
         yield (
-            f"{name}: stage {found['stage']:.1f} views/s, encoder alone {found['encoder alone']:.1f}: "
-            f"{found['stage'] / found['encoder alone']:.2f}"
+            f"{name}: stage {stage:.1f} views/s, encoder alone {encoder:.1f}: {stage / encoder:.2f}"
         )
 
 

@@ -1,17 +1,17 @@
 """How fast a pretraining step is: `python -m benchmarks.training_step`, with `--help` for what can
 be chosen.
 
-Base size, all three streams, forward, backward and optimiser: texts of 196 tokens, pictures of 197,
+Base size, all three streams, forward, backward and optimizer: texts of 196 tokens, images of 197,
 pairs of 40 and 197, whose captions are padded. In turn with it, and on random data like it, run
 
-    timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimiser: what one can hope for
+    timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimizer: what one can hope for
     plain    `benchmarks.plain`, the same step as one writes it first
     online   our step with BEiTv2's tokenizer before it, as where visual tokens are not precomputed (fp32, as always)
 
 and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of
 a step (the median micro-batch times their number, and the update), FLOPs per second, and the median
 of the rounds' ratios. FLOPs are those of `pipeline.utils.flops`, three times a forward pass, heads
-on hidden places. On CPUs also the most memory that the process held (`--against` with nothing
+on masked positions. On CPUs also the most memory that the process held (`--against` with nothing
 behind it: without references); on CUDA the share of an H100's 989 TFLOP/s and memory, for several
 micro-batches. Needs torch and timm alone.
 """
@@ -38,12 +38,11 @@ from pipeline.training.optim import OptimParams, adamw
 from pipeline.training.step import Task, backward, optimizer_step, to_device
 from pipeline.utils import flops, malloc
 
-CODES, TEXT, CAPTION = 8192, 196, 40
+CODEBOOK_SIZE, TEXT, CAPTION = 8192, 196, 40
 MASKED_PATCHES = 75 / 196
 GPU_MICRO_BATCHES = (16, 32, 64, 96, 128, 192, 256)
-WARM_UP = (
-    3  # rounds that do not count: blocks are compiled on CUDA, on CPUs the process gets its memory
-)
+# Rounds that do not count: blocks are compiled on CUDA, on CPUs the process gets its memory.
+WARM_UP = 3
 H100 = 989e12  # FLOP/s, dense bf16
 OPTIM = OptimParams(
     steps=1,
@@ -65,7 +64,7 @@ class Candidate:
     """What is timed."""
 
     micro: Callable[[], Any]  # forward and backward
-    update: Callable[[], Any]  # the optimiser, once a step
+    update: Callable[[], Any]  # the optimizer, once a step
     flops: float  # of a micro-batch
 
 
@@ -85,12 +84,12 @@ def base(depth: int) -> MaskedModelingConfig:
             drop_path=0.1,
             init_std=0.02,
         ),
-        CODES,
+        CODEBOOK_SIZE,
     )
 
 
 def random_batch(
-    config: BackboneConfig, size: int, codes: int, device: torch.device
+    config: BackboneConfig, size: int, codebook_size: int, device: torch.device
 ) -> PretrainingBatch:
     """`size` texts, images and pairs with masked positions."""
     masked_patches = round(MASKED_PATCHES * config.patches)
@@ -113,7 +112,7 @@ def random_batch(
             pixels=torch.rand(size, 3, config.image_size, config.image_size) * 2 - 1,
             masked=masked,
             masked_positions=masked.flatten().nonzero().flatten(),
-            targets=torch.randint(codes, (size * masked_patches,)),
+            targets=torch.randint(codebook_size, (size * masked_patches,)),
         )
 
     noise = [torch.rand(size, config.depth, 3) for _ in range(3)]
@@ -128,16 +127,17 @@ def random_batch(
 
 def step_flops(config: MaskedModelingConfig, batch: PretrainingBatch) -> float:
     """Of a micro-batch, forward and backward."""
+    assert batch.images is not None and batch.pairs is not None
     size = len(batch.images.pixels)
-    terms = {name: count / size for name, count in Pretraining().num_targets(batch).items()}
+    targets = {name: count / size for name, count in Pretraining().num_targets(batch).items()}
     caption = batch.pairs.text.ids.shape[1]
     return (
         flops.TRAINING
         * size
         * (
-            flops.mlm(config, config.backbone.text_length, terms["mlm"])
-            + flops.mim(config, terms["mim"])
-            + flops.mvlm(config, caption, terms["mvlm_text"], terms["mvlm_image"])
+            flops.mlm(config, config.backbone.text_length, targets["mlm"])
+            + flops.mim(config, targets["mim"])
+            + flops.mvlm(config, caption, targets["mvlm_text"], targets["mvlm_image"])
         )
     )
 
@@ -151,11 +151,13 @@ class Pretraining(Task):
         return module(batch)
 
     def num_targets(self, batch: PretrainingBatch) -> dict[str, float]:
+        texts, images, pairs = batch
+        assert texts is not None and images is not None and pairs is not None
         return {
-            "mlm": len(batch.texts.masked_positions),
-            "mim": len(batch.images.masked_positions),
-            "mvlm_text": len(batch.pairs.text.masked_positions),
-            "mvlm_image": len(batch.pairs.image.masked_positions),
+            "mlm": len(texts.masked_positions),
+            "mim": len(images.masked_positions),
+            "mvlm_text": len(pairs.text.masked_positions),
+            "mvlm_image": len(pairs.image.masked_positions),
         }
 
 
@@ -205,17 +207,14 @@ def reference(
 def timm_vit(
     config: MaskedModelingConfig, size: int, precision: str, device: torch.device
 ) -> Candidate:
-    """As many tokens as `size` of each stream have, in pictures."""
-    count = round(
-        size * (TEXT + CAPTION + 2 * (1 + config.backbone.patches)) / (1 + config.backbone.patches)
-    )
+    """As many tokens as `size` of each stream have, in images."""
+    image = 1 + config.backbone.patches  # tokens
+    count = round(size * (TEXT + CAPTION + 2 * image) / image)
     model = (
         import_timm().create_model("vit_base_patch16_224", depth=config.backbone.depth).to(device)
     )
-    pixels, labels = (
-        torch.randn(count, 3, 224, 224, device=device),
-        torch.randint(1000, (count,), device=device),
-    )
+    pixels = torch.randn(count, 3, 224, 224, device=device)
+    labels = torch.randint(1000, (count,), device=device)
     flop = flops.TRAINING * count * flops.classification(config.backbone, 1000)
     return reference(
         model,
@@ -231,20 +230,19 @@ def plain(
     config: MaskedModelingConfig, batch: PretrainingBatch, precision: str, device: torch.device
 ) -> Candidate:
     """The step as one writes it first."""
-    model, terms = Plain(config.backbone, CODES).to(device), Pretraining().num_targets(batch)
-    return reference(
-        model,
-        lambda: sum(loss / terms[name] for name, loss in model(batch).items()),
-        step_flops(config, batch),
-        precision,
-        device,
-    )
+    model = Plain(config.backbone, CODEBOOK_SIZE).to(device)
+    targets = Pretraining().num_targets(batch)
+
+    def loss() -> Tensor:
+        return torch.stack([loss / targets[name] for name, loss in model(batch).items()]).sum()
+
+    return reference(model, loss, step_flops(config, batch), precision, device)
 
 
 def online(
     config: MaskedModelingConfig, batch: PretrainingBatch, precision: str, device: torch.device
 ) -> Candidate:
-    """Our step with visual tokens made in it: of the picture and of the pair's."""
+    """Our step with visual tokens made in it: of the images, and of the pairs' images."""
     mine, size = ours(config, batch, precision, device), config.backbone
     sizes = VQKDConfig(
         size.image_size,
@@ -253,17 +251,19 @@ def online(
         1,
         size.embed_dim,
         size.num_heads,
-        CODES,
+        CODEBOOK_SIZE,
         codebook_dim=32,
         teacher_dim=size.embed_dim,
         ema_decay=0.99,
         codebook_start_step=0,
     )
     tokenizer = VisualTokenizer(sizes).to(device).eval()
+    assert batch.images is not None and batch.pairs is not None
+    images, pair_images = batch.images.pixels, batch.pairs.image.pixels
 
     def micro() -> None:
-        tokenizer.token_ids(batch.images.pixels)
-        tokenizer.token_ids(batch.pairs.image.pixels)
+        tokenizer.token_ids(images)
+        tokenizer.token_ids(pair_images)
         mine.micro()
 
     return Candidate(micro, mine.update, mine.flops)
@@ -303,8 +303,8 @@ def compare(
         last = timed(candidate.update, device)
         step = gradient_accumulation * median(times[name]) + last
         rates[name] = [
-            candidate.flops * gradient_accumulation / (gradient_accumulation * one + last)
-            for one in times[name]
+            candidate.flops * gradient_accumulation / (gradient_accumulation * seconds + last)
+            for seconds in times[name]
         ]
         ratio = median(mine / other for mine, other in zip(rates[first], rates[name], strict=True))
         print(
@@ -318,7 +318,7 @@ def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: tor
     """On CUDA, print a line per micro-batch: rate, share of an H100's, and memory."""
     for size in GPU_MICRO_BATCHES:
         torch.compiler.reset()  # or it compiles for any size, and training has one
-        batch = random_batch(config.backbone, size, CODES, device)
+        batch = random_batch(config.backbone, size, CODEBOOK_SIZE, device)
         try:
             candidate = ours(config, batch, precision, device)
             candidate.micro()
@@ -333,8 +333,8 @@ def sweep(config: MaskedModelingConfig, precision: str, rounds: int, device: tor
         grown = torch.cuda.max_memory_allocated() - fixed
         print(
             f"  {size:4} of each stream: {candidate.flops / seconds / 1e12:6.1f} TFLOP/s, "
-            f"{candidate.flops / seconds / H100:.1%} of an H100; {grown / size / 2**20:.0f} MB for a text, a picture "
-            f"and a pair, {fixed / 2**30:.1f} GB besides",
+            f"{candidate.flops / seconds / H100:.1%} of an H100; {grown / size / 2**20:.0f} MB for "
+            f"a text, an image and a pair, {fixed / 2**30:.1f} GB besides",
             flush=True,
         )
 
@@ -375,7 +375,7 @@ def main(words: Sequence[str] | None = None) -> None:
     malloc.keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config, size = base(options.depth), options.micro_batch
-    batch = random_batch(config.backbone, size, CODES, device)
+    batch = random_batch(config.backbone, size, CODEBOOK_SIZE, device)
     candidates = {"ours": ours(config, batch, options.precision, device)}
     if "timm" in options.against:
         candidates["timm"] = timm_vit(config, size, options.precision, device)
@@ -388,13 +388,13 @@ def main(words: Sequence[str] | None = None) -> None:
             profile(candidate, device)
     else:
         print(
-            f"{options.precision}, {options.gradient_accumulation} micro-batches of {size} texts, pictures and pairs:"
+            f"{options.precision}, {options.micro_batches} micro-batches of {size} texts, "
+            "images and pairs:"
         )
-        compare(candidates, options.rounds, options.gradient_accumulation, device)
+        compare(candidates, options.rounds, options.micro_batches, device)
         if device.type == "cpu":
-            print(
-                f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB held at most"
-            )
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            print(f"  {peak:.2f} GB held at most")
         else:
             del candidates
             sweep(config, options.precision, options.rounds, device)
