@@ -107,14 +107,16 @@ def ways(
     size = sum(len(sentence.encode()) for page in pages for sentence in page) / 1e6
     settings = params.load_shared(TextTokensParams, "paper.text_tokens")
     return {
-        "encoding": lambda: [tokenizer.words(page) for page in pages] and size,
+        "encoding": lambda: [tokenizer.bare_ids(page) for page in pages] and size,
         "encoding, lists of sentences": lambda: (
             [tokenizer.processor.encode(page) for page in pages] and size
         ),
         "encoding and packing": lambda: (
             [
                 list(
-                    packing.pack(tokenizer.words(page), settings.max_length - 2, settings.min_words)
+                    packing.pack(
+                        tokenizer.bare_ids(page), settings.max_length - 2, settings.min_words
+                    )
                 )
                 for page in pages
             ]

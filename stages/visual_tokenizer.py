@@ -22,7 +22,7 @@ def main() -> None:
         {"params": settings},
         vqkd_training.inputs(data / "shards", settings),
     )
-    job = vqkd_training.Job(work_dir, data / "shards", settings)
+    job = vqkd_training.VQKDJob(work_dir, data / "shards", settings)
     workers = settings.num_workers if settings.origin == "train" else 0
     launch(vqkd_training.run, job, num_workers=workers, threads=settings.threads)
     workdir.publish(work_dir, data / "visual_tokenizer")

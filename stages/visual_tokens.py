@@ -1,4 +1,4 @@
-"""Draw views of the pictures of a source and compute their visual tokens: `python -m
+"""Draw views of the images of a source and compute their visual tokens: `python -m
 stages.visual_tokens SOURCE`."""
 
 from dataclasses import asdict
@@ -17,13 +17,13 @@ def main(source: str) -> None:
     run goes on."""
     settings = visual_tokens.load_params(params.read(), source)
     data = Path("data", params.scale())
-    pictures = data / "shards" / source
+    shards = data / "shards" / source
     tokenizer = data / "visual_tokenizer" / "model"
     workdir.clean()
     work_dir = workdir.folder(
         f"visual_tokens/{source}",
         {"tokens": settings},
-        [pictures / "index.json", tokenizer / "model.safetensors"],
+        [shards / "index.json", tokenizer / "model.safetensors"],
     )
     with (
         workdir.locked(work_dir),
@@ -31,10 +31,10 @@ def main(source: str) -> None:
             f"visual tokens {source}", stage="visual_tokens", params=asdict(settings)
         ) as run,
     ):
-        run.dataset(pictures, source, "tokenised")
+        run.dataset(shards, source, "tokenized")
         run.metrics(
             visual_tokens.tokenize(
-                pictures,
+                shards,
                 tokenizer,
                 work_dir / "finished",
                 settings,

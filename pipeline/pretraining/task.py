@@ -315,7 +315,7 @@ def _codebook_size(folders: DataFolders, params: PretrainParams) -> int:
     sizes = {}
     for source in _image_sources(params):
         index = files.read_json(folders.visual_tokens / source / "index.json")
-        sizes[source] = index["codes"]
+        sizes[source] = index["codebook_size"]
         if (
             index["image_size"] != params.size.image_size
             or index["patch_size"] != params.size.patch_size

@@ -8,14 +8,14 @@ from typing import Any
 
 from pipeline.data.sharding import external_shuffle
 from pipeline.data.shards import parquet, schema
-from pipeline.tokenizers.text import TextTokenizer, wrap
+from pipeline.tokenizers.text import TextTokenizer, add_special_ids
 from pipeline.utils import files
 
 
 @dataclass(frozen=True)
 class TextTokensParams:
-    """max_length: tokens of a row, [T_CLS] and [T_SEP] included; min_words: word tokens below which
-    a row is dropped; rows_per_group, groups_per_file: sizes of the Parquet files."""
+    """max_length: tokens of a row, [T_CLS] and [T_SEP] included; min_words: rows with fewer tokens
+    than this, not counting these two, are dropped; rows_per_group, groups_per_file: sizes of the Parquet files."""
 
     max_length: int
     min_words: int
@@ -26,51 +26,50 @@ class TextTokensParams:
 def tokenize(
     documents: Path, tokenizer: TextTokenizer, folder: Path, params: TextTokensParams
 ) -> dict[str, float]:
-    """Pack every split of a text source's shards into `folder` (schema.TEXT_TOKENS) and return
-    counts.
+    """Pack every split of a text source's shards into `folder` (schema.TEXT_TOKENS).
 
-    Rows are in the order of a hash of their keys: what is packed from one document does not stand
-    together.
+    Rows are in the order of a hash of their keys, so that the rows of a document are scattered.
+
+    Returns:
+        The number of rows of each split.
     """
     files.fresh_directory(folder)
     splits = files.read_json(documents / "index.json")["splits"]
     rows = ((split, row) for split in splits for row in _rows(documents, split, tokenizer, params))
-    entries = {
-        split: parquet.write(
+    entries = {}
+    for split, shuffled_rows in external_shuffle.shuffled(rows, folder):
+        entries[split] = parquet.write(
             folder,
             split,
-            ordered,
+            shuffled_rows,
             schema.TEXT_TOKENS,
             rows_per_group=params.rows_per_group,
             groups_per_file=params.groups_per_file,
         )
-        for split, ordered in external_shuffle.shuffled(rows, folder)
-    }
     parquet.write_index(
         folder, entries, max_length=params.max_length, vocab_size=tokenizer.vocab_size
     )
-    return {
-        split: facts["rows"]
-        for split, facts in files.read_json(folder / "index.json")["splits"].items()
-    }
+    written = files.read_json(folder / "index.json")["splits"]
+    return {split: facts["rows"] for split, facts in written.items()}
 
 
-def pack(sentences: Iterable[Sequence[int]], size: int, least: int) -> Iterator[list[int]]:
+def pack(sentences: Iterable[Sequence[int]], size: int, min_size: int) -> Iterator[list[int]]:
     """Consecutive sentences of one document as runs of at most `size` ids.
 
     A run ends before the sentence that would not fit; a sentence longer than `size` is cut into
-    runs of `size`. Runs of fewer than `least` ids (mostly the tail) are dropped.
+    runs of `size`. Runs of fewer than `min_size` ids (mostly the last) are dropped.
     """
     run: list[int] = []
     for sentence in sentences:
         if len(run) + len(sentence) > size:
-            if len(run) >= least:
+            if len(run) >= min_size:
                 yield run
             run = []
-        whole = (len(sentence) - 1) // size * size
-        yield from (list(sentence[start : start + size]) for start in range(0, whole, size))
-        run.extend(sentence[whole:])
-    if len(run) >= least:
+        tail = (len(sentence) - 1) // size * size  # start of what is left after whole runs
+        for start in range(0, tail, size):
+            yield list(sentence[start : start + size])
+        run.extend(sentence[tail:])
+    if len(run) >= min_size:
         yield run
 
 
@@ -78,6 +77,7 @@ def _rows(
     documents: Path, split: str, tokenizer: TextTokenizer, params: TextTokensParams
 ) -> Iterator[dict[str, Any]]:
     for document in parquet.read_rows(documents, split):
-        runs = pack(tokenizer.words(document["sentences"]), params.max_length - 2, params.min_words)
+        sentences = tokenizer.bare_ids(document["sentences"])
+        runs = pack(sentences, params.max_length - 2, params.min_words)
         for number, run in enumerate(runs):
-            yield {"key": f"{document['key']}#{number:04d}", "ids": wrap(run)}
+            yield {"key": f"{document['key']}#{number:04d}", "ids": add_special_ids(run)}

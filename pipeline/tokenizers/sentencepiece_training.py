@@ -4,7 +4,9 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
@@ -12,14 +14,14 @@ from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
 from pipeline.utils import files, seeds
 
 _ROLES = {"bos": "[T_CLS]", "pad": "[PAD]", "eos": "[T_SEP]", "unk": "[UNK]"}
-_MOST = 1 << 16  # ids are stored as uint16
+_MAX_VOCAB_SIZE = 1 << 16  # ids are stored as uint16
 
 
 @dataclass(frozen=True)
 class TextTokenizerParams:
-    """sources: whose training texts are read; vocab_size: ids, special ones included, reached
-    exactly, at most 65,536; character_coverage: share of the characters that get a piece of their
-    own; max_sentences: a random sample of this size is trained on; seed: of that sample."""
+    """sources: data sets whose training texts are read; vocab_size: number of ids, special ones
+    included, at most 65,536; character_coverage: fraction of the characters that get a piece of
+    their own; max_sentences: size of the random sample that is trained on; seed: of that sample."""
 
     sources: list[str]
     vocab_size: int
@@ -31,36 +33,39 @@ class TextTokenizerParams:
 def train_tokenizer(
     folders: Sequence[Path], path: Path, params: TextTokenizerParams, key: str
 ) -> dict[str, float]:
-    """Train on the split `train` of shard folders, write the model to `path` and return what
-    describes it.
+    """Train on the split `train` of shard folders, write the model to `path` and return metrics.
 
-    `key` is where the params stand, for messages. The bytes depend on params and shards alone: one
-    thread, and sentences and model pass through memory, since SentencePiece writes the paths it is
-    given into the model.
+    `key` is the block of params.yaml that `params` come from, for messages. The model's bytes
+    depend on `params` and shards alone: training uses one thread, and sentences and model pass
+    through memory, since SentencePiece writes the paths it is given into the model.
 
     Raises:
         UserError: the texts do not support so many pieces, or need more.
     """
-    if params.vocab_size > _MOST:
+    if params.vocab_size > _MAX_VOCAB_SIZE:
         raise UserError(
-            f"params.yaml: {key}.vocab_size: at most {_MOST}, found {params.vocab_size}"
+            f"params.yaml: {key}.vocab_size: at most {_MAX_VOCAB_SIZE}, found {params.vocab_size}"
         )
-    texts = sample(
-        (text for folder in folders for text in training_texts(folder)),
-        params.max_sentences,
-        params.seed,
-    )
+    all_texts = chain.from_iterable(map(training_texts, folders))
+    texts = sample(all_texts, params.max_sentences, params.seed)
     model = _train(texts, params, key)
     with files.replacing(path) as temporary:
         temporary.write_bytes(model)
-    ids = TextTokenizer.load(path).words(texts)
-    tokens = sum(map(len, ids))
     return {
         "vocab_size": params.vocab_size,
         "texts": len(texts),
-        "tokens_per_word": tokens / max(1, sum(len(text.split()) for text in texts)),
-        "unknown_share": sum(row.count(SPECIAL_IDS["[UNK]"]) for row in ids) / max(1, tokens),
+        **_statistics(TextTokenizer.load(path), texts),
     }
+
+
+def _statistics(tokenizer: TextTokenizer, texts: Sequence[str]) -> dict[str, float]:
+    """Tokens per word between spaces, and the fraction of tokens that are [UNK]."""
+    words = tokens = unknown = 0
+    for text, ids in zip(texts, tokenizer.bare_ids(texts), strict=True):
+        words += len(text.split())
+        tokens += len(ids)
+        unknown += ids.count(SPECIAL_IDS["[UNK]"])
+    return {"tokens_per_word": tokens / max(1, words), "unknown_share": unknown / max(1, tokens)}
 
 
 def training_texts(folder: Path) -> Iterator[str]:
@@ -74,20 +79,21 @@ def sample(texts: Iterable[str], size: int, seed: int) -> list[str]:
     """A uniform sample (reservoir sampling), or all texts in order where there are no more than
     `size`."""
     rng = seeds.generator(seed, "tokenizer sample")
-    kept: list[str] = []
-    for number, text in enumerate(texts):
-        if number < size:
-            kept.append(text)
-        elif (place := int(rng.integers(number + 1))) < size:
-            kept[place] = text
-    return kept
+    reservoir: list[str] = []
+    for count, text in enumerate(texts):
+        if count < size:
+            reservoir.append(text)
+        elif (index := int(rng.integers(count + 1))) < size:
+            reservoir[index] = text
+    return reservoir
 
 
 def _train(texts: Sequence[str], params: TextTokenizerParams, key: str) -> bytes:
     import sentencepiece
 
-    pieces = {f"{role}_piece": piece for role, piece in _ROLES.items()}
-    numbers = {f"{role}_id": SPECIAL_IDS[piece] for role, piece in _ROLES.items()}
+    special: dict[str, Any] = {}
+    for role, piece in _ROLES.items():
+        special |= {f"{role}_piece": piece, f"{role}_id": SPECIAL_IDS[piece]}
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -100,8 +106,7 @@ def _train(texts: Sequence[str], params: TextTokenizerParams, key: str) -> bytes
             num_threads=1,
             control_symbols=["[MASK]"],
             minloglevel=2,
-            **pieces,
-            **numbers,
+            **special,
         )
     except RuntimeError as error:
         raise UserError(
@@ -111,8 +116,11 @@ def _train(texts: Sequence[str], params: TextTokenizerParams, key: str) -> bytes
 
 
 def _explain(message: str, params: TextTokenizerParams, texts: int) -> str:
-    if most := re.search(r"value <= (\d+)", message):
-        return f"{texts} texts do not give {params.vocab_size} pieces; at most {most[1]}"
-    if least := re.search(r"smaller than required_chars. (?:\d+ vs (\d+))", message):
-        return f"{params.vocab_size} is too small for all characters; at least {least[1]}, or a lower coverage"
+    if maximum := re.search(r"value <= (\d+)", message):
+        return f"{texts} texts do not give {params.vocab_size} pieces; at most {maximum[1]}"
+    if minimum := re.search(r"smaller than required_chars. (?:\d+ vs (\d+))", message):
+        return (
+            f"{params.vocab_size} is too small for all characters; at least {minimum[1]}, or a "
+            "lower coverage"
+        )
     return f"SentencePiece: {' '.join(message.split())}"

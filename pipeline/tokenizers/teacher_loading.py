@@ -1,4 +1,4 @@
-"""The frozen teacher of VQ-KD, with its weights."""
+"""The frozen teacher of VQ-KD, with its released weights."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,27 +8,29 @@ from pipeline.errors import UserError
 from pipeline.utils import safe_checkpoint
 
 BLOCK = "params.yaml: visual_tokenizer"
-NETWORKS = {"clip": Clip, "dino": Dino}
+NETWORKS: dict[str, type[Clip] | type[Dino]] = {"clip": Clip, "dino": Dino}
 
-Kind = Literal["hog", "clip", "dino"]
+TeacherName = Literal["hog", "clip", "dino"]
 
 
-def teacher(kind: Kind, file: str | None, image_size: int, patch_size: int) -> Clip | Dino | Hog:
-    """The teacher for pictures of `image_size` pixels in patches of `patch_size`.
+def load_teacher(
+    name: TeacherName, file: str | None, image_size: int, patch_size: int
+) -> Clip | Dino | Hog:
+    """The teacher for images of `image_size` pixels in patches of `patch_size`.
 
-    `file` holds a network's weights as timm or their publishers name them (see `weights.read`); the
-    HOG has none.
+    `file` holds a network's weights as timm or their publishers name them (see `safe_checkpoint`);
+    HOG has no weights.
 
     Raises:
-        UserError: the weights are missing or another network's, or it cannot see pictures of this
+        UserError: the weights are missing or another network's, or it does not take images of this
         size.
     """
-    if kind == "hog":
+    if name == "hog":
         return Hog(patch_size)
-    network = NETWORKS[kind]
+    network = NETWORKS[name]
     if (image_size, patch_size) != (network.image_size, network.patch_size):
         raise UserError(
-            f"{BLOCK}.teacher: {kind} needs pictures of {network.image_size} px in patches of "
+            f"{BLOCK}.teacher: {name} needs images of {network.image_size} px in patches of "
             f"{network.patch_size} px; choose hog, or these sizes"
         )
     if file is None or not Path(file).is_file():
@@ -36,11 +38,11 @@ def teacher(kind: Kind, file: str | None, image_size: int, patch_size: int) -> C
             f"{BLOCK}.teacher_file: {file}: no such file; give the weights of {network.name} "
             "(.safetensors, .pth or .pt), or choose the teacher hog"
         )
-    built = network()
+    teacher = network()
     try:
-        built.load(safe_checkpoint.read(Path(file)))
+        teacher.load(safe_checkpoint.read(Path(file)))
     except (RuntimeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{file}: not the weights of {network.name}: {' '.join(str(error).split())[:200]}"
         ) from None
-    return built
+    return teacher

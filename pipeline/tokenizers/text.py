@@ -1,4 +1,4 @@
-"""Words as ids: a SentencePiece model with the special ids of VL-BEiT §2.1."""
+"""Texts as token ids: a SentencePiece model with the special ids of VL-BEiT §2.1."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TextTokenizer:
             processor = SentencePieceProcessor(model_proto=path.read_bytes())
         except RuntimeError:
             raise UserError(f"{path}: not a SentencePiece model") from None
-        if any(processor.id_to_piece(number) != piece for piece, number in SPECIAL_IDS.items()):
+        if [processor.id_to_piece(index) for index in SPECIAL_IDS.values()] != list(SPECIAL_IDS):
             raise UserError(f"{path}: its first ids are not {' '.join(SPECIAL_IDS)}")
         return cls(processor)
 
@@ -45,26 +45,27 @@ class TextTokenizer:
         """Number of ids, special ones included."""
         return self.processor.get_piece_size()
 
-    def words(self, texts: Sequence[str]) -> list[list[int]]:
-        """The bare ids of each text. One by one: for a list SentencePiece starts threads, which
-        takes six times as long for the sentences of a document."""
+    def bare_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, without special ids. Texts are encoded one by one: for a list
+        SentencePiece starts threads, which takes six times as long for the sentences of a
+        document."""
         return [self.processor.encode(text) for text in texts]
 
     def encode(self, text: str, max_length: int) -> np.ndarray:
-        """[T_CLS] ... [T_SEP], uint16 [length], length <= max_length: words are cut off, [T_SEP]
-        never."""
-        return wrap(self.processor.encode(text)[: max_length - 2])
+        """[T_CLS] ... [T_SEP], uint16 [length], length <= max_length: a longer text is truncated,
+        but keeps its [T_SEP]."""
+        return add_special_ids(self.processor.encode(text)[: max_length - 2])
 
-    def piece(self, number: int) -> str:
-        """The text of one id; a leading space where it begins a word."""
-        return self.processor.id_to_piece(number).replace("▁", " ")
+    def piece(self, token_id: int) -> str:
+        """The text of one id, with a leading space where it begins a word."""
+        return self.processor.id_to_piece(token_id).replace("▁", " ")
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of ids; special ids leave nothing."""
+        """The text of ids; special ids are left out."""
         special = set(SPECIAL_IDS.values())
-        return self.processor.decode([int(number) for number in ids if int(number) not in special])
+        return self.processor.decode([index for index in map(int, ids) if index not in special])
 
 
-def wrap(ids: Sequence[int]) -> np.ndarray:
-    """Ids between [T_CLS] and [T_SEP], uint16."""
+def add_special_ids(ids: Sequence[int]) -> np.ndarray:
+    """[T_CLS] ids [T_SEP], uint16 [length + 2]."""
     return np.array([SPECIAL_IDS["[T_CLS]"], *ids, SPECIAL_IDS["[T_SEP]"]], dtype=np.uint16)

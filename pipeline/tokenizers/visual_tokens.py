@@ -1,7 +1,7 @@
-"""Visual tokens: for every picture of a source some fixed views, and the tokenizer's ids of each.
+"""Visual tokens: fixed views of every image of a source, and the token ids of each view.
 
-One Parquet file per shard file, with the same name, rows and row groups. The loader replays the
-stored views, so the ids always belong to the pixels that the model sees.
+There is one Parquet file per shard file, with the same name, rows and row groups. The loader replays
+the stored views, so the token ids always belong to the pixels that the model sees.
 """
 
 import shutil
@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -49,10 +49,10 @@ def load_stream(params: Params, stream: str) -> VisualTokensParams:
 
 
 def load_params(params: Params, source: str) -> VisualTokensParams:
-    """The parameters of the stream that has a source.
+    """The parameters of the stream that reads a source.
 
     Raises:
-        UserError: neither stream has it.
+        UserError: neither stream reads it.
     """
     for stream in STREAMS:
         loaded = load_stream(params, stream)
@@ -63,183 +63,195 @@ def load_params(params: Params, source: str) -> VisualTokensParams:
     )
 
 
-class Tokens:
-    """Draws views and computes ids for the rows of one source."""
+class PreparedImage(NamedTuple):
+    """An image whose views are drawn and not yet tokenized."""
+
+    columns: dict[str, Any]  # a row of `schema.visual_tokens` without `tokens`
+    pixels: list[np.ndarray]  # of each view, uint8 [size, size, 3]
+
+
+class ViewTokenizer:
+    """Draws the views of images and computes their token ids."""
 
     def __init__(self, tokenizer: VisualTokenizer, params: VisualTokensParams):
         self.tokenizer, self.params = tokenizer, params
         self.device = next(tokenizer.parameters()).device
         self.schema = schema.visual_tokens(params.views, tokenizer.config.grid**2)
 
-    def prepare(self, key: str, data: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """A picture's row of the table, still without ids, and the pixels of its views."""
-        image = images.decode(data)
+    def prepare(self, key: str, encoded: bytes) -> PreparedImage:
+        """Decode an image and draw its views."""
+        image = images.decode(encoded)
         drawn = self.draw(key, image.size, images.mean_luma(image))
-        return (
-            {"key": key, **views.columns(drawn)},
-            [views.apply(image, view, self.tokenizer.config.image_size) for view in drawn],
-        )
+        size = self.tokenizer.config.image_size
+        pixels = [views.apply(image, view, size) for view in drawn]
+        return PreparedImage({"key": key, **views.columns(drawn)}, pixels)
 
-    def table(self, prepared: Sequence[tuple[dict[str, Any], list[np.ndarray]]]) -> pa.Table:
+    def table(self, prepared: Sequence[PreparedImage]) -> pa.Table:
         """The rows of one row group, in `schema.visual_tokens`."""
-        ids = self.ids([pixels for _, each in prepared for pixels in each]).reshape(
-            len(prepared), -1
-        )
-        rows = [{**row, "tokens": tokens} for (row, _), tokens in zip(prepared, ids, strict=True)]
+        pixels = [view for image in prepared for view in image.pixels]
+        token_ids = self.token_ids(pixels).reshape(len(prepared), -1)
+        rows = []
+        for image, tokens in zip(prepared, token_ids, strict=True):
+            rows.append({**image.columns, "tokens": tokens})
         return pa.Table.from_pylist(rows, self.schema)
 
     def draw(self, key: str, size: tuple[int, int], mean_luma: float) -> list[View]:
-        """The views of a picture of `size` (width, height) pixels."""
+        """The views of an image of `size` (width, height) pixels."""
         return [
             views.draw(self.params.seed, key, index, *size, mean_luma, self.params.view)
             for index in range(self.params.views)
         ]
 
-    def ids(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """Ids uint16 [n, patches] of n views, uint8 [size, size, 3] each."""
-        parts = [
-            self._ids(np.stack(pixels[start : start + self.params.batch]))
-            for start in range(0, len(pixels), self.params.batch)
-        ]
-        return np.concatenate(parts)
+    def token_ids(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Token ids uint16 [n, patches] of n views, uint8 [size, size, 3] each."""
+        batch = self.params.batch
+        starts = range(0, len(pixels), batch)
+        return np.concatenate([self._of_batch(pixels[start : start + batch]) for start in starts])
 
-    def _ids(self, pixels: np.ndarray) -> np.ndarray:
-        """Of one batch, filled up to its full size: the shape of a matrix product can change its
-        last bits, and with them the nearest code, so every picture is computed in a batch of the
-        same shape."""
-        filled = np.concatenate(
-            [pixels, np.repeat(pixels[:1], self.params.batch - len(pixels), axis=0)]
-        )
-        ids = self.tokenizer.token_ids(images.normalize(torch.from_numpy(filled).to(self.device)))
-        return ids[: len(pixels)].cpu().numpy().astype(np.uint16)
+    def _of_batch(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Token ids of at most a batch of views. Every batch is padded to its full size: the shape
+        of a matrix product can change its last bits, and with them the nearest codebook vector."""
+        padding = [pixels[0]] * (self.params.batch - len(pixels))
+        batch = torch.from_numpy(np.stack([*pixels, *padding])).to(self.device)
+        token_ids = self.tokenizer.token_ids(images.normalize(batch))
+        return token_ids[: len(pixels)].cpu().numpy().astype(np.uint16)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the call for each shard file knows."""
+class TokenizeJob:
+    """What the tasks that tokenize a shard file each have in common."""
 
-    pictures: Path  # image shards
-    tokenizer: Path  # model folder,
-    digest: str  # and its SHA-256
+    shards: Path  # folder of image shards
+    tokenizer: Path  # model folder
+    digest: str  # SHA-256 of the tokenizer's weights
     out: Path
     params: VisualTokensParams
     workers: int  # threads that decode
 
-    def note(self, name: str) -> Path:
-        """Says that a shard's tokens are whole: their checksum, and how often each code occurs."""
+    def record(self, name: str) -> Path:
+        """The file that is written once a shard file's tokens are complete: their SHA-256, and how
+        often each visual token occurs."""
         return self.out / ".unfinished" / f"{name}.json"
 
 
 def tokenize(
-    pictures: Path,
+    shards: Path,
     tokenizer: Path,
     out: Path,
     params: VisualTokensParams,
     *,
     workers: int = 1,
 ) -> dict[str, float]:
-    """Tokenise every split of a folder of image shards, shard by shard; on a Ray cluster, a shard
-    on each of its GPUs.
+    """Tokenize every split of a folder of image shards, file by file; on a Ray cluster, one file at
+    a time on each of its GPUs.
 
     Args:
-        pictures: image shards. tokenizer: model folder. out: what is there already must come from
-        an interrupted call with the same arguments; it is gone on with. workers: threads that
-        decode the pictures of a row group while the tokenizer is at the one before.
+        shards: folder of image shards.
+        tokenizer: model folder.
+        out: folder of the tokens. What it holds must come from an interrupted call with the same
+            arguments, which is resumed.
+        workers: threads that decode the images of a row group while the tokenizer computes those of
+            the one before.
 
     Returns:
-        Metrics: the number of pictures and views, and the share of the codes in use.
+        Metrics: the number of images and of views, and the fraction of the codebook in use.
     """
-    job = Job(pictures, tokenizer, _digest(tokenizer), out, params, workers)
-    splits = files.read_json(pictures / "index.json")["splits"]
+    job = TokenizeJob(shards, tokenizer, _digest(tokenizer), out, params, workers)
+    splits = files.read_json(shards / "index.json")["splits"]
     if not (out / "index.json").exists():
-        names = [entry["name"] for described in splits.values() for entry in described["files"]]
-        parallel_map.run(
-            _write, ((job, name) for name in names if not job.note(name).exists()), 1, gpu=True
-        )
-        notes = {name: files.read_json(job.note(name)) for name in names}
-        entries = {
-            split: [
-                {**entry, "sha256": notes[entry["name"]]["sha256"]} for entry in described["files"]
-            ]
-            for split, described in splits.items()
-        }
-        used = np.sum([note["counts"] for note in notes.values()], axis=0) > 0
-        parquet.write_index(out, entries, code_usage=float(used.mean()), **_facts(job))
+        names = [file["name"] for facts in splits.values() for file in facts["files"]]
+        pending = ((job, name) for name in names if not job.record(name).exists())
+        parallel_map.run(_tokenize_file, pending, 1, gpu=True)
+        _write_index(job, splits)
     shutil.rmtree(out / ".unfinished", ignore_errors=True)
-    rows = sum(described["rows"] for described in splits.values())
+    num_images = sum(facts["rows"] for facts in splits.values())
     return {
-        "pictures": rows,
-        "views": rows * params.views,
-        "code_usage": files.read_json(out / "index.json")["code_usage"],
+        "images": num_images,
+        "views": num_images * params.views,
+        "codebook_usage": files.read_json(out / "index.json")["codebook_usage"],
     }
 
 
 @lru_cache(maxsize=1)
 def load_tokenizer(folder: Path, digest: str) -> VisualTokenizer:
-    """The tokenizer, on the GPU where there is one; kept for the next shard, as long as it has this
-    digest.
+    """The tokenizer, on the GPU where there is one; cached from shard file to shard file, under the
+    digest of its weights.
 
     Raises:
-        UserError: it has more codes than the stored type can tell apart.
+        UserError: its codebook is too large for token ids of 16 bits.
     """
     model = checkpoint.load(folder)
-    if model.config.codebook_size > np.iinfo(np.uint16).max + 1:
-        raise UserError(f"{folder}: {model.config.codebook_size} codes do not fit into 16 bits")
+    assert isinstance(model, VisualTokenizer)
+    size = model.config.codebook_size
+    if size > np.iinfo(np.uint16).max + 1:
+        raise UserError(f"{folder}: the ids of {size} visual tokens do not fit into 16 bits")
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 of the tokenizer's weights. Raises UserError where there is none."""
+    """SHA-256 of the tokenizer's weights. Raises UserError where there are none."""
     try:
         return files.sha256(folder / "model.safetensors")
     except FileNotFoundError:
         raise UserError(f"{folder}: no visual tokenizer; run the stage visual_tokenizer") from None
 
 
-def _write(job: Job, name: str) -> None:
-    """Write the tokens of one shard file, and the note on them last of all."""
+def _tokenize_file(job: TokenizeJob, name: str) -> None:
+    """Write the tokens of one shard file, then its record."""
     torch.set_num_threads(job.params.threads)
-    tokens = Tokens(load_tokenizer(job.tokenizer, job.digest), job.params)
-    counts = np.zeros(tokens.tokenizer.config.codebook_size, np.int64)
+    tokenizer = ViewTokenizer(load_tokenizer(job.tokenizer, job.digest), job.params)
+    counts = np.zeros(tokenizer.tokenizer.config.codebook_size, np.int64)
     path = job.out / name
     with (
         files.replacing(path) as temporary,
-        pq.ParquetWriter(temporary, tokens.schema, compression="zstd") as writer,
+        pq.ParquetWriter(temporary, tokenizer.schema, compression="zstd") as writer,
     ):
-        for table in tables(job.pictures / name, tokens, job.workers):
+        for table in tokenized_groups(job.shards / name, tokenizer, job.workers):
             writer.write_table(table, row_group_size=len(table))
-            ids = parquet.numbers(table["tokens"].combine_chunks().flatten())
-            counts += np.bincount(ids, minlength=len(counts))
-    files.write_json(job.note(name), {"sha256": files.sha256(path), "counts": counts.tolist()})
+            token_ids = parquet.numbers(table["tokens"].combine_chunks().flatten())
+            counts += np.bincount(token_ids, minlength=len(counts))
+    files.write_json(job.record(name), {"sha256": files.sha256(path), "counts": counts.tolist()})
 
 
-def tables(shard: Path, tokens: Tokens, workers: int) -> Iterator[pa.Table]:
-    """The tokens of each row group of a shard file. `workers` threads prepare the next one
-    meanwhile."""
+def tokenized_groups(shard: Path, tokenizer: ViewTokenizer, workers: int) -> Iterator[pa.Table]:
+    """The tokens of each row group of a shard file. Meanwhile `workers` threads prepare the images
+    of the next one."""
     with pq.ParquetFile(shard) as file, ThreadPoolExecutor(workers) as threads:
-        waiting: deque[list[Future]] = deque()
-        for number in range(file.num_row_groups):
-            table = file.read_row_group(number, columns=["key", "image"])
-            waiting.append(
-                [
-                    threads.submit(tokens.prepare, key.as_py(), image.as_py())
-                    for key, image in zip(table["key"], table["image"], strict=True)
-                ]
+        pending: deque[list[Future[PreparedImage]]] = deque()
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=["key", "image"]).to_pylist()
+            pending.append(
+                [threads.submit(tokenizer.prepare, row["key"], row["image"]) for row in rows]
             )
-            if len(waiting) > 1:
-                yield tokens.table([future.result() for future in waiting.popleft()])
-        for futures in waiting:
-            yield tokens.table([future.result() for future in futures])
+            if len(pending) > 1:
+                yield tokenizer.table([future.result() for future in pending.popleft()])
+        for futures in pending:
+            yield tokenizer.table([future.result() for future in futures])
 
 
-def _facts(job: Job) -> dict[str, Any]:
-    """What a reader of the tokens has to know of how they were made."""
-    size, params = load_tokenizer(job.tokenizer, job.digest).config, job.params
+def _write_index(job: TokenizeJob, splits: dict[str, Any]) -> None:
+    """Write index.json from the records of all shard files; `splits` are those of the shards'
+    index."""
+    entries: dict[str, list[dict[str, Any]]] = {}
+    counts = []
+    for split, facts in splits.items():
+        entries[split] = []
+        for file in facts["files"]:
+            record = files.read_json(job.record(file["name"]))
+            entries[split].append({**file, "sha256": record["sha256"]})
+            counts.append(record["counts"])
+    used = np.sum(counts, axis=0) > 0
+    parquet.write_index(job.out, entries, codebook_usage=float(used.mean()), **_provenance(job))
+
+
+def _provenance(job: TokenizeJob) -> dict[str, Any]:
+    """How the tokens were made, for their index."""
+    config, params = load_tokenizer(job.tokenizer, job.digest).config, job.params
     return {
-        "codes": size.codebook_size,
-        "patches": size.grid**2,
-        "image_size": size.image_size,
-        "patch_size": size.patch_size,
+        "codebook_size": config.codebook_size,
+        "patches": config.grid**2,
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
         "views": params.views,
         "draw": {"seed": params.seed, **asdict(params.view)},
         "interpolation": images.INTERPOLATION.name.lower(),

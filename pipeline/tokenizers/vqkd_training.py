@@ -1,6 +1,6 @@
-"""The visual tokenizer: VQ-KD trained on the pictures of image shards (BEiTv2 §2.1)."""
+"""The visual tokenizer: VQ-KD trained on image shards (BEiTv2 §2.1)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
 from pipeline.errors import UserError
 from pipeline.tokenizers.beitv2_import import read_official
-from pipeline.tokenizers.teacher_loading import NETWORKS, Kind, teacher
+from pipeline.tokenizers.teacher_loading import NETWORKS, TeacherName, load_teacher
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
 from pipeline.training.loop import LoopParams, train
@@ -30,11 +30,11 @@ from pipeline.training.optim import OptimParams
 from pipeline.training.step import Task
 from pipeline.utils import files, workdir
 
-EVALUATION_BATCH = 64  # pictures
+EVALUATION_BATCH = 64  # images
 
 
 @dataclass(frozen=True)
-class SizeParams:
+class TokenizerSizeParams:
     """Size of the tokenizer; the length of the teacher's features comes from the teacher."""
 
     image_size: int  # pixels
@@ -49,7 +49,7 @@ class SizeParams:
 
 @dataclass(frozen=True)
 class LossWeightParams:
-    """Of the losses in the sum (BEiTv2: both 1)."""
+    """Factors of the losses in their sum (BEiTv2: both 1)."""
 
     cosine: float
     commitment: float
@@ -59,16 +59,14 @@ class LossWeightParams:
 class VisualTokenizerParams(OptimParams):
     """Block `visual_tokenizer`, whose `loop` starts from the block of that name."""
 
-    origin: Literal[
-        "train", "official"
-    ]  # official: import BEiTv2's released file, nothing is trained
+    origin: Literal["train", "official"]  # official: import BEiTv2's released file, do not train
     official_file: str | None  # the released .pth file
     seed: int
-    size: SizeParams
+    size: TokenizerSizeParams
     ema_decay: float  # of the codebook's moving average
     codebook_start_step: int  # training batches before the codebook starts (BEiTv2: 0)
-    teacher: Kind  # of a released file: which it had, clip or dino
-    teacher_file: str | None  # weights of clip or dino, see `weights.read`
+    teacher: TeacherName  # for a released file the one that it was trained with, clip or dino
+    teacher_file: str | None  # weights of clip or dino, see `safe_checkpoint`
     sources: dict[str, int]  # how often an epoch passes through each source
     order: OrderParams
     views: views.ViewParams
@@ -79,56 +77,53 @@ class VisualTokenizerParams(OptimParams):
     threads: int  # per worker
 
     def __post_init__(self) -> None:
-        if (
-            self.loop.gradient_accumulation != max(self.num_workers, 1)
-            or self.loop.parallel != "ddp"
-        ):
+        block, loop = "params.yaml: visual_tokenizer", self.loop
+        if loop.gradient_accumulation != max(self.num_workers, 1) or loop.parallel != "ddp":
             raise UserError(
-                "params.yaml: visual_tokenizer.loop: the codebook moves once per pass, on every worker "
-                "alike: gradient_accumulation must be the number of workers, and parallel ddp"
+                f"{block}.loop: the codebook moves once per forward pass, on every worker alike: "
+                "gradient_accumulation must be the number of workers, and parallel ddp"
             )
-        if self.loop.activation_checkpointing:
-            raise UserError(
-                "params.yaml: visual_tokenizer.loop: activation_checkpointing: not for the tokenizer"
-            )
+        if loop.activation_checkpointing:
+            raise UserError(f"{block}.loop: activation_checkpointing: not for the tokenizer")
         if self.origin == "official" and self.teacher not in NETWORKS:
             raise UserError(
-                f"params.yaml: visual_tokenizer.teacher: that of a released file is clip or dino, not "
-                f"{self.teacher}"
+                f"{block}.teacher: that of a released file is clip or dino, not {self.teacher}"
             )
 
     @property
     def used(self) -> list[str]:
-        """Sources that an epoch passes through."""
+        """Sources that an epoch passes through at least once."""
         return [source for source, passes in self.sources.items() if passes]
 
 
 def load_params(params: Params) -> VisualTokenizerParams:
-    """The tokenizer's parameters in a file of parameters."""
+    """Block `visual_tokenizer` of a file of parameters."""
     return params.load(VisualTokenizerParams, "visual_tokenizer", loop=("loop",))
 
 
 class VQKDTask(Task):
-    """What the training loop needs to know of VQ-KD."""
+    """VQ-KD for the training loop."""
 
-    def __init__(self, folder: Path, params: VisualTokenizerParams):
-        """folder: holds the shards of every source."""
-        self.folder, self.params = folder, params
+    model: VQKD
+
+    def __init__(self, shards: Path, params: VisualTokenizerParams):
+        """shards: folder that holds the shards of every source."""
+        self.shards, self.params = shards, params
         self.loss_weights: Mapping[str, float] = asdict(params.loss_weights)
-        self.teacher = teacher(
+        self.teacher = load_teacher(
             params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size
         )
         torch.manual_seed(params.seed)  # the only draws from torch's generator
         self.model = VQKD(config(params, self.teacher.dim))
 
     @cached_property
-    def batches(self) -> "PictureBatches":
-        """Training pictures."""
-        return PictureBatches(self.folder, self.params)
+    def batches(self) -> "VQKDBatches":
+        """Training images."""
+        return VQKDBatches(self.shards, self.params)
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cosine distance to the teacher, and the distance of the inputs from their codes. The
-        codebook has no loss."""
+        """Sums over patches: cosine distance to the teacher's features, and squared distance of the
+        quantizer's inputs from their codebook vectors. The codebook itself has no loss."""
         pixels = images.normalize(batch["pixels"])
         target = self.teacher.to(pixels.device)(pixels)
         decoded = module(pixels)
@@ -137,101 +132,97 @@ class VQKDTask(Task):
         return {"cosine": distance.sum(), "commitment": commitment.sum()}
 
     def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """Patches, and the numbers of their codes."""
+        """Patches, and elements of their codebook vectors."""
         patches = float(len(batch["pixels"]) * self.model.config.grid**2)
         return {"cosine": patches, "commitment": patches * self.model.config.codebook_dim}
 
     def evaluate(self) -> dict[str, float]:
-        """Held-out cosine with the teacher, and the codes in use on held-out and training
-        pictures."""
-        teacher_cosine = _mean(self._cosines(pixels) for pixels in self._pictures("val"))
-        return {
-            "teacher_cosine": teacher_cosine,
-            **code_usage(self.model, self._pictures("val", "train")),
-        }
+        """Mean cosine similarity with the teacher on validation images, and use of the codebook on
+        validation and training images."""
+        cosines = [self._cosines(pixels).flatten() for pixels in self._images("val")]
+        usage = codebook_usage(self.model, self._images("val", "train"))
+        return {"teacher_cosine": torch.cat(cosines).mean().item(), **usage}
 
     def _cosines(self, pixels: Tensor) -> Tensor:
+        """Cosine similarity of every patch with the teacher's features, [batch, patches]."""
         target = self.teacher.to(pixels.device)(pixels)
         return F.cosine_similarity(self.model(pixels).features.float(), target, dim=-1)
 
-    def _pictures(self, *splits: str) -> Iterator[Tensor]:
+    def _images(self, *splits: str) -> Iterator[Tensor]:
         device = next(self.model.parameters()).device
-        return (pixels.to(device) for pixels in evaluation_images(self.folder, self.params, splits))
+        for pixels in evaluation_images(self.shards, self.params, splits):
+            yield pixels.to(device)
 
 
-class PictureBatches:
-    """Map-style data set: a part of a step to its pictures of the global batch, each in a view of
-    its own."""
+class VQKDBatches:
+    """Map-style data set: the address of a micro-batch to its images, each in a random view."""
 
-    def __init__(self, folder: Path, params: VisualTokenizerParams):
+    def __init__(self, shards: Path, params: VisualTokenizerParams):
         self.params = params
-        groups = [
-            (group, None)
-            for source in params.used
-            for group in parquet.row_groups(folder / source, "train") * params.sources[source]
-        ]
-        self.rows = ImageReader(
-            groups, cache=2 * params.order.streams * params.order.shuffle_block, pairs=False
+        groups: list[parquet.RowGroup] = []
+        for source in params.used:
+            groups += parquet.row_groups(shards / source, "train") * params.sources[source]
+        self.reader = ImageReader(
+            [(group, None) for group in groups],
+            cache=2 * params.order.streams * params.order.shuffle_block,
+            pairs=False,
         )
-        self.order = StreamSampler(
-            self.rows.group_sizes, params.order, params.seed, "visual_tokenizer"
+        self.sampler = StreamSampler(
+            self.reader.group_sizes, params.order, params.seed, "visual_tokenizer"
         )
 
     def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """`pixels` uint8 [batch, size, size, 3]."""
-        units = self.order.samples(micro_batch)
-        pixels = [self._picture(index.group, index.offset, index.position) for index in units]
+        samples = self.sampler.samples(micro_batch)
+        pixels = [self._view(index.group, index.offset, index.position) for index in samples]
         return {"pixels": torch.from_numpy(np.stack(pixels))}
 
-    def _picture(self, group: int, unit: int, position: int) -> np.ndarray:
-        picture, _ = self.rows.get(group, unit)
-        image = images.decode(picture.image)
-        view = views.draw(
-            self.params.seed,
-            picture.key,
-            position,
-            *image.size,
-            images.mean_luma(image),
-            self.params.views,
-        )
+    def _view(self, group: int, offset: int, position: int) -> np.ndarray:
+        """The image at an offset in a row group, in a view that its position in the order of
+        training determines: uint8 [size, size, 3]."""
+        row, _ = self.reader.get(group, offset)
+        image = images.decode(row.image)
+        luma = images.mean_luma(image)
+        view = views.draw(self.params.seed, row.key, position, *image.size, luma, self.params.views)
         return views.apply(image, view, self.params.size.image_size)
 
 
 @dataclass(frozen=True)
-class Job:
-    """The training of a tokenizer, as it travels to the workers."""
+class VQKDJob:
+    """What every worker needs to train the tokenizer."""
 
-    place: Path  # work folder
-    shards: Path  # holds the shards of every source
+    work_dir: Path
+    shards: Path  # folder that holds the shards of every source
     params: VisualTokenizerParams
 
 
-def run(job: Job) -> None:
-    """Train the tokenizer, or resume its training, in every worker. Worker 0 leaves the results in
-    the work folder."""
+def run(job: VQKDJob) -> None:
+    """Train the tokenizer, or resume its training, in every worker. Worker 0 writes the results to
+    `finished` in the work folder."""
     first = collectives.rank() == 0
-    with workdir.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
+    with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.params.origin == "official":
             _import(job, tracked)
             return
         task = VQKDTask(job.shards, job.params)
-        train(task, job.params, job.params.loop, job.place, tracked)
+        train(task, job.params, job.params.loop, job.work_dir, tracked)
         if first:
-            rows = curves.read_jsonl(job.place / curves.JSONL)
-            measured = [row.values for row in rows if row.kind == "validation"]
-            _finish(job, tokenizer_of(task.model), measured[-1], tracked)
+            rows = curves.read_jsonl(job.work_dir / curves.JSONL)
+            metrics = [row.values for row in rows if row.kind == "validation"]
+            _finish(job, tokenizer_of(task.model), metrics[-1], tracked)
 
 
-def inputs(shards_folder: Path, params: VisualTokenizerParams) -> list[Path]:
-    """The files that stand for all data of a run."""
-    given = [params.official_file] if params.origin == "official" else [params.teacher_file]
-    return [shards_folder / source / "index.json" for source in sorted(params.used)] + [
-        Path(name) for name in given if name is not None and Path(name).is_file()
-    ]
+def inputs(shards: Path, params: VisualTokenizerParams) -> list[Path]:
+    """The files whose content determines all data of a run."""
+    paths = [shards / source / "index.json" for source in sorted(params.used)]
+    weights = params.official_file if params.origin == "official" else params.teacher_file
+    if weights is not None and Path(weights).is_file():
+        paths.append(Path(weights))
+    return paths
 
 
 def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
-    """The model's configuration."""
+    """The model's configuration; `teacher_dim` is the length of the teacher's features."""
     size = params.size
     return VQKDConfig(
         image_size=size.image_size,
@@ -249,80 +240,72 @@ def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
 
 
 def tokenizer_of(model: VQKD) -> VisualTokenizer:
-    """A trained model without what only training needs."""
-    tokenizer = VisualTokenizer(model.config)
-    kept = tokenizer.state_dict().keys()
-    tokenizer.load_state_dict(
-        {name: tensor for name, tensor in model.state_dict().items() if name in kept}
-    )
+    """A trained model without its decoder."""
+    tokenizer, state = VisualTokenizer(model.config), model.state_dict()
+    tokenizer.load_state_dict({name: state[name] for name in tokenizer.state_dict()})
     return tokenizer.eval()
 
 
 def evaluation_images(
-    folder: Path, params: VisualTokenizerParams, splits: tuple[str, ...]
+    shards: Path, params: VisualTokenizerParams, splits: tuple[str, ...]
 ) -> Iterator[Tensor]:
-    """Batches float [n, 3, size, size] of whole pictures: the first of each source and split."""
+    """Batches float [n, 3, size, size] of whole images: the first of each source and split."""
     for split in splits:
         for source in params.used:
-            rows = islice(
-                parquet.read_rows(folder / source, split, ("image",)), params.evaluation_images
-            )
+            rows = parquet.read_rows(shards / source, split, ("image",))
+            rows = islice(rows, params.evaluation_images)
             while batch := list(islice(rows, EVALUATION_BATCH)):
-                pixels = [
-                    images.square(images.decode(row["image"]), params.size.image_size)
-                    for row in batch
-                ]
-                yield images.normalize(torch.from_numpy(np.stack(pixels)))
+                yield _squares([row["image"] for row in batch], params.size.image_size)
 
 
-def code_usage(tokenizer: VisualTokenizer, pictures: Iterator[Tensor]) -> dict[str, float]:
-    """How the codes are used on some pictures.
+def _squares(encoded: Sequence[bytes], size: int) -> Tensor:
+    """Encoded images, resized to squares: float [n, 3, size, size]."""
+    pixels = [images.square(images.decode(data), size) for data in encoded]
+    return images.normalize(torch.from_numpy(np.stack(pixels)))
+
+
+def codebook_usage(tokenizer: VisualTokenizer, batches: Iterable[Tensor]) -> dict[str, float]:
+    """Which visual tokens occur in batches of images [n, 3, size, size].
 
     Returns:
-        `code_usage`: share of the codes that occur. `code_perplexity`: the number of codes that
-        would be as informative if all were equally frequent (the exponential of the entropy).
+        `codebook_usage`: fraction of the visual tokens that occur. `codebook_perplexity`: the
+        number of equally frequent tokens with the same entropy.
     """
-    codes = tokenizer.config.codebook_size
-    counts = sum(
-        torch.bincount(tokenizer.token_ids(pixels).flatten(), minlength=codes).cpu()
-        for pixels in pictures
-    )
+    size = tokenizer.config.codebook_size
+    counts = torch.zeros(size, dtype=torch.int64)
+    for pixels in batches:
+        counts += torch.bincount(tokenizer.token_ids(pixels).flatten(), minlength=size).cpu()
     share = counts[counts > 0].double() / counts.sum()
     return {
-        "code_usage": (counts > 0).double().mean().item(),
-        "code_perplexity": torch.exp(-(share * share.log()).sum()).item(),
+        "codebook_usage": (counts > 0).double().mean().item(),
+        "codebook_perplexity": torch.exp(-(share * share.log()).sum()).item(),
     }
 
 
-def _import(job: Job, tracked: tracking.Run) -> None:
-    """Take over a released tokenizer. Its teacher is not needed."""
-    tokenizer = read_official(
-        job.params.official_file, config(job.params, NETWORKS[job.params.teacher].dim)
-    )
-    usage = code_usage(tokenizer, evaluation_images(job.shards, job.params, ("val", "train")))
-    _finish(job, tokenizer, usage, tracked)
+def _import(job: VQKDJob, tracked: tracking.Run) -> None:
+    """Import a released tokenizer. The weights of its teacher are not needed."""
+    teacher_dim = NETWORKS[job.params.teacher].dim
+    tokenizer = read_official(job.params.official_file, config(job.params, teacher_dim))
+    batches = evaluation_images(job.shards, job.params, ("val", "train"))
+    _finish(job, tokenizer, codebook_usage(tokenizer, batches), tracked)
 
 
 def _finish(
-    job: Job, tokenizer: VisualTokenizer, metrics: dict[str, float], tracked: tracking.Run
+    job: VQKDJob, tokenizer: VisualTokenizer, metrics: dict[str, float], tracked: tracking.Run
 ) -> None:
     """Write the tokenizer, the curve of its training and the metrics for publication."""
-    folder = workdir.finished(job.place)
+    folder = workdir.finished(job.work_dir)
     checkpoint.save(tokenizer, folder / "model")
-    curves.publish(curves.read_jsonl(job.place / curves.JSONL), folder)
+    curves.publish(curves.read_jsonl(job.work_dir / curves.JSONL), folder)
     files.write_json(folder / "metrics.json", metrics)
     tracked.metrics(metrics)
     for source in job.params.used:
         tracked.dataset(job.shards / source, source, "training")
 
 
-def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
+def _tracked(job: VQKDJob, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
     return tracking.run(
-        "visual tokenizer", stage="visual_tokenizer", params=asdict(job.params), work=job.place
+        "visual tokenizer", stage="visual_tokenizer", params=asdict(job.params), work=job.work_dir
     )
-
-
-def _mean(parts: Iterator[Tensor]) -> float:
-    return torch.cat([part.flatten() for part in parts]).mean().item()

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from model.timm_import import import_timm
 from model.tokenizer import teachers
 from pipeline.errors import UserError
-from pipeline.tokenizers.teacher_loading import NETWORKS, teacher
+from pipeline.tokenizers.teacher_loading import NETWORKS, load_teacher
 from pipeline.utils.safe_checkpoint import read
 
 SUFFIX = {"clip": ".safetensors", "dino": ".pth"}
@@ -52,7 +52,7 @@ def weights(tmp_path_factory):
 def test_features_are_patch_tokens_after_the_final_norm(weights, kind, dim, mean, std):
     path, model = weights[kind]
     image = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))  # in 0..1
-    features = teacher(kind, str(path), 224, 16)(2 * image - 1)
+    features = load_teacher(kind, str(path), 224, 16)(2 * image - 1)
     assert (
         features.shape == (2, 196, dim)
         and features.dtype == torch.float32
@@ -99,7 +99,7 @@ def test_what_cannot_be_a_teacher_is_refused_in_one_line(weights, tmp_path):
         ("clip", "nowhere.safetensors", 224, "teacher_file: nowhere.safetensors: no such file"),
         ("dino", None, 224, "give the weights of vit_base_patch16_224.dino"),
         ("clip", None, 48, "choose hog"),
-        ("dino", None, 384, "dino needs pictures of 224 px"),
+        ("dino", None, 384, "dino needs images of 224 px"),
         (
             "clip",
             weights["dino"][0],
@@ -112,5 +112,5 @@ def test_what_cannot_be_a_teacher_is_refused_in_one_line(weights, tmp_path):
     ]
     for kind, file, size, message in cases:
         with pytest.raises(UserError, match=message) as caught:
-            teacher(kind, file and str(file), size, 16)
+            load_teacher(kind, file and str(file), size, 16)
         assert "\n" not in str(caught.value)

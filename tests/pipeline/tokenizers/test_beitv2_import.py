@@ -17,8 +17,8 @@ from model.tokenizer.vqkd import VQKDConfig
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tokenizers import vqkd_training
-from pipeline.tokenizers.beitv2_import import layout, read_official
-from pipeline.tokenizers.vqkd_training import Job, SizeParams
+from pipeline.tokenizers.beitv2_import import read_official, released_shapes
+from pipeline.tokenizers.vqkd_training import TokenizerSizeParams, VQKDJob
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 from tests.helpers import toy_images
@@ -54,12 +54,12 @@ TINY = VQKDConfig(
 
 def released(config: VQKDConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes in a released file, written down from BEiTv2's module."""
-    width, codes, dim = config.embed_dim, config.codebook_size, config.codebook_dim
+    width, size, dim = config.embed_dim, config.codebook_size, config.codebook_dim
     shapes = {
-        "quantize.cluster_size": (codes,),
-        "quantize.embedding.weight": (codes, dim),
-        "quantize.embedding.cluster_size": (codes,),
-        "quantize.embedding.embed_avg": (codes, dim),
+        "quantize.cluster_size": (size,),
+        "quantize.embedding.weight": (size, dim),
+        "quantize.embedding.cluster_size": (size,),
+        "quantize.embedding.embed_avg": (size, dim),
         "quantize.embedding.initted": (1,),
     }
     for part, depth, channels, side in (
@@ -102,7 +102,7 @@ def released(config: VQKDConfig) -> dict[str, tuple[int, ...]]:
 
 
 def state(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """Random tensors in the layout, with what BEiTv2's loader passes over; changes: other tensors,
+    """Random tensors of these shapes, with what BEiTv2's loader passes over; changes: other tensors,
     or None for none."""
     random = torch.Generator().manual_seed(5)
     tensors = {
@@ -134,7 +134,7 @@ def saved(path: Path, key: str = "model", **changes: torch.Tensor | None) -> Pat
 
 
 def reference_ids(tensors: dict[str, torch.Tensor], images: np.ndarray) -> np.ndarray:
-    """What `get_codebook_indices` computes: pictures float [n, 3, side, side] in 0..1 to ids, in
+    """What `get_codebook_indices` computes: images float [n, 3, side, side] in 0..1 to ids, in
     fp64, head by head."""
     p = {name: tensor.double().numpy() for name, tensor in tensors.items()}
 
@@ -178,14 +178,12 @@ def reference_ids(tensors: dict[str, torch.Tensor], images: np.ndarray) -> np.nd
     return distances.argmin(-1)
 
 
-def test_the_layout_at_base_size_is_the_released_files():
+def test_shapes_at_base_size_are_those_of_the_released_files():
     shapes = released(BASE)
     assert len(shapes) == 220 and sum(map(math.prod, shapes.values())) == 109_369_889
-    assert layout(BASE) == shapes
-    assert layout(replace(BASE, teacher_dim=768))["decode_task_layer.2.weight"] == (
-        768,
-        768,
-    )  # a DINO teacher's
+    assert released_shapes(BASE) == shapes
+    of_dino = released_shapes(replace(BASE, teacher_dim=768))
+    assert of_dino["decode_task_layer.2.weight"] == (768, 768)
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict"])
@@ -204,15 +202,15 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "installed", lambda: False)
     toy_images.write(tmp_path / "shards" / "coco", {"train": 12, "val": 6})
     (tmp_path / "work").mkdir()
-    size = SizeParams(
+    size = TokenizerSizeParams(
         image_size=TINY.image_size,
         patch_size=TINY.patch_size,
         depth=TINY.depth,
         decoder_depth=TINY.decoder_depth,
-        width=TINY.embed_dim,
-        heads=TINY.num_heads,
-        codes=TINY.codebook_size,
-        code_dim=TINY.codebook_dim,
+        embed_dim=TINY.embed_dim,
+        num_heads=TINY.num_heads,
+        codebook_size=TINY.codebook_size,
+        codebook_dim=TINY.codebook_dim,
     )
     params = replace(
         PARAMS,
@@ -221,14 +219,14 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
         size=size,
         official_file=str(saved(tmp_path / "vqkd.pth")),
     )
-    vqkd_training.run(Job(tmp_path / "work", tmp_path / "shards", params))
+    vqkd_training.run(VQKDJob(tmp_path / "work", tmp_path / "shards", params))
     out = tmp_path / "work" / "finished"
     pixels = torch.rand(3, 3, 16, 16) * 2 - 1
     assert torch.equal(
         checkpoint.load(out / "model").token_ids(pixels),
         read_official(params.official_file, TINY).token_ids(pixels),
     )
-    assert set(files.read_json(out / "metrics.json")) == {"code_usage", "code_perplexity"}
+    assert set(files.read_json(out / "metrics.json")) == {"codebook_usage", "codebook_perplexity"}
     with pytest.raises(
         UserError, match="teacher: that of a released file is clip or dino, not hog"
     ):

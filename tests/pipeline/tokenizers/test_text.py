@@ -45,7 +45,7 @@ def folders(tmp_path_factory):
         }
         for number in range(30)
     ]
-    hidden = [{"key": "h", "sentences": ["Zzz xxx zzz."] * 9}]
+    validation = [{"key": "h", "sentences": ["Zzz xxx zzz."] * 9}]
     for name, kind, rows, columns in (
         ("books", "text", documents, schema.TEXT_SHARD),
         ("pairs", "image", pairs, schema.IMAGE_SHARD),
@@ -58,7 +58,7 @@ def folders(tmp_path_factory):
         }
         if kind == "text":
             entries["val"] = parquet.write(
-                root / name, "val", hidden, columns, rows_per_group=8, groups_per_file=9
+                root / name, "val", validation, columns, rows_per_group=8, groups_per_file=9
             )
         parquet.write_index(root / name, entries, kind=kind)
     return [root / "books", root / "pairs"]
@@ -170,7 +170,7 @@ def test_samples_are_uniform_and_repeat():
 def test_packing(lengths, expected):
     ids = iter(range(1000))
     sentences = [[next(ids) for _ in range(length)] for length in lengths]
-    runs = list(pack(sentences, size=10, least=3))
+    runs = list(pack(sentences, size=10, min_size=3))
     assert [len(run) for run in runs] == expected
     flat = [number for run in runs for number in run]
     assert flat == sorted(flat) and len(set(flat)) == len(flat)
@@ -189,7 +189,7 @@ def test_token_shards_hold_whole_documents_in_pieces(folders, model, tmp_path):
         if key.startswith(document["key"] + "#")
         for number in rows[key][1:-1]
     ]
-    whole = [number for ids in tokenizer.words(document["sentences"]) for number in ids]
+    whole = [number for ids in tokenizer.bare_ids(document["sentences"]) for number in ids]
     assert joined == whole[: len(joined)] and len(whole) - len(joined) < 8
     packing.tokenize(folders[0], tokenizer, tmp_path / "b", TextTokensParams(24, 8, 5, 3))
     for path in (tmp_path / "a").iterdir():

@@ -1,4 +1,4 @@
-"""Stored tokens belong to the stored views, which belong to the pictures of the shards."""
+"""Stored tokens belong to the stored views, which belong to the images of the shards."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from model import checkpoint
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
+from pipeline.config import params
 from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
@@ -55,7 +56,7 @@ def folder(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     tokenizer = VisualTokenizer(CONFIG)
     for parameter in tokenizer.encoder.parameters():
-        parameter.data *= 4  # larger than trained ones: pictures get many different ids
+        parameter.data *= 4  # larger than trained ones: images get many different ids
     tokenizer.quantize.embedding.weight.copy_(F.normalize(torch.randn(40, 6), dim=-1))
     checkpoint.save(tokenizer, folder / "tokenizer")
     visual_tokens.tokenize(folder / "shards", folder / "tokenizer", folder / "tokens", PARAMS)
@@ -68,15 +69,15 @@ def rows(folder: Path, split: str) -> ImageReader:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 20), ("val", 5)])
-def test_tokenising_what_the_loader_shows_gives_the_stored_ids(folder, split, count):
+def test_tokenizing_what_the_loader_shows_gives_the_stored_ids(folder, split, count):
     tokenizer = checkpoint.load(folder / "tokenizer")
     loader = rows(folder, split)
     pixels, stored = [], []
-    for group, units in enumerate(loader.group_sizes):
-        for unit in range(units):
-            picture, _ = loader.get(group, unit)
-            image = images.decode(picture.image)
-            for view, ids in zip(picture.views, picture.tokens, strict=True):
+    for group, size in enumerate(loader.group_sizes):
+        for offset in range(size):
+            row, _ = loader.get(group, offset)
+            image = images.decode(row.image)
+            for view, ids in zip(row.views, row.tokens, strict=True):
                 pixels.append(torch.from_numpy(views.apply(image, view, CONFIG.image_size).copy()))
                 stored.append(torch.from_numpy(ids.astype("int64")))
     again = torch.cat(
@@ -86,21 +87,23 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids(folder, split, co
     assert len(again.unique()) > 10
 
 
-def test_views_are_drawn_for_the_picture_and_the_stream(folder):
-    picture, _ = rows(folder, "train").get(0, 0)
-    image = images.decode(picture.image)
-    grey = images.mean_luma(image)
-    assert tuple(picture.views) == tuple(
-        views.draw(3, picture.key, index, *image.size, grey, PARAMS.view) for index in range(3)
+def test_views_are_drawn_for_the_image_and_the_stream(folder):
+    row, _ = rows(folder, "train").get(0, 0)
+    image = images.decode(row.image)
+    luma = images.mean_luma(image)
+    assert tuple(row.views) == tuple(
+        views.draw(3, row.key, index, *image.size, luma, PARAMS.view) for index in range(3)
     )
 
 
-def test_reading_pictures_and_tokens_does_not_import_pandas(folder):
+def test_reading_images_and_tokens_does_not_import_pandas(folder):
     """It takes a second, in each of the pipeline's many processes."""
     code = (
-        "import sys; from pathlib import Path; from tests.pipeline.tokenizers.test_visual_tokens import rows; "
-        f"picture, _ = rows(Path({str(folder)!r}), 'train').get(1, 2); "
-        "print(picture.key, picture.tokens.shape, picture.views[1].flip in (True, False), 'pandas' in sys.modules)"
+        "import sys; from pathlib import Path; "
+        "from tests.pipeline.tokenizers.test_visual_tokens import rows; "
+        f"row, _ = rows(Path({str(folder)!r}), 'train').get(1, 2); "
+        "print(row.key, row.tokens.shape, row.views[1].flip in (True, False), "
+        "'pandas' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -110,28 +113,34 @@ def test_reading_pictures_and_tokens_does_not_import_pandas(folder):
 
 def test_files_and_row_groups_are_those_of_the_shards(folder):
     for path in sorted((folder / "shards").glob("*.parquet")):
-        pictures, tokens = pq.ParquetFile(path), pq.ParquetFile(folder / "tokens" / path.name)
-        assert pictures.num_row_groups == tokens.num_row_groups
-        for group in range(pictures.num_row_groups):
-            assert pictures.read_row_group(group)["key"] == tokens.read_row_group(group)["key"]
-    described, own = (
-        files.read_json(folder / name / "index.json") for name in ("shards", "tokens")
-    )
+        shard, tokens = pq.ParquetFile(path), pq.ParquetFile(folder / "tokens" / path.name)
+        assert shard.num_row_groups == tokens.num_row_groups
+        for group in range(shard.num_row_groups):
+            assert shard.read_row_group(group)["key"] == tokens.read_row_group(group)["key"]
+    of_shards = files.read_json(folder / "shards" / "index.json")["splits"]
+    of_tokens = files.read_json(folder / "tokens" / "index.json")["splits"]
     for split in ("train", "val"):
-        for a, b in zip(
-            described["splits"][split]["files"], own["splits"][split]["files"], strict=True
-        ):
-            assert (a["name"], a["groups"]) == (b["name"], b["groups"])
-            assert b["sha256"] == files.sha256(folder / "tokens" / b["name"])
+        pairs = zip(of_shards[split]["files"], of_tokens[split]["files"], strict=True)
+        for shard_file, token_file in pairs:
+            assert shard_file["name"] == token_file["name"]
+            assert shard_file["groups"] == token_file["groups"]
+            assert token_file["sha256"] == files.sha256(folder / "tokens" / token_file["name"])
 
 
 def test_the_index_says_how_the_tokens_were_made(folder):
     index = files.read_json(folder / "tokens" / "index.json")
     assert {
         name: index[name]
-        for name in ("codes", "patches", "image_size", "patch_size", "views", "interpolation")
+        for name in (
+            "codebook_size",
+            "patches",
+            "image_size",
+            "patch_size",
+            "views",
+            "interpolation",
+        )
     } == {
-        "codes": 40,
+        "codebook_size": 40,
         "patches": 16,
         "image_size": 16,
         "patch_size": 4,
@@ -139,13 +148,12 @@ def test_the_index_says_how_the_tokens_were_made(folder):
         "interpolation": "bicubic",
     }
     assert index["tokenizer_sha256"] == files.sha256(folder / "tokenizer" / "model.safetensors")
-    assert 0.25 < index["code_usage"] <= 1
+    assert 0.25 < index["codebook_usage"] <= 1
     assert index["draw"] == {
         "seed": 3,
-        "crop_min": 0.5,
-        "crop_max": 1.0,
+        "crop_scale": [0.5, 1.0],
         "flip": 0.5,
-        "jitter": 0.4,
+        "color_jitter": 0.4,
     }
 
 
@@ -154,7 +162,7 @@ def test_two_runs_give_the_same_bytes(folder, tmp_path):
         folder / "shards", folder / "tokenizer", tmp_path / "again", PARAMS, workers=3
     )
     assert (
-        metrics["pictures"] == 25 and metrics["views"] == 75 and 0.25 < metrics["code_usage"] <= 1
+        metrics["images"] == 25 and metrics["views"] == 75 and 0.25 < metrics["codebook_usage"] <= 1
     )
     assert contents(folder / "tokens") == contents(tmp_path / "again")
 
@@ -167,7 +175,7 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
         pass
 
     arguments = folder / "shards", folder / "tokenizer", tmp_path / "again", PARAMS
-    replace, tokenised, moves, breaks = os.replace, [], 0, 0
+    replace, tokenized, moves, breaks = os.replace, [], 0, 0
 
     def moved(source, target):
         nonlocal moves, breaks
@@ -177,11 +185,11 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
             raise Killed
         replace(source, target)
 
-    tables = visual_tokens.tables
+    groups = visual_tokens.tokenized_groups
     monkeypatch.setattr(
         visual_tokens,
-        "tables",
-        lambda shard, *rest: tokenised.append(shard) or tables(shard, *rest),
+        "tokenized_groups",
+        lambda shard, *rest: tokenized.append(shard) or groups(shard, *rest),
     )
     monkeypatch.setattr(os, "replace", moved)
     metrics = None
@@ -190,10 +198,9 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
             metrics = visual_tokens.tokenize(*arguments)
         except Killed:
             continue
-    assert breaks >= 3 and metrics == visual_tokens.tokenize(
-        *arguments
-    )  # what is finished is not done again
-    assert len(tokenised) <= 3 + breaks and len(set(tokenised)) == 3
+    assert breaks >= 3
+    assert metrics == visual_tokens.tokenize(*arguments)  # what is finished is not done again
+    assert len(tokenized) <= 3 + breaks and len(set(tokenized)) == 3
     assert contents(folder / "tokens") == contents(tmp_path / "again")
 
 
@@ -204,9 +211,7 @@ def test_a_ray_cluster_gives_the_same_bytes(folder, tmp_path, monkeypatch):
 
 
 def test_unknown_source_and_missing_tokenizer_are_named(folder, tmp_path):
-    with pytest.raises(UserError, match="sbu is neither"):
-        visual_tokens.tokenize(
-            folder / "shards", folder / "tokenizer", tmp_path / "a", "sbu", PARAMS
-        )
+    with pytest.raises(UserError, match="ade20k is neither"):
+        visual_tokens.load_params(params.preset("small"), "ade20k")
     with pytest.raises(UserError, match="run the stage visual_tokenizer"):
-        visual_tokens.tokenize(folder / "shards", folder / "nothing", tmp_path / "b", PARAMS)
+        visual_tokens.tokenize(folder / "shards", folder / "nothing", tmp_path / "a", PARAMS)

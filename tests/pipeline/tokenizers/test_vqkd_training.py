@@ -13,10 +13,10 @@ from pipeline.data.loading.sampler import MicroBatch, OrderParams
 from pipeline.data.transforms.views import ViewParams
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.vqkd_training import (
-    Job,
     LossWeightParams,
-    SizeParams,
+    TokenizerSizeParams,
     VisualTokenizerParams,
+    VQKDJob,
     VQKDTask,
     config,
 )
@@ -35,7 +35,7 @@ PARAMS = VisualTokenizerParams(
     codebook_start_step=3,
     teacher="hog",
     teacher_file=None,
-    size=SizeParams(
+    size=TokenizerSizeParams(
         image_size=16,
         patch_size=4,
         depth=1,
@@ -78,17 +78,17 @@ PARAMS = VisualTokenizerParams(
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch) -> Job:
+def job(tmp_path, monkeypatch) -> VQKDJob:
     monkeypatch.setattr(tracking, "installed", lambda: False)
     torch.set_num_threads(1)
     toy_images.write(tmp_path / "shards" / "coco", {"train": 24, "val": 6})
     (tmp_path / "work").mkdir()
-    return Job(tmp_path / "work", tmp_path / "shards", PARAMS)
+    return VQKDJob(tmp_path / "work", tmp_path / "shards", PARAMS)
 
 
-def result(job: Job) -> Path:
+def result(job: VQKDJob) -> Path:
     vqkd_training.run(job)
-    return job.place / "finished"
+    return job.work_dir / "finished"
 
 
 def test_training_leaves_a_tokenizer_its_curve_and_metrics(job):
@@ -99,9 +99,9 @@ def test_training_leaves_a_tokenizer_its_curve_and_metrics(job):
     )
     assert not [name for name in tokenizer.state_dict() if name.startswith("decode")]
     metrics = files.read_json(out / "metrics.json")
-    assert set(metrics) == {"teacher_cosine", "code_usage", "code_perplexity"}
+    assert set(metrics) == {"teacher_cosine", "codebook_usage", "codebook_perplexity"}
     assert (
-        0 < metrics["code_usage"] <= 1 <= metrics["code_perplexity"] <= 12
+        0 < metrics["codebook_usage"] <= 1 <= metrics["codebook_perplexity"] <= 12
         and metrics["teacher_cosine"] > 0.5
     )
     kinds = [row.kind for row in curves.read_published(out)]
@@ -111,11 +111,11 @@ def test_training_leaves_a_tokenizer_its_curve_and_metrics(job):
 def test_a_resumed_training_ends_with_the_same_bytes(job, tmp_path):
     whole = result(job)
     (tmp_path / "other").mkdir()
-    other = Job(tmp_path / "other", job.shards, job.params)
-    (other.place / "checkpoint-00000008.pt").write_bytes(
-        (job.place / "checkpoint-00000008.pt").read_bytes()
+    other = VQKDJob(tmp_path / "other", job.shards, job.params)
+    (other.work_dir / "checkpoint-00000008.pt").write_bytes(
+        (job.work_dir / "checkpoint-00000008.pt").read_bytes()
     )
-    (other.place / "curve.jsonl").write_bytes((job.place / "curve.jsonl").read_bytes())
+    (other.work_dir / "curve.jsonl").write_bytes((job.work_dir / "curve.jsonl").read_bytes())
     again = result(other)
     for name in ("model/model.safetensors", "train.csv", "validation.csv", "metrics.json"):
         assert (again / name).read_bytes() == (whole / name).read_bytes()
@@ -125,14 +125,14 @@ def test_losses_are_cosine_distance_and_commitment(job):
     task = VQKDTask(job.shards, job.params)
     task.model.eval()
     batch = task.batches[MicroBatch(0)]
-    losses, terms = task.loss(task.model, batch), task.num_targets(batch)
+    losses, num_targets = task.loss(task.model, batch), task.num_targets(batch)
     pixels = batch["pixels"].permute(0, 3, 1, 2) / 127.5 - 1
     decoded = task.model(pixels)
     cosine = F.cosine_similarity(decoded.features, task.teacher(pixels), dim=-1)
     assert batch["pixels"].shape == (8, 16, 16, 3) and batch["pixels"].dtype == torch.uint8
-    assert torch.allclose(losses["cosine"] / terms["cosine"], (1 - cosine).mean(), atol=1e-6)
+    assert torch.allclose(losses["cosine"] / num_targets["cosine"], (1 - cosine).mean(), atol=1e-6)
     commitment = F.mse_loss(decoded.inputs, decoded.quantized)
-    assert torch.allclose(losses["commitment"] / terms["commitment"], commitment, atol=1e-6)
+    assert torch.allclose(losses["commitment"] / num_targets["commitment"], commitment, atol=1e-6)
 
 
 def test_weight_decay_spares_cls_positions_and_vectors(job):
