@@ -29,7 +29,7 @@ from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
 from pipeline.training.loop import LoopParams
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Pass
-from pipeline.utils.memory import Precision, Weights
+from pipeline.utils.memory import ParameterCounts, Precision
 
 ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the generated world has fewer
 ENDS = 2  # special ids of a text, which are never hidden
@@ -56,7 +56,7 @@ class TrainingRun:
     steps: int
     workers: int  # 0: in process
     loop: LoopParams
-    weights: Weights
+    weights: ParameterCounts
     backbone: BackboneConfig | None  # None: the visual tokenizer's networks
     streams: tuple[Stream, ...]
 
@@ -156,7 +156,7 @@ def runs(params: Params) -> Iterator[TrainingRun]:
                 variant.steps,
                 variant.num_workers,
                 variant.loop,
-                Weights.of(model),
+                ParameterCounts.of(model),
                 model.config.backbone,
                 streams,
             )
@@ -170,7 +170,7 @@ def runs(params: Params) -> Iterator[TrainingRun]:
             chosen.steps,
             chosen.num_workers,
             chosen.loop,
-            Weights.of(model),
+            ParameterCounts.of(model),
             backbone,
             (stream,),
         )
@@ -194,7 +194,7 @@ def tokenizer_run(chosen: VisualTokenizerParams) -> TrainingRun:
         besides=teacher,
         heads=memory.visual_tokenizer(config, precision),
     )
-    weights = Weights.of(_on_meta(partial(VQKD, config)))
+    weights = ParameterCounts.of(_on_meta(partial(VQKD, config)))
     return TrainingRun(
         "visual_tokenizer",
         chosen.steps,
@@ -225,7 +225,7 @@ def _masked(
             batch,
             flops.mim(config, patches),
             (Pass(image=True, read=patches),),
-            memory.hidden(patches, config, precision, text=False),
+            memory.prediction_head(patches, config, precision, text=False),
             memory.chunk(own * patches, codes, precision),
             online,
             memory.head_gradient(width, codes),
@@ -237,13 +237,13 @@ def _masked(
             batch,
             flops.mlm(config, text, hidden),
             (Pass(text, read=hidden),),
-            memory.hidden(hidden, config, precision, text=True),
+            memory.prediction_head(hidden, config, precision, text=True),
             memory.chunk(own * hidden, words, precision),
             shared=memory.head_gradient(width, words),
         )
     hidden = round(masks.caption_mask_ratio * (size.caption_length - ENDS))
     passes = tuple(flops.mvlm_passes(config, size.caption_length, hidden, patches))
-    heads = memory.hidden(hidden, config, precision, text=True) + memory.hidden(
+    heads = memory.prediction_head(hidden, config, precision, text=True) + memory.prediction_head(
         patches, config, precision, text=False
     )
     return Stream(

@@ -2,12 +2,13 @@
 
 Two FLOPs per multiply-add of the matrix products and convolutions. Norms, softmax, activations,
 resizing and look-ups are left out: together they are below 1% at the base size. Prediction heads
-are counted on hidden places only, and so is the last block behind its attention: where the model
+are counted at masked positions only, and so is the last block behind its attention: where the model
 computes them. A training step is `TRAINING` times its forward pass; what is computed twice
 (activation checkpointing, features cached for ITC) is not in it.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from model.backbone.config import BackboneConfig
@@ -20,7 +21,7 @@ FUSION_PASSES = 3  # ITM: the true pair and two hard negatives
 
 
 class Pass(NamedTuple):
-    """A text, a picture or a pair on its way through the backbone."""
+    """A text, an image or a pair on its way through the backbone."""
 
     text: int = 0  # tokens
     image: bool = False  # whether there is one
@@ -33,77 +34,76 @@ class Pass(NamedTuple):
 
 def linear(rows: float, *sizes: int) -> float:
     """Dense layers one after the other, `sizes[0]` to `sizes[1]` and so on, for `rows` vectors."""
-    return sum(2.0 * rows * one * other for one, other in zip(sizes, sizes[1:], strict=False))
+    return sum(2.0 * rows * inputs * outputs for inputs, outputs in pairwise(sizes))
 
 
-def block(width: int, hidden: int, tokens: int, read: float | None = None) -> float:
+def block(embed_dim: int, mlp_dim: int, tokens: int, read: float | None = None) -> float:
     """A Transformer block: queries, keys and values; scores and their use; then, of what is `read`
     of it (None: all), output and feed-forward network."""
     read = tokens if read is None else read
-    attention = (
-        linear(tokens, width, 3 * width) + 4.0 * tokens**2 * width + linear(read, width, width)
-    )
-    return attention + linear(read, width, hidden, width)
+    qkv = linear(tokens, embed_dim, 3 * embed_dim)
+    attention = qkv + 4.0 * tokens**2 * embed_dim + linear(read, embed_dim, embed_dim)
+    return attention + linear(read, embed_dim, mlp_dim, embed_dim)
 
 
-def encoder(config: BackboneConfig, one: Pass) -> float:
+def encoder(config: BackboneConfig, sequence: Pass) -> float:
     """The backbone on a sequence."""
-    patches = (
-        linear(config.patches, 3 * config.patch_size**2, config.embed_dim) if one.image else 0.0
-    )
-    return patches + blocks(config, one)
+    if not sequence.image:
+        return blocks(config, sequence)
+    patches = linear(config.patches, 3 * config.patch_size**2, config.embed_dim)
+    return patches + blocks(config, sequence)
 
 
-def blocks(config: BackboneConfig, one: Pass) -> float:
-    """The same without the projection of patches: what activation checkpointing computes again."""
-    sizes = config.embed_dim, config.mlp_dim, one.tokens(config)
-    return (config.depth - 1) * block(*sizes) + block(*sizes, one.read)
+def blocks(config: BackboneConfig, sequence: Pass) -> float:
+    """The backbone without the projection of patches: what activation checkpointing computes
+    again."""
+    sizes = config.embed_dim, config.mlp_dim, sequence.tokens(config)
+    return (config.depth - 1) * block(*sizes) + block(*sizes, sequence.read)
 
 
-def text_head(config: MaskedModelingConfig, hidden: float) -> float:
-    """Logits of text ids at hidden places."""
-    width = config.backbone.embed_dim
-    layer = linear(hidden, width, width) if config.mlm_head == "transform" else 0.0
-    return layer + linear(hidden, width, config.backbone.vocab_size)
+def text_head(config: MaskedModelingConfig, masked: float) -> float:
+    """Logits of text ids at masked positions."""
+    embed_dim = config.backbone.embed_dim
+    layer = linear(masked, embed_dim, embed_dim) if config.mlm_head == "transform" else 0.0
+    return layer + linear(masked, embed_dim, config.backbone.vocab_size)
 
 
-def image_head(config: MaskedModelingConfig, hidden: float) -> float:
-    """Logits of codes at hidden patches."""
-    return linear(hidden, config.backbone.embed_dim, config.codebook_size)
+def image_head(config: MaskedModelingConfig, masked: float) -> float:
+    """Logits of visual tokens at masked patches."""
+    return linear(masked, config.backbone.embed_dim, config.codebook_size)
 
 
-def mlm(config: MaskedModelingConfig, text: int, hidden: float) -> float:
-    """Masked language modelling on one text, `hidden` of whose tokens are hidden."""
-    return encoder(config.backbone, Pass(text, read=hidden)) + text_head(config, hidden)
+def mlm(config: MaskedModelingConfig, text: int, masked: float) -> float:
+    """Masked language modeling on a text of `text` tokens, `masked` of which are masked."""
+    return encoder(config.backbone, Pass(text, read=masked)) + text_head(config, masked)
 
 
-def mim(config: MaskedModelingConfig, hidden: float) -> float:
-    """Masked image modelling on one picture."""
-    return encoder(config.backbone, Pass(image=True, read=hidden)) + image_head(config, hidden)
+def mim(config: MaskedModelingConfig, masked: float) -> float:
+    """Masked image modeling on an image, `masked` of whose patches are masked."""
+    return encoder(config.backbone, Pass(image=True, read=masked)) + image_head(config, masked)
 
 
 def mvlm(
-    config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float
+    config: MaskedModelingConfig, text: int, masked_tokens: float, masked_patches: float
 ) -> float:
-    """Masked vision-language modelling on one pair, in one pass or in two."""
-    heads = text_head(config, tokens_hidden) + image_head(config, patches_hidden)
-    passes = mvlm_passes(config, text, tokens_hidden, patches_hidden)
-    return sum(encoder(config.backbone, one) for one in passes) + heads
+    """Masked vision-language modeling on one pair, in one pass or in two."""
+    heads = text_head(config, masked_tokens) + image_head(config, masked_patches)
+    passes = mvlm_passes(config, text, masked_tokens, masked_patches)
+    return sum(encoder(config.backbone, sequence) for sequence in passes) + heads
 
 
 def mvlm_passes(
-    config: MaskedModelingConfig, text: int, tokens_hidden: float, patches_hidden: float
+    config: MaskedModelingConfig, text: int, masked_tokens: float, masked_patches: float
 ) -> list[Pass]:
-    """Of a pair: one in which both halves are hidden, or one for each half."""
-    joint = config.mvlm_mode == "joint"
-    return [
-        Pass(text, image=True, read=read)
-        for read in ([tokens_hidden + patches_hidden] if joint else [tokens_hidden, patches_hidden])
-    ]
+    """Passes of a pair: one in which both halves are masked, or one for each half."""
+    if config.mvlm_mode == "joint":
+        return [Pass(text, image=True, read=masked_tokens + masked_patches)]
+    masked_text = Pass(text, image=True, read=masked_tokens)
+    return [masked_text, Pass(text, image=True, read=masked_patches)]
 
 
 def apart(text: int) -> tuple[Pass, Pass]:
-    """A picture and a text, of which the class vectors are read."""
+    """An image and a text, of which the class vectors are read."""
     return Pass(image=True, read=1), Pass(text, read=1)
 
 
@@ -113,25 +113,24 @@ def fused(text: int) -> Pass:
 
 
 def vqa(config: BackboneConfig, text: int, answers: int) -> float:
-    """One question about one picture."""
-    return encoder(config, fused(text)) + linear(
-        1, config.embed_dim, config.embed_dim, 2 * config.embed_dim, answers
-    )
+    """One question about one image."""
+    embed_dim = config.embed_dim
+    head = linear(1, embed_dim, embed_dim, 2 * embed_dim, answers)
+    return encoder(config, fused(text)) + head
 
 
 def nlvr2(config: BackboneConfig, text: int) -> float:
-    """One statement about two pictures."""
-    width = config.embed_dim
-    return 2 * (encoder(config, fused(text)) + linear(1, width, width)) + linear(
-        1, 2 * width, 2 * width, 2
-    )
+    """One statement about two images."""
+    embed_dim = config.embed_dim
+    pair = encoder(config, fused(text)) + linear(1, embed_dim, embed_dim)
+    return 2 * pair + linear(1, 2 * embed_dim, 2 * embed_dim, 2)
 
 
 def dual(config: BackboneConfig, text: int) -> tuple[float, float]:
-    """A picture and a caption through the dual encoder."""
+    """An image and a caption through the dual encoder."""
     projection = linear(1, config.embed_dim, config.embed_dim)
-    picture, caption = (encoder(config, one) + projection for one in apart(text))
-    return picture, caption
+    image, caption = apart(text)
+    return encoder(config, image) + projection, encoder(config, caption) + projection
 
 
 def match(config: BackboneConfig, text: int) -> float:
@@ -146,7 +145,7 @@ def retrieval(config: BackboneConfig, text: int, batch: int) -> float:
 
 
 def classification(config: BackboneConfig, classes: int) -> float:
-    """One picture."""
+    """One image."""
     return encoder(config, Pass(image=True)) + linear(1, config.embed_dim, classes)
 
 
@@ -165,10 +164,10 @@ class Conv(NamedTuple):
 
 def decode_convs(config: BackboneConfig, head: HeadConfig) -> tuple[list[Conv], Conv]:
     """UPerNet's convolutions with a batch norm behind them, and its classifier."""
-    width, channels, sides = config.embed_dim, head.channels, pyramid_sides(config)
-    pooled = [Conv(width, channels, 1, scale) for scale in head.pool_scales]
-    bottleneck = Conv(width + len(pooled) * channels, channels, 3, sides[-1])
-    lateral = [Conv(width, channels, 1, side) for side in sides[:-1]]
+    embed_dim, channels, sides = config.embed_dim, head.channels, pyramid_sides(config)
+    pooled = [Conv(embed_dim, channels, 1, scale) for scale in head.pool_scales]
+    bottleneck = Conv(embed_dim + len(pooled) * channels, channels, 3, sides[-1])
+    lateral = [Conv(embed_dim, channels, 1, side) for side in sides[:-1]]
     smooth = [Conv(channels, channels, 3, side) for side in sides[:-1]]
     fuse = Conv(LEVELS * channels, channels, 3, sides[0])
     return [*pooled, bottleneck, *lateral, *smooth, fuse], Conv(channels, head.classes, 1, sides[0])
@@ -209,10 +208,10 @@ def segmentation(config: BackboneConfig, head: HeadConfig) -> float:
 
 
 def visual_tokens(config: VQKDConfig) -> float:
-    """Ids of one picture: encoder, task layer, and the distances to all codes."""
-    patches, width = config.grid**2, config.embed_dim
-    pixels = linear(patches, 3 * config.patch_size**2, width)
-    task_layer = linear(patches, width, width, config.codebook_dim)
+    """Visual tokens of one image: encoder, task layer, and the distances to the codebook."""
+    patches, embed_dim = config.grid**2, config.embed_dim
+    pixels = linear(patches, 3 * config.patch_size**2, embed_dim)
+    task_layer = linear(patches, embed_dim, embed_dim, config.codebook_dim)
     return (
         pixels
         + _vit(config, config.depth)
@@ -222,10 +221,10 @@ def visual_tokens(config: VQKDConfig) -> float:
 
 
 def visual_tokenizer(config: VQKDConfig) -> float:
-    """One picture through VQ-KD as it is trained, without the teacher."""
-    patches, width = config.grid**2, config.embed_dim
-    task_layer = linear(patches, width, width, config.teacher_dim)
-    decoder = linear(patches, config.codebook_dim, width) + _vit(config, config.decoder_depth)
+    """One image through VQ-KD as it is trained, without the teacher."""
+    patches, embed_dim = config.grid**2, config.embed_dim
+    task_layer = linear(patches, embed_dim, embed_dim, config.teacher_dim)
+    decoder = linear(patches, config.codebook_dim, embed_dim) + _vit(config, config.decoder_depth)
     return visual_tokens(config) + decoder + task_layer
 
 

@@ -37,8 +37,8 @@ class Precision:
 
 
 def block(
-    width: int,
-    hidden: int,
+    embed_dim: int,
+    mlp_dim: int,
     tokens: int,
     precision: Precision,
     *,
@@ -52,66 +52,73 @@ def block(
 
     copied, rejoined: vectors that are kept once more, before and after attention, see `recomputed`.
     """
-    before = tokens * width * (WIDE + (5 + copied) * precision.narrow)
+    before = tokens * embed_dim * (WIDE + (5 + copied) * precision.narrow)
     rejoined, read = (rejoined, tokens) if read is None else (1, read)
     return before + read * (
-        width * (WIDE + (1 + rejoined) * precision.narrow) + 2 * hidden * precision.narrow
+        embed_dim * (WIDE + (1 + rejoined) * precision.narrow) + 2 * mlp_dim * precision.narrow
     )
 
 
 def encoder(
     config: BackboneConfig,
-    one: Pass,
+    sequence: Pass,
     precision: Precision,
     *,
     again: bool = False,
     joined: bool = False,
 ) -> float:
-    """What the backbone keeps of one sequence; `joined`: other streams are in the same pass."""
-    length, vector = one.tokens(config), WIDE * config.embed_dim
-    pixels = precision.narrow * 3 * config.image_size**2 if one.image else 0
+    """What the backbone keeps of one sequence.
+
+    again: blocks are computed again for the backward pass (activation checkpointing).
+    joined: other inputs are in the same pass.
+    """
+    length, vector = sequence.tokens(config), WIDE * config.embed_dim
+    pixels = precision.narrow * 3 * config.image_size**2 if sequence.image else 0
     if again:
-        kept = config.depth * length * vector
+        blocks: float = config.depth * length * vector
     else:
-        full = recomputed(config, one._replace(read=None), precision, joined=joined)
-        kept = (config.depth - 1) * full + recomputed(config, one, precision, joined=joined)
-    return pixels + kept + (length if one.read is None else one.read) * vector
+        full = recomputed(config, sequence._replace(read=None), precision, joined=joined)
+        last = recomputed(config, sequence, precision, joined=joined)
+        blocks = (config.depth - 1) * full + last
+    return pixels + blocks + (length if sequence.read is None else sequence.read) * vector
 
 
 def recomputed(
-    config: BackboneConfig, one: Pass, precision: Precision, *, joined: bool = False
+    config: BackboneConfig, sequence: Pass, precision: Precision, *, joined: bool = False
 ) -> float:
     """What one block keeps of that, or the backward pass makes again where activations are
     checkpointed; where not all is read, the last one.
 
     Texts and patches are in matrices of their own (`model.backbone.token_layout`): the attention's
     output is copied into these, and before it queries, keys and values of pairs are copied out of
-    those that are kept for the other streams.
+    those that are kept for the other inputs.
     """
-    pair = one.text > 0 and one.image
+    pair = sequence.text > 0 and sequence.image
     return block(
         config.embed_dim,
         config.mlp_dim,
-        one.tokens(config),
+        sequence.tokens(config),
         precision,
         copied=3 * int(joined and pair),
         rejoined=int(joined or pair),
-        read=one.read,
+        read=sequence.read,
     )
 
 
-def hidden(rows: float, config: MaskedModelingConfig, precision: Precision, *, text: bool) -> float:
-    """What a prediction head keeps of so many hidden places: the gradient of their vectors, which
+def prediction_head(
+    positions: float, config: MaskedModelingConfig, precision: Precision, *, text: bool
+) -> float:
+    """What a prediction head keeps of so many masked positions: the gradient of their vectors, which
     the loss finds in the forward pass, and what the layer of the text head keeps, before and after
     GELU, and normed."""
     layer = 3 if text and config.mlm_head == "transform" else 0
-    return rows * precision.narrow * (1 + layer) * config.backbone.embed_dim
+    return positions * precision.narrow * (1 + layer) * config.backbone.embed_dim
 
 
-def head_gradient(width: int, classes: int) -> float:
+def head_gradient(embed_dim: int, classes: int) -> float:
     """The gradient of a prediction head's weights, which waits for the backward pass beside the one
     that it goes to."""
-    return WIDE * classes * (width + 1)
+    return WIDE * classes * (embed_dim + 1)
 
 
 def chunk(rows: float, classes: int, precision: Precision) -> float:
@@ -127,10 +134,10 @@ def convs(units: list[Conv], precision: Precision) -> float:
 
 def segmentation(config: BackboneConfig, head: HeadConfig, precision: Precision) -> float:
     """What neck and heads keep of one crop, with both losses at the crop's size."""
-    narrow, width, channels = precision.narrow, config.embed_dim, head.channels
+    narrow, embed_dim, channels = precision.narrow, config.embed_dim, head.channels
     fine, middle, coarse, half = (side**2 for side in flops.pyramid_sides(config))
     casts = 3 * coarse if precision.half else 0  # in fp32 the blocks keep these maps themselves
-    neck = narrow * width * (casts + 4 * middle + fine + half)
+    neck = narrow * embed_dim * (casts + 4 * middle + fine + half)
     decode, _ = flops.decode_convs(config, head)
     joined = narrow * (decode[len(head.pool_scales)].inputs * half + decode[-1].inputs * fine)
     added = narrow * channels * (fine + middle + coarse)  # top-down
@@ -141,19 +148,20 @@ def segmentation(config: BackboneConfig, head: HeadConfig, precision: Precision)
 
 
 def visual_tokenizer(config: VQKDConfig, precision: Precision) -> float:
-    """What VQ-KD keeps of one picture. Its first task layer is in fp32."""
-    length, width, narrow = 1 + config.grid**2, config.embed_dim, precision.narrow
+    """What VQ-KD keeps of one image. Its first task layer is in fp32."""
+    length, embed_dim, narrow = 1 + config.grid**2, config.embed_dim, precision.narrow
     blocks = config.depth + config.decoder_depth
-    task_layers = (
-        length * width * (4 * WIDE + 2 * narrow)
-    )  # what their norms, themselves and tanh keep
+    # What their norms, the layers themselves and tanh keep.
+    task_layers = length * embed_dim * (4 * WIDE + 2 * narrow)
     pixels = narrow * 3 * config.image_size**2
-    return pixels + blocks * block(width, FFN_RATIO * width, length, precision) + task_layers
+    return (
+        pixels + blocks * block(embed_dim, FFN_RATIO * embed_dim, length, precision) + task_layers
+    )
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Numbers of a model."""
+class ParameterCounts:
+    """How many parameters a model has."""
 
     trained: int
     frozen: int
@@ -162,31 +170,31 @@ class Weights:
     all_blocks: int
 
     @classmethod
-    def of(cls, model: nn.Module) -> "Weights":
+    def of(cls, model: nn.Module) -> "ParameterCounts":
         """Those of a model, which may be on the meta device."""
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        every = sum(p.numel() for p in model.parameters())
-        layers = [
-            m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-        ]
-        matrices = sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
-        blocks = [
-            sum(p.numel() for p in block.parameters())
-            for block in getattr(getattr(model, "backbone", model), "blocks", [])
-        ]
-        return cls(trained, every - trained, matrices, max(blocks, default=0), sum(blocks))
+        matrices = 0
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                matrices += module.weight.numel() if module.weight.requires_grad else 0
+        backbone = getattr(model, "backbone", model)
+        blocks = [_count(block) for block in getattr(backbone, "blocks", [])]
+        frozen = _count(model) - trained
+        return cls(trained, frozen, matrices, max(blocks, default=0), sum(blocks))
 
 
-def model(weights: Weights, kind: str, workers: int, precision: Precision) -> float:
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def model(counts: ParameterCounts, kind: str, workers: int, precision: Precision) -> float:
     """Weights, gradients, AdamW's moments, and what the parallel form adds: DDP's buckets for
     gradients, or the shards that FSDP2 gathers: two blocks, and all that is in none."""
-    halves = precision.narrow * weights.matrices if precision.half else 0
-    state = WIDE * (weights.trained * (2 + MOMENTS) + weights.frozen)
+    halves = precision.narrow * counts.matrices if precision.half else 0
+    state = WIDE * (counts.trained * (2 + MOMENTS) + counts.frozen)
     if workers <= 1:
         return state + halves
     if kind == "ddp":
-        return state + WIDE * weights.trained + halves
-    apart = (
-        weights.trained + weights.frozen - weights.all_blocks
-    )  # embeddings and heads, gathered for a step
-    return state / workers + halves + WIDE * (apart + 2 * weights.largest_block)
+        return state + WIDE * counts.trained + halves
+    outside = counts.trained + counts.frozen - counts.all_blocks  # embeddings, heads: for a step
+    return state / workers + halves + WIDE * (outside + 2 * counts.largest_block)

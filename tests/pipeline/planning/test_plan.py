@@ -30,7 +30,7 @@ from pipeline.errors import UserError
 from pipeline.planning import provenance, training_cost
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Pass
-from pipeline.utils.memory import Precision, Weights
+from pipeline.utils.memory import ParameterCounts, Precision
 from stages import plan as stage
 from tests.helpers.tiny import ROOT
 
@@ -145,9 +145,9 @@ STREAMS = (
 
 
 def masked_heads(precision):
-    return 2 * memory.hidden(
+    return 2 * memory.prediction_head(
         MASKED_COUNT["text"], MASKED, precision, text=True
-    ) + 2 * memory.hidden(MASKED_COUNT["image"], MASKED, precision, text=False)
+    ) + 2 * memory.prediction_head(MASKED_COUNT["image"], MASKED, precision, text=False)
 
 
 def masked_modeling(precision, **kept):
@@ -289,7 +289,7 @@ def test_memory_is_what_layers_keep(case, precision, monkeypatch):
     monkeypatch.setattr(layers, "attention", scaled_dot_product_attention)
     build, forward, _, expected = CASES[case]
     model = build()
-    weights = precision.narrow * Weights.of(model).matrices if precision.half else 0
+    weights = precision.narrow * ParameterCounts.of(model).matrices if precision.half else 0
     assert BATCH * expected(precision) + weights == pytest.approx(
         kept(model, forward, precision), rel=0.03
     )
@@ -359,7 +359,7 @@ def test_runs_at_paper_scale(at_paper):
 
 
 def test_state_of_replicas_and_shards():
-    weights = Weights(trained=100, frozen=10, matrices=80, largest_block=20, all_blocks=80)
+    weights = ParameterCounts(trained=100, frozen=10, matrices=80, largest_block=20, all_blocks=80)
     assert memory.model(weights, "ddp", 0, Precision(half=False)) == 100 * 16 + 10 * 4
     assert memory.model(weights, "ddp", 4, Precision(half=True)) == 100 * 20 + 10 * 4 + 80 * 2
     assert (
