@@ -1,5 +1,5 @@
-"""Rates of several ways to do the same work, measured in turn, so that what else the machine does
-meets all alike."""
+"""Rates of several ways to do the same work, measured in turn, so that other load on the machine
+affects all alike."""
 
 import tempfile
 import time
@@ -9,15 +9,15 @@ from statistics import median
 
 
 def rates(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median units per second of each way, over `rounds` rounds after one that is not counted. A
-    way returns how many units it did."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    """Median items per second of each way, over `rounds` rounds after one that is not counted. A
+    way returns how many items it processed."""
+    measured: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, way in ways.items():
             start = time.perf_counter()
-            units = way()
-            found[name].append(units / (time.perf_counter() - start))
-    return {name: median(each[1:]) for name, each in found.items()}
+            items = way()
+            measured[name].append(items / (time.perf_counter() - start))
+    return {name: median(each[1:]) for name, each in measured.items()}
 
 
 def report(lines: Callable[[Path], Iterator[str]]) -> None:

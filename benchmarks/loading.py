@@ -28,15 +28,8 @@ from pipeline.config import params
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, StreamSampler
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images, views
-from pipeline.pretraining.data import (
-    DataFolders,
-    DataParams,
-    MaskParams,
-    PretrainingBatches,
-    SampleParams,
-    Sampler,
-    StreamParams,
-)
+from pipeline.pretraining.data import DataFolders, DataParams, PretrainingBatches, StreamParams
+from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
 from pipeline.pretraining.task import SizeParams
 from pipeline.tokenizers import visual_tokens
 from pipeline.tokenizers.visual_tokens import VisualTokensParams
@@ -96,11 +89,16 @@ def loader(folders: DataFolders) -> PretrainingBatches:
     size = paper.load(SizeParams, f"{COMMON}.size")
     masks = paper.load(MaskParams, f"{COMMON}.masks")
     sample = SampleParams(
-        1, size.image_size, size.patch_size, size.depth, size.caption_length, masks
+        seed=1,
+        image_size=size.image_size,
+        patch_size=size.patch_size,
+        depth=size.depth,
+        text_length=size.caption_length,
+        masks=masks,
     )
     stream = StreamParams({"photos": 1}, OrderParams(streams=4, shuffle_block=2, batch_size=BATCH))
     return PretrainingBatches(
-        folders, DataParams(stream, stream, stream), Sampler(sample, None), ["images"]
+        folders, DataParams(stream, stream, stream), SampleBuilder(sample, None), ["images"]
     )
 
 
@@ -137,7 +135,7 @@ class Least:
     """Data set of as many images as a micro-batch has, decoded and resized as a view says."""
 
     def __init__(self, batches: PretrainingBatches, encoded: list[bytes]):
-        self.boxes = [batches.rows["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
+        self.boxes = [batches.readers["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
         self.encoded = encoded
 
     def __getitem__(self, micro_batch: MicroBatch) -> int:

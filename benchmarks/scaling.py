@@ -3,8 +3,8 @@ stages have run.
 
 The step of `pretrain@main` at the scale of params.yaml, data included, on one Ray worker and on two
 of one thread each; two have twice the global batch. Both run three times in turn. Prints seconds a
-step, how much of it goes to data, and samples per second against one worker's. Two workers that
-exchange no gradients show what the machine itself allows.
+step, how much of it goes to data, and samples per second relative to one worker's. Two workers
+that exchange no gradients show what the machine itself allows.
 """
 
 import tempfile
@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from pipeline.config import params
+from pipeline.config import params as config
 from pipeline.orchestration.ray_train import launch
 from pipeline.pretraining.data import DataFolders
-from pipeline.pretraining.task import CommonParams, PretrainingTask, VariantParams
+from pipeline.pretraining.task import PretrainingTask, PretrainParams, load_params
 from pipeline.training import collectives, data_parallel, loop
 from pipeline.training.optim import adamw
 from pipeline.training.step import backward, optimizer_step
@@ -32,12 +32,11 @@ STEPS, WARM_UP, REPEATS = 20, 5, 3
 
 @dataclass(frozen=True)
 class Case:
-    """What workers are asked for."""
+    """What the workers measure."""
 
     folders: DataFolders
-    common: CommonParams
-    variant: VariantParams
-    exchange: bool  # gradients
+    params: PretrainParams
+    all_reduce: bool  # whether workers exchange gradients
     result: Path
 
 
@@ -45,16 +44,18 @@ def measure(case: Case) -> None:
     """Seconds of each step and of its data, in every worker; worker 0 leaves them in
     `case.result`."""
     malloc.keep_freed_memory()
-    task = PretrainingTask(case.folders, case.common, case.variant, None)
+    params = case.params
+    task = PretrainingTask(case.folders, params, None)
     wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
     wrapped.module.train()
-    optimizer = adamw(wrapped.model, case.common.optim)
+    optimizer = adamw(wrapped.model, params)
     rows = []
-    for waited, parts in _timed(loop.step_batches(task, case.common.loop, range(WARM_UP + STEPS))):
+    steps = range(WARM_UP + STEPS)
+    for waited, batches in _timed(loop.step_batches(task, params.loop, steps)):
         start = time.perf_counter()
-        with nullcontext() if case.exchange else wrapped.no_sync():
-            backward(task, wrapped, parts, case.common.loop.precision)
-        optimizer_step(wrapped, optimizer, case.params.max_grad_norm)
+        with nullcontext() if case.all_reduce else wrapped.no_sync():
+            backward(task, wrapped, batches, params.loop.precision)
+        optimizer_step(wrapped, optimizer, params.max_grad_norm)
         optimizer.zero_grad(set_to_none=True)
         rows.append({"data": waited, "step": waited + time.perf_counter() - start})
     if collectives.rank() == 0:
@@ -62,60 +63,63 @@ def measure(case: Case) -> None:
 
 
 def _timed(steps: Iterator[Sequence[Any]]) -> Iterator[tuple[float, Sequence[Any]]]:
-    """Each step's micro-batches and the seconds that they took to come."""
+    """The seconds that each step's micro-batches took to come, and they."""
     start = time.perf_counter()
-    for parts in steps:
-        yield time.perf_counter() - start, parts
+    for batches in steps:
+        yield time.perf_counter() - start, batches
         start = time.perf_counter()
 
 
-def grown(common: CommonParams, workers: int) -> CommonParams:
+def scaled(params: PretrainParams, workers: int) -> PretrainParams:
     """The global batch of one worker times their number, in a micro-batch for each."""
-    streams = {
-        name: replace(stream, order=replace(stream.order, batch=workers * stream.order.batch_size))
-        for name, stream in vars(common.streams).items()
-    }
+    streams = {}
+    for name, stream in vars(params.data).items():
+        order = replace(stream.order, batch_size=workers * stream.order.batch_size)
+        streams[name] = replace(stream, order=order)
     return replace(
-        common,
-        streams=replace(common.streams, **streams),
-        loop=replace(common.loop, gradient_accumulation=workers),
+        params,
+        data=replace(params.data, **streams),
+        loop=replace(params.loop, gradient_accumulation=workers),
+    )
+
+
+def run_case(case: Case, workers: int) -> dict[str, float]:
+    """Median seconds of a `step` and of its `data`."""
+    launch(measure, case, num_workers=workers, threads=1)
+    steps = files.read_json(case.result)
+    return {key: median(step[key] for step in steps) for key in ("step", "data")}
+
+
+def line(name: str, workers: int, runs: list[dict[str, float]], single: list[float]) -> str:
+    """What came of a case; `single`: seconds of a step of one worker, run by run."""
+    step, data = (median(run[key] for run in runs) for key in ("step", "data"))
+    speedups = [workers * seconds / run["step"] for seconds, run in zip(single, runs, strict=True)]
+    speedup = median(speedups)
+    return (
+        f"{name:30} {step:.3f} s a step, {data:.3f} s of it data; "
+        f"{speedup:.2f} times the samples of one ({speedup / workers:.2f} of linear)"
     )
 
 
 def main() -> None:
     """Print a line per case."""
-    folders = DataFolders.of(params.scale())
-    common = params.load(CommonParams, "pretrain.common")
-    variant = params.load(VariantParams, "pretrain.variants.main")
+    settings = config.read()
+    folders, params = DataFolders.of(settings.scale), load_params(settings, "main")
     cases = {
         "1 worker": (1, True),
         "2 workers": (2, True),
-        "2 workers, nothing exchanged": (2, False),
+        "2 workers, no all-reduce": (2, False),
     }
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "steps.json")
-        for name, (workers, exchange) in [*cases.items()] * REPEATS:
-            launch(
-                measure,
-                Case(folders, grown(common, workers), variant, exchange, result),
-                num_workers=workers,
-                threads=1,
-            )
-            steps = files.read_json(result)
-            found[name].append(
-                {key: median(step[key] for step in steps) for key in ("step", "data")}
-            )
+        for _ in range(REPEATS):
+            for name, (workers, all_reduce) in cases.items():
+                case = Case(folders, scaled(params, workers), all_reduce, result)
+                runs[name].append(run_case(case, workers))
+    single = [run["step"] for run in runs["1 worker"]]
     for name, (workers, _) in cases.items():
-        step, data = (median(run[key] for run in found[name]) for key in ("step", "data"))
-        rate = median(
-            workers * one["step"] / run["step"]
-            for one, run in zip(found["1 worker"], found[name], strict=True)
-        )
-        print(
-            f"{name:30} {step:.3f} s a step, {data:.3f} s of it data; {rate:.2f} times the samples of one "
-            f"({rate / workers:.2f} of linear)"
-        )
+        print(line(name, workers, runs[name], single))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ schedules."""
 import inspect
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ NO_DECAY = ("positions", "pos_embed", "image_cls", "cls_token")
 
 @dataclass(frozen=True)
 class OptimParams:
-    """Optimiser and schedule of a training run."""
+    """Optimizer and schedule of a training run."""
 
     steps: int
     lr: float  # peak
@@ -26,41 +26,44 @@ class OptimParams:
     weight_decay: float
     betas: list[float]
     eps: float
-    max_grad_norm: float  # largest norm of the gradient; 0 for no clipping
-    head_lr_mult: float  # multiplier for what stands above backbone and pooler
-    layer_decay: float  # multiplier from one layer of the backbone to the one below it; 1: none
+    max_grad_norm: float  # the gradient is scaled down to this norm; 0: no clipping
+    head_lr_mult: float  # of the learning rate of all but backbone and pooler
+    layer_decay: (
+        float  # of the learning rate, from a layer of the backbone to the one below; 1: none
+    )
 
 
 def learning_rate(step: int, params: OptimParams) -> float:
-    """The rate of a step, counted from 0: linear warm-up, then cosine towards the floor or a line
-    to it."""
+    """The rate of a step, counted from 0: linear warm-up, then a cosine or a line to `min_lr`."""
     if step < params.warmup_steps:
         return params.lr * step / params.warmup_steps
-    share = (step - params.warmup_steps) / max(params.steps - params.warmup_steps, 1)
-    fall = 0.5 * (1 + math.cos(math.pi * share)) if params.schedule == "cosine" else 1 - share
-    return params.min_lr + (params.lr - params.min_lr) * fall
+    progress = (step - params.warmup_steps) / max(params.steps - params.warmup_steps, 1)
+    cosine = params.schedule == "cosine"
+    factor = 0.5 * (1 + math.cos(math.pi * progress)) if cosine else 1 - progress
+    return params.min_lr + (params.lr - params.min_lr) * factor
 
 
-def depth_of(name: str, blocks: int) -> int:
-    """The layer of a parameter, for layer-wise decay (BEiT): 0 embeddings, n the n-th block, blocks
+def layer_of(name: str, depth: int) -> int:
+    """The layer of a parameter, for layer-wise decay (BEiT): 0 embeddings, n the n-th block, depth
     + 1 the rest."""
     path = name.split(".")
     if path[0] != "backbone" or path[1] == "norm":
-        return blocks + 1
+        return depth + 1
     return int(path[2]) + 1 if path[1] == "blocks" else 0
 
 
-def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict]:
+def parameter_groups(model: nn.Module, params: OptimParams) -> list[dict[str, Any]]:
     """Groups by decay and by learning-rate multiplier (`scale`), in the order of the model's
     parameters."""
-    groups: dict[tuple[bool, float], dict] = {}
-    blocks = _depth(model) if params.layer_decay != 1.0 else 0
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    depth = _depth(model) if params.layer_decay != 1.0 else 0
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         decayed = parameter.ndim > 1 and not name.endswith(NO_DECAY)
         scale = 1.0 if name.startswith(("backbone.", "pooler.")) else params.head_lr_mult
-        scale *= params.layer_decay ** (blocks + 1 - depth_of(name, blocks)) if blocks else 1.0
+        if depth:
+            scale *= params.layer_decay ** (depth + 1 - layer_of(name, depth))
         group = groups.setdefault(
             (decayed, scale),
             {"params": [], "scale": scale, "weight_decay": params.weight_decay if decayed else 0.0},
@@ -89,7 +92,7 @@ class AdamW(torch.optim.AdamW):
 
 
 def adamw(model: nn.Module, params: OptimParams) -> AdamW:
-    """The optimiser; its rates are set before each step by `set_learning_rate`."""
+    """The optimizer; `set_learning_rate` sets its rates before each step."""
     return AdamW(
         parameter_groups(model, params),
         lr=params.lr,

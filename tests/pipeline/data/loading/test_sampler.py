@@ -92,7 +92,7 @@ def test_seeds_change_the_order():
     ("kwargs", "count", "words"),
     [
         ({"sizes": [5] * 63}, 1, "63 row groups are too few for 64 streams"),
-        ({"batch": 100}, 1, "batch 100 is not a multiple of streams 64"),
+        ({"batch": 100}, 1, "batch_size 100 is not a multiple of streams 64"),
         ({}, 3, "64 streams cannot be shared by 3 micro-batches"),
     ],
 )
