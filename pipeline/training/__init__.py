@@ -1,1 +1,1 @@
-"""The one training loop and its parts; it knows no task. Imports `data` and below."""
+"""The one training loop, which knows no task: steps, optimizer, data parallelism, curves."""

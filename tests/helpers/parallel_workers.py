@@ -1,5 +1,4 @@
-"""What `test_parallel` runs on several workers, in a module of its own so that they can import
-it."""
+"""What `test_data_parallel` runs on several workers, which import this module."""
 
 from dataclasses import replace
 
@@ -41,8 +40,8 @@ LOOP = LoopParams(
 )
 
 
-def gradients(toy, passes, kind="ddp", checkpointing=False, compiled=False):
-    """Losses and whole gradients of the first step, with each worker's share in so many passes."""
+def gradients(toy, micro_batches, kind="ddp", checkpointing=False, compiled=False):
+    """Losses and full gradients of the first step; each worker has that many micro-batches."""
     task = toy()
     if checkpointing:
         task.model.backbone.set_grad_checkpointing()
@@ -50,12 +49,12 @@ def gradients(toy, passes, kind="ddp", checkpointing=False, compiled=False):
     if compiled:
         wrapped.model.backbone.compile_blocks(backend="eager", fullgraph=True)
     wrapped.module.train()
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
-    parts = [
-        task.batches[MicroBatch(0, rank * passes + number, world * passes)]
-        for number in range(passes)
+    world_size, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    batches = [
+        task.batches[MicroBatch(0, rank * micro_batches + number, world_size * micro_batches)]
+        for number in range(micro_batches)
     ]
-    values = backward(task, wrapped, parts, "fp32")
+    values = backward(task, wrapped, batches, "fp32")
     grads = {
         name: getattr(p.grad, "full_tensor", lambda grad=p.grad: grad)()
         for name, p in wrapped.model.named_parameters()
@@ -64,30 +63,32 @@ def gradients(toy, passes, kind="ddp", checkpointing=False, compiled=False):
     return {"values": {name: value.item() for name, value in values.items()}, "grads": grads}
 
 
-def in_group(rank, world, rendezvous, work, *arguments):
+def in_group(rank, world_size, rendezvous, work, *arguments):
     """Run a function of this module as worker `rank` of a process group."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
+    )
     globals()[work](rank, *arguments)
     dist.destroy_process_group()
 
 
 def compare(rank, out):
-    """The gradients of all tasks, whole in `out`."""
+    """Write the full gradients of all tasks into `out`."""
     for toy in TOYS:
-        for passes in (1, 2):
-            found = gradients(toy, passes)
+        for micro_batches in (1, 2):
+            result = gradients(toy, micro_batches)
             if rank == 0:
-                torch.save(found, out / f"{toy.__name__}-{dist.get_world_size()}-{passes}")
+                torch.save(result, out / f"{toy.__name__}-{dist.get_world_size()}-{micro_batches}")
 
 
 def shard(rank, out):
-    """Gradients of weights in shards, of one task in compiled blocks; then a run of four steps, one
-    that stops in the middle, and its continuation."""
+    """Write gradients with FSDP, of one task with compiled blocks; then train four steps with DDP,
+    with FSDP, and with FSDP in two runs of which the second resumes."""
     for toy in TOYS:
-        found = gradients(toy, 2, "fsdp2", checkpointing=True, compiled=toy is MaskedToy)
+        result = gradients(toy, 2, "fsdp2", checkpointing=True, compiled=toy is MaskedToy)
         if rank == 0:
-            torch.save(found, out / f"{toy.__name__}-fsdp2")
+            torch.save(result, out / f"{toy.__name__}-fsdp2")
     for name, loop in (("ddp", replace(LOOP, parallel="ddp")), ("fsdp2", LOOP)):
         _train(4, loop, out / name)
     _train(2, LOOP, out / "resumed")

@@ -1,4 +1,4 @@
-"""Every task with a tiny model on random data. A sample is a function of its place in the endless
+"""Every task with a tiny model on random data. A sample is a function of its position in the endless
 sequence of samples, so global batches do not depend on how they are cut."""
 
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ BATCH = 8
 
 
 class Toy:
-    """Random batches in place of a task's own."""
+    """Random batches instead of a task's."""
 
     def __init__(self, model):
         self.model = model
@@ -67,9 +67,9 @@ class Toy:
     def batches(self):
         return self
 
-    def __getitem__(self, part):
-        share = BATCH // part.count
-        start = part.step * BATCH + part.index * share
+    def __getitem__(self, micro_batch):
+        share = BATCH // micro_batch.count
+        start = micro_batch.step * BATCH + micro_batch.index * share
         return self.collate(
             [
                 self.sample(position, generator("toy", position))
@@ -107,7 +107,7 @@ def noise_of(rng, *shape):
 
 
 class MaskedToy(Toy, PretrainingTask):
-    """Masked modelling; micro-batches have different numbers of hidden tokens."""
+    """Masked modeling; micro-batches have different numbers of masked tokens."""
 
     loss_weights: Mapping[str, float] = {
         "mlm": 1.0,
@@ -150,7 +150,7 @@ class OptionsToy(MaskedToy):
 
 
 class RetrievalToy(Toy, RetrievalTask):
-    """Some captions belong to one picture."""
+    """Some captions belong to one image."""
 
     loss_weights: Mapping[str, float] = {"itc": 1.0, "itm": 0.5}
 
@@ -219,7 +219,7 @@ class ClassificationToy(Toy, ClassificationTask):
 
 
 class SegmentationToy(Toy, SegmentationTask):
-    """Pictures differ in how many of their pixels have a class. Batch norms have their statistics
+    """Images differ in how many of their pixels have a class. Batch norms have their statistics
     frozen: those of a micro-batch depend on the cut."""
 
     loss_weights: Mapping[str, float] = {"decode": 1.0, "auxiliary": 0.4}

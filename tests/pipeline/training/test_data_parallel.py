@@ -1,5 +1,5 @@
-"""A step has the same gradient on any number of workers, in any number of passes, in replicas or in
-shards."""
+"""A step has the same gradient on any number of workers, in any number of micro-batches, with DDP
+and with FSDP."""
 
 import numpy as np
 import pytest
@@ -9,43 +9,40 @@ import torch.multiprocessing as mp
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.utils.seeds import generator
 from tests.helpers import parallel_workers
-from tests.helpers.toy import TOYS, ClassificationToy
+from tests.helpers.toy import TOYS, ClassificationToy, SegmentationToy
 
 
-def start(world, out, work):
-    """Run a function of `parallel_workers` in as many processes, all out of one that has imported
-    torch."""
+def start(world_size, out, work):
+    """Run a function of `parallel_workers` in as many processes, all forked from one that has
+    imported torch."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["tests.helpers.parallel_workers"])
-    arguments = (world, out / f"rendezvous-{work}-{world}", work, out)
+    arguments = (world_size, out / f"rendezvous-{work}-{world_size}", work, out)
     mp.start_processes(
-        parallel_workers.in_group, arguments, nprocs=world, start_method="forkserver"
+        parallel_workers.in_group, arguments, nprocs=world_size, start_method="forkserver"
     )
 
 
 @pytest.fixture(scope="module")
-def whole():
-    """Of each task, the whole batch in one pass of one process."""
+def reference():
+    """Losses and gradients by task: the global batch as one micro-batch of one process."""
     return {toy.__name__: parallel_workers.gradients(toy, 1) for toy in TOYS}
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """By task, number of workers and passes."""
+def of_workers(tmp_path_factory):
+    """A folder of losses and gradients by task, number of workers and micro-batches of each."""
     out = tmp_path_factory.mktemp("gradients")
-    for world in (2, 4):
-        start(world, out, "compare")
+    for world_size in (2, 4):
+        start(world_size, out, "compare")
     return out
 
 
-def test_losses_are_divided_by_the_number_of_their_terms():
+def test_losses_are_divided_by_the_number_of_their_targets():
     """The denominators, counted by hand from the samples."""
-    samples = [
-        toy().sample(position, generator("toy", position)) for toy in TOYS for position in range(8)
-    ]
-    texts = [sample.text for sample in samples[:8]]
+    texts = [sample.text for sample in samples_of(TOYS[0])]
     masked_tokens = float(sum(text.masked.sum() for text in texts))
-    labels = torch.from_numpy(np.stack([sample["labels"] for sample in samples[-8:]]))
+    labels = np.stack([sample["labels"] for sample in samples_of(SegmentationToy)])
     masked = {
         "mlm": masked_tokens,
         "mim": 8 * 6.0,
@@ -66,38 +63,44 @@ def test_losses_are_divided_by_the_number_of_their_terms():
         assert task.num_targets(task.batches[MicroBatch(0)]) == expected[toy.__name__]
 
 
-def assert_same(one, other):
-    assert other["values"] == pytest.approx(one["values"], rel=1e-5)
-    assert one["grads"].keys() == other["grads"].keys()
-    difference, norm = (
-        torch.cat([grad.flatten() for grad in grads]).norm()
-        for grads in (
-            [other["grads"][name] - one["grads"][name] for name in one["grads"]],
-            one["grads"].values(),
-        )
-    )
+def samples_of(toy):
+    """The samples of the first global batch."""
+    return [toy().sample(position, generator("toy", position)) for position in range(8)]
+
+
+def assert_same(expected, actual):
+    assert actual["values"] == pytest.approx(expected["values"], rel=1e-5)
+    assert actual["grads"].keys() == expected["grads"].keys()
+    differences = [actual["grads"][name] - grad for name, grad in expected["grads"].items()]
+    difference, norm = total_norm(differences), total_norm(expected["grads"].values())
     assert 0 < norm and difference <= 1e-5 * norm
 
 
-@pytest.mark.parametrize("passes", [1, 2])
-@pytest.mark.parametrize("world", [2, 4])
+def total_norm(tensors):
+    return torch.cat([tensor.flatten() for tensor in tensors]).norm()
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("toy", [toy.__name__ for toy in TOYS])
-def test_workers_and_passes_do_not_change_the_gradient(whole, found, toy, world, passes):
-    assert_same(whole[toy], torch.load(found / f"{toy}-{world}-{passes}"))
+def test_workers_and_micro_batches_do_not_change_the_gradient(
+    reference, of_workers, toy, world_size, micro_batches
+):
+    assert_same(reference[toy], torch.load(of_workers / f"{toy}-{world_size}-{micro_batches}"))
 
 
 @pytest.mark.parametrize("toy", TOYS)
-def test_passes_of_one_worker_do_not_change_the_gradient(whole, toy):
-    assert_same(whole[toy.__name__], parallel_workers.gradients(toy, 4))
+def test_micro_batches_of_one_worker_do_not_change_the_gradient(reference, toy):
+    assert_same(reference[toy.__name__], parallel_workers.gradients(toy, 4))
 
 
 @pytest.mark.parametrize("toy", TOYS)
-def test_activation_checkpointing_has_the_same_gradient(whole, toy):
-    assert_same(whole[toy.__name__], parallel_workers.gradients(toy, 1, checkpointing=True))
+def test_activation_checkpointing_has_the_same_gradient(reference, toy):
+    assert_same(reference[toy.__name__], parallel_workers.gradients(toy, 1, checkpointing=True))
 
 
 def test_activation_checkpointing_keeps_less():
-    def kept(checkpointing):
+    def saved_numbers(checkpointing):
         saved, model = [], ClassificationToy().model
         model.backbone.set_grad_checkpointing(checkpointing)
         with torch.autograd.graph.saved_tensors_hooks(
@@ -106,13 +109,13 @@ def test_activation_checkpointing_keeps_less():
             model(torch.rand(4, 3, 16, 16), torch.rand(4, 4, 3))
         return sum(saved)
 
-    assert kept(True) < kept(False) / 4
+    assert saved_numbers(True) < saved_numbers(False) / 4
 
 
-def test_shards_train_as_replicas_do(whole, tmp_path):
+def test_fsdp_trains_as_ddp_does(reference, tmp_path):
     start(2, tmp_path, "shard")
     for toy in TOYS:
-        assert_same(whole[toy.__name__], torch.load(tmp_path / f"{toy.__name__}-fsdp2"))
+        assert_same(reference[toy.__name__], torch.load(tmp_path / f"{toy.__name__}-fsdp2"))
     ddp, fsdp2, resumed = (
         torch.load(tmp_path / name / "model") for name in ("ddp", "fsdp2", "resumed")
     )

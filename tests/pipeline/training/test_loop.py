@@ -53,10 +53,10 @@ class Mortal(MaskedToy):
         super().__init__()
         self.death = death
 
-    def __getitem__(self, part):
-        if part.step == self.death:
+    def __getitem__(self, micro_batch):
+        if micro_batch.step == self.death:
             raise Killed
-        return super().__getitem__(part)
+        return super().__getitem__(micro_batch)
 
 
 def run(task, folder, **changes):
@@ -65,39 +65,41 @@ def run(task, folder, **changes):
 
 @pytest.mark.parametrize("death", [3, 6, 11])
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, death, capsys):
-    for name in ("whole", "killed"):
+    for name in ("undisturbed", "killed"):
         (tmp_path / name).mkdir()
-    whole, resumed_task = MaskedToy(), MaskedToy()
-    run(whole, tmp_path / "whole")
+    undisturbed, resumed_task = MaskedToy(), MaskedToy()
+    run(undisturbed, tmp_path / "undisturbed")
     with pytest.raises(Killed):
         run(Mortal(death), tmp_path / "killed")
     capsys.readouterr()
     run(resumed_task, tmp_path / "killed")
     resumed = death - death % 4
     assert (f"resumed at step {resumed} of 12" in capsys.readouterr().err) == (resumed > 0)
-    checkpoint.save(whole.model, tmp_path / "whole")
+    checkpoint.save(undisturbed.model, tmp_path / "undisturbed")
     checkpoint.save(resumed_task.model, tmp_path / "killed")
     for file in ("model.safetensors", "curve.jsonl"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+        assert (tmp_path / "undisturbed" / file).read_bytes() == (
+            tmp_path / "killed" / file
+        ).read_bytes()
 
 
 def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():
-    def gradient(clip):
+    def gradient(max_grad_norm):
         task = MaskedToy()
         wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
         values = train_step(
-            task, wrapped, adamw(wrapped.model, OPTIM), [task[MicroBatch(0)]], clip, "fp32"
+            task, wrapped, adamw(wrapped.model, OPTIM), [task[MicroBatch(0)]], max_grad_norm, "fp32"
         )
         return torch.cat([p.grad.flatten() for p in task.model.parameters()]), values[
             "grad_norm"
         ].item()
 
-    whole, norm = gradient(0.0)
-    assert whole.norm().item() == pytest.approx(norm)
+    unclipped, norm = gradient(0.0)
+    assert unclipped.norm().item() == pytest.approx(norm)
     for clip in (norm / 4, 4 * norm):
-        clipped, told = gradient(clip)
-        assert told == pytest.approx(norm), "what is told is the norm before"
-        torch.testing.assert_close(clipped, whole * min(1, clip / norm), rtol=1e-4, atol=1e-7)
+        clipped, norm_before = gradient(clip)
+        assert norm_before == pytest.approx(norm)
+        torch.testing.assert_close(clipped, unclipped * min(1, clip / norm), rtol=1e-4, atol=1e-7)
 
 
 def test_loader_processes_do_not_change_the_result(tmp_path):
@@ -168,9 +170,9 @@ class Overflowing(MaskedToy):
         super().__init__()
         self.until = until
 
-    def __getitem__(self, part):
-        batch = super().__getitem__(part)
-        if 5 <= part.step < self.until:
+    def __getitem__(self, micro_batch):
+        batch = super().__getitem__(micro_batch)
+        if 5 <= micro_batch.step < self.until:
             broken = batch.images._replace(
                 pixels=batch.images.pixels.float() * 1e38,
                 drop_path_noise=batch.images.drop_path_noise * 0 + 1e38,
@@ -206,7 +208,7 @@ def test_micro_batches_that_workers_cannot_share_are_named(tmp_path, monkeypatch
         next(step_batches(MaskedToy(), replace(LOOP, gradient_accumulation=4), range(1)))
 
 
-def test_a_step_in_several_passes_trains_as_in_one(tmp_path):
+def test_a_step_in_several_micro_batches_trains_as_in_one(tmp_path):
     weights = []
     for count in (1, 4):
         (tmp_path / str(count)).mkdir()

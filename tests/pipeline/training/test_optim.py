@@ -135,7 +135,7 @@ def test_layer_wise_decay_falls_from_the_head_to_the_embeddings():
 
 
 def trained(make):
-    """Weights after three steps, the third by an optimiser that took over the state of the
+    """Weights after three steps, the third by an optimizer that took over the state of the
     first."""
     torch.manual_seed(0)
     model = VLBeit(TINY)
@@ -151,7 +151,7 @@ def trained(make):
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def test_the_optimiser_is_that_of_torch_to_the_bit():
+def test_the_optimizer_is_that_of_torch_to_the_bit():
     theirs = trained(
         lambda model: torch.optim.AdamW(
             parameter_groups(model, PAPER),
