@@ -51,8 +51,8 @@ def gradients(toy, micro_batches, kind="ddp", checkpointing=False, compiled=Fals
     wrapped.module.train()
     world_size, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     batches = [
-        task.batches[MicroBatch(0, rank * micro_batches + number, world_size * micro_batches)]
-        for number in range(micro_batches)
+        task.batches[MicroBatch(0, rank * micro_batches + index, world_size * micro_batches)]
+        for index in range(micro_batches)
     ]
     values = backward(task, wrapped, batches, "fp32")
     grads = {
