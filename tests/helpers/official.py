@@ -31,7 +31,7 @@ WORLD = SyntheticParams(
         "ade20k": {"train": 4, "val": 2},
     },
 )
-_LISTS = facts.FOLDER  # of the real data sets, whatever a test puts in its place
+_LISTS = facts.FOLDER  # of the real data sets, whatever a test replaces them with
 
 
 def publish(source: str, root: Path) -> None:

@@ -24,7 +24,11 @@ shard:
   bookcorpus: {val_fraction: 0.3}
   flickr30k: {val_fraction: 0, max_side: 0}
 text_tokenizer:
-  {sources: [bookcorpus, flickr30k], vocab_size: 38, character_coverage: 1, max_sentences: 1000, seed: 0}
+  sources: [bookcorpus, flickr30k]
+  vocab_size: 38
+  character_coverage: 1
+  max_sentences: 1000
+  seed: 0
 text_tokens: {max_length: 16, min_words: 4, rows_per_group: 4, groups_per_file: 4}
 """
 
@@ -41,9 +45,9 @@ def project(tmp_path, monkeypatch):
         (root / "flickr" / "flickr30k-images").mkdir(parents=True)
         (root / "params.yaml").write_text(text)
         lines = [
-            f"the {colour} ship left harbour {number % 7} at dawn ."
+            f"the {color} ship left harbour {number % 7} at dawn ."
             for number in range(300)
-            for colour in ("red", "green", "pale blue")
+            for color in ("red", "green", "pale blue")
         ]
         for part in (1, 2):
             (root / "books" / f"books_large_p{part}.txt").write_text("\n".join(lines[part::2]))
@@ -55,7 +59,7 @@ def project(tmp_path, monkeypatch):
                 {
                     "filename": f"{number}.jpg",
                     "split": ("train", "train", "val", "test")[number % 4],
-                    "sentences": [{"raw": f"A picture of harbour {number}."}],
+                    "sentences": [{"raw": f"An image of harbour {number}."}],
                 }
             )
         (root / "flickr" / "dataset_flickr30k.json").write_text(json.dumps({"images": entries}))

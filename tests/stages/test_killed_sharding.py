@@ -18,7 +18,9 @@ PARAMS = """scale: small
 preset: small
 pool: {workers: %d}
 download: {common: {mirrors: [], official: false}, imagenet22k: {origin: local, path: raw}}
-shard: {common: {rows_per_group: 2, groups_per_file: 3}, imagenet22k: {val_fraction: 0.2, max_side: 8, min_coverage: 0}}
+shard:
+  common: {rows_per_group: 2, groups_per_file: 3}
+  imagenet22k: {val_fraction: 0.2, max_side: 8, min_coverage: 0}
 """
 # Kills itself when it is about to move its `moment`-th finished file into place, or has just done
 # so.
@@ -62,33 +64,33 @@ def test_kills_at_random_moments_leave_no_trace(tmp_path):
     """Every file is moved into place once: a kill costs no more than the piece that was at work."""
     alone = started(project(tmp_path / "alone"), 0)
     files = int(alone.communicate()[0].split()[-1])
-    place, draw, moments = project(tmp_path / "killed"), random.Random(7), []
+    killed, draw, moments = project(tmp_path / "killed"), random.Random(7), []
     while True:
         moments.append(draw.randint(1, 9))
-        process = started(place, moments[-1])
+        process = started(killed, moments[-1])
         output = process.communicate()[0]
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL
     assert len(moments) > 5
     assert sum(moments[:-1]) + int(output.split()[-1]) <= files + 4 * len(moments)
-    assert contents(place / "data") == contents(tmp_path / "alone/data")
+    assert contents(killed / "data") == contents(tmp_path / "alone/data")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_workers_of_a_killed_driver_end_and_the_next_one_goes_on(tmp_path, seed):
     alone = started(project(tmp_path / "alone"), 0)
-    place = project(tmp_path / "killed", workers=2)
-    process = started(place, 0)
+    killed = project(tmp_path / "killed", workers=2)
+    process = started(killed, 0)
     alone.communicate()
-    runs = next_files(place / ".work", 1 + random.Random(seed).randrange(12))
+    runs = next_files(killed / ".work", 1 + random.Random(seed).randrange(12))
     process.send_signal(signal.SIGKILL)
     process.communicate()  # returns when the workers have closed their end, too
     assert runs
-    again = started(place, 0)
+    again = started(killed, 0)
     again.communicate()
     assert again.returncode == 0
-    assert contents(place / "data") == contents(tmp_path / "alone/data")
+    assert contents(killed / "data") == contents(tmp_path / "alone/data")
 
 
 def next_files(folder: Path, count: int) -> list[Path]:

@@ -73,7 +73,7 @@ def test_sources_can_be_left_out(project):
     assert "| VL-BEiT (ours)" in Path("results/small/tables/table1.md").read_text()
 
 
-def test_captioned_pictures_of_ones_own_take_cocos_place(project, tmp_path):
+def test_captioned_images_of_ones_own_replace_coco(project, tmp_path):
     own = tmp_path / "own"
     for folder in ("train2014", "val2014"):
         (own / folder).mkdir(parents=True)
@@ -88,8 +88,8 @@ def test_captioned_pictures_of_ones_own_take_cocos_place(project, tmp_path):
                     {"id": number, "file_name": f"holiday {number}.jpg"} for number in range(6)
                 ],
                 "annotations": [
-                    {"id": place, "image_id": place % 6, "caption": f"A beach, take {place}."}
-                    for place in range(12)
+                    {"id": number, "image_id": number % 6, "caption": f"A beach, take {number}."}
+                    for number in range(12)
                 ],
             }
         )

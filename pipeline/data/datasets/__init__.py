@@ -25,7 +25,7 @@ The reader defines:
 The YAML holds, checked when it is read (`facts`, `download.manifest`):
 
     license: terms of use, for model cards
-    counts:                              optional; names are free, `counts` of the reader has the same
+    counts:                              optional; any names, those of the reader's `counts`
       exact: {name: number}              what official files must hold, or the shard stage stops
       about: {name: number}              what is commonly reported; a difference is only shown
     pretraining: {images:, captions:}    only if the paper pretrains on its images: how many

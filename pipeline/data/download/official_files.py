@@ -229,8 +229,8 @@ class OfficialFiles:
             target = f"a folder, name this as params.yaml: {self.key}.path,"
         these = "it under this name" if len(missing) == 1 else "them under these names"
         return (
-            f"{self.source}: to be got by hand: {', '.join(names)}: {self.publication.by_hand}; put "
-            f"{these}{or_forms} into {target} and run this again"
+            f"{self.source}: to be got by hand: {', '.join(names)}: {self.publication.by_hand}; "
+            f"put {these}{or_forms} into {target} and run this again"
         )
 
     def _user_file(self, file: OfficialFile) -> Path | None:

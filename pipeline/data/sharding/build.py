@@ -1,9 +1,9 @@
 """From a data set's official files to Parquet shards, with every record that is left out named and
 explained.
 
-The work goes in pieces, and a killed run goes on with the pieces that it lacks. First each piece of
-the official files becomes a sorted run of checked rows (`external_shuffle`), then each shard file is
-put together from its chunk of all runs. Neither the number of workers nor their pace shows in the
+The work goes in pieces, and a killed run continues with the pieces that it lacks. First each piece
+of the official files becomes a sorted run of checked rows (`external_shuffle`), then each shard file
+is assembled from its chunk of all runs. Neither the number of workers nor their pace changes the
 result.
 """
 

@@ -15,11 +15,7 @@ from pipeline.reporting.tables import Table, TableColumn, TableRow, TableSection
 from pipeline.utils import files
 
 _TITLE = "Pretraining data: what the paper has, and what of it this run has"
-_COLUMNS = [
-    TableColumn(f"{kind}_{name}", kind.capitalize(), head, digits)
-    for kind in ("images", "captions")
-    for name, head, digits in (("paper", "paper", 0), ("here", "here", 0), ("share", "%", 1))
-]
+_KINDS = ("images", "captions")
 
 
 def applies(source: str) -> bool:
@@ -58,14 +54,25 @@ def check(source: str, shards: Path, minimum: float, key: str) -> None:
 def table(shards: Path, section: str, note: str) -> Table:
     """All data sets that the paper pretrains on, pairs before images alone; `shards` is the folder
     of their folders."""
-    paper, here = _paper(), {}
-    for source in paper:
-        here[source] = _counted(shards / source)
-    pairs = [source for source in paper if paper[source].captions]
-    rows = [_row(source, paper[source], here[source]) for source in paper]
-    totals = [_sum(counts[source] for source in pairs) for counts in (paper, here)]
-    rows.append(_row("all pairs", *totals))
-    return Table(_TITLE, _COLUMNS, [TableSection(section, rows)], note, head="Source")
+    rows, paper_pairs, pairs_here = [], [], []
+    for source, paper in _paper().items():
+        here = _counted(shards / source)
+        rows.append(_row(source, paper, here))
+        if paper.captions:
+            paper_pairs.append(paper)
+            pairs_here.append(here)
+    rows.append(_row("all pairs", _sum(paper_pairs), _sum(pairs_here)))
+    return Table(_TITLE, _columns(), [TableSection(section, rows)], note, head="Source")
+
+
+def _columns() -> list[TableColumn]:
+    columns = []
+    for kind in _KINDS:
+        group = kind.capitalize()
+        columns.append(TableColumn(f"{kind}_paper", group, "paper", 0))
+        columns.append(TableColumn(f"{kind}_here", group, "here", 0))
+        columns.append(TableColumn(f"{kind}_share", group, "%", 1))
+    return columns
 
 
 def _paper() -> dict[str, ImageCounts]:

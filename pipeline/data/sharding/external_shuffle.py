@@ -43,18 +43,18 @@ def write_run(run: Path, rows: Iterable[tuple[str, ShardRow]]) -> None:
 
     Rows of equal key keep their order. Beside the file stands its index.
     """
-    items = sorted(
-        ((split, _order(row["key"]), pickle.dumps(row)) for split, row in rows),
-        key=lambda item: item[:2],
-    )
-    with files.replacing(run) as temporary, open(temporary, "wb") as file:
-        file.writelines(data for _, _, data in items)
+    items = []
+    for split, row in rows:
+        items.append((split, _order(row["key"]), pickle.dumps(row)))
+    items.sort(key=lambda item: item[:2])
     entries: dict[str, list[tuple[int, int, int]]] = {}
     start = 0
-    for split, order, data in items:
-        entries.setdefault(split, []).append((order >> 64, start, start + len(data)))
-        start += len(data)
-    index = {split: np.array(places, _INDEX) for split, places in entries.items()}
+    with files.replacing(run) as temporary, open(temporary, "wb") as file:
+        for split, order, data in items:
+            file.write(data)
+            entries.setdefault(split, []).append((order >> 64, start, start + len(data)))
+            start += len(data)
+    index = {split: np.array(group, _INDEX) for split, group in entries.items()}
     with files.replacing(_index_path(run)) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **index)
 

@@ -23,7 +23,8 @@ class _Host(Generic[Task]):
 
 
 class Hosts(Generic[Task]):
-    """Tasks that wait for a turn at their host. `changed` is called when there may be a new turn."""
+    """Tasks that wait for a turn at their host. `changed` is called when there may be a new
+    turn."""
 
     def __init__(self, limit: int, changed: Callable[[], None]) -> None:
         self._limit = limit  # tasks of a host that run at a time

@@ -87,7 +87,7 @@ class Journal:
         counts."""
         self._file.close()
         with open(self._notes, "rb") as notes, files.replacing(self.path) as temporary:
-            slices = {result.row: place for place, result in _read(notes)}
+            slices = {result.row: note for note, result in _read(notes)}
             writer = pq.ParquetWriter(
                 temporary,
                 FETCHED,

@@ -15,7 +15,7 @@ from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams, DumpParams, UrlListParams
 from pipeline.data.sharding import build
-from pipeline.data.synthetic import url_server as pictures
+from pipeline.data.synthetic import url_server
 from pipeline.data.synthetic.generate import url_responder
 from pipeline.errors import UserError
 from pipeline.tracking import client as tracking
@@ -82,15 +82,15 @@ def settings(
     return DumpParams(*common, official.DUMP) if source == "wikipedia" else DownloadParams(*common)
 
 
-def downloaded(source: str, place: Path, params: DownloadParams, monkeypatch) -> Path:
+def downloaded(source: str, project: Path, params: DownloadParams, monkeypatch) -> Path:
     """The source's folder in a project of its own."""
-    monkeypatch.setenv("DVC_ROOT", str(place))
-    folder = place / "raw" / source
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    folder = project / "raw" / source
     official_files = OfficialFiles(source, params, f"paper.download.{source}", HTTP)
     if source not in LISTS:
         raw_files.download(official_files, folder)
         return folder
-    with pictures.serve(url_responder(source, official.WORLD)) as proxy:
+    with url_server.serve(url_responder(source, official.WORLD)) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         raw_files.download(official_files, folder)
         monkeypatch.delenv("http_proxy")
@@ -174,7 +174,10 @@ def test_what_must_be_got_by_hand_is_said_in_one_line(
         for file in manifest.read(source).files
         if file.addresses
     ]
-    message = rf"^{source}: to be got by hand: {names}[^\n]*; [^\n]*as params.yaml: paper.download.{source}.path"
+    message = (
+        rf"^{source}: to be got by hand: {names}[^\n]*; "
+        rf"[^\n]*as params.yaml: paper.download.{source}.path"
+    )
     with pytest.raises(UserError, match=message):
         downloaded(source, tmp_path, DownloadParams("upstream", "", mirrors, True), monkeypatch)
 
@@ -320,7 +323,8 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     name = f"vqkd_{hashlib.sha256(data).hexdigest()[:8]}.pth"
     (offered / name).write_bytes(data)
     (offered / "lists/weights.yaml").write_text(
-        f"files:\n- {{name: {name}, addresses: ['{serving.address}/{name}'], sha256: {name[5:13]!r}}}\n"
+        f"files:\n- name: {name}\n  addresses: ['{serving.address}/{name}']\n"
+        f"  sha256: {name[5:13]!r}\n"
     )
     folder = Path("data/paper/weights")
     weights = OfficialFiles(

@@ -21,7 +21,9 @@ from tests.pipeline.data.download.test_raw_files import FETCH
 PARAMS = """scale: small
 preset: small
 pool: {workers: 1}
-download: {common: {mirrors: [], official: false}, ade20k: {origin: local, path: theirs, official: true}}
+download:
+  common: {mirrors: [], official: false}
+  ade20k: {origin: local, path: theirs, official: true}
 shard: {common: {rows_per_group: 2, groups_per_file: 3}, ade20k: {val_fraction: 0.0, max_side: 0}}
 """
 

@@ -15,7 +15,9 @@ PARAMS = """scale: small
 preset: small
 pool: {workers: 1}
 download: {common: {mirrors: [], official: false}, imagenet22k: {origin: local, path: raw}}
-shard: {common: {rows_per_group: 2, groups_per_file: 3}, imagenet22k: {val_fraction: 0.2, max_side: 8, min_coverage: %s}}
+shard:
+  common: {rows_per_group: 2, groups_per_file: 3}
+  imagenet22k: {val_fraction: 0.2, max_side: 8, min_coverage: %s}
 """
 
 
@@ -35,7 +37,7 @@ def index(folder, train, units, val=0):
 
 @pytest.fixture
 def found(tmp_path):
-    """Two thirds of CC3M, of COCO all pictures and half of the captions."""
+    """Two thirds of CC3M, of COCO all images and half of the captions."""
     for source in ("cc3m", "sbu", "coco", "vg", "imagenet22k"):
         index(tmp_path / source, 0, 0)
     index(tmp_path / "cc3m", 2_006_667, 2_006_667, val=15_000)
@@ -45,7 +47,8 @@ def found(tmp_path):
 
 def test_what_was_found_is_said_with_what_the_paper_has(found):
     assert coverage.sentence("cc3m", found / "cc3m") == (
-        "cc3m: 2,006,667 of the paper's 3,010,000 images (66.7%), 2,006,667 of the paper's 3,010,000 captions (66.7%)"
+        "cc3m: 2,006,667 of the paper's 3,010,000 images (66.7%), "
+        "2,006,667 of the paper's 3,010,000 captions (66.7%)"
     )
     assert coverage.metrics("coco", found / "coco") == pytest.approx(
         {"coverage_images": 1.0, "coverage_captions": 0.5}, abs=1e-5

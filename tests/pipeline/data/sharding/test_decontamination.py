@@ -53,6 +53,10 @@ def coco_name(folder, number):
     return f"COCO_{folder}_{number:012d}.jpg"
 
 
+def flickr_url(number):
+    return f"http://farm4.staticflickr.com/31/{number}_0af_z.jpg"
+
+
 @pytest.fixture
 def raw(tmp_path):
     """COCO with an image in each split, its numbers at Flickr, and Flickr30K's splits."""
@@ -63,9 +67,9 @@ def raw(tmp_path):
         write_zip(
             coco / f"{folder}.zip",
             {
-                f"{folder}/{coco_name(place, number)}": IMAGE
-                for place, number in COCO.values()
-                if place == folder
+                f"{folder}/{coco_name(part, number)}": IMAGE
+                for part, number in COCO.values()
+                if part == folder
             },
         )
     write_zip(
@@ -90,10 +94,10 @@ def raw(tmp_path):
                         {
                             "id": number,
                             "file_name": coco_name(folder, number),
-                            "flickr_url": f"http://farm4.staticflickr.com/31/{1000 + number}_0af_z.jpg",
+                            "flickr_url": flickr_url(1000 + number),
                         }
-                        for place, number in COCO.values()
-                        if place == folder
+                        for part, number in COCO.values()
+                        if part == folder
                     ],
                     "annotations": [],
                 }
@@ -157,7 +161,7 @@ def test_evaluation_images_are_known_by_both_numbers(raw):
 
 
 def test_visual_genome_loses_what_coco_or_flickr30k_tests(raw):
-    place = visual_genome(
+    genome = visual_genome(
         raw / "vg",
         [
             (10, None, None),
@@ -170,7 +174,7 @@ def test_visual_genome_loses_what_coco_or_flickr30k_tests(raw):
             (17, 77, 1003),
         ],
     )
-    assert shard("vg", place, raw / "out", PARAMS, excluded=evaluation_images(raw)) == {
+    assert shard("vg", genome, raw / "out", PARAMS, excluded=evaluation_images(raw)) == {
         "train": 4,
         "rejected": 4,
     }
@@ -187,7 +191,7 @@ def test_visual_genome_loses_what_coco_or_flickr30k_tests(raw):
         "key": "14",
         "reason": "in a downstream validation or test set: coco 4, flickr 1004",
     }
-    assert shard("vg", place, raw / "all", PARAMS) == {"train": 8, "rejected": 0}
+    assert shard("vg", genome, raw / "all", PARAMS) == {"train": 8, "rejected": 0}
 
 
 def test_lists_of_urls_are_filtered_by_their_addresses(raw):

@@ -373,8 +373,10 @@ from pipeline.data.url_fetch.fetcher import fetch
 from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.data.records import UrlRow
 urls, folder, proxy = sys.argv[1:]
-rows = [UrlRow(str(number), "train", url, "c") for number, url in enumerate(Path(urls).read_text().split())]
-fetch("list", lambda: rows, Path(folder), FetchParams(50, 8, 0, 90, 3, ClientParams(8, 3, 20.0, 1, "me")), proxy)
+urls = enumerate(Path(urls).read_text().split())
+rows = [UrlRow(str(number), "train", url, "c") for number, url in urls]
+params = FetchParams(50, 8, 0, 90, 3, ClientParams(8, 3, 20.0, 1, "me"))
+fetch("list", lambda: rows, Path(folder), params, proxy)
 """
 
 
