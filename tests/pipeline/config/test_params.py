@@ -23,6 +23,7 @@ class Outer:
     inner: Inner
 
 
+NAMED = "scale: small\npreset: small\n"
 GOOD = {"steps": 3, "path": None, "inner": {"rate": 1, "kind": "a"}}
 
 
@@ -50,7 +51,7 @@ def test_what_is_wrong_is_named(change, words):
 
 def test_numbers_as_dvc_writes_them_are_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("scale: small\nsmall:\n  x: {rate: 5e-05, kind: a}\n")
+    (tmp_path / "params.yaml").write_text(f"{NAMED}x: {{rate: 5e-05, kind: a}}\n")
     assert params.load(Inner, "x").rate == 5e-5
 
 
@@ -59,8 +60,9 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path, monkeypatch):
     [
         (None, "params.yaml: not found"),
         ("scale: [", "params.yaml: not valid YAML"),
-        ("scale: big\n", "scale: expected one of"),
-        ("scale: small\n", "params.yaml: small: missing key"),
+        ("a: 1\n", "params.yaml: scale: expected the name of a scale, found None"),
+        ("scale: small\npreset: big\n", "`make scale SCALE=small`"),
+        ("scale: small\npreset: small\n", "params.yaml: x: missing key"),
         ("- 1\n", "expected keys at the top level"),
     ],
 )
@@ -88,15 +90,44 @@ def test_yaml_is_that_of_the_full_parser(text):
     assert found == expected and repr(found) == repr(expected)
 
 
-def test_a_block_like_another_has_its_values_but_for_its_own(tmp_path, monkeypatch):
+def test_later_blocks_win_at_any_depth(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(
-        "scale: small\nsmall: {a: {x: 1, deep: {y: 2, z: 3}}, b: {like: a, x: 4, deep: {z: 5}}}\n"
+        f"{NAMED}loop: {{z: 5}}\n"
+        "f: {common: {x: 1, deep: {y: 2, z: 3}}, a: {x: 4, deep: {z: 6}}, b: {x: 7}}\n"
     )
-    assert params.read()["small"] == {
-        "a": {"x": 1, "deep": {"y": 2, "z": 3}},
-        "b": {"x": 4, "deep": {"y": 2, "z": 5}},
-    }
-    (tmp_path / "params.yaml").write_text("scale: small\nsmall: {b: {like: a, x: 4}, a: {x: 1}}\n")
-    with pytest.raises(UserError, match="^params.yaml: small.b.like: no block 'a' before it$"):
-        params.read()
+    read = params.read()
+    assert read.block("f.common", "f.a") == {"x": 4, "deep": {"y": 2, "z": 6}}
+    assert read.block("f.common", "f.a", "f.b", "f.a")["x"] == 7  # a block counts once
+    assert read.block("f.b", deep=("loop",)) == {"x": 7, "deep": {"z": 5}}
+    assert read.block("f.a", deep=("loop",))["deep"] == {"z": 6}
+    assert read.subtree("f.common") == {"x": 1, "deep": {"y": 2, "z": 3}}  # unchanged
+
+
+def test_messages_name_the_block_that_has_the_value(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(
+        f"{NAMED}f: {{common: {{rate: fast}}, a: {{kind: a, king: b}}, b: {{kind: a}}, c: {{}}}}\n"
+    )
+    for keys, words in {
+        ("f.common", "f.a"): "params.yaml: f.a: unknown key king (known: rate, kind)",
+        ("f.common", "f.b"): "params.yaml: f.common.rate: expected float, found 'fast'",
+        ("f.b", "f.c"): "params.yaml: f.c.rate: missing key",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            params.load(Inner, *keys)
+        assert str(caught.value) == words
+
+
+def test_presets_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params").mkdir()
+    for scale in ("small", "big"):
+        text = f"scale: {scale}\npreset: {scale}\nx: 1\n"
+        (tmp_path / "params" / f"{scale}.yaml").write_text(text)
+    (tmp_path / "params.yaml").write_text(f"{NAMED}x: 2\n")
+    assert params.presets() == ["big", "small"]
+    assert params.preset("big").subtree("x") == 1
+    assert params.preset("small").subtree("x") == 2  # params.yaml itself is that scale
+    with pytest.raises(UserError, match="^unknown scale 'huge'; one of big, small$"):
+        params.preset("huge")

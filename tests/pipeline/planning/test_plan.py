@@ -420,8 +420,7 @@ def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
     assert ("247,296,000" in printed) == ("winter21_whole.tar.gz" in printed) == (scale == "paper")
 
 
-def test_an_unknown_scale_is_named():
-    with pytest.raises(
-        UserError, match="^plan: expected one of small, medium, paper, found 'huge'$"
-    ):
+def test_an_unknown_scale_is_named(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match="^unknown scale 'huge'; one of medium, paper, small$"):
         stage.main("huge")
