@@ -342,7 +342,7 @@ def at_paper():
     """The repository's own params.yaml."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        yield {run.stage: run for run in training_cost.runs("paper")}
+        yield {run.stage: run for run in training_cost.runs(params.preset("paper"))}
 
 
 def test_runs_at_paper_scale(at_paper):

@@ -526,7 +526,7 @@ def tuned():
         drop_path=0.1,
         inputs=INPUTS,
         head=HEAD,
-        weights=task.WeightParams(decode=1.0, auxiliary=0.4),
+        loss_weights=task.LossWeightParams(decode=1.0, auxiliary=0.4),
         evaluation_batch=4,
         evaluation_images=2,
         loop=LoopParams("fp32", 1, "ddp", False, 0, 1, 2, 2, 3),

@@ -61,7 +61,12 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
     else:
         write(source, root, official.WORLD)
     sizes = build.SharedShardParams(
-        rows_per_group=4, groups_per_file=2, val_fraction=0.0, max_side=0, decontaminate=False
+        rows_per_group=4,
+        groups_per_file=2,
+        val_fraction=0.0,
+        max_side=0,
+        min_coverage=0.0,
+        decontaminate=False,
     )
     build.shard(source, root, tmp_path / "shards", sizes)
     found = {
