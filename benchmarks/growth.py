@@ -1,8 +1,8 @@
 """How the time of a pretraining step grows: `python -m benchmarks.growth`, which draws
 docs/growth.png.
 
-From one small model, embed_dim, depth, length of the sequences and batch are each changed alone. Every
-size has its turn in every round, and the median of three rounds is drawn against the FLOPs of
+From one small model, embed_dim, depth, length of the sequences and batch are each changed alone.
+Every size has its turn in every round, and the median of three rounds is drawn against the FLOPs of
 `pipeline.utils.flops`; the line has the rate of the model in the middle. fp32, two threads.
 """
 

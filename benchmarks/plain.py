@@ -15,41 +15,33 @@ class Block(nn.Module):
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
-        width = config.embed_dim
-        self.heads = config.num_heads
-        self.norm1, self.qkv, self.proj = (
-            nn.LayerNorm(width),
-            nn.Linear(width, 3 * width),
-            nn.Linear(width, width),
-        )
-        self.experts = nn.ModuleDict(
-            {
-                name: nn.Sequential(
-                    nn.LayerNorm(width),
-                    nn.Linear(width, config.mlp_dim),
-                    nn.GELU(),
-                    nn.Linear(config.mlp_dim, width),
-                )
-                for name in ("text", "image")
-            }
-        )
+        embed_dim = config.embed_dim
+        self.num_heads = config.num_heads
+        self.norm1 = nn.LayerNorm(embed_dim)
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.experts = nn.ModuleDict()
+        for name in ("text", "image"):
+            self.experts[name] = nn.Sequential(
+                nn.LayerNorm(embed_dim),
+                nn.Linear(embed_dim, config.mlp_dim),
+                nn.GELU(),
+                nn.Linear(config.mlp_dim, embed_dim),
+            )
 
     def forward(self, x: Tensor, text: int, mask: Tensor, scale: Tensor) -> Tensor:
-        """x [batch, length, width], the first `text` of which are tokens; mask bool [batch, 1,
+        """x [batch, length, embed_dim], the first `text` of which are tokens; mask bool [batch, 1,
         length, length]; scale [3, batch, 1, 1], what stochastic depth multiplies the residual
         branches by."""
-        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + drop(
-            self.proj(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)),
-            scale[0],
+        q, k, v = (
+            self.qkv(self.norm1(x)).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        return torch.cat(
-            [
-                x[:, :text] + drop(self.experts["text"](x[:, :text]), scale[1]),
-                x[:, text:] + drop(self.experts["image"](x[:, text:]), scale[2]),
-            ],
-            dim=1,
-        )
+        attended = F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+        x = x + drop(self.proj(attended), scale[0])
+        tokens, patches = x[:, :text], x[:, text:]
+        tokens = tokens + drop(self.experts["text"](tokens), scale[1])
+        patches = patches + drop(self.experts["image"](patches), scale[2])
+        return torch.cat([tokens, patches], dim=1)
 
 
 class Plain(nn.Module):
@@ -57,24 +49,18 @@ class Plain(nn.Module):
 
     def __init__(self, config: BackboneConfig, codebook_size: int):
         super().__init__()
-        width = config.embed_dim
-        self.words, self.mask_token = (
-            nn.Embedding(config.vocab_size, width),
-            nn.Parameter(torch.zeros(width)),
-        )
-        self.text_positions = nn.Parameter(torch.zeros(config.text_length, width))
-        self.patches = nn.Conv2d(3, width, config.patch_size, config.patch_size)
-        self.cls = nn.Parameter(torch.zeros(1, 1, width))
-        self.image_positions = nn.Parameter(torch.zeros(1 + config.patches, width))
-        self.blocks, self.norm = (
-            nn.ModuleList(Block(config) for _ in range(config.depth)),
-            nn.LayerNorm(width),
-        )
+        embed_dim = config.embed_dim
+        self.words = nn.Embedding(config.vocab_size, embed_dim)
+        self.mask_token = nn.Parameter(torch.zeros(embed_dim))
+        self.text_positions = nn.Parameter(torch.zeros(config.text_length, embed_dim))
+        self.patches = nn.Conv2d(3, embed_dim, config.patch_size, config.patch_size)
+        self.cls = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.image_positions = nn.Parameter(torch.zeros(1 + config.patches, embed_dim))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(embed_dim)
         self.rates = torch.linspace(0, config.drop_path, config.depth).tolist()
-        self.text_head, self.image_head = (
-            nn.Linear(width, config.vocab_size),
-            nn.Linear(width, codebook_size),
-        )
+        self.text_head = nn.Linear(embed_dim, config.vocab_size)
+        self.image_head = nn.Linear(embed_dim, codebook_size)
 
     def forward(self, batch: PretrainingBatch) -> dict[str, Tensor]:
         """Sums of the losses of all three streams."""
@@ -119,8 +105,8 @@ class Plain(nn.Module):
 
 
 def drop(branch: Tensor, scale: Tensor) -> Tensor:
-    """Stochastic depth: a residual branch [batch, length, width] times factors [batch, 1, 1], in
-    its own precision."""
+    """Stochastic depth: a residual branch [batch, length, embed_dim] times factors [batch, 1, 1],
+    in the branch's precision."""
     return branch * scale.to(branch.dtype)
 
 

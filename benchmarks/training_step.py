@@ -4,9 +4,11 @@ be chosen.
 Base size, all three streams, forward, backward and optimizer: texts of 196 tokens, images of 197,
 pairs of 40 and 197, whose captions are padded. In turn with it, and on random data like it, run
 
-    timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimizer: what one can hope for
+    timm     ViT-B/16 of timm, as it comes, on as many tokens, with the same optimizer: what one can
+             hope for
     plain    `benchmarks.plain`, the same step as one writes it first
-    online   our step with BEiTv2's tokenizer before it, as where visual tokens are not precomputed (fp32, as always)
+    online   our step with BEiTv2's tokenizer before it, as where visual tokens are not precomputed
+             (fp32, as always)
 
 and each round is a micro-batch of each; the first three do not count. Prints these, then seconds of
 a step (the median micro-batch times their number, and the update), FLOPs per second, and the median

@@ -200,7 +200,8 @@ def load_backbone(backbone: Pretrained, folder: Path) -> LoadReport:
     resized = _fit(source, backbone, folder)
     if missing:
         raise ValueError(
-            f"{folder}: no weights for {len(missing)} of {len(target)} tensors, such as {missing[0]}"
+            f"{folder}: no weights for {len(missing)} of {len(target)} tensors, such as "
+            f"{missing[0]}"
         )
     backbone.load_state_dict({name: source[name] for name in target})
     matched = [name for name in target if name not in resized]

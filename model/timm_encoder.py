@@ -125,8 +125,8 @@ class ImageEncoder(Pretrained, nn.Module):
         return self.config.global_pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images [batch, 3, size, size] in -1..1 to logits [batch, classes]; without a classifier to
-        what `forward_head` hands to one."""
+        """Images [batch, 3, size, size] in -1..1 to logits [batch, classes]; without a classifier
+        to what `forward_head` hands to one."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -137,8 +137,8 @@ class ImageEncoder(Pretrained, nn.Module):
         return self.backbone.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """What `forward_features` gives to logits or, with `pre_logits`, to [batch, embed_dim]; vectors
-        that are not pooled keep their dimension."""
+        """What `forward_features` gives to logits or, with `pre_logits`, to [batch, embed_dim];
+        vectors that are not pooled keep their dimension."""
         if self.global_pool:
             x = x[:, 1:].mean(dim=1) if self.global_pool == "avg" else x[:, 0]
         x = self.head_drop(self.norm(x))

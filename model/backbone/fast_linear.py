@@ -1,5 +1,5 @@
 """x W^T + b. In fp32 on AMD's AVX-512 processors by oneDNN, which is twice as fast there as torch's
-own choice: MKL keeps its AVX-512 kernels for Intel's. Everywhere else it is
+own choice: MKL uses its AVX-512 kernels on Intel's alone. Everywhere else it is
 `torch.nn.functional.linear`."""
 
 from functools import cache
@@ -44,21 +44,20 @@ class OneDNNLinear(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
-        slopes = slope.flatten(0, -2)
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)  # [n, out]
         return (
-            _product(slope, weight.T) if of_x else None,
-            _product(slopes.T, x.flatten(0, -2).T) if of_weight else None,
-            slopes.sum(0) if of_bias else None,
+            _product(grad, weight.T) if needs_x else None,
+            _product(rows.T, x.flatten(0, -2).T) if needs_weight else None,
+            rows.sum(0) if needs_bias else None,
         )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(
-        x, weight, bias, "none", [], ""
-    )  # what torch's compiler calls
+    # What torch's compiler calls.
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 @cache

@@ -28,8 +28,8 @@ class RelativeBias(nn.Module):
         self.register_buffer("image_index", image_index(grid), persistent=False)
 
     def forward(self, text: int, image: int) -> Tensor:
-        """Biases [num_heads, text + image, text + image] of `text` tokens before `image` patches with
-        [I_CLS]; either may be 0."""
+        """Biases [num_heads, text + image, text + image] of `text` tokens before `image` patches
+        with [I_CLS]; either may be 0."""
         queries = []  # [text or image, text + image, num_heads] each
         if text:
             position = torch.arange(text, device=self.text_table.device)
@@ -66,8 +66,8 @@ def image_index(grid: int) -> Tensor:
 
 
 def resize_image_table(table: Tensor, grid: int) -> Tensor:
-    """The table [entries, num_heads] of another grid for `grid` x `grid` patches (BEiT). Plain resizing
-    hurts segmentation.
+    """The table [entries, num_heads] of another grid for `grid` x `grid` patches (BEiT). Plain
+    resizing hurts segmentation.
 
     Entries are taken to stand at offsets that grow geometrically up to the new largest offset, and
     a cubic spline through them is read at whole offsets. timm's function of this name needs a

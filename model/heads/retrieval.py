@@ -68,8 +68,8 @@ class ItcFeatures(NamedTuple):
     log_scale: Tensor  # [1], the log of what similarities are multiplied by
 
 
-# From the `ItcFeatures` of one micro-batch to the sum of its ITC over the global batch, and its hard
-# negatives, which come from the global batch too.
+# From the `ItcFeatures` of one micro-batch to the sum of its ITC over the global batch, and its
+# hard negatives, which come from the global batch too.
 GlobalNegatives = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, HardNegatives]]
 
 
@@ -107,8 +107,8 @@ class Retrieval(Pretrained, nn.Module):
     def encode_text(
         self, ids: Tensor, mask: Tensor | None, drop_path_noise: Tensor | None = None
     ) -> Tensor:
-        """Texts [n, length] to unit vectors [n, embed_dim], fp32; `mask` may be None where nothing is
-        padded."""
+        """Texts [n, length] to unit vectors [n, embed_dim], fp32; `mask` may be None where nothing
+        is padded."""
         cls = self.backbone.cls(text=ids, text_mask=mask, drop_path_noise=drop_path_noise)
         return F.normalize(self.text_projection(cls).float(), dim=-1)
 

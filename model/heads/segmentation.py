@@ -34,7 +34,7 @@ class HeadConfig:
     """Sizes of the heads."""
 
     classes: int
-    # blocks of the backbone, 0-based, whose outputs become the four maps; the last is the last block
+    # blocks of the backbone, 0-based, whose outputs become the four maps; the last is the last
     layers: list[int]
     channels: int  # of the decode head
     auxiliary_channels: int

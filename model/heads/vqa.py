@@ -1,5 +1,5 @@
-"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] is classified into the most
-frequent answers."""
+"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] is classified into the
+most frequent answers."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar

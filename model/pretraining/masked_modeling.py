@@ -73,13 +73,14 @@ class MaskedModeling(Pretrained, nn.Module):
         return F.linear(*self._text_head(masked.text))
 
     def mim(self, image: ImageBatch) -> Tensor:
-        """Logits [n, codebook_size] at the masked positions of images alone, without stochastic depth."""
+        """Logits [n, codebook_size] at the masked positions of images alone, without stochastic
+        depth."""
         (masked,) = self._encode([self._pass(image=image)])
         return self.mim_head(masked.image)
 
     def mvlm(self, text: TextBatch, image: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Logits [n, vocab_size] and [m, codebook_size] at the masked positions of pairs, both halves of
-        which are masked, without stochastic depth."""
+        """Logits [n, vocab_size] and [m, codebook_size] at the masked positions of pairs, both
+        halves of which are masked, without stochastic depth."""
         (masked,) = self._encode([self._pass(text=text, image=image)])
         return F.linear(*self._text_head(masked.text)), self.mim_head(masked.image)
 
@@ -136,7 +137,7 @@ class MaskedModeling(Pretrained, nn.Module):
         image: ImageBatch | None = None,
         noise: Tensor | None = None,
     ) -> tuple[BackboneInput, ModalityTokens]:
-        """What the backbone takes of a batch, and at which positions it is read: the masked ones."""
+        """What the backbone takes of a batch, and the masked positions, at which it is read."""
         backbone_input = BackboneInput(
             image=None if image is None else image.pixels,
             text=None if text is None else text.ids,

@@ -95,8 +95,8 @@ class PatchTransformer(nn.Module):
         self.fc_norm = layer_norm(embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, side, side] to [batch, patches, embed_dim]; positions follow the size of
-        the image."""
+        """[batch, channels, side, side] to [batch, patches, embed_dim]; positions follow the size
+        of the image."""
         x = self.patch_embed(x)
         positions = resize_image_positions(self.pos_embed, round(x.shape[1] ** 0.5))
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + positions

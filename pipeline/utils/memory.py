@@ -108,9 +108,9 @@ def recomputed(
 def prediction_head(
     positions: float, config: MaskedModelingConfig, precision: Precision, *, text: bool
 ) -> float:
-    """What a prediction head keeps of so many masked positions: the gradient of their vectors, which
-    the loss finds in the forward pass, and what the layer of the text head keeps, before and after
-    GELU, and normed."""
+    """What a prediction head keeps of so many masked positions: the gradient of their vectors,
+    which the loss finds in the forward pass, and what the layer of the text head keeps, before and
+    after GELU, and normed."""
     layer = 3 if text and config.mlm_head == "transform" else 0
     return positions * precision.narrow * (1 + layer) * config.backbone.embed_dim
 
