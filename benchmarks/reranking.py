@@ -19,9 +19,10 @@ from pipeline.config import params
 from pipeline.data.transforms import images
 from pipeline.pretraining.task import SizeParams
 from pipeline.tasks.image_text_inputs import pad
+from pipeline.tasks.retrieval.cost import dual_flops, match_flops
 from pipeline.tasks.retrieval.data import EvaluationSet
-from pipeline.tasks.retrieval.predict import dual_scores, match_logits
-from pipeline.utils import flops
+from pipeline.tasks.retrieval.metrics import dual_scores
+from pipeline.tasks.retrieval.predict import match_logits
 
 PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
 LENGTHS = (
@@ -85,11 +86,11 @@ def ways(model: Retrieval, data: EvaluationSet) -> dict[str, Callable[[], float]
 
 def sample_flops(config: BackboneConfig) -> dict[str, float]:
     """Of what `COCO` counts, each."""
-    pictures, texts = zip(*(flops.dual(config, length) for length in LENGTHS), strict=True)
+    pictures, texts = zip(*(dual_flops(config, length) for length in LENGTHS), strict=True)
     return {
         "images": pictures[0],
         "texts": mean(texts),
-        "pairs": mean(flops.match(config, one) for one in LENGTHS),
+        "pairs": mean(match_flops(config, one) for one in LENGTHS),
     }
 
 

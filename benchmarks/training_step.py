@@ -35,6 +35,7 @@ from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, T
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.timm_import import import_timm
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
+from pipeline.tasks.classification.cost import sample_flops as classification_flops
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.optim import OptimParams, adamw
 from pipeline.training.step import Task, backward, optimizer_step, to_device
@@ -217,7 +218,7 @@ def timm_vit(
     )
     pixels = torch.randn(count, 3, 224, 224, device=device)
     labels = torch.randint(1000, (count,), device=device)
-    flop = flops.TRAINING * count * flops.classification(config.backbone, 1000)
+    flop = flops.TRAINING * count * classification_flops(config.backbone, 1000)
     return reference(
         model,
         lambda: nn.functional.cross_entropy(model(pixels), labels),

@@ -1,48 +1,41 @@
-"""python -m stages.evaluate ITEM: test metrics of a fine-tuned model."""
+"""python -m stages.evaluate NAME: test metrics of a fine-tuned model."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline import tasks
 from pipeline.config import params
-from pipeline.tasks import runner
+from pipeline.tasks import evaluation, fine_tunes
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
 
 def main(name: str) -> None:
-    """Evaluate; write `results/<scale>/evaluate/<item>.json` and
-    `results/<scale>/predictions/<item>/`."""
+    """Evaluate; write `results/SCALE/evaluate/NAME.json` and `results/SCALE/predictions/NAME/`."""
     scale = params.scale()
-    item = tasks.item(name)
-    module = tasks.load(item)
+    fine_tune = fine_tunes.load(name)
     run_dir = Path("runs", scale, "finetune", name)
-    tuned = tasks.finetuned_params(item, run_dir)
-    chosen = tasks.evaluate_params(params.read(), item)
+    inputs = fine_tune.saved_inputs(run_dir)
+    evaluate_params = fine_tune.load_evaluate_params(params.read())
+    folders = tasks.Folders.of(scale, fine_tune.data)
     out = Path("results", scale, "evaluate", f"{name}.json")
     predictions = files.fresh_directory(Path("results", scale, "predictions", name))
     with tracking.run(
-        f"evaluate {item.title}",
+        f"evaluate {fine_tune.title}",
         stage="evaluate",
-        task=item.task,
-        variant=item.pretraining,
-        table=item.table,
-        params=asdict(chosen),
+        task=fine_tune.task,
+        variant=fine_tune.pretraining,
+        table=fine_tune.table,
+        params=asdict(evaluate_params),
     ) as run:
-        folders = tasks.Folders.of(scale, item)
-        result = runner.evaluate(
-            item,
-            run_dir / "model",
-            folders,
-            tuned,
-            chosen,
-            predictions,
+        result = evaluation.evaluate(
+            fine_tune, run_dir / "model", folders, inputs, evaluate_params, predictions
         )
-        headline = module.headline(result)
+        headline = tasks.load(fine_tune.task, "predict").headline(result)
         files.write_json(out, {"item": name, "headline": headline, **result})
         run.metrics(headline)
-        run.dataset(folders.shards, item.data, "evaluation")
+        run.dataset(folders.shards, fine_tune.data, "evaluation")
         for path in (out, *sorted(predictions.glob("*.png"))):
             run.artifact(path)
 

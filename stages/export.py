@@ -8,29 +8,30 @@ has now.
 
 from pathlib import Path
 
-from pipeline import tasks
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.inference import export
+from pipeline.tasks import fine_tunes
 from pipeline.utils.entry_point import entry
 
 
 def main(name: str | None = None, folder: str | None = None) -> None:
     """Write FOLDER, by default `exports/SCALE/NAME`."""
     scale = params.scale()
-    fine_tunes, variants = tasks.items(), params.subtree("pretrain.variants")
-    if name is not None and name not in fine_tunes and name not in variants:
-        known = ", ".join((*variants, *fine_tunes))
+    tuned, variants = fine_tunes.names(), params.subtree("pretrain.variants")
+    if name is not None and name not in tuned and name not in variants:
+        known = ", ".join((*variants, *tuned))
         raise UserError(f"export: no model {name!r}; one of {known}")
-    for exported in [name] if name else ["main", *_made_from_main(fine_tunes)]:
-        make = export.of_item if exported in fine_tunes else export.of_variant
+    for exported in [name] if name else ["main", *_made_from_main()]:
+        make = export.of_fine_tune if exported in tuned else export.of_variant
         out = Path(folder or Path("exports", scale, exported))
         export.write(make(scale, exported), scale, out)
         print(out)
 
 
-def _made_from_main(fine_tunes: list[str]) -> list[str]:
-    return [name for name in fine_tunes if tasks.item(name).pretraining == "main"]
+def _made_from_main() -> list[str]:
+    """Names of the fine-tunes of the variant `main`."""
+    return [name for name in fine_tunes.names() if fine_tunes.load(name).pretraining == "main"]
 
 
 if __name__ == "__main__":

@@ -14,14 +14,15 @@ from pipeline import tasks
 from pipeline.config import params
 from pipeline.data.datasets import facts
 from pipeline.errors import UserError
+from pipeline.inference.registry import row_predictors
 from pipeline.pretraining import task
 from pipeline.reporting import html_report
-from pipeline.tasks import Folders
+from pipeline.tasks import Folders, fine_tunes
+from pipeline.tasks.fine_tunes import FineTune
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 
 TEMPLATE = "inference/model_card.md.j2"  # in `pipeline`
-WITHOUT_TEXT = ("Classification", "Segmentation")
 GENERATED = (
     "It has seen nothing but drawings of a generated world and sentences about them: it is of no use on "
     "photographs, and its scores compare with nobody else's."
@@ -79,22 +80,32 @@ def of_variant(scale: str, name: str) -> Export:
     )
 
 
-def of_item(scale: str, name: str) -> Export:
+def of_fine_tune(scale: str, name: str) -> Export:
     """A fine-tuned model."""
-    item = tasks.item(name)
-    module, classes = tasks.load(item), []
-    if hasattr(module, "class_names"):
-        tuned = tasks.finetune_params(params.read(), item)
-        chosen = tasks.evaluate_params(params.read(), item)
-        classes = module.class_names(Folders.of(scale, item), tuned, chosen)
+    fine_tune = fine_tunes.load(name)
     return Export(
         name,
-        item.title,
+        fine_tune.title,
         Path("runs", scale, "finetune", name, "model"),
-        classes,
+        _class_names(scale, fine_tune),
         Path("results", scale, "evaluate", f"{name}.json"),
         _chain(f"finetune/{name}"),
     )
+
+
+def _class_names(scale: str, fine_tune: FineTune) -> list[str]:
+    """Of tasks with classes."""
+    predict = tasks.load(fine_tune.task, "predict")
+    if not hasattr(predict, "class_names"):
+        return []
+    fine_tune_params = fine_tune.load_params(params.read())
+    evaluate_params = fine_tune.load_evaluate_params(params.read())
+    return predict.class_names(Folders.of(scale, fine_tune.data), fine_tune_params, evaluate_params)
+
+
+def _reads_text(model: str) -> bool:
+    """Whether a class of saved models has a text among its inputs."""
+    return "text" in row_predictors()[model].INPUTS
 
 
 def write(export: Export, scale: str, folder: Path) -> None:
@@ -106,7 +117,7 @@ def write(export: Export, scale: str, folder: Path) -> None:
     config = files.read_json(export.model / "config.json")
     for name in ("model.safetensors", "config.json"):
         _copy(export.model / name, folder / name)
-    if config["model"] not in WITHOUT_TEXT:
+    if _reads_text(config["model"]):
         _copy(Path("data", scale, "text_tokenizer", "spm.model"), folder / "spm.model")
     if export.classes:
         files.write_json(folder / "classes.json", export.classes)
@@ -123,7 +134,7 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
         for key, value in files.read_json(export.scores).items()
         if not isinstance(value, str)
     }
-    with_text = config["model"] not in WITHOUT_TEXT
+    with_text = _reads_text(config["model"])
     return html_report.template(TEMPLATE, autoescape=False).render(
         name=export.name,
         title=export.title,
@@ -148,11 +159,9 @@ def _chain(place: str) -> list[Made]:
     kind, name = place.split("/")
     if kind == "pretrain":
         return [_pretrained(name)]
-    item = tasks.item(name)
-    return [
-        *_chain(item.init),
-        Made(place, [item.data], params.read().block(*tasks.finetune_blocks(item), loop=("loop",))),
-    ]
+    fine_tune = fine_tunes.load(name)
+    block = params.read().block(*fine_tune.blocks(), loop=("loop",))
+    return [*_chain(fine_tune.init), Made(place, [fine_tune.data], block)]
 
 
 def _pretrained(variant: str) -> Made:

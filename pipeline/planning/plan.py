@@ -7,15 +7,15 @@ from itertools import groupby
 from pathlib import Path
 from textwrap import fill
 
-from pipeline import tasks
 from pipeline.config import yaml_reader
 from pipeline.config.params import Params
 from pipeline.planning import data_cost, evaluation_cost, provenance, training_cost
 from pipeline.planning.data_cost import PlannedSource
-from pipeline.planning.evaluation_cost import Computed
+from pipeline.planning.evaluation_cost import ForwardCost
 from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSAID, Number
 from pipeline.planning.training_cost import TrainingRun
 from pipeline.reporting.render import DASH, aligned
+from pipeline.tasks import fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.training.train_state import KEPT_CHECKPOINTS
 from pipeline.utils import memory
@@ -83,7 +83,7 @@ def _stages(params: Params) -> str:
 def _items(params: Params, foreach: str | Collection[str]) -> Collection[str]:
     """Names of a stage's items, which dvc.yaml lists or takes from a file."""
     if foreach == "${fine_tunes}":
-        return tasks.items()
+        return fine_tunes.names()
     return params.subtree(foreach[2:-1]) if isinstance(foreach, str) else foreach
 
 
@@ -173,11 +173,11 @@ def _training(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
     return f"{aligned(rows)}\n\n{_prose(note)}"
 
 
-def _computing(computed: Sequence[Computed], chosen: PlanParams) -> str:
+def _computing(computed: Sequence[ForwardCost], chosen: PlanParams) -> str:
     rows = [["stage", "what", "FLOPs", "precision", "device hours"]]
     alike: dict[tuple, list[str]] = {}
     for one in computed:
-        alike.setdefault((one.what, one.flops, one.precision), []).append(one.stage)
+        alike.setdefault((one.description, one.flops, one.precision), []).append(one.stage)
     rows += [
         [_named(stages), what, f"{flops:.3g}", precision, _hours(chosen.hours(flops, precision))]
         for (what, flops, precision), stages in alike.items()
@@ -205,7 +205,10 @@ def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
         ]
     ]
     for name, _, run in _alike(runs):
-        kept, model = run.activation_bytes(again=run.loop.activation_checkpointing), run.model_bytes
+        kept, model = (
+            run.activation_bytes(checkpointed=run.loop.activation_checkpointing),
+            run.model_bytes,
+        )
         other = "fsdp2" if run.loop.parallel == "ddp" else "ddp"
         otherwise = memory.model(run.weights, other, run.workers, run.precision) + kept
         rows.append(
@@ -217,7 +220,7 @@ def _memory(runs: Sequence[TrainingRun], chosen: PlanParams) -> str:
                 size(kept),
                 size(model + kept),
                 "fits" if model + kept < chosen.memory else "too much",
-                size(model + run.activation_bytes(again=True)) if run.backbone else DASH,
+                size(model + run.activation_bytes(checkpointed=True)) if run.backbone else DASH,
                 f"{size(otherwise)} ({other})" if run.workers > 1 and run.backbone else DASH,
             ]
         )

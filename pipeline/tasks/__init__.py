@@ -1,41 +1,53 @@
-"""Downstream tasks, one folder each, loaded by name.
+"""Downstream tasks, one folder each, found by name: `docs/extending.md` adds one.
 
-A task module `pipeline.tasks.<name>.task` has
+A folder `pipeline/tasks/<name>` has these modules. A stage loads the ones that it needs by name, so
+an edit of what comes after training re-runs no training.
 
-    FineTuneParams, EvaluateParams      dataclasses of its blocks in params.yaml; the first is an `OptimParams` with
-                                        `seed`, `inputs`, `loop`, `num_workers` and `threads`; all
-                                        that evaluation needs of it is in `inputs`
-    Task(params, backbone, folders)     what `pipeline.training.loop` trains; `model.backbone` takes over pretrained weights
-    evaluate(model, folders, tuned, params, out) -> dict   test metrics; predictions and pictures go into `out`
-    headline(result) -> dict            the few numbers of a result that stand for it
-    class_names(folders, tuned, params) -> list   of tasks with classes: their names, none where nobody knows them
+    task            fine-tuning
+        FineTuneParams      dataclass of the blocks `finetune` of params.yaml: a
+                            `pipeline.training.loop.FineTuneParams` with `inputs`, an `InputParams`
+        Task(params, backbone, folders)
+                            the `pipeline.training.step.Task` that is trained, with its validation;
+                            its `model.backbone` takes over the pretrained weights
+    data            samples and batches, for training and for evaluation
+        InputParams         dataclass of the block `inputs`: all that evaluation needs of the above
+        COLUMNS             columns of the shards that training reads
+    augment         augmentation, where the task has its own
+    metrics         what validation and evaluation measure
+    predict         evaluation of a fine-tuned model
+        EvaluateParams      dataclass of the block `evaluate.<data>`
+        evaluate(model, folders, inputs, params, out) -> dict
+                            test metrics; predictions and figures go into the folder `out`
+        headline(result) -> dict
+                            the few numbers of a result that stand for it; `score` is the first
+        class_names(folders, fine_tune, params) -> list
+                            only of tasks with classes: their names, none where nobody knows them
+    visualize       figures, which `predict` draws
+    cost            what `make plan` counts
+        training(params, backbone) -> (model, SampleCost)
+                            the model on the meta device, and what one sample takes
+        evaluation(fine_tune, params, backbone, tested) -> EvaluationCost
+                            of as many test samples as there are
+    row_predictor   what a saved model answers to a row with images and text; imports neither torch
+                    nor any of the above
+        MODEL               name of the model's class, as in config.json
+        INPUTS              columns of a row that it reads: `image`, `image2`, `text`
+        OUTPUTS             columns of its answers, each with its type (see `saved_model.TYPES`)
+        predict_row(saved, images, text) -> dict
+                            its answer, by column; empty where the row lacks an input
+
+The network itself is in `model/heads/<name>.py`, or in a module of the folder that `row_predictor`
+and `task` import. What several tasks share stands beside the folders.
 """
 
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
 
-from pipeline.config import params
-from pipeline.config.params import Params, convert
 from pipeline.errors import UserError
-from pipeline.utils import files
-
-
-@dataclass(frozen=True)
-class Item:
-    """One fine-tune of fine_tunes.yaml."""
-
-    title: str  # as people read it
-    task: str  # folder in `pipeline/tasks`, and block of `finetune`
-    data: str  # data set, and block of `evaluate`
-    params: str  # block of `finetune`
-    budget: str  # block of `finetune`
-    pretraining: str  # variant
-    init: str  # folder in `runs/SCALE` whose backbone it starts from
-    table: str  # that shows it
 
 
 @dataclass(frozen=True)
@@ -46,50 +58,31 @@ class Folders:
     text_tokenizer: Path  # file
 
     @classmethod
-    def of(cls, scale: str, item: Item) -> "Folders":
-        """Those of an item, relative to the project's root."""
-        data = Path("data", scale)
-        return cls(data / "shards" / item.data, data / "text_tokenizer" / "spm.model")
+    def of(cls, scale: str, data: str) -> "Folders":
+        """Those of a data set, relative to the project's root."""
+        root = Path("data", scale)
+        return cls(root / "shards" / data, root / "text_tokenizer" / "spm.model")
 
 
-def load(item: Item) -> ModuleType:
-    """The task module of an item."""
-    name = f"pipeline.tasks.{item.task}"
-    if find_spec(name) is None:
+def names() -> list[str]:
+    """Names of all tasks."""
+    return sorted(module.name for module in iter_modules(__path__) if module.ispkg)
+
+
+def load(task: str, module: str) -> ModuleType:
+    """A module of a task, one of those above.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    if find_spec(f"{__name__}.{task}") is None:
         raise UserError(
-            f"params.yaml: items: unknown task {item.task!r}; tasks are the folders in pipeline/tasks"
+            f"fine_tunes.yaml: unknown task {task!r}; tasks are the folders in pipeline/tasks"
         )
-    return import_module(f"{name}.task")
+    return import_module(f"{__name__}.{task}.{module}")
 
 
-def items() -> list[str]:
-    """Names of all fine-tunes."""
-    return list(params.fine_tunes().subtree("fine_tunes"))
-
-
-def item(name: str) -> Item:
-    """A fine-tune by its name. Raises UserError for a name that is none."""
-    if name not in items():
-        raise UserError(f"{params.FINE_TUNES}: no fine-tune {name!r}; one of {', '.join(items())}")
-    return params.fine_tunes().load(Item, f"fine_tunes.{name}")
-
-
-def finetune_blocks(item: Item) -> tuple[str, ...]:
-    """The blocks of parameters that make a fine-tune's; later ones win."""
-    return tuple(f"finetune.{name}" for name in ("common", item.task, item.params, item.budget))
-
-
-def finetune_params(params: Params, item: Item) -> Any:
-    """The task's FineTuneParams of a fine-tune."""
-    return params.load(load(item).FineTuneParams, *finetune_blocks(item), loop=("loop",))
-
-
-def finetuned_params(item: Item, run: Path) -> Any:
-    """The FineTuneParams that a finished fine-tune had, whose outputs are in `run`."""
-    path = run / "params.json"
-    return convert(load(item).FineTuneParams, files.read_json(path), str(path))
-
-
-def evaluate_params(params: Params, item: Item) -> Any:
-    """The task's EvaluateParams of a fine-tune."""
-    return params.load(load(item).EvaluateParams, "evaluate.common", f"evaluate.{item.data}")
+def row_predictors() -> dict[str, ModuleType]:
+    """The module `row_predictor` of every task, by the class of its models in config.json."""
+    modules = [load(task, "row_predictor") for task in names()]
+    return {module.MODEL: module for module in modules}

@@ -1,6 +1,6 @@
-"""Pictures with text as the fine-tunes on pairs see them: one augmentation, one way to pad
-(VLMo)."""
+"""Images and texts as the fine-tunes on pairs see them: one augmentation, one way to pad (VLMo)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,8 @@ from pipeline.tokenizers.text import SPECIAL_IDS
 
 
 @dataclass(frozen=True)
-class PairParams:
-    """Block `inputs` of a fine-tune on pairs."""
+class ImageTextParams:
+    """Block `inputs` of a fine-tune on pairs of image and text."""
 
     image_size: int  # pixels
     text_length: int  # longest text, special ids included
@@ -30,21 +30,26 @@ def augmented(
     name: str,
     seed: int,
     position: int,
-    params: PairParams,
+    params: ImageTextParams,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A training view of an RGB picture, uint8 [size, size, 3]; `name` tells the pictures of one
+    """A training view of an RGB image, uint8 [size, size, 3]; `name` tells the images of one
     position apart."""
     view = views.draw(seed, name, position, *image.size, 0.0, params.crop)
     cropped = Image.fromarray(views.apply(image, view, params.image_size))
     return np.asarray(rand_augment(cropped, params.rand_augment, rng))
 
 
-def pad(texts: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Ids int64 and mask bool [n, length of the longest]."""
+def pad(texts: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Ids int64 and mask bool, True for tokens: [n, length of the longest text]."""
     length = max(len(text) for text in texts)
     ids = np.full((len(texts), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
     mask = np.zeros((len(texts), length), dtype=bool)
     for row, text in enumerate(texts):
         ids[row, : len(text)], mask[row, : len(text)] = text, True
     return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def stack(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Arrays of one shape as a tensor [n, ...]."""
+    return torch.from_numpy(np.stack(arrays))

@@ -1,4 +1,4 @@
-"""Fine-tuning of any task from any saved backbone, and evaluation of what came out."""
+"""Fine-tuning of any task from any saved backbone."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -11,7 +11,8 @@ from model import checkpoint
 from model.backbone.config import BackboneConfig
 from pipeline import tasks
 from pipeline.errors import UserError
-from pipeline.tasks import Folders, Item
+from pipeline.tasks import Folders
+from pipeline.tasks.fine_tunes import FineTune
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives
 from pipeline.training.artifacts import finish
@@ -21,31 +22,32 @@ from pipeline.utils import files, workdir
 
 
 @dataclass(frozen=True)
-class Job:
+class FineTuneJob:
     """One fine-tune, as it travels to the workers."""
 
     name: str  # in fine_tunes.yaml
-    item: Item
-    place: Path  # work folder
+    fine_tune: FineTune
+    work_dir: Path
     init: Path  # folder of the saved model to start from
     folders: Folders
     params: Any  # the task's FineTuneParams
 
 
-def run(job: Job) -> None:
+def run(job: FineTuneJob) -> None:
     """Fine-tune, or resume it, in every worker. Worker 0 leaves the results in the work folder."""
     first = collectives.rank() == 0
-    torch.manual_seed(
-        job.params.seed
-    )  # for the new heads: the only draws from torch's generator in the whole stage
-    task = tasks.load(job.item).Task(job.params, backbone_config(job.init), job.folders)
+    # for the new heads: the only draws from torch's generator in the whole stage
+    torch.manual_seed(job.params.seed)
+    module = tasks.load(job.fine_tune.task, "task")
+    task = module.Task(job.params, backbone_config(job.init), job.folders)
     _start_from(task.model.backbone, job.init)
-    with workdir.locked(job.place) if first else nullcontext(), _tracked(job, first) as tracked:
-        train(task, job.params, job.params.loop, job.place, tracked)
+    with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
+        train(task, job.params, job.params.loop, job.work_dir, tracked)
         if first:
-            finished, _ = finish(task.model, job.place, f"fine-tuning: {job.item.title}")
-            files.write_json(finished / "params.json", asdict(job.params))  # evaluation reads them
-            tracked.dataset(job.folders.shards, job.item.data, "training")
+            finished, _ = finish(task.model, job.work_dir, f"fine-tuning: {job.fine_tune.title}")
+            # evaluation reads them
+            files.write_json(finished / "params.json", asdict(job.params))
+            tracked.dataset(job.folders.shards, job.fine_tune.data, "training")
             tracked.artifact(finished / "curves.png")
             tracked.model(finished / "model", f"vl-beit-{job.name}", job.folders.text_tokenizer)
 
@@ -78,42 +80,15 @@ def _start_from(backbone: torch.nn.Module, folder: Path) -> None:
     log(f"weights from {folder}: {report}")
 
 
-def _tracked(job: Job, first: bool) -> AbstractContextManager[tracking.Run]:
+def _tracked(job: FineTuneJob, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
     return tracking.run(
-        f"finetune {job.item.title}",
+        f"finetune {job.fine_tune.title}",
         stage="finetune",
-        task=job.item.task,
-        variant=job.item.pretraining,
-        table=job.item.table,
+        task=job.fine_tune.task,
+        variant=job.fine_tune.pretraining,
+        table=job.fine_tune.table,
         params=asdict(job.params),
-        work=job.place,
+        work=job.work_dir,
     )
-
-
-def _load(folder: Path) -> torch.nn.Module:
-    try:
-        return checkpoint.load(folder)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not found; run the fine-tune") from None
-    except ValueError as error:
-        raise UserError(f"{error}; run the fine-tune again") from None
-
-
-def evaluate(
-    item: Item, model: Path, folders: Folders, tuned: Any, params: Any, out: Path
-) -> dict[str, Any]:
-    """Test metrics of a fine-tuned model, with what was evaluated beside them; predictions go into
-    `out`."""
-    torch.set_num_threads(params.threads)
-    module = tasks.load(item)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    result = module.evaluate(_load(model).to(device), folders, tuned, params, out)
-    return {
-        "task": item.task,
-        "data": item.data,
-        "variant": item.pretraining,
-        "init": item.init,
-        **result,
-    }

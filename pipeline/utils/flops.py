@@ -1,4 +1,5 @@
-"""FLOPs of forward passes, from configurations alone; needs nothing but `model`.
+"""FLOPs of forward passes, from configurations alone; needs nothing but `model`. Those of a
+downstream task stand in its `cost.py`.
 
 Two FLOPs per multiply-add of the matrix products and convolutions. Norms, softmax, activations,
 resizing and look-ups are left out: together they are below 1% at the base size. Prediction heads
@@ -7,17 +8,14 @@ computes them. A training step is `TRAINING` times its forward pass; what is com
 (activation checkpointing, features cached for ITC) is not in it.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from model.backbone.config import BackboneConfig
-from model.heads.segmentation import AUXILIARY_LEVEL, LEVELS, HeadConfig
 from model.pretraining.masked_modeling import MaskedModelingConfig
 from model.tokenizer.vqkd import FFN_RATIO, VQKDConfig
 
 TRAINING = 3  # forward, and a backward that is twice as much: gradients of inputs and of weights
-FUSION_PASSES = 3  # ITM: the true pair and two hard negatives
 
 
 class Pass(NamedTuple):
@@ -112,43 +110,6 @@ def fused(text: int) -> Pass:
     return Pass(text, image=True, read=2)
 
 
-def vqa(config: BackboneConfig, text: int, answers: int) -> float:
-    """One question about one image."""
-    embed_dim = config.embed_dim
-    head = linear(1, embed_dim, embed_dim, 2 * embed_dim, answers)
-    return encoder(config, fused(text)) + head
-
-
-def nlvr2(config: BackboneConfig, text: int) -> float:
-    """One statement about two images."""
-    embed_dim = config.embed_dim
-    pair = encoder(config, fused(text)) + linear(1, embed_dim, embed_dim)
-    return 2 * pair + linear(1, 2 * embed_dim, 2 * embed_dim, 2)
-
-
-def dual(config: BackboneConfig, text: int) -> tuple[float, float]:
-    """An image and a caption through the dual encoder."""
-    projection = linear(1, config.embed_dim, config.embed_dim)
-    image, caption = apart(text)
-    return encoder(config, image) + projection, encoder(config, caption) + projection
-
-
-def match(config: BackboneConfig, text: int) -> float:
-    """A pair through the fusion encoder: one of ITM's passes, or of reranking."""
-    return encoder(config, fused(text)) + linear(1, config.embed_dim, config.embed_dim, 2)
-
-
-def retrieval(config: BackboneConfig, text: int, batch: int) -> float:
-    """One pair of a global batch: ITC against all of it, and ITM."""
-    similarities = 2 * linear(1, config.embed_dim, batch)
-    return sum(dual(config, text)) + similarities + FUSION_PASSES * match(config, text)
-
-
-def classification(config: BackboneConfig, classes: int) -> float:
-    """One image."""
-    return encoder(config, Pass(image=True)) + linear(1, config.embed_dim, classes)
-
-
 class Conv(NamedTuple):
     """A convolution that keeps the size of a square map."""
 
@@ -160,51 +121,6 @@ class Conv(NamedTuple):
     @property
     def flops(self) -> float:
         return linear(self.side**2, self.inputs * self.kernel**2, self.outputs)
-
-
-def decode_convs(config: BackboneConfig, head: HeadConfig) -> tuple[list[Conv], Conv]:
-    """UPerNet's convolutions with a batch norm behind them, and its classifier."""
-    embed_dim, channels, sides = config.embed_dim, head.channels, pyramid_sides(config)
-    pooled = [Conv(embed_dim, channels, 1, scale) for scale in head.pool_scales]
-    bottleneck = Conv(embed_dim + len(pooled) * channels, channels, 3, sides[-1])
-    lateral = [Conv(embed_dim, channels, 1, side) for side in sides[:-1]]
-    smooth = [Conv(channels, channels, 3, side) for side in sides[:-1]]
-    fuse = Conv(LEVELS * channels, channels, 3, sides[0])
-    return [*pooled, bottleneck, *lateral, *smooth, fuse], Conv(channels, head.classes, 1, sides[0])
-
-
-def auxiliary_convs(config: BackboneConfig, head: HeadConfig) -> tuple[Conv, Conv]:
-    """The auxiliary head's convolution and its classifier."""
-    side = pyramid_sides(config)[AUXILIARY_LEVEL]
-    return (
-        Conv(config.embed_dim, head.auxiliary_channels, 3, side),
-        Conv(head.auxiliary_channels, head.classes, 1, side),
-    )
-
-
-def pyramid_sides(config: BackboneConfig) -> Sequence[int]:
-    """Sides of the neck's maps, the finest first."""
-    return 4 * config.grid, 2 * config.grid, config.grid, config.grid // 2
-
-
-def decoded(config: BackboneConfig, head: HeadConfig) -> float:
-    """A window with UPerNet on it, as at test time."""
-    neck = sum(
-        linear(grid**2, config.embed_dim, 4 * config.embed_dim)
-        for grid in (config.grid, 2 * config.grid, config.grid)
-    )
-    convs, classify = decode_convs(config, head)
-    return (
-        encoder(config, Pass(image=True))
-        + neck
-        + sum(conv.flops for conv in convs)
-        + classify.flops
-    )
-
-
-def segmentation(config: BackboneConfig, head: HeadConfig) -> float:
-    """A crop through both heads."""
-    return decoded(config, head) + sum(conv.flops for conv in auxiliary_convs(config, head))
 
 
 def visual_tokens(config: VQKDConfig) -> float:

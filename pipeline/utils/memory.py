@@ -13,14 +13,11 @@ from torch import nn
 
 from model.backbone.chunked_cross_entropy import CHUNK
 from model.backbone.config import BackboneConfig
-from model.heads.segmentation import HeadConfig
 from model.pretraining.masked_modeling import MaskedModelingConfig
 from model.tokenizer.vqkd import FFN_RATIO, VQKDConfig
-from pipeline.utils import flops
 from pipeline.utils.flops import Conv, Pass
 
 WIDE = 4  # bytes of a number in fp32
-LABEL = 8  # bytes of a label
 MOMENTS = 2  # of AdamW, beside a weight and its gradient
 
 
@@ -130,21 +127,6 @@ def convs(units: list[Conv], precision: Precision) -> float:
     """What a batch norm and a ReLU behind each convolution keep: what goes into the one and out of
     the other."""
     return sum(2 * precision.narrow * unit.outputs * unit.side**2 for unit in units)
-
-
-def segmentation(config: BackboneConfig, head: HeadConfig, precision: Precision) -> float:
-    """What neck and heads keep of one crop, with both losses at the crop's size."""
-    narrow, embed_dim, channels = precision.narrow, config.embed_dim, head.channels
-    fine, middle, coarse, half = (side**2 for side in flops.pyramid_sides(config))
-    casts = 3 * coarse if precision.half else 0  # in fp32 the blocks keep these maps themselves
-    neck = narrow * embed_dim * (casts + 4 * middle + fine + half)
-    decode, _ = flops.decode_convs(config, head)
-    joined = narrow * (decode[len(head.pool_scales)].inputs * half + decode[-1].inputs * fine)
-    added = narrow * channels * (fine + middle + coarse)  # top-down
-    auxiliary, _ = flops.auxiliary_convs(config, head)
-    classified = narrow * (channels * fine + head.auxiliary_channels * coarse)
-    losses = (2 * WIDE * head.classes + LABEL) * config.image_size**2
-    return neck + joined + added + classified + convs([*decode, auxiliary], precision) + losses
 
 
 def visual_tokenizer(config: VQKDConfig, precision: Precision) -> float:

@@ -24,12 +24,16 @@ from pipeline.pretraining.samples import (
     collate_text,
 )
 from pipeline.pretraining.task import PretrainingTask
+from pipeline.tasks.classification.data import ImageBatch
 from pipeline.tasks.classification.task import Task as ClassificationTask
-from pipeline.tasks.image_text_inputs import pad
+from pipeline.tasks.image_text_inputs import stack
+from pipeline.tasks.nlvr2 import data as nlvr2
 from pipeline.tasks.nlvr2.task import Task as NLVR2Task
-from pipeline.tasks.retrieval.data import collate as collate_pairs
+from pipeline.tasks.retrieval import data as retrieval
 from pipeline.tasks.retrieval.task import Task as RetrievalTask
+from pipeline.tasks.segmentation import data as segmentation
 from pipeline.tasks.segmentation.task import Task as SegmentationTask
+from pipeline.tasks.vqa import data as vqa
 from pipeline.tasks.vqa.task import Task as VQATask
 from pipeline.utils.seeds import generator
 
@@ -77,20 +81,8 @@ class Toy:
             ]
         )
 
-    def collate(self, samples):
-        ids, mask = pad([sample["ids"] for sample in samples])
-        return {**stacked(samples), "ids": ids, "mask": mask}
-
     def evaluate(self):
         return {"norm": sum(p.double().norm().item() for p in self.model.parameters())}
-
-
-def stacked(samples):
-    return {
-        name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-        for name in samples[0]
-        if name != "ids"
-    }
 
 
 def ids_of(rng):
@@ -159,16 +151,12 @@ class RetrievalToy(Toy, RetrievalTask):
         super().__init__(Retrieval(RetrievalConfig(BACKBONE)))
 
     def sample(self, position, rng):
-        return {
-            "pixels": pixels_of(rng),
-            "ids": ids_of(rng),
-            "image": position % 5,
-            "negatives": rng.random(2),
-            "drop_path_noise": noise_of(rng, 5),
-        }
+        return retrieval.Sample(
+            pixels_of(rng), ids_of(rng), position % 5, rng.random(2), noise_of(rng, 5)
+        )
 
     def collate(self, samples):
-        return collate_pairs(samples)
+        return retrieval.collate(samples)
 
 
 class VQAToy(Toy, VQATask):
@@ -180,12 +168,10 @@ class VQAToy(Toy, VQATask):
 
     def sample(self, position, rng):
         targets = rng.random(4, dtype=np.float32) * (position % 3 > 0)
-        return {
-            "pixels": pixels_of(rng),
-            "ids": ids_of(rng),
-            "targets": targets.astype(np.float32),
-            "drop_path_noise": noise_of(rng),
-        }
+        return vqa.Sample(pixels_of(rng), ids_of(rng), targets.astype(np.float32), noise_of(rng))
+
+    def collate(self, samples):
+        return vqa.collate(samples)
 
 
 class NLVR2Toy(Toy, NLVR2Task):
@@ -194,12 +180,10 @@ class NLVR2Toy(Toy, NLVR2Task):
         super().__init__(NLVR2(NLVR2Config(BACKBONE)))
 
     def sample(self, position, rng):
-        return {
-            "pixels": pixels_of(rng, 2),
-            "ids": ids_of(rng),
-            "label": rng.integers(2),
-            "drop_path_noise": noise_of(rng, 2),
-        }
+        return nlvr2.Sample(pixels_of(rng, 2), ids_of(rng), int(rng.integers(2)), noise_of(rng, 2))
+
+    def collate(self, samples):
+        return nlvr2.collate(samples)
 
 
 class ClassificationToy(Toy, ClassificationTask):
@@ -208,14 +192,11 @@ class ClassificationToy(Toy, ClassificationTask):
         super().__init__(Classification(ClassificationConfig(BACKBONE, 6)))
 
     def sample(self, position, rng):
-        return {
-            "pixels": rng.random((3, 16, 16), dtype=np.float32),
-            "drop_path_noise": noise_of(rng),
-            "targets": rng.dirichlet(np.ones(6)).astype(np.float32),
-        }
+        pixels, noise = rng.random((3, 16, 16), dtype=np.float32), noise_of(rng)
+        return pixels, rng.dirichlet(np.ones(6)).astype(np.float32), noise
 
     def collate(self, samples):
-        return stacked(samples)
+        return ImageBatch(*(stack(arrays) for arrays in zip(*samples, strict=True)))
 
 
 class SegmentationToy(Toy, SegmentationTask):
@@ -236,15 +217,12 @@ class SegmentationToy(Toy, SegmentationTask):
     def sample(self, position, rng):
         labels = rng.integers(0, 5, size=(16, 16))
         labels[: position % 4 * 4] = 255
-        return {
-            "pixels": pixels_of(rng),
-            "labels": labels,
-            "drop_path_noise": noise_of(rng),
-            "dropout": rng.random(14, dtype=np.float32),
-        }
+        return segmentation.Sample(
+            pixels_of(rng), labels, noise_of(rng), rng.random(14, dtype=np.float32)
+        )
 
     def collate(self, samples):
-        return stacked(samples)
+        return segmentation.collate(samples)
 
 
 TOYS = (MaskedToy, OptionsToy, RetrievalToy, VQAToy, NLVR2Toy, ClassificationToy, SegmentationToy)

@@ -15,10 +15,10 @@ from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.segmentation import Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
-from pipeline import tasks
 from pipeline.config import params
 from pipeline.data.loading.sampler import MicroBatch, StreamSampler
 from pipeline.pretraining.task import ArchitectureParams, PretrainParams, build, load_params
+from pipeline.tasks import fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
 from pipeline.tokenizers.text import SPECIAL_IDS
@@ -35,11 +35,11 @@ VARIANTS = {name: load_params(PAPER, name) for name in PAPER.subtree("pretrain.v
 MAIN = VARIANTS["main"]
 WORDS = PAPER.load(TextTokenizerParams, "text_tokenizer").vocab_size
 TOKENIZER = vqkd_training.load_params(PAPER)
-ITEMS = {
-    name: tasks.item(name)
+FINE_TUNES = {
+    name: fine_tunes.load(name)
     for name in ("vqa", "nlvr2", "coco", "flickr30k", "imagenet22k", "imagenet1k", "ade20k")
 }
-TUNES = {name: tasks.finetune_params(PAPER, item) for name, item in ITEMS.items()}
+TUNES = {name: fine_tune.load_params(PAPER) for name, fine_tune in FINE_TUNES.items()}
 LAYERS = range(1, 13)
 EFFECTIVE = 0.0108  # deviation of N(0, 0.02) cut at +-0.02
 
@@ -64,7 +64,7 @@ def tuned(name: str, backbone: BackboneConfig, **head: int) -> nn.Module:
         "segmentation": lambda: Segmentation(
             SegmentationConfig(config, replace(tune.head, **head), tune.inputs.normalize)
         ),
-    }[ITEMS[name].task]()
+    }[FINE_TUNES[name].task]()
 
 
 def count(*parts: nn.Module | nn.Parameter) -> int:
@@ -83,7 +83,7 @@ def meta():
         return {
             "main": main,
             "standard": standard,
-            **{name: tuned(name, main.backbone.config) for name in ITEMS},
+            **{name: tuned(name, main.backbone.config) for name in FINE_TUNES},
         }
 
 
@@ -367,7 +367,7 @@ def test_layers_learn_at_their_own_rates(meta, name, decay):
         assert rates[id(parameter)] == pytest.approx(head * decay ** (13 - layer)), key
 
 
-@pytest.mark.parametrize("name", ["main", "standard", *ITEMS])
+@pytest.mark.parametrize("name", ["main", "standard", *FINE_TUNES])
 def test_weight_decay_spares_vectors_positions_and_cls(meta, name):
     model, optim = meta[name], optim_of(name)
     names = {id(parameter): key for key, parameter in model.named_parameters()}

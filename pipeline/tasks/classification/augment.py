@@ -26,8 +26,8 @@ class ErasingParams:
     """Random erasing."""
 
     probability: float
-    mode: Literal["const", "rand", "pixel"]  # grey, one random colour, random pixels
-    count: int  # most rectangles in a picture
+    mode: Literal["const", "rand", "pixel"]  # gray, one random color, random pixels
+    count: int  # most rectangles in an image
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class MixingParams:
     """Mixup and cutmix; each is off where its alpha is 0."""
 
     mixup: float  # alpha of the Beta distribution of the shares
-    cutmix: float  # the same for the area that the other picture takes
-    probability: float  # that pictures are mixed at all
+    cutmix: float  # the same for the area that the other image takes
+    probability: float  # that images are mixed at all
     switch: float  # that they are mixed by cutmix, where both are on
 
 
 @contextmanager
 def drawing_from(*parts: int | str) -> Iterator[None]:
     """The global generators draw what belongs to these parts; afterwards they go on as if nothing
-    had been."""
+    had happened."""
     seed = seeds.key(*parts) >> 96
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -58,7 +58,7 @@ def drawing_from(*parts: int | str) -> Iterator[None]:
 
 
 def rand_augment(config: str | None, size: int) -> Callable[[Image.Image], Image.Image]:
-    """RandAugment for pictures of `size` pixels, from timm's configuration string; None: no change.
+    """RandAugment for images of `size` pixels, from timm's configuration string; None: no change.
 
     Raises:
         UserError: timm does not understand the string.
@@ -68,13 +68,13 @@ def rand_augment(config: str | None, size: int) -> Callable[[Image.Image], Image
     import_timm()
     from timm.data.auto_augment import rand_augment_transform
 
-    settings = {
+    options = {
         "translate_const": int(0.45 * size),
         "img_mean": (128, 128, 128),
         "interpolation": images.INTERPOLATION,
     }
     try:
-        return rand_augment_transform(config, settings)
+        return rand_augment_transform(config, options)
     except (AssertionError, ValueError) as error:
         raise UserError(f"rand_augment: timm does not understand {config!r}: {error}") from None
 
@@ -91,7 +91,7 @@ def erasing(params: ErasingParams) -> Callable[[Tensor], Tensor]:
 def mixing(
     params: MixingParams, label_smoothing: float, classes: int
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Mix float pictures [n, 3, height, width], in place, with themselves in reverse order (n
+    """Mix float images [n, 3, height, width], in place, with themselves in reverse order (n
     even).
 
     The function takes them and their labels int64 [n]; it returns them and targets [n, classes]

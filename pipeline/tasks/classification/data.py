@@ -1,11 +1,11 @@
-"""Labelled pictures: augmented and mixed for training, resized and cropped in the middle for
+"""Labeled images: augmented and mixed for training, resized and cropped in the center for
 evaluation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from pipeline.tasks.classification.augment import (
     mixing,
     rand_augment,
 )
+from pipeline.tasks.image_text_inputs import stack
 from pipeline.utils import seeds
 
 COLUMNS = ("key", "image", "label")
@@ -36,7 +37,7 @@ class InputParams:
     """Block `inputs` of the fine-tune."""
 
     image_size: int  # pixels
-    resize: int  # of the shorter side, before `image_size` is cut out of the middle for evaluation
+    resize: int  # of the shorter side, before the central `image_size` is cut out for evaluation
     crop: views.ViewParams
     rand_augment: str | None  # timm's configuration string; null: none
     erasing: ErasingParams
@@ -51,61 +52,68 @@ class InputParams:
             )
 
 
-class LabelledBatches:
-    """Map-style data set: a part of a step to its rows of the global batch.
+class ImageBatch(NamedTuple):
+    """Augmented images with soft targets."""
 
-    Pictures are mixed within a lane's rows of the batch, as in the sources within a worker's: a
-    lane is always in one hand, so the global batch does not depend on the number of workers.
+    pixels: Tensor  # float [n, 3, size, size], normalized
+    targets: Tensor  # float [n, classes], each row sums to one
+    drop_path_noise: Tensor  # float [n, depth, 3] in [0, 1)
+
+
+class _Sample(NamedTuple):
+    pixels: Tensor  # float [3, size, size]
+    label: int
+    drop_path_noise: np.ndarray  # float32 [depth, 3]
+
+
+class ImageBatches:
+    """Map-style data set: the address of a micro-batch to its samples.
+
+    Images are mixed within a stream's samples of the batch, as BEiT mixes them within a worker's: all
+    samples of a stream are in one micro-batch, so the global batch does not depend on the number of
+    workers.
     """
 
     def __init__(self, folder: Path, params: InputParams, classes: int, depth: int, seed: int):
-        self.folder, self.params, self.classes, self.depth, self.seed = (
-            folder,
-            params,
-            classes,
-            depth,
-            seed,
-        )
+        self.folder, self.params, self.classes = folder, params, classes
+        self.depth, self.seed = depth, seed
         cache = 2 * params.order.streams * params.order.shuffle_block
         self.rows = RowReader(parquet.row_groups(folder, "train"), cache, COLUMNS)
         self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "pictures")
-        self.share = params.order.batch_size // params.order.streams  # rows of a lane in a batch
+        self.share = (
+            params.order.batch_size // params.order.streams
+        )  # samples of a stream in a batch
         if self.share % 2:
             raise UserError(
-                f"inputs.order: pictures are mixed in pairs: batch_size / streams is {self.share}, not even"
+                f"inputs.order: images are mixed in pairs: batch_size / streams is {self.share}, not even"
             )
         self.rand_augment = rand_augment(params.rand_augment, params.image_size)
         self.erase = erasing(params.erasing)
         self.mix = mixing(params.mixing, params.label_smoothing, classes)
 
-    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        """`pixels` float [n, 3, size, size], `targets` [n, classes],
-        `drop_path_noise` [n, depth, 3]."""
-        units = self.order.samples(micro_batch)
-        samples = [self._sample(index) for index in units]
-        batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
-        labels = batch.pop("label")
+    def __getitem__(self, micro_batch: MicroBatch) -> ImageBatch:
+        indices = self.order.samples(micro_batch)
+        samples = [self._sample(index) for index in indices]
+        pixels = torch.stack([sample.pixels for sample in samples])
+        labels = torch.tensor([sample.label for sample in samples])
         targets = []
-        for first in range(0, len(units), self.share):
-            lane = slice(first, first + self.share)
-            with drawing_from(self.seed, "mix", units[first].position):
-                targets.append(
-                    self.mix(batch["pixels"][lane], labels[lane])[1]
-                )  # pixels are mixed in place
-        return batch | {"targets": torch.cat(targets)}
+        for first in range(0, len(indices), self.share):
+            stream = slice(first, first + self.share)
+            with drawing_from(self.seed, "mix", indices[first].position):
+                _, mixed = self.mix(pixels[stream], labels[stream])  # pixels are mixed in place
+            targets.append(mixed)
+        noise = stack([sample.drop_path_noise for sample in samples])
+        return ImageBatch(pixels, torch.cat(targets), noise)
 
-    def _sample(self, index: SampleIndex) -> dict[str, Tensor]:
+    def _sample(self, index: SampleIndex) -> _Sample:
         row, _ = self.rows.get(index.group, index.offset)
         rng = seeds.generator(self.seed, "drop path", index.position)
-        drop_path_noise = rng.random((self.depth, DROP_PATH_BRANCHES), dtype=np.float32)
-        return {
-            "pixels": self._pixels(images.decode(row["image"]), index.position),
-            "label": torch.tensor(checked_label(row, self.classes, self.folder)),
-            "drop_path_noise": torch.from_numpy(drop_path_noise),
-        }
+        noise = rng.random((self.depth, DROP_PATH_BRANCHES), dtype=np.float32)
+        pixels = self._pixels(images.decode(row["image"]), index.position)
+        return _Sample(pixels, checked_label(row, self.classes, self.folder), noise)
 
     def _pixels(self, image: Image.Image, position: int) -> Tensor:
-        """Resized crop, flip, RandAugment, then erasing of the normalised picture: float [3, size,
+        """Resized crop, flip, RandAugment, then erasing of the normalized image: float [3, size,
         size]."""
         view = views.draw(
             self.seed, "picture", position, *image.size, images.mean_luma(image), self.params.crop
@@ -116,9 +124,8 @@ class LabelledBatches:
             return self.erase(images.normalize(augmented[None])[0])
 
 
-@dataclass(frozen=True)
-class EvaluationBatch:
-    """Pictures as they are evaluated."""
+class EvaluationBatch(NamedTuple):
+    """Images as they are evaluated."""
 
     keys: list[str]
     pixels: Tensor  # uint8 [n, size, size, 3]
@@ -128,24 +135,23 @@ class EvaluationBatch:
 def evaluation_batches(
     folder: Path, split: str, params: InputParams, classes: int, batch: int
 ) -> Iterator[EvaluationBatch]:
-    """A split in order, `batch` pictures at a time.
+    """A split in order, `batch` images at a time.
 
     Raises:
-        UserError: a picture is of a class beyond `classes`.
+        UserError: an image is of a class beyond `classes`.
     """
     rows = parquet.read_rows(folder, split, COLUMNS)
     while chunk := list(islice(rows, batch)):
-        pixels = [
-            centre(images.decode(row["image"]), params.resize, params.image_size) for row in chunk
-        ]
+        pixels = []
+        for row in chunk:
+            image = images.decode(row["image"])
+            pixels.append(center_crop(image, params.resize, params.image_size))
         labels = [checked_label(row, classes, folder) for row in chunk]
-        yield EvaluationBatch(
-            [row["key"] for row in chunk], torch.from_numpy(np.stack(pixels)), torch.tensor(labels)
-        )
+        yield EvaluationBatch([row["key"] for row in chunk], stack(pixels), torch.tensor(labels))
 
 
-def centre(image: Image.Image, resize: int, size: int) -> np.ndarray:
-    """The shorter side resized to `resize`, then the middle: uint8 [size, size, 3] (BEiT;
+def center_crop(image: Image.Image, resize: int, size: int) -> np.ndarray:
+    """The shorter side resized to `resize`, then the center: uint8 [size, size, 3] (BEiT;
     torchvision's rounding)."""
     short = min(image.size)
     width, height = (int(resize * side / short) for side in image.size)
@@ -158,7 +164,7 @@ def checked_label(row: dict[str, Any], classes: int, folder: Path) -> int:
     """The label of a row. Raises UserError where the head has no such class."""
     if not 0 <= row["label"] < classes:
         raise UserError(
-            f"{folder}: picture {row['key']} is of class {row['label']}, but the head has {classes} "
+            f"{folder}: image {row['key']} is of class {row['label']}, but the head has {classes} "
             f"classes; see finetune.{folder.name}.classes"
         )
     return row["label"]

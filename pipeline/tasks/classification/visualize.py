@@ -1,4 +1,4 @@
-"""A page of pictures with what was said of them."""
+"""A figure of test images with their predicted and true classes."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -14,7 +14,7 @@ ROWS, COLUMNS = 3, 4
 def draw(
     folder: Path, split: str, predictions: Predictions, names: Mapping[int, str], path: Path
 ) -> None:
-    """The first pictures of a split, which is in random order, with prediction and truth; names: of
+    """The first images of a split, which is in random order, with prediction and truth; names: of
     the classes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -25,22 +25,17 @@ def draw(
     for axis in axes:
         axis.set_axis_off()
     rows = islice(parquet.read_rows(folder, split, ("image",)), len(axes))
-    for axis, row, line in zip(axes, rows, _lines(predictions, names), strict=False):
-        text, right = line
+    for index, (axis, row) in enumerate(zip(axes, rows, strict=False)):
+        title, is_right = _title(predictions, index, names)
         axis.imshow(images.decode(row["image"]), interpolation="nearest")
-        axis.set_title(text, fontsize=8, color="darkgreen" if right else "darkred")
+        axis.set_title(title, fontsize=8, color="darkgreen" if is_right else "darkred")
     figure.savefig(path, metadata={"Software": None})
 
 
-def _lines(predictions: Predictions, names: Mapping[int, str]) -> list[tuple[str, bool]]:
-    """The text of each picture, and whether the prediction is right."""
-    lines = []
-    for predicted, truth, confidence in zip(
-        predictions.predicted.tolist(),
-        predictions.truth.tolist(),
-        predictions.confidence.tolist(),
-        strict=True,
-    ):
-        said, true = (names.get(label, f"class {label}") for label in (predicted, truth))
-        lines.append((f"{said} ({confidence:.0%})\ntruth: {true}", predicted == truth))
-    return lines
+def _title(predictions: Predictions, index: int, names: Mapping[int, str]) -> tuple[str, bool]:
+    """The title of an image, and whether its prediction is right."""
+    predicted, label = int(predictions.predicted[index]), int(predictions.labels[index])
+    confidence = predictions.confidence[index].item()
+    predicted_name = names.get(predicted, f"class {predicted}")
+    true_name = names.get(label, f"class {label}")
+    return f"{predicted_name} ({confidence:.0%})\ntruth: {true_name}", predicted == label

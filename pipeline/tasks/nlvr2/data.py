@@ -1,10 +1,9 @@
-"""Statements with their two pictures: augmented for training, in order for evaluation."""
+"""Statements with their two images: augmented for training, in order for evaluation."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,79 +14,110 @@ from pipeline.data.loading.row_reader import RowReader
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
-from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
+from pipeline.tasks.image_text_inputs import ImageTextParams, augmented, pad, stack
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import seeds
 
 SIDES = ("left", "right")
+COLUMNS = (*SIDES, "statement", "label")
+
+InputParams = ImageTextParams
+
+
+class StatementBatch(NamedTuple):
+    """Statements with their two images, augmented."""
+
+    pixels: Tensor  # uint8 [n, 2, size, size, 3], the left image first
+    ids: Tensor  # int64 [n, length]
+    mask: Tensor  # bool [n, length], True for tokens
+    labels: Tensor  # int64 [n], 1: true
+    drop_path_noise: Tensor  # float32 [n, 2, depth, 3] in [0, 1)
+
+
+class Sample(NamedTuple):
+    """One row of a `StatementBatch`."""
+
+    pixels: np.ndarray  # uint8 [2, size, size, 3]
+    ids: np.ndarray  # [length]
+    label: int
+    drop_path_noise: np.ndarray  # float32 [2, depth, 3]
 
 
 class StatementBatches:
-    """Map-style data set: a part of a step to its rows of the global batch."""
+    """Map-style data set: the address of a micro-batch to its samples."""
 
     def __init__(
-        self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int
+        self, folder: Path, tokenizer: TextTokenizer, params: InputParams, depth: int, seed: int
     ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.streams * params.order.shuffle_block
-        self.rows = RowReader(
-            parquet.row_groups(folder, "train"), cache, (*SIDES, "statement", "label")
-        )
+        self.rows = RowReader(parquet.row_groups(folder, "train"), cache, COLUMNS)
         self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "statements")
 
-    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        return _collate([self._sample(index) for index in self.order.samples(micro_batch)])
+    def __getitem__(self, micro_batch: MicroBatch) -> StatementBatch:
+        return collate([self._sample(index) for index in self.order.samples(micro_batch)])
 
-    def _sample(self, index: SampleIndex) -> dict[str, Any]:
+    def _sample(self, index: SampleIndex) -> Sample:
         rng = seeds.generator(self.seed, "statement", index.position)
         row, _ = self.rows.get(index.group, index.offset)
-        sides = [
-            augmented(images.decode(row[side]), side, self.seed, index.position, self.params, rng)
-            for side in SIDES
-        ]
-        return {
-            "pixels": np.stack(sides),
-            "ids": self.tokenizer.encode(row["statement"], self.params.text_length),
-            "label": row["label"],
-            "drop_path_noise": rng.random(
-                (len(SIDES), self.depth, DROP_PATH_BRANCHES), dtype=np.float32
-            ),
-        }
+        sides = []
+        for side in SIDES:
+            image = images.decode(row[side])
+            sides.append(augmented(image, side, self.seed, index.position, self.params, rng))
+        return Sample(
+            np.stack(sides),
+            self.tokenizer.encode(row["statement"], self.params.text_length),
+            row["label"],
+            rng.random((len(SIDES), self.depth, DROP_PATH_BRANCHES), dtype=np.float32),
+        )
 
 
-@dataclass(frozen=True)
-class Examples:
-    """A few examples in order."""
+def collate(samples: list[Sample]) -> StatementBatch:
+    """Stack samples; statements are padded to the longest."""
+    ids, mask = pad([sample.ids for sample in samples])
+    return StatementBatch(
+        stack([sample.pixels for sample in samples]),
+        ids,
+        mask,
+        torch.tensor([sample.label for sample in samples]),
+        stack([sample.drop_path_noise for sample in samples]),
+    )
 
-    keys: tuple[str, ...]
-    groups: tuple[str, ...]  # equal for examples of one statement
-    statements: tuple[str, ...]
+
+class Examples(NamedTuple):
+    """A few examples of a split, in order."""
+
+    keys: list[str]
+    groups: list[str]  # equal for examples of one statement
+    statements: list[str]
     labels: Tensor  # int64 [n], 1: true
-    pixels: Tensor  # uint8 [n, 2, size, size, 3], plain resize, the left picture first
+    pixels: Tensor  # uint8 [n, 2, size, size, 3], plain resize, the left image first
     ids: Tensor  # int64 [n, length]
     mask: Tensor  # bool [n, length]
 
 
 def evaluation_batches(
-    folder: Path, split: str, tokenizer: TextTokenizer, params: PairParams, batch: int
+    folder: Path, split: str, tokenizer: TextTokenizer, params: InputParams, batch: int
 ) -> Iterator[Examples]:
     """A split in order, `batch` examples in memory at a time."""
-    rest = parquet.read_rows(folder, split)
-    while rows := list(islice(rest, batch)):
-        ids, mask = pad([tokenizer.encode(row["statement"], params.text_length) for row in rows])
-        pixels = np.stack(
-            [
-                [images.square(images.decode(row[side]), params.image_size) for side in SIDES]
-                for row in rows
-            ]
-        )
+    remaining = parquet.read_rows(folder, split)
+    while rows := list(islice(remaining, batch)):
+        statements = [row["statement"] for row in rows]
+        ids, mask = pad([tokenizer.encode(text, params.text_length) for text in statements])
         yield Examples(
-            *(tuple(row[name] for row in rows) for name in ("key", "group", "statement")),
+            [row["key"] for row in rows],
+            [row["group"] for row in rows],
+            statements,
             torch.tensor([row["label"] for row in rows]),
-            torch.from_numpy(pixels),
+            stack([_both_images(row, params.image_size) for row in rows]),
             ids,
             mask,
         )
+
+
+def _both_images(row: dict[str, Any], size: int) -> np.ndarray:
+    """uint8 [2, size, size, 3], as they are evaluated."""
+    return np.stack([images.square(images.decode(row[side]), size) for side in SIDES])
 
 
 def share_true(folder: Path) -> float:
@@ -96,20 +126,6 @@ def share_true(folder: Path) -> float:
     return sum(labels) / len(labels)
 
 
-def normalised(pixels: Tensor) -> Tensor:
+def normalized(pixels: Tensor) -> Tensor:
     """uint8 [n, 2, size, size, 3] to float [n, 2, 3, size, size] in -1..1."""
     return images.normalize(pixels.flatten(0, 1)).unflatten(0, (-1, len(SIDES)))
-
-
-def _collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    ids, mask = pad([sample["ids"] for sample in samples])
-    stacked = {
-        name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-        for name in ("pixels", "drop_path_noise")
-    }
-    return {
-        **stacked,
-        "ids": ids,
-        "mask": mask,
-        "label": torch.tensor([sample["label"] for sample in samples]),
-    }

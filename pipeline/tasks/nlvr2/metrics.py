@@ -1,27 +1,61 @@
-"""The two official measures of NLVR2: accuracy over examples, consistency over statements."""
+"""What a model predicts on a split, and the two official measures of NLVR2: accuracy over
+examples, consistency over statements."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from model.heads.nlvr2 import NLVR2
+from pipeline.tasks.nlvr2.data import Examples, normalized
+
+SPLITS = {"dev": "val", "test_p": "test"}  # the official names, and those of the shards
+
+
+@dataclass
+class Predictions:
+    """Of the examples of a split, in order."""
+
+    keys: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    labels: list[bool] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)  # that the statement is true
+
+    def answers(self) -> list[bool]:
+        """True where a statement is at least as probably true as false."""
+        return [probability >= 0.5 for probability in self.probabilities]
+
+    def scores(self) -> dict[str, float]:
+        """Accuracy and consistency."""
+        return scores(self.answers(), self.labels, self.groups)
+
+
+def predict(model: NLVR2, batches: Iterable[Examples], *, shuffled: bool = False) -> Predictions:
+    """Predictions for all examples; `shuffled`: each with the images of the example before, which
+    nearly always has another statement, since shards are in random order."""
+    device, predictions = next(model.parameters()).device, Predictions()
+    for batch in batches:
+        pixels = batch.pixels.roll(1, dims=0) if shuffled else batch.pixels
+        probabilities = model.truth(
+            normalized(pixels.to(device)), batch.ids.to(device), batch.mask.to(device)
+        )
+        predictions.keys += batch.keys
+        predictions.groups += batch.groups
+        predictions.labels += batch.labels.bool().tolist()
+        predictions.probabilities += probabilities.tolist()
+    return predictions
 
 
 def scores(
-    predictions: Sequence[bool], labels: Sequence[bool], groups: Sequence[str]
+    answers: Sequence[bool], labels: Sequence[bool], groups: Sequence[str]
 ) -> dict[str, float]:
     """Shares in 0..1: of right examples, and of groups (examples of one statement) all of whose
     examples are right."""
-    right = [
-        bool(prediction) == bool(label)
-        for prediction, label in zip(predictions, labels, strict=True)
-    ]
-    whole: dict[str, bool] = defaultdict(lambda: True)
-    for group, hit in zip(groups, right, strict=True):
-        whole[group] &= hit
-    return {"accuracy": sum(right) / len(right), "consistency": sum(whole.values()) / len(whole)}
-
-
-def chance(groups: Sequence[str]) -> dict[str, float]:
-    """What coin tosses are expected to score."""
-    sizes: dict[str, int] = defaultdict(int)
-    for group in groups:
-        sizes[group] += 1
-    return {"accuracy": 0.5, "consistency": sum(0.5**size for size in sizes.values()) / len(sizes)}
+    right = 0
+    group_right: dict[str, bool] = {}
+    for answer, label, group in zip(answers, labels, groups, strict=True):
+        is_right = bool(answer) == bool(label)
+        right += is_right
+        group_right[group] = group_right.get(group, True) and is_right
+    return {
+        "accuracy": right / len(labels),
+        "consistency": sum(group_right.values()) / len(group_right),
+    }

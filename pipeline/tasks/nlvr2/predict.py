@@ -1,50 +1,80 @@
-"""What a model says of a split, and the official file of it."""
+"""Evaluation of NLVR2: accuracy and consistency beside their baselines, the official file of
+predictions and a figure."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from model.heads.nlvr2 import NLVR2
-from pipeline.tasks.nlvr2.data import Examples, normalised
+from pipeline.tasks import Folders
+from pipeline.tasks.nlvr2 import visualize
+from pipeline.tasks.nlvr2.data import Examples, InputParams, evaluation_batches, share_true
+from pipeline.tasks.nlvr2.metrics import SPLITS, Predictions, predict, scores
+from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files
 
 
-@dataclass
-class Predictions:
-    """Row by row, in the order of the shards."""
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Block `evaluate.<data>`."""
 
-    keys: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-    labels: list[bool] = field(default_factory=list)
-    truth: list[float] = field(default_factory=list)  # probability that the statement is true
-
-    def answers(self) -> list[bool]:
-        """True where truth is at least as probable as untruth."""
-        return [truth >= 0.5 for truth in self.truth]
+    batch: int
+    threads: int
 
 
-def predict(model: NLVR2, data: Iterable[Examples], *, shuffled: bool = False) -> Predictions:
-    """Ask the model; `shuffled`: with the pictures of the example before, which nearly always has
-    another statement, since shards are in random order."""
-    device, told = next(model.parameters()).device, Predictions()
-    for batch in data:
-        pixels = batch.pixels.roll(1, dims=0) if shuffled else batch.pixels
-        truth = model.truth(
-            normalised(pixels.to(device)), batch.ids.to(device), batch.mask.to(device)
-        )
-        told.keys += batch.keys
-        told.groups += batch.groups
-        told.labels += batch.labels.bool().tolist()
-        told.truth += truth.tolist()
-    return told
+def evaluate(
+    model: NLVR2, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+) -> dict[str, Any]:
+    """Accuracy and consistency on dev and test-P with their baselines; `predictions.csv` and
+    `pairs.png` in `out`."""
+    tokenizer = TextTokenizer.load(folders.text_tokenizer)
+    majority_label = share_true(folders.shards) >= 0.5
+
+    def batches(name: str) -> Iterator[Examples]:
+        return evaluation_batches(folders.shards, SPLITS[name], tokenizer, inputs, params.batch)
+
+    result: dict[str, Any] = {
+        key: {} for key in ("examples", "chance", "majority_class", "shuffled_images")
+    }
+    every: dict[str, Predictions] = {}
+    for name in SPLITS:
+        every[name] = predictions = predict(model, batches(name))
+        labels, groups = predictions.labels, predictions.groups
+        result[name] = predictions.scores()
+        result["examples"][name] = len(labels)
+        result["chance"][name] = chance(groups)
+        result["majority_class"][name] = scores([majority_label] * len(labels), labels, groups)
+        shuffled = predict(model, batches(name), shuffled=True)
+        result["shuffled_images"][name] = shuffled.scores()
+    write(every.values(), out / "predictions.csv")
+    visualize.draw(next(batches("test_p")), every["test_p"].probabilities, out / "pairs.png")
+    return result
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a result that belong on one line; `score` is the accuracy on test-P."""
+    test = result["test_p"]
+    return {
+        "dev": result["dev"]["accuracy"],
+        "test_p": test["accuracy"],
+        "test_p_consistency": test["consistency"],
+        "score": test["accuracy"],
+    }
+
+
+def chance(groups: Sequence[str]) -> dict[str, float]:
+    """Expected scores of coin tosses."""
+    sizes = Counter(groups).values()
+    return {"accuracy": 0.5, "consistency": sum(0.5**size for size in sizes) / len(sizes)}
 
 
 def write(parts: Iterable[Predictions], path: Path) -> None:
     """The official evaluator's lines `identifier,prediction`, without a heading."""
-    lines = [
-        f"{key},{answer}\n"
-        for told in parts
-        for key, answer in zip(told.keys, told.answers(), strict=True)
-    ]
+    lines = []
+    for predictions in parts:
+        for key, answer in zip(predictions.keys, predictions.answers(), strict=True):
+            lines.append(f"{key},{answer}\n")
     with files.replacing(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A few pairs with their statement, the truth and what the model thinks, as a picture."""
+"""A figure of a few statements with their images, the truth and the prediction."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,26 +14,25 @@ ROWS, COLUMNS = 3, 2  # of pairs
 _LINE = 46  # characters of a statement's line
 
 
-def draw(batch: Examples, truth: Sequence[float], path: Path) -> None:
-    """The first six examples of a batch; `truth`: probability that each is true. Wrong answers are
-    in red."""
+def draw(batch: Examples, probabilities: Sequence[float], path: Path) -> None:
+    """The first six examples of a batch; `probabilities`: that each is true. HardNegatives answers are in
+    red."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2 * COLUMNS, 2.6 * ROWS), dpi=80)
-    cells = figure.subfigures(ROWS, COLUMNS).flat
-    for number, cell in zip(range(len(batch.keys)), cells, strict=False):
-        _pair(cell, batch, number, truth[number])
+    cells = figure.subfigures(ROWS, COLUMNS, squeeze=False).flat
+    for index, cell in zip(range(len(batch.keys)), cells, strict=False):
+        _draw_example(cell, batch, index, probabilities[index])
     figure.savefig(path, metadata={"Software": None})
 
 
-def _pair(cell: "SubFigure", batch: Examples, number: int, truth: float) -> None:
-    label = bool(batch.labels[number])
-    for axes, pixels in zip(cell.subplots(1, len(SIDES)), batch.pixels[number], strict=True):
+def _draw_example(cell: "SubFigure", batch: Examples, index: int, probability: float) -> None:
+    label = bool(batch.labels[index])
+    for axes, pixels in zip(cell.subplots(1, len(SIDES)), batch.pixels[index], strict=True):
         axes.imshow(pixels.numpy())
         axes.axis("off")
     cell.subplots_adjust(left=0.04, right=0.96, top=0.8, bottom=0.12, wspace=0.06)
-    cell.suptitle(fill(batch.statements[number], _LINE), size=9, y=0.97)
-    colour = "tab:green" if (truth >= 0.5) == label else "tab:red"
-    cell.text(
-        0.5, 0.03, f"{label}; the model: true with {truth:.2f}", size=9, ha="center", color=colour
-    )
+    cell.suptitle(fill(batch.statements[index], _LINE), size=9, y=0.97)
+    color = "tab:green" if (probability >= 0.5) == label else "tab:red"
+    caption = f"{label}; the model: true with {probability:.2f}"
+    cell.text(0.5, 0.03, caption, size=9, ha="center", color=color)

@@ -1,9 +1,9 @@
-"""Pictures and captions of the retrieval tasks: augmented pairs for training, everything in order
-for evaluation."""
+"""Images and captions of the retrieval tasks: augmented pairs for training, everything in order for
+evaluation."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,18 +14,43 @@ from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
-from pipeline.tasks.image_text_inputs import PairParams, augmented, pad
+from pipeline.tasks.image_text_inputs import ImageTextParams, augmented, pad, stack
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import seeds
 
-FUSION_PASSES = 3  # the true pair, a hard negative picture, a hard negative text
+COLUMNS = ("key", "image", "captions")
+FUSION_PASSES = 3  # the true pair, a hard negative image, a hard negative text
+ENCODER_PASSES = 2  # image encoder, text encoder
+
+InputParams = ImageTextParams
+
+
+class PairBatch(NamedTuple):
+    """Augmented pairs of image and caption."""
+
+    pixels: Tensor  # uint8 [n, size, size, 3]
+    ids: Tensor  # int64 [n, length]
+    mask: Tensor  # bool [n, length], True for tokens
+    image_ids: Tensor  # int64 [n], equal for captions of one image
+    negative_noise: Tensor  # float64 [n, 2] in [0, 1), to draw a negative image and a text with
+    drop_path_noise: Tensor  # float32 [5, n, depth, 3]: both encoders', then the fusion passes'
+
+
+class Sample(NamedTuple):
+    """One row of a `PairBatch`."""
+
+    pixels: np.ndarray  # uint8 [size, size, 3]
+    ids: np.ndarray  # [length]
+    image_id: int
+    negative_noise: np.ndarray  # float64 [2]
+    drop_path_noise: np.ndarray  # float32 [5, depth, 3]
 
 
 class PairBatches:
-    """Map-style data set: a part of a step to its rows of the global batch."""
+    """Map-style data set: the address of a micro-batch to its samples."""
 
     def __init__(
-        self, folder: Path, tokenizer: TextTokenizer, params: PairParams, depth: int, seed: int
+        self, folder: Path, tokenizer: TextTokenizer, params: InputParams, depth: int, seed: int
     ):
         self.tokenizer, self.params, self.depth, self.seed = tokenizer, params, depth, seed
         cache = 2 * params.order.streams * params.order.shuffle_block
@@ -34,64 +59,60 @@ class PairBatches:
         )
         self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "pairs")
 
-    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Any]:
+    def __getitem__(self, micro_batch: MicroBatch) -> PairBatch:
         return collate([self._sample(index) for index in self.order.samples(micro_batch)])
 
-    def _sample(self, index: SampleIndex) -> dict[str, Any]:
+    def _sample(self, index: SampleIndex) -> Sample:
         rng = seeds.generator(self.seed, "pair", index.position)
-        picture, caption = self.rows.get(index.group, index.offset)
-        return {
-            "pixels": augmented(
-                images.decode(picture.image), "pair", self.seed, index.position, self.params, rng
-            ),
-            "ids": self.tokenizer.encode(caption, self.params.text_length),
-            "image": seeds.key("picture", picture.key)
-            >> 65,  # 63 bits, equal for captions of one picture
-            "negatives": rng.random(2),
-            "drop_path_noise": rng.random(
-                (2 + FUSION_PASSES, self.depth, DROP_PATH_BRANCHES), dtype=np.float32
-            ),
-        }
+        row, caption = self.rows.get(index.group, index.offset)
+        image = images.decode(row.image)
+        passes = ENCODER_PASSES + FUSION_PASSES
+        return Sample(
+            augmented(image, "pair", self.seed, index.position, self.params, rng),
+            self.tokenizer.encode(caption, self.params.text_length),
+            seeds.key("picture", row.key) >> 65,  # 63 bits
+            rng.random(2),
+            rng.random((passes, self.depth, DROP_PATH_BRANCHES), dtype=np.float32),
+        )
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+def collate(samples: list[Sample]) -> PairBatch:
     """Stack samples; texts are padded to the longest."""
-    ids, mask = pad([sample["ids"] for sample in samples])
-    drop_path_noise = torch.from_numpy(
-        np.stack([sample["drop_path_noise"] for sample in samples], axis=1)
-    )  # [5, n, depth, 3]
-    return {
-        "pixels": torch.from_numpy(np.stack([sample["pixels"] for sample in samples])),
-        "ids": ids,
-        "mask": mask,
-        "image": torch.tensor([sample["image"] for sample in samples]),
-        "negatives": torch.from_numpy(np.stack([sample["negatives"] for sample in samples])),
-        "drop_path_noise": drop_path_noise,
-    }
+    ids, mask = pad([sample.ids for sample in samples])
+    noise = np.stack([sample.drop_path_noise for sample in samples], axis=1)
+    return PairBatch(
+        stack([sample.pixels for sample in samples]),
+        ids,
+        mask,
+        torch.tensor([sample.image_id for sample in samples]),
+        stack([sample.negative_noise for sample in samples]),
+        torch.from_numpy(noise),
+    )
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """All pictures and captions of a split, in order."""
+    """All images and captions of a split, in order."""
 
-    keys: list[str]  # of the pictures
+    keys: list[str]  # of the images
     captions: list[str]
     pixels: Tensor  # uint8 [images, size, size, 3], plain resize
     ids: list[np.ndarray]  # of each caption
-    owner: Tensor  # int64 [captions], the picture of each
+    image_indices: Tensor  # int64 [captions], the image of each
 
 
 def evaluation_set(
     folder: Path, split: str, tokenizer: TextTokenizer, image_size: int, text_length: int
 ) -> EvaluationSet:
     """Read a split."""
-    keys, captions, pixels, owner = [], [], [], []
-    for row in parquet.read_rows(folder, split, ("key", "image", "captions")):
-        owner += [len(keys)] * len(row["captions"])
+    keys: list[str] = []
+    captions: list[str] = []
+    pixels: list[np.ndarray] = []
+    image_indices: list[int] = []
+    for row in parquet.read_rows(folder, split, COLUMNS):
+        image_indices += [len(keys)] * len(row["captions"])
         keys.append(row["key"])
         captions += row["captions"]
         pixels.append(images.square(images.decode(row["image"]), image_size))
     ids = [tokenizer.encode(caption, text_length) for caption in captions]
-    return EvaluationSet(
-        keys, captions, torch.from_numpy(np.stack(pixels)), ids, torch.tensor(owner)
-    )
+    return EvaluationSet(keys, captions, stack(pixels), ids, torch.tensor(image_indices))

@@ -1,142 +1,163 @@
-"""What the rows of one pass need of the step's other rows, on whatever worker these are.
+"""Negatives of a micro-batch from the global batch, whatever workers its samples are on.
 
-ITC contrasts a row with the whole global batch, and ITM's hard negatives come from all of it. Where
-a worker's share fits into one pass, features are gathered as they come. Where it does not, the
-features of all passes are computed first, without gradient, then the gradient of ITC with respect
-to them; each pass is then run once more and takes its own features' gradients from there
-(GradCache: Gao et al., arXiv:2101.06983). So the gradient depends neither on the number of workers
-nor on the number of passes.
+ITC contrasts a pair with the whole global batch, and ITM's hard negatives come from all of it.
+Where a worker's share fits into one micro-batch, features are gathered as they come. Where it does
+not, the features of all micro-batches are computed first, without gradient, then the gradient of
+ITC with respect to them; each micro-batch is then run once more and takes its own features'
+gradients from there (GradCache: Gao et al., arXiv:2101.06983). So the gradient depends neither on
+the number of workers nor on the number of micro-batches.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.heads.retrieval import (
+    DropPathNoise,
     GlobalNegatives,
     HardNegatives,
+    ImageTextPairs,
     ItcFeatures,
     ItcOutput,
     itc_loss,
     sample_hard_negatives,
 )
 from pipeline.data.transforms import images
+from pipeline.tasks.retrieval.data import ENCODER_PASSES, PairBatch
 from pipeline.tokenizers.text import SPECIAL_IDS
 from pipeline.training import collectives
 
-ROWS = (
-    "pixels",
-    "ids",
-    "mask",
-    "image",
-    "negatives",
-)  # of a batch, what negatives are chosen by and made of
+
+class StepBatch(NamedTuple):
+    """A micro-batch, and its negatives from the global batch."""
+
+    pairs: PairBatch
+    negatives: GlobalNegatives
 
 
-def of_one_pass(batch: dict[str, Tensor]) -> GlobalNegatives:
-    """For a worker whose rows are all in one pass."""
+def head_inputs(batch: PairBatch) -> tuple[ImageTextPairs, DropPathNoise]:
+    """The first two arguments of the model."""
+    noise = batch.drop_path_noise
+    return (
+        ImageTextPairs(images.normalize(batch.pixels), batch.ids, batch.mask),
+        DropPathNoise(noise[0], noise[1], noise[ENCODER_PASSES:]),
+    )
+
+
+def of_one_pass(batch: PairBatch) -> GlobalNegatives:
+    """The negatives of a worker's only micro-batch."""
 
     def negatives(
-        pictures: Tensor, texts: Tensor, log_scale: Tensor
+        image_features: Tensor, text_features: Tensor, log_scale: Tensor
     ) -> tuple[Tensor, HardNegatives]:
-        found = _contrast(pictures, texts, log_scale)
-        return found.loss, _Negatives(batch, found).of_rows(0, len(pictures))
+        itc = _global_itc(image_features, text_features, log_scale)
+        return itc.loss, _HardNegatives(batch, itc).of_rows(slice(len(batch.ids)))
 
     return negatives
 
 
-def of_several(
-    batches: Sequence[dict[str, Tensor]], features: Sequence[ItcFeatures]
+def of_several_passes(
+    batches: Sequence[PairBatch], features: Sequence[ItcFeatures]
 ) -> list[GlobalNegatives]:
-    """One for each pass. features: what the model makes of each batch."""
+    """The negatives of each of a worker's micro-batches.
+
+    features: what the model makes of each, without gradient.
+    """
     leaves = [
-        torch.cat([micro_batch.images for micro_batch in features]),
-        torch.cat([micro_batch.texts for micro_batch in features]),
-        features[0].log_scale,
+        torch.cat([one.images for one in features]).requires_grad_(),
+        torch.cat([one.texts for one in features]).requires_grad_(),
+        features[0].log_scale.requires_grad_(),
     ]
-    found = _contrast(*(leaf.requires_grad_() for leaf in leaves))
-    gradients = torch.autograd.grad(found.loss, leaves)
-    whole = {name: torch.cat([batch[name] for batch in batches]) for name in ROWS}
+    itc = _global_itc(*leaves)
+    gradients = torch.autograd.grad(itc.loss, leaves)
+    hard = _HardNegatives(_joined(batches), itc)
+    total = itc.loss.detach()
     return [
-        _Linear(found.loss.detach(), gradients, _Negatives(whole, found), number, len(batches))
-        for number in range(len(batches))
+        _CachedGradient(total, gradients, hard, index, len(batches))
+        for index in range(len(batches))
     ]
 
 
-class _Linear:
-    """Negatives of one pass of several: in place of ITC, its gradient times the inputs, and its
-    share of the value."""
+class _CachedGradient:
+    """Negatives of one micro-batch of several: in place of ITC, the inner product of its gradient
+    and the features, and the micro-batch's share of the value."""
 
     def __init__(
         self,
         total: Tensor,
         gradients: Sequence[Tensor],
-        negatives: "_Negatives",
-        number: int,
-        passes: int,
+        hard: "_HardNegatives",
+        index: int,
+        count: int,
     ):
-        size = len(gradients[0]) // passes
-        self.rows = (number * size, (number + 1) * size)
-        rows = slice(*self.rows)
-        self.gradients = (gradients[0][rows], gradients[1][rows], gradients[2] / passes)
-        self.value, self.negatives = total / passes, negatives
+        size = len(gradients[0]) // count
+        self.rows = slice(index * size, (index + 1) * size)
+        by_image, by_text, by_scale = gradients
+        self.gradients = (by_image[self.rows], by_text[self.rows], by_scale / count)
+        self.value, self.hard = total / count, hard
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, HardNegatives]:
-        linear = sum(
-            (one * gradient).sum() for one, gradient in zip(inputs, self.gradients, strict=True)
-        )
-        return self.value + linear - linear.detach(), self.negatives.of_rows(*self.rows)
+    def __call__(
+        self, image_features: Tensor, text_features: Tensor, log_scale: Tensor
+    ) -> tuple[Tensor, HardNegatives]:
+        by_image, by_text, by_scale = self.gradients
+        linear = (image_features * by_image).sum() + (text_features * by_text).sum()
+        linear = linear + (log_scale * by_scale).sum()
+        return self.value + linear - linear.detach(), self.hard.of_rows(self.rows)
 
 
-class _Negatives:
-    """Hard negatives of this worker's rows, from the rows of all workers."""
+class _HardNegatives:
+    """Hard negatives of this worker's pairs, from the pairs of all workers."""
 
     @torch.no_grad()
-    def __init__(self, own: dict[str, Tensor], found: ItcOutput):
-        self.everyone = {
-            name: collectives.all_gather_with_grad(own[name])
-            for name in ("pixels", "ids", "mask", "image")
-        }
-        is_negative = own["image"][:, None] != self.everyone["image"][None, :]
-        self.picture = sample_hard_negatives(found.text_logits, is_negative, own["negatives"][:, 0])
-        self.text = sample_hard_negatives(found.image_logits, is_negative, own["negatives"][:, 1])
+    def __init__(self, pairs: PairBatch, itc: ItcOutput):
+        self.pixels = collectives.all_gather_with_grad(pairs.pixels)
+        self.ids = collectives.all_gather_with_grad(pairs.ids)
+        self.mask = collectives.all_gather_with_grad(pairs.mask)
+        image_ids = collectives.all_gather_with_grad(pairs.image_ids)
+        is_negative = pairs.image_ids[:, None] != image_ids[None, :]
+        noise = pairs.negative_noise
+        self.image_index = sample_hard_negatives(itc.text_logits, is_negative, noise[:, 0])
+        self.text_index = sample_hard_negatives(itc.image_logits, is_negative, noise[:, 1])
 
-    def of_rows(self, first: int, end: int) -> HardNegatives:
-        """Those of some of the rows."""
-        picture, text = self.picture[first:end], self.text[first:end]
-        return HardNegatives(
-            images.normalize(self.everyone["pixels"][picture]),
-            self.everyone["ids"][text],
-            self.everyone["mask"][text],
-        )
+    def of_rows(self, rows: slice) -> HardNegatives:
+        """Those of some of this worker's pairs."""
+        image, text = self.image_index[rows], self.text_index[rows]
+        return HardNegatives(images.normalize(self.pixels[image]), self.ids[text], self.mask[text])
 
 
-def of_equal_length(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The batches with texts padded to the longest of all passes of all workers, so that rows can
-    be exchanged."""
-    longest = collectives.all_reduce_max(max(batch["ids"].shape[1] for batch in batches))
-
-    def longer(rows: Tensor, value: int) -> Tensor:
-        return F.pad(rows, (0, longest - rows.shape[1]), value=value)
-
-    return [
-        {
-            **batch,
-            "ids": longer(batch["ids"], SPECIAL_IDS["[PAD]"]),
-            "mask": longer(batch["mask"], False),
-        }
-        for batch in batches
-    ]
+def of_equal_length(batches: Sequence[PairBatch]) -> list[PairBatch]:
+    """The micro-batches with texts padded to the longest of all micro-batches of all workers, so
+    that they can be exchanged."""
+    longest = collectives.all_reduce_max(max(batch.ids.shape[1] for batch in batches))
+    padded = []
+    for batch in batches:
+        missing = (0, longest - batch.ids.shape[1])
+        ids = F.pad(batch.ids, missing, value=SPECIAL_IDS["[PAD]"])
+        mask = F.pad(batch.mask, missing, value=False)
+        padded.append(batch._replace(ids=ids, mask=mask))
+    return padded
 
 
-def _contrast(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> ItcOutput:
+def _joined(batches: Sequence[PairBatch]) -> PairBatch:
+    """All micro-batches as one; of the noise only what negatives are drawn with."""
+    return batches[0]._replace(
+        pixels=torch.cat([batch.pixels for batch in batches]),
+        ids=torch.cat([batch.ids for batch in batches]),
+        mask=torch.cat([batch.mask for batch in batches]),
+        image_ids=torch.cat([batch.image_ids for batch in batches]),
+        negative_noise=torch.cat([batch.negative_noise for batch in batches]),
+    )
+
+
+def _global_itc(image_features: Tensor, text_features: Tensor, log_scale: Tensor) -> ItcOutput:
+    """ITC of this worker's pairs against the global batch."""
     return itc_loss(
-        pictures,
-        texts,
+        image_features,
+        text_features,
         log_scale,
         collectives.all_gather_with_grad,
-        collectives.rank() * len(pictures),
+        collectives.rank() * len(image_features),
     )

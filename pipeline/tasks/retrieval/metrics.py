@@ -1,9 +1,42 @@
-"""Recall at 1, 5 and 10, both ways, with any number of captions per picture."""
+"""Cosines of the dual encoder, and recall at 1, 5 and 10, both ways, with any number of captions
+per image."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-CUTS = (1, 5, 10)
+from model.heads.retrieval import Retrieval
+from pipeline.data.transforms import images
+from pipeline.tasks.image_text_inputs import pad
+from pipeline.tasks.retrieval.data import EvaluationSet
+
+TOP_K = (1, 5, 10)
+
+
+@torch.inference_mode()
+def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
+    """Cosines [images, captions], fp32. Every image and every caption is encoded once."""
+    device = next(model.parameters()).device
+    image_features = []
+    for pixels in data.pixels.split(batch):
+        image_features.append(model.encode_image(images.normalize(pixels.to(device))))
+    text_features = torch.empty(len(data.ids), image_features[0].shape[1], device=device)
+    for indices, ids in batches_of_one_length(data, torch.arange(len(data.ids)), batch):
+        text_features[indices] = model.encode_text(ids.to(device), None)
+    return (torch.cat(image_features) @ text_features.T).cpu()
+
+
+def batches_of_one_length(
+    data: EvaluationSet, captions: Tensor, batch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices into `captions` (int64 indices of the set's captions) in batches of texts of one
+    length, and their ids [n, length]: nothing is padded."""
+    ids, mask = pad(data.ids)
+    lengths = mask.sum(dim=1)[captions]
+    for length in lengths.unique().tolist():
+        for indices in (lengths == length).nonzero()[:, 0].split(batch):
+            yield indices, ids[captions[indices], :length]
 
 
 def ranks(scores: Tensor, relevant: Tensor) -> Tensor:
@@ -17,35 +50,21 @@ def ranks(scores: Tensor, relevant: Tensor) -> Tensor:
     return ((scores >= best) & ~relevant).sum(dim=1)
 
 
-def recalls(image_scores: Tensor, text_scores: Tensor, owner: Tensor) -> dict[str, float]:
+def recalls(image_scores: Tensor, text_scores: Tensor, image_indices: Tensor) -> dict[str, float]:
     """Shares in 0..1.
 
     Args:
-        image_scores: [images, captions], the captions' scores for each picture (text retrieval,
-        TR). text_scores: [captions, images], the pictures' scores for each caption (image
-        retrieval, IR). owner: int64 [captions], the picture of each caption.
+        image_scores: [images, captions], the captions' scores for each image (text retrieval, TR).
+        text_scores: [captions, images], the images' scores for each caption (image retrieval, IR).
+        image_indices: int64 [captions], the image of each caption.
     """
-    relevant = owner[None, :] == torch.arange(len(image_scores), device=owner.device)[:, None]
-    result = {}
+    numbers = torch.arange(len(image_scores), device=image_indices.device)
+    relevant = image_indices[None, :] == numbers[:, None]
+    result: dict[str, float] = {}
     for way, scores, truth in (("tr", image_scores, relevant), ("ir", text_scores, relevant.T)):
-        place = ranks(scores, truth)
-        result |= {f"{way}_r{cut}": (place < cut).double().mean().item() for cut in CUTS}
-    return result
-
-
-def chance(images: int, owner: Tensor) -> dict[str, float]:
-    """Expected recalls of a random order."""
-    captions = len(owner)
-    own = owner.bincount(minlength=images)
-    result = {}
-    for cut in CUTS:
-        miss = torch.ones(
-            images, dtype=torch.float64
-        )  # that none of a picture's captions is among the first `cut`
-        for place in range(min(cut, captions)):
-            miss *= ((captions - own - place) / (captions - place)).clamp(min=0)
-        result[f"tr_r{cut}"] = (1 - miss).mean().item()
-        result[f"ir_r{cut}"] = min(cut / images, 1.0)
+        best_ranks = ranks(scores, truth)
+        for k in TOP_K:
+            result[f"{way}_r{k}"] = (best_ranks < k).double().mean().item()
     return result
 
 

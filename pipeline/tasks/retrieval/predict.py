@@ -1,32 +1,66 @@
-"""The two ways to score pictures against captions: the dual encoder for all, the fusion encoder for
-the best k."""
+"""Evaluation of image-text retrieval: the dual encoder ranks all candidates, the fusion encoder
+reranks the best k."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from model.heads.retrieval import Retrieval
 from pipeline.data.transforms import images
-from pipeline.tasks.image_text_inputs import pad
-from pipeline.tasks.retrieval.data import EvaluationSet
+from pipeline.tasks import Folders
+from pipeline.tasks.retrieval import visualize
+from pipeline.tasks.retrieval.data import EvaluationSet, InputParams, evaluation_set
+from pipeline.tasks.retrieval.metrics import TOP_K, batches_of_one_length, dual_scores, recalls
+from pipeline.tokenizers.text import TextTokenizer
 
-BEHIND = (
-    -100.0
-)  # added to the cosine of what the dual encoder did not rank among the best k (VLMo: all get -100)
+# Added to the cosines of candidates that the dual encoder does not rank among the best k (VLMo:
+# all get -100).
+NOT_RERANKED = -100.0
 
 
-@torch.inference_mode()
-def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
-    """Cosines [images, captions], fp32. Every picture and every caption is encoded once."""
-    device = next(model.parameters()).device
-    pictures = [
-        model.encode_image(images.normalize(chunk.to(device))) for chunk in data.pixels.split(batch)
-    ]
-    texts = torch.empty(len(data.ids), pictures[0].shape[1], device=device)
-    for rows, ids in _by_length(data, torch.arange(len(data.ids)), batch):
-        texts[rows] = model.encode_text(ids.to(device), None)
-    return (torch.cat(pictures) @ texts.T).cpu()
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Block `evaluate.<data>`."""
+
+    split: str
+    rerank_k: int  # candidates that the dual encoder hands to the fusion encoder
+    dual_weight: float  # of the cosine beside the match logit
+    batch: int
+    threads: int
+
+
+def evaluate(
+    model: Retrieval, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+) -> dict[str, Any]:
+    """Recalls on the test split, before and after reranking; `top5.png` in `out` has a few queries
+    with the best candidates."""
+    tokenizer = TextTokenizer.load(folders.text_tokenizer)
+    size, length = model.config.backbone.image_size, inputs.text_length
+    data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
+    scores = dual_scores(model, data, params.batch)
+    reranked = rerank(model, data, scores, params.rerank_k, params.dual_weight, params.batch)
+    visualize.draw(data, *reranked, out / "top5.png")
+    return {
+        "images": len(data.keys),
+        "captions": len(data.captions),
+        "dual": recalls(scores, scores.T, data.image_indices),
+        "reranked": recalls(*reranked, data.image_indices),
+        "chance": chance(len(data.keys), data.image_indices),
+    }
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a result that belong on one line: reranked R@1 both ways, and their mean as
+    `score`."""
+    recall = result["reranked"]
+    return {
+        "tr_r1": recall["tr_r1"],
+        "ir_r1": recall["ir_r1"],
+        "score": (recall["tr_r1"] + recall["ir_r1"]) / 2,
+    }
 
 
 @torch.inference_mode()
@@ -34,7 +68,7 @@ def rerank(
     model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, dual_weight: float, batch: int
 ) -> tuple[Tensor, Tensor]:
     """Re-score each query's best `k` candidates as match logit plus weighted cosine (VLMo); the
-    others follow behind them in the dual encoder's order, which matters to recalls beyond `k`.
+    others follow after them in the dual encoder's order, which matters to recalls beyond `k`.
 
     A pair that is a candidate both ways passes through the fusion encoder once.
 
@@ -42,31 +76,29 @@ def rerank(
         scores: [images, captions] cosines.
 
     Returns:
-        The captions' scores for each picture [images, captions], and the pictures' for each caption
+        The captions' scores for each image [images, captions], and the images' for each caption
         [captions, images].
     """
     by_image, by_text = _best(scores, k), _best(scores.T, k).T
-    picture, caption = (by_image | by_text).nonzero(as_tuple=True)
+    image, caption = (by_image | by_text).nonzero(as_tuple=True)
     fused = torch.empty_like(scores)
-    fused[picture, caption] = (
-        match_logits(model, data, picture, caption, batch) + dual_weight * scores[picture, caption]
-    )
-    image_scores, text_scores = (
-        torch.where(best, fused, scores + BEHIND) for best in (by_image, by_text)
-    )
+    logits = match_logits(model, data, image, caption, batch)
+    fused[image, caption] = logits + dual_weight * scores[image, caption]
+    image_scores = torch.where(by_image, fused, scores + NOT_RERANKED)
+    text_scores = torch.where(by_text, fused, scores + NOT_RERANKED)
     return image_scores, text_scores.T.contiguous()
 
 
 @torch.inference_mode()
 def match_logits(
-    model: Retrieval, data: EvaluationSet, picture: Tensor, caption: Tensor, batch: int
+    model: Retrieval, data: EvaluationSet, image: Tensor, caption: Tensor, batch: int
 ) -> Tensor:
-    """The fusion encoder's logit that each pair (picture[i], caption[i]) belongs together, [n]."""
+    """The fusion encoder's logit that each pair (image[i], caption[i]) belongs together, [n]."""
     device = next(model.parameters()).device
-    pixels, matches = data.pixels.to(device), torch.empty(len(picture), device=device)
-    for rows, ids in _by_length(data, caption, batch):
-        chosen = images.normalize(pixels[picture[rows].to(device)])
-        matches[rows.to(device)] = model.match_logits(chosen, ids.to(device), None)[:, 1]
+    pixels, matches = data.pixels.to(device), torch.empty(len(image), device=device)
+    for indices, ids in batches_of_one_length(data, caption, batch):
+        candidates = images.normalize(pixels[image[indices].to(device)])
+        matches[indices.to(device)] = model.match_logits(candidates, ids.to(device), None)[:, 1]
     return matches.cpu()
 
 
@@ -76,13 +108,17 @@ def _best(scores: Tensor, k: int) -> Tensor:
     return best.scatter_(1, scores.topk(min(k, scores.shape[1]), dim=1).indices, True)
 
 
-def _by_length(
-    data: EvaluationSet, captions: Tensor, batch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Indices into `captions` in batches of texts of one length, and their ids [n, length]: nothing
-    is padded."""
-    ids, mask = pad(data.ids)
-    lengths = mask.sum(dim=1)[captions]
-    for length in lengths.unique().tolist():
-        for rows in (lengths == length).nonzero()[:, 0].split(batch):
-            yield rows, ids[captions[rows], :length]
+def chance(num_images: int, image_indices: Tensor) -> dict[str, float]:
+    """Expected recalls of a random order. image_indices: int64 [captions], the image of each."""
+    captions = len(image_indices)
+    captions_of_image = image_indices.bincount(minlength=num_images)
+    result = {}
+    for k in TOP_K:
+        # that none of an image's captions is among the first k
+        miss = torch.ones(num_images, dtype=torch.float64)
+        for rank in range(min(k, captions)):
+            remaining = captions - rank
+            miss *= ((remaining - captions_of_image) / remaining).clamp(min=0)
+        result[f"tr_r{k}"] = (1 - miss).mean().item()
+        result[f"ir_r{k}"] = min(k / num_images, 1.0)
+    return result

@@ -1,4 +1,4 @@
-"""Augmentation of a picture together with the labels of its pixels (mmsegmentation's, which BEiT
+"""Augmentation of an image together with the labels of its pixels (mmsegmentation's, which BEiT
 uses for ADE20K)."""
 
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ class PhotometricParams:
     brightness: float  # added to 0..255, either way
     contrast: float  # factors 1 - contrast to 1 + contrast
     saturation: float  # likewise
-    hue: float  # share of the colour circle, either way
+    hue: float  # share of the color circle, either way
 
 
 @dataclass(frozen=True)
 class AugmentParams:
     """Block `augment` of a segmentation fine-tune."""
 
-    ratio: list[float]  # smallest and largest factor on the size to which pictures are resized
+    ratio: list[float]  # smallest and largest factor on the size to which images are resized
     one_class: (
-        float  # a crop is drawn anew while one class has at least this share of its labelled pixels
+        float  # a crop is drawn anew while one class has at least this share of its labeled pixels
     )
     flip: float  # probability
     photometric: PhotometricParams
@@ -48,19 +48,19 @@ def augmented(
 
     Args:
         image: RGB.
-        labels: uint8 [height, width] of the picture; 255 where a pixel has no class.
+        labels: uint8 [height, width] of the image; 255 where a pixel has no class.
         size: side of the crop, pixels.
-        base: long and short side that pictures are resized to before `ratio` applies, see `fitted`.
-        filling: the colour of what the picture does not fill, 0 after normalisation.
+        base: long and short side that images are resized to before `ratio` applies, see `fitted`.
+        filling: the color of what the image does not fill, 0 after normalization.
 
     Returns:
-        uint8 [size, size, 3] and uint8 [size, size]; what the picture does not fill has no class.
+        uint8 [size, size, 3] and uint8 [size, size]; what the image does not fill has no class.
     """
-    new = fitted(image.size, base, rng.uniform(*params.ratio))
+    new = fitted(image.size, base, rng.uniform(params.ratio[0], params.ratio[1]))
     pixels = np.asarray(image.resize(new, images.INTERPOLATION))
     labels = np.asarray(Image.fromarray(labels).resize(new, Image.Resampling.NEAREST))
-    place = crop(labels, size, params.one_class, rng)
-    pixels, labels = pixels[place], labels[place]
+    box = crop(labels, size, params.one_class, rng)
+    pixels, labels = pixels[box], labels[box]
     if rng.random() < params.flip:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
     return _padded(photometric(pixels, params.photometric, rng), size, filling), _padded(
@@ -84,23 +84,23 @@ def crop(
     class."""
     for _ in range(1 + RETRIES):
         top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in labels.shape)
-        place = slice(top, top + size), slice(left, left + size)
-        counts = np.bincount(labels[place].ravel(), minlength=IGNORED + 1)[:IGNORED]
+        box = slice(top, top + size), slice(left, left + size)
+        counts = np.bincount(labels[box].ravel(), minlength=IGNORED + 1)[:IGNORED]
         if (counts > 0).sum() > 1 and counts.max() < one_class * counts.sum():
             break
-    return place
+    return box
 
 
 def photometric(
     pixels: np.ndarray, params: PhotometricParams, rng: np.random.Generator
 ) -> np.ndarray:
-    """Brightness, saturation and hue, with contrast before or after the colours; uint8 [height,
+    """Brightness, saturation and hue, with contrast before or after the colors; uint8 [height,
     width, 3]."""
     pixels = _linear(pixels, 1.0, _draw(rng, 0.0, params.brightness))
     contrast, before = _draw(rng, 1.0, params.contrast), rng.random() < 0.5
     saturation, hue = _draw(rng, 1.0, params.saturation), _draw(rng, 0.0, params.hue)
     pixels = _linear(pixels, contrast if before else 1.0, 0.0)
-    pixels = _coloured(pixels, saturation, hue)
+    pixels = _with_color(pixels, saturation, hue)
     return _linear(pixels, 1.0 if before else contrast, 0.0)
 
 
@@ -116,7 +116,7 @@ def _linear(pixels: np.ndarray, factor: float, shift: float) -> np.ndarray:
     return np.clip(pixels * np.float32(factor) + np.float32(shift), 0, 255).astype(np.uint8)
 
 
-def _coloured(pixels: np.ndarray, saturation: float, hue: float) -> np.ndarray:
+def _with_color(pixels: np.ndarray, saturation: float, hue: float) -> np.ndarray:
     if saturation == 1.0 and hue == 0.0:
         return pixels
     hsv = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("HSV")).astype(

@@ -1,14 +1,13 @@
-"""Pictures and masks: augmented crops for training, everything in order for evaluation."""
+"""Images and masks: augmented crops for training, everything in order for evaluation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, 
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
+from pipeline.tasks.image_text_inputs import stack
 from pipeline.tasks.segmentation.augment import AugmentParams, augmented
 from pipeline.utils import seeds
 
@@ -31,7 +31,7 @@ class InputParams:
     """Block `inputs` of a segmentation fine-tune."""
 
     image_size: int  # pixels; side of the training crops and of the windows at test time
-    long_side: int  # pixels; pictures are resized, in proportion, to fit within these two
+    long_side: int  # pixels; images are resized, in proportion, to fit within these two
     short_side: int
     stride: int  # pixels from one window to the next at test time
     normalize: Literal["half", "imagenet"]  # mean and deviation of pixels
@@ -44,8 +44,27 @@ class InputParams:
         return self.long_side, self.short_side
 
 
+class CropBatch(NamedTuple):
+    """Augmented crops with the labels of their pixels."""
+
+    pixels: Tensor  # uint8 [n, size, size, 3]
+    labels: Tensor  # int64 [n, size, size], classes from 0; 255 where there is none
+    drop_path_noise: Tensor  # float32 [n, depth, 3] in [0, 1)
+    # float32 [n, channels] in [0, 1), of the decode head's channels and then the auxiliary head's
+    dropout_noise: Tensor
+
+
+class Sample(NamedTuple):
+    """One row of a `CropBatch`."""
+
+    pixels: np.ndarray  # uint8 [size, size, 3]
+    labels: np.ndarray  # int64 [size, size]
+    drop_path_noise: np.ndarray  # float32 [depth, 3]
+    dropout_noise: np.ndarray  # float32 [channels]
+
+
 class CropBatches:
-    """Map-style data set: a part of a step to its rows of the global batch."""
+    """Map-style data set: the address of a micro-batch to its samples."""
 
     def __init__(self, folder: Path, params: InputParams, config: SegmentationConfig, seed: int):
         self.params, self.config, self.seed = params, config, seed
@@ -56,20 +75,14 @@ class CropBatches:
         )
         self.order = StreamSampler(self.rows.group_sizes, params.order, seed, "crops")
 
-    def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        """pixels uint8 [n, size, size, 3], labels int64 [n, size, size],
-        drop_path_noise [n, depth, 3], dropout [n, channels] (see `Segmentation.forward`)."""
-        samples = [self._sample(index) for index in self.order.samples(micro_batch)]
-        return {
-            name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
-            for name in samples[0]
-        }
+    def __getitem__(self, micro_batch: MicroBatch) -> CropBatch:
+        return collate([self._sample(index) for index in self.order.samples(micro_batch)])
 
-    def _sample(self, index: SampleIndex) -> dict[str, np.ndarray]:
+    def _sample(self, index: SampleIndex) -> Sample:
         rng = seeds.generator(self.seed, "crop", index.position)
         row, _ = self.rows.get(index.group, index.offset)
         head, params = self.config.head, self.params
-        labels = reduced(decoded_mask(row["mask"], head.classes, row["key"]))
+        labels = training_labels(decoded_mask(row["mask"], head.classes, row["key"]))
         pixels, labels = augmented(
             images.decode(row["image"]),
             labels,
@@ -79,33 +92,35 @@ class CropBatches:
             self.filling,
             rng,
         )
-        return {
-            "pixels": pixels,
-            "labels": labels.astype(np.int64),
-            "drop_path_noise": rng.random(
-                (self.config.backbone.depth, DROP_PATH_BRANCHES), dtype=np.float32
-            ),
-            "dropout": rng.random(head.channels + head.auxiliary_channels, dtype=np.float32),
-        }
+        return Sample(
+            pixels,
+            labels.astype(np.int64),
+            rng.random((self.config.backbone.depth, DROP_PATH_BRANCHES), dtype=np.float32),
+            rng.random(head.channels + head.auxiliary_channels, dtype=np.float32),
+        )
+
+
+def collate(samples: list[Sample]) -> CropBatch:
+    """Stack samples."""
+    return CropBatch(*(stack(arrays) for arrays in zip(*samples, strict=True)))
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A picture and the class of each of its pixels, uint8 [height, width]: 0 none, else from 1."""
+class LabeledImage:
+    """An image and the class of each of its pixels, uint8 [height, width]: 0 none, else from 1."""
 
     key: str
     image: Image.Image
     truth: np.ndarray
 
 
-def labelled(
+def labeled_images(
     folder: Path, split: str, classes: int, limit: int | None = None
-) -> Iterator[Labelled]:
-    """The pictures of a split in order, the first `limit` of them."""
+) -> Iterator[LabeledImage]:
+    """The images of a split in order, the first `limit` of them."""
     for row in islice(parquet.read_rows(folder, split, COLUMNS), limit):
-        yield Labelled(
-            row["key"], images.decode(row["image"]), decoded_mask(row["mask"], classes, row["key"])
-        )
+        truth = decoded_mask(row["mask"], classes, row["key"])
+        yield LabeledImage(row["key"], images.decode(row["image"]), truth)
 
 
 def decoded_mask(data: bytes, classes: int, key: str) -> np.ndarray:
@@ -120,6 +135,6 @@ def decoded_mask(data: bytes, classes: int, key: str) -> np.ndarray:
     return mask
 
 
-def reduced(mask: np.ndarray) -> np.ndarray:
-    """Labels for training: classes from 0, and 255 where there is none ("reduce zero label")."""
+def training_labels(mask: np.ndarray) -> np.ndarray:
+    """Classes from 0, and 255 where there is none ("reduce zero label"), uint8 [height, width]."""
     return np.where(mask == 0, np.uint8(IGNORED), mask - np.uint8(1))

@@ -15,8 +15,8 @@ def areas(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
 
     predicted: classes from 1, truth: likewise and 0 for none; integers of one shape.
     """
-    labelled = truth > 0
-    predicted, truth = predicted[labelled], truth[labelled]
+    labeled = truth > 0
+    predicted, truth = predicted[labeled], truth[labeled]
     counted = (truth[predicted == truth], predicted, truth)
     return np.stack([np.bincount(values, minlength=classes + 1)[1:] for values in counted])
 
@@ -35,25 +35,3 @@ def scores(total: np.ndarray) -> dict[str, float]:
         "miou": float(ious(total).mean()),
         "pixel_accuracy": float(total[INTERSECTION].sum() / max(total[TRUTH].sum(), 1)),
     }
-
-
-def standard_error(each: np.ndarray) -> float:
-    """Of the mIoU, by the jackknife over pictures; `each` holds the areas of every picture,
-    [pictures, 3, classes]."""
-    without = ious(each.sum(axis=0) - each).mean(axis=1)
-    return float(np.sqrt((len(each) - 1) * np.var(without)))
-
-
-def majority(total: np.ndarray) -> dict[str, float]:
-    """What the most frequent class of the truth, everywhere, would score."""
-    truth = total[TRUTH]
-    best = np.arange(len(truth)) == truth.argmax()
-    return scores(np.stack([truth * best, truth.sum() * best, truth]))
-
-
-def chance(total: np.ndarray) -> dict[str, float]:
-    """What classes drawn for each pixel by themselves, all equally likely, would score."""
-    truth = total[TRUTH]
-    return scores(
-        np.stack([truth / len(truth), np.full(len(truth), truth.sum() / len(truth)), truth])
-    )

@@ -1,146 +1,143 @@
-"""Pictures of any size through a model of one size: windows that slide over them, and several
-scales."""
+"""Evaluation of semantic segmentation: mIoU beside its baselines, predicted masks, the score of
+each class, and a figure."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+import csv
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import NamedTuple
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
-from model.heads.segmentation import Segmentation, resize
-from pipeline.data.transforms import images
-from pipeline.tasks.segmentation.augment import fitted
-from pipeline.tasks.segmentation.data import Labelled
+from model.heads.segmentation import Segmentation
+from pipeline.errors import UserError
+from pipeline.tasks import Folders
+from pipeline.tasks.segmentation import metrics, visualize
+from pipeline.tasks.segmentation.data import InputParams, LabeledImage, labeled_images
+from pipeline.tasks.segmentation.metrics import TRUTH, ious, scores
+from pipeline.tasks.segmentation.sliding_window import WindowParams, segment
+from pipeline.utils import files
+
+SHOWN = 6  # images in overlays.png
+_DATE = (2016, 1, 1, 0, 0, 0)  # of all masks in the zip, whose bytes thus depend on these alone
 
 
 @dataclass(frozen=True)
-class TestParams:
-    """How a picture is read at test time."""
+class EvaluateParams:
+    """Block `evaluate.<data>`."""
 
-    window: int  # pixels; the model's size
-    stride: int  # pixels from one window to the next
-    base: tuple[int, int]  # long and short side that pictures are resized to
-    ratios: list[float]  # on that size; with several, the short side is never below the window
-    flip: bool  # add the mirrored picture at each ratio
-    batch: int  # windows at a time
+    split: str
+    ratios: list[float]  # on the size of the images; [1.0]: single scale
+    flip: bool  # add mirrored images
+    names: str  # of the classes, for people, with commas; empty: their numbers
+    batch: int  # windows
+    threads: int
+
+    @property
+    def class_names(self) -> list[str]:
+        """One by one; none where only numbers are known."""
+        return [name.strip() for name in self.names.split(",")] if self.names else []
 
 
-@torch.inference_mode()
-def segments(
-    model: Segmentation, pictures: Iterable[Labelled], params: TestParams
-) -> Iterator[tuple[Labelled, np.ndarray]]:
-    """Each picture with the class of each of its pixels, from 1: uint8 [height, width].
-
-    Class probabilities are averaged over ratios and flips at the picture's own size
-    (mmsegmentation).
-    """
-    device = next(model.parameters()).device
-    looks = [
-        (ratio, mirrored)
-        for ratio in params.ratios
-        for mirrored in ((False, True) if params.flip else (False,))
-    ]
-    waiting: deque[Labelled] = deque()
-
-    def looked_at() -> Iterator[Tensor]:
-        for picture in pictures:
-            waiting.append(picture)
-            for ratio, mirrored in looks:
-                pixels = _pixels(picture.image, params, ratio).to(device)
-                yield pixels.flip(2) if mirrored else pixels
-
-    outputs = slide(model.logits, looked_at(), params)
-    while logits := list(islice(outputs, len(looks))):
-        picture = waiting.popleft()
-        size = picture.image.size[::-1]
-        total = sum(
-            resize((one.flip(2) if mirrored else one)[None], size)[0].softmax(dim=0)
-            for one, (_, mirrored) in zip(logits, looks, strict=True)
+def evaluate(
+    model: Segmentation, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+) -> dict[str, Any]:
+    """mIoU on a split. `predictions.zip` in `out` has the predicted masks, `classes.csv` the score
+    of each class, and `overlays.png` some images with truth and prediction."""
+    classes = model.config.head.classes
+    names = params.class_names
+    if names and len(names) != classes:
+        raise UserError(
+            f"params.yaml: names: expected {classes} names of classes or none, found {len(names)}"
         )
-        yield picture, (total.argmax(dim=0) + 1).to(torch.uint8).cpu().numpy()
+    windows = WindowParams.of(inputs, params.ratios, params.flip, params.batch)
+    areas: list[np.ndarray] = []
+    shown: list[tuple[LabeledImage, np.ndarray]] = []
+    with MaskZip(out / "predictions.zip") as archive:
+        labeled = labeled_images(folders.shards, params.split, classes)
+        for image, predicted in segment(model, labeled, windows):
+            areas.append(metrics.areas(predicted, image.truth, classes))
+            archive.add(image.key, predicted)
+            if len(shown) < SHOWN:
+                shown.append((image, predicted))
+    total = np.sum(areas, axis=0)
+    write_classes(out / "classes.csv", total, names)
+    visualize.draw(out / "overlays.png", shown, names)
+    return {
+        "pictures": len(areas),
+        "classes_seen": int((total[TRUTH] > 0).sum()),
+        **scores(total),
+        "standard_error": standard_error(np.stack(areas)),
+        "majority": majority(total),
+        "chance": chance(total),
+    }
 
 
-def slide(
-    predict: Callable[[Tensor], Tensor], pictures: Iterable[Tensor], params: TestParams
-) -> Iterator[Tensor]:
-    """Logits [classes, height, width] of each picture [3, height, width]: the mean over the windows
-    that see a pixel.
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a result that belong on one line; `score` is the mIoU."""
+    miou = result["miou"]
+    return {"miou": miou, "pixel_accuracy": result["pixel_accuracy"], "score": miou}
 
-    predict: [n, 3, window, window] to [n, classes, window, window]. Its n is `batch`, of whatever
-    pictures come one after the other: windows are all of one size.
+
+def class_names(folders: Folders, fine_tune: Any, params: EvaluateParams) -> list[str]:
+    """As params.yaml has them; the first is class 1."""
+    return params.class_names
+
+
+def standard_error(areas: np.ndarray) -> float:
+    """Of the mIoU, by the jackknife over images; areas: of every image, [images, 3, classes]."""
+    without = ious(areas.sum(axis=0) - areas).mean(axis=1)
+    return float(np.sqrt((len(areas) - 1) * np.var(without)))
+
+
+def majority(total: np.ndarray) -> dict[str, float]:
+    """What the most frequent class of the truth, everywhere, would score."""
+    truth = total[TRUTH]
+    best = np.arange(len(truth)) == truth.argmax()
+    return scores(np.stack([truth * best, truth.sum() * best, truth]))
+
+
+def chance(total: np.ndarray) -> dict[str, float]:
+    """What classes drawn for each pixel independently, all equally likely, would score."""
+    truth = total[TRUTH]
+    predicted = np.full(len(truth), truth.sum() / len(truth))
+    return scores(np.stack([truth / len(truth), predicted, truth]))
+
+
+class MaskZip:
+    """A zip of predicted masks in the format of the annotations: PNG of mode L, classes from 1."""
+
+    def __init__(self, path: Path):
+        self._archive = zipfile.ZipFile(path, "w")
+
+    def __enter__(self) -> "MaskZip":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._archive.close()
+
+    def add(self, key: str, mask: np.ndarray) -> None:
+        """uint8 [height, width]."""
+        buffer = BytesIO()
+        Image.fromarray(mask).save(buffer, "PNG")
+        self._archive.writestr(zipfile.ZipInfo(f"{key}.png", _DATE), buffer.getvalue())
+
+
+def write_classes(path: Path, total: np.ndarray, names: Sequence[str]) -> None:
+    """A row per class: number, name, intersection over union, and its share of the labeled pixels.
+
+    total: summed areas [3, classes].
     """
-    windows = (window for pixels in pictures for window in _windows(pixels, params))
-    while batch := list(islice(windows, params.batch)):
-        outputs = predict(torch.stack([window.pixels for window in batch]))
-        for window, output in zip(batch, outputs, strict=True):
-            window.mean.add(window.rows, window.columns, output)
-            if window.last:
-                yield window.mean.result()
-
-
-class _Mean:
-    """Of the outputs of a picture's windows, pixel by pixel.
-
-    size: height and width of the picture; shape: the same, filled up to whole windows.
-    """
-
-    def __init__(self, size: tuple[int, int], shape: tuple[int, int]):
-        self.size, self.shape = size, shape
-        self.total: Tensor | None = None
-
-    def add(self, rows: slice, columns: slice, output: Tensor) -> None:
-        if self.total is None:
-            self.total = output.new_zeros(len(output), *self.shape)
-            self.count = output.new_zeros(self.shape)
-        self.total[:, rows, columns] += output
-        self.count[rows, columns] += 1
-
-    def result(self) -> Tensor:
-        height, width = self.size
-        return (self.total / self.count)[:, :height, :width]
-
-
-class _Window(NamedTuple):
-    """A part of a picture, and where its output goes."""
-
-    pixels: Tensor  # [3, window, window]
-    rows: slice
-    columns: slice
-    mean: _Mean
-    last: bool  # of its picture
-
-
-def _windows(pixels: Tensor, params: TestParams) -> Iterator[_Window]:
-    """Of a picture [3, height, width]. One that is shorter than the window is filled up with 0,
-    because positions need the exact grid."""
-    (height, width), side = pixels.shape[1:], params.window
-    pixels = F.pad(pixels, (0, max(side - width, 0), 0, max(side - height, 0)))
-    mean = _Mean((height, width), pixels.shape[1:])
-    places = [
-        (slice(top, top + side), slice(left, left + side))
-        for top in starts(height, side, params.stride)
-        for left in starts(width, side, params.stride)
-    ]
-    for number, (rows, columns) in enumerate(places, 1):
-        yield _Window(pixels[:, rows, columns], rows, columns, mean, number == len(places))
-
-
-def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along a side: every `stride` pixels, the last one at the end."""
-    last = max(length - window, 0)
-    return [*range(0, last, stride), last]
-
-
-def _pixels(image: Image.Image, params: TestParams, ratio: float) -> Tensor:
-    """The resized picture, [3, height, width] in -1..1."""
-    shortest = params.window if len(params.ratios) > 1 else 1
-    size = fitted(image.size, params.base, ratio, shortest)
-    return images.normalize(
-        torch.from_numpy(np.array(image.resize(size, images.INTERPOLATION)))[None]
-    )[0]
+    shares = total[TRUTH] / max(total[TRUTH].sum(), 1)
+    with (
+        files.replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("class", "name", "iou", "share"))
+        for number, (iou, share) in enumerate(zip(ious(total), shares, strict=True), 1):
+            name = visualize.class_name(names, number)
+            writer.writerow((number, name, f"{iou:.6f}", f"{share:.6f}"))

@@ -1,14 +1,12 @@
-"""Fine-tuning and evaluation of semantic segmentation (VL-BEiT §3.3, with BEiT's recipe for
-ADE20K).
+"""Fine-tuning of semantic segmentation (VL-BEiT §3.3, with BEiT's recipe for ADE20K).
 
-Pictures come in -1..1 as everywhere in this project; the model itself changes to the statistics
-that it was given.
+Pixels come in -1..1 as everywhere in this project; the model itself changes to the statistics that
+it was given.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,12 +16,10 @@ from model.heads.segmentation import IGNORED, HeadConfig, Segmentation, Segmenta
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.segmentation import metrics, visualize
-from pipeline.tasks.segmentation.data import CropBatches, InputParams, Labelled, labelled
-from pipeline.tasks.segmentation.predict import TestParams, segments
+from pipeline.tasks.segmentation import metrics
+from pipeline.tasks.segmentation.data import CropBatch, CropBatches, InputParams, labeled_images
+from pipeline.tasks.segmentation.sliding_window import WindowParams, segment
 from pipeline.training import loop, step
-
-SHOWN = 6  # pictures in overlays.png
 
 
 @dataclass(frozen=True)
@@ -36,35 +32,21 @@ class LossWeightParams:
 
 @dataclass(frozen=True)
 class FineTuneParams(loop.FineTuneParams):
-    """Block `<scale>.finetune.<data>`: the keys of all fine-tunes stand beside these."""
+    """Block `finetune.<task>`: the keys of all fine-tunes, and these."""
 
     inputs: InputParams
     head: HeadConfig
     loss_weights: LossWeightParams
-    evaluation_images: (
-        int  # of the validation split, looked at in training; nothing is selected by them
-    )
-
-
-@dataclass(frozen=True)
-class EvaluateParams:
-    """Block `<scale>.evaluate.<data>`."""
-
-    split: str
-    ratios: list[float]  # on the size of the pictures; [1.0]: single scale
-    flip: bool  # add mirrored pictures
-    names: str  # of the classes, for people, with commas; empty: their numbers
-    batch: int  # windows
-    threads: int
-
-    @property
-    def class_names(self) -> list[str]:
-        return [name.strip() for name in self.names.split(",")] if self.names else []
+    # of the validation split, for the curve in training; nothing is selected by them
+    evaluation_images: int
 
 
 class Task(step.Task):
-    """What the loop needs to know of segmentation. The last weights stay: the validation split is
+    """Training and validation of segmentation. The last weights are kept: the validation split is
     the test split."""
+
+    model: Segmentation
+    loss_weights: Mapping[str, float]
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
@@ -84,81 +66,24 @@ class Task(step.Task):
             self.folders.shards, self.params.inputs, self.model.config, self.params.seed
         )
 
-    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss(self, module: nn.Module, batch: CropBatch) -> dict[str, Tensor]:
         """Cross-entropy of both heads."""
-        return module(
-            images.normalize(batch["pixels"]),
-            batch["labels"],
-            batch["drop_path_noise"],
-            batch["dropout"],
-        )
+        pixels = images.normalize(batch.pixels)
+        return module(pixels, batch.labels, batch.drop_path_noise, batch.dropout_noise)
 
-    def num_targets(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def num_targets(self, batch: CropBatch) -> dict[str, float]:
         """Pixels with a class, for either head."""
-        return dict.fromkeys(self.loss_weights, float((batch["labels"] != IGNORED).sum()))
+        return dict.fromkeys(self.loss_weights, float((batch.labels != IGNORED).sum()))
 
     def evaluate(self) -> dict[str, float]:
-        """mIoU and pixel accuracy on some validation pictures, at a single scale."""
+        """mIoU and pixel accuracy on some validation images, at a single scale."""
         params = self.params
-        test = test_params(params.inputs, [1.0], False, params.evaluation_batch)
-        pictures = labelled(
+        windows = WindowParams.of(params.inputs, [1.0], False, params.evaluation_batch)
+        labeled = labeled_images(
             self.folders.shards, "val", params.head.classes, params.evaluation_images
         )
-        each = [
-            metrics.areas(predicted, picture.truth, params.head.classes)
-            for picture, predicted in segments(self.model, pictures, test)
+        areas = [
+            metrics.areas(predicted, image.truth, params.head.classes)
+            for image, predicted in segment(self.model, labeled, windows)
         ]
-        return metrics.scores(np.sum(each, axis=0))
-
-
-def test_params(inputs: InputParams, ratios: list[float], flip: bool, batch: int) -> TestParams:
-    """Windows as large as the crops of training."""
-    return TestParams(inputs.image_size, inputs.stride, inputs.base, ratios, flip, batch)
-
-
-def evaluate(
-    model: Segmentation, folders: Folders, tuned: FineTuneParams, params: EvaluateParams, out: Path
-) -> dict[str, Any]:
-    """mIoU on a split. `out` gets the predicted masks, the score of each class, and some pictures
-    to look at."""
-    classes = model.config.head.classes
-    if params.class_names and len(params.class_names) != classes:
-        raise UserError(
-            f"params.yaml: names: expected {classes} names of classes or none, found {len(params.class_names)}"
-        )
-    test = test_params(tuned.inputs, params.ratios, params.flip, params.batch)
-    each: list[np.ndarray] = []
-    shown: list[tuple[Labelled, np.ndarray]] = []
-    with visualize.MaskZip(out / "predictions.zip") as archive:
-        for picture, predicted in segments(
-            model, labelled(folders.shards, params.split, classes), test
-        ):
-            each.append(metrics.areas(predicted, picture.truth, classes))
-            archive.add(picture.key, predicted)
-            if len(shown) < SHOWN:
-                shown.append((picture, predicted))
-    total = np.sum(each, axis=0)
-    visualize.write_classes(out / "classes.csv", total, params.class_names)
-    visualize.draw(out / "overlays.png", shown, params.class_names)
-    return {
-        "pictures": len(each),
-        "classes_seen": int((total[metrics.TRUTH] > 0).sum()),
-        **metrics.scores(total),
-        "standard_error": metrics.standard_error(np.stack(each)),
-        "majority": metrics.majority(total),
-        "chance": metrics.chance(total),
-    }
-
-
-def class_names(folders: Folders, tuned: FineTuneParams, params: EvaluateParams) -> list[str]:
-    """As params.yaml has them; the first is class 1."""
-    return params.class_names
-
-
-def headline(result: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a result that belong on one line."""
-    return {
-        "miou": result["miou"],
-        "pixel_accuracy": result["pixel_accuracy"],
-        "score": result["miou"],
-    }
+        return metrics.scores(np.sum(areas, axis=0))

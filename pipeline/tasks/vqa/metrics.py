@@ -1,106 +1,68 @@
-"""Answers as the official evaluation of VQA 2.0 compares them, and as targets of a classifier.
+"""What a model answers, and the official accuracy of it."""
 
-The official code's slips are part of the measure and are kept: a full stop goes wherever no digit
-follows, the first 32 of them only (a flag stands where `re.sub` takes a count), and "somebody'd"
-loses its apostrophe.
-"""
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from statistics import fmean
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+import torch
 
-import numpy as np
+from model.heads.vqa import VQA
+from pipeline.data.transforms import images
+from pipeline.tasks.image_text_inputs import pad, stack
+from pipeline.tasks.vqa.answers import accuracy
+from pipeline.tasks.vqa.data import Question, ShownQuestion
+from pipeline.tokenizers.text import TextTokenizer
 
-_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-_FULL_STOPS = re.compile(r"\.(?!\d)")
-_MOST_FULL_STOPS = int(re.UNICODE)
-_THOUSANDS = re.compile(r"\d,\d")
-_ARTICLES = frozenset(("a", "an", "the"))
-_DIGITS = {
-    word: str(number)
-    for number, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-    )
-} | {"none": "0"}
-# Contractions that are recognised where one of their apostrophes is missing.
-_CONTRACTIONS = """
-    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
-    he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've
-    o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's
-    someone'd someone'd've someone'll someone's something'd something'd've something'll that's there'd there'd've
-    there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's
-    what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've
-    wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
-""".split()
-_SPELLED = {
-    word[:place] + word[place + 1 :]: word
-    for word in _CONTRACTIONS
-    for place, letter in enumerate(word)
-    if letter == "'"
-}
-_SPELLED["somebody'd"] = "somebodyd"
-_ENOUGH = 3  # other annotators who give an answer, for it to be fully right
+TOP_K = 3
 
 
-@lru_cache(maxsize=1 << 16)
-def normalise(answer: str) -> str:
-    """An answer without case, articles, most punctuation and white space; number words as
-    digits."""
-    text = _without_punctuation(_tidy(answer))
-    words = (_DIGITS.get(word, word) for word in text.lower().split())
-    return " ".join(_SPELLED.get(word, word) for word in words if word not in _ARTICLES)
+@dataclass(frozen=True)
+class Prediction:
+    """A question, and the model's best answers with their probabilities."""
+
+    question: Question
+    best: tuple[tuple[str, float], ...]
+
+    @property
+    def answer(self) -> str:
+        """The answer that counts."""
+        return self.best[0][0]
+
+    @cached_property
+    def accuracy(self) -> float:
+        """The official accuracy of that answer; only where there are annotators' answers."""
+        return accuracy(self.answer, self.question.answers)
 
 
-def accuracy(answer: str, given: Sequence[str]) -> float:
-    """The official accuracy of an answer, in 0..1, from the annotators' answers.
-
-    It is the mean over the annotators of min(1, matches among the others / 3). Nothing is
-    normalised where all annotators agree to the letter: then `Yes` is not `yes`.
-    """
-    answer, given = _tidy(answer), [_tidy(one) for one in given]
-    if len(set(given)) > 1:
-        answer, given = normalise(answer), [normalise(one) for one in given]
-    matches = given.count(answer)
-    own, other = min(1.0, (matches - 1) / _ENOUGH), min(1.0, matches / _ENOUGH)
-    return (matches * own + (len(given) - matches) * other) / len(given)
-
-
-def vocabulary(best: Iterable[str], least: int) -> tuple[str, ...]:
-    """The normalised answers that occur at least `least` times, the most frequent first, equals by
-    their letters.
-
-    One may be empty: it is what is left of the letter `a`.
-    """
-    counts = Counter(map(normalise, best))
-    frequent = [word for word, count in counts.items() if count >= least]
-    return tuple(sorted(frequent, key=lambda word: (-counts[word], word)))
+@torch.inference_mode()
+def predict(
+    model: VQA,
+    shown: Iterable[ShownQuestion],
+    tokenizer: TextTokenizer,
+    text_length: int,
+    batch: int,
+) -> Iterator[Prediction]:
+    """The model's answers, in the order of the questions."""
+    remaining = iter(shown)
+    while chunk := list(islice(remaining, batch)):
+        yield from _answer(model, chunk, tokenizer, text_length)
 
 
-def soft_targets(given: Sequence[str], classes: Mapping[str, int]) -> np.ndarray:
-    """How right each class is, float32 [classes]: 0, 0.3, 0.6, 0.9, then 1 for its number of
-    annotators.
-
-    The official accuracy of every class, from normalised answers (VLMo looks up the annotators'
-    answers as they are, and so never finds `t-shirt`, whose class is `t shirt`).
-    """
-    targets = np.zeros(len(classes), dtype=np.float32)
-    for answer, count in Counter(map(normalise, given)).items():
-        if answer in classes:
-            targets[classes[answer]] = min(1.0, 0.3 * count)
-    return targets
-
-
-def _tidy(text: str) -> str:
-    return text.replace("\n", " ").replace("\t", " ").strip()
+def _answer(
+    model: VQA, chunk: Sequence[ShownQuestion], tokenizer: TextTokenizer, text_length: int
+) -> Iterator[Prediction]:
+    device = next(model.parameters()).device
+    ids, mask = pad([tokenizer.encode(one.question.text, text_length) for one in chunk])
+    pixels = images.normalize(stack([one.image for one in chunk]).to(device))
+    logits = model(pixels, ids.to(device), mask.to(device))
+    top = logits.sigmoid().topk(min(TOP_K, logits.shape[1]), dim=1)
+    for one, classes, values in zip(chunk, top.indices.tolist(), top.values.tolist(), strict=True):
+        answers = [model.config.answers[index] for index in classes]
+        yield Prediction(one.question, tuple(zip(answers, values, strict=True)))
 
 
-def _without_punctuation(text: str) -> str:
-    """A mark goes without a trace where it stands beside a blank anywhere, or a number has a comma;
-    else a blank."""
-    thousands = _THOUSANDS.search(text) is not None
-    result = text
-    for mark in _PUNCTUATION:
-        beside_blank = f"{mark} " in text or f" {mark}" in text
-        result = result.replace(mark, "" if beside_blank or thousands else " ")
-    return _FULL_STOPS.sub("", result, count=_MOST_FULL_STOPS)
+def mean_accuracy(predictions: Iterable[Prediction]) -> float:
+    """In 0..1; all questions have annotators' answers."""
+    return fmean(prediction.accuracy for prediction in predictions)

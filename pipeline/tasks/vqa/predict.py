@@ -1,62 +1,132 @@
-"""What a model answers, and how good that is."""
+"""Evaluation of visual question answering: the evaluation server's file, a figure, and where
+answers are known the official accuracy beside its baselines."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 from statistics import fmean
-
-import numpy as np
-import torch
+from typing import Any
 
 from model.heads.vqa import VQA
 from pipeline.data.datasets.vqa_question_types import answer_type, question_type
-from pipeline.data.transforms import images
-from pipeline.tasks.image_text_inputs import pad
-from pipeline.tasks.vqa.data import Asked, Shown
-from pipeline.tasks.vqa.metrics import accuracy
+from pipeline.errors import UserError
+from pipeline.tasks import Folders
+from pipeline.tasks.vqa import visualize
+from pipeline.tasks.vqa.answers import accuracy, soft_targets, vocabulary
+from pipeline.tasks.vqa.data import (
+    InputParams,
+    Question,
+    class_indices,
+    labeled_questions,
+    questions,
+)
+from pipeline.tasks.vqa.metrics import Prediction, mean_accuracy, predict
 from pipeline.tokenizers.text import TextTokenizer
-from pipeline.utils import seeds
+from pipeline.utils import files, seeds
 
-TOP = 3
+HALVES = ("test_dev", "test_std")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """A question, the model's best answers with their probabilities, and the first one's official
-    accuracy."""
+class EvaluateParams:
+    """Block `evaluate.<data>`. The evaluation server's scores are shares in 0..1, null
+    while unknown."""
 
-    asked: Asked
-    best: tuple[tuple[str, float], ...]
-    accuracy: float | None  # where there are answers
+    split: str
+    batch: int
+    server_test_dev: float | None
+    server_test_std: float | None
+    threads: int
 
-    @property
-    def answer(self) -> str:
-        """The answer that counts."""
-        return self.best[0][0]
+    def __post_init__(self) -> None:
+        for half in HALVES:
+            value = self.server(half)
+            if value is not None and not 0 <= value <= 1:
+                raise UserError(
+                    f"params.yaml: server_{half}: expected a share in 0..1 (77.5% is 0.775), found {value}"
+                )
+
+    def server(self, half: str) -> float | None:
+        """The server's score for `test_dev` or `test_std`."""
+        return getattr(self, f"server_{half}")
 
 
-@torch.inference_mode()
-def predict(
-    model: VQA, shown: Iterable[Shown], tokenizer: TextTokenizer, text_length: int, batch: int
-) -> Iterator[Prediction]:
-    """The model's answers, in the order of the questions."""
-    device = next(model.parameters()).device
-    shown = iter(shown)
-    while chunk := list(islice(shown, batch)):
-        ids, mask = pad([tokenizer.encode(asked.text, text_length) for asked, _ in chunk])
-        pixels = torch.from_numpy(np.stack([picture for _, picture in chunk]))
-        logits = model(images.normalize(pixels.to(device)), ids.to(device), mask.to(device))
-        top = logits.sigmoid().topk(min(TOP, logits.shape[1]), dim=1)
-        for (asked, _), values, classes in zip(
-            chunk, top.values.tolist(), top.indices.tolist(), strict=True
-        ):
-            best = tuple(
-                (model.config.answers[place], value)
-                for place, value in zip(classes, values, strict=True)
-            )
-            yield Prediction(
-                asked, best, accuracy(best[0][0], asked.answers) if asked.answers else None
-            )
+def evaluate(
+    model: VQA, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+) -> dict[str, Any]:
+    """Answers to the test questions, in `submission.json` for the evaluation server, some in
+    `answers.png`; accuracy where annotators' answers are known."""
+    tokenizer, size = TextTokenizer.load(folders.text_tokenizer), model.config.backbone.image_size
+
+    def answered(split: str, *, shuffled: bool = False) -> list[Prediction]:
+        shown = questions(folders.shards, split, size, shuffled=shuffled)
+        return list(predict(model, shown, tokenizer, inputs.text_length, params.batch))
+
+    predictions = answered(params.split)
+    write_submission(predictions, out / "submission.json")
+    examples = visualize.choose(predictions)
+    visualize.draw(examples, questions(folders.shards, params.split, size), out / "answers.png")
+    scored = [prediction for prediction in predictions if prediction.question.answers]
+    result: dict[str, Any] = {
+        "questions": len(predictions),
+        "scored": len(scored),
+        "answers": len(model.config.answers),
+        "accuracy": None,
+        **dict.fromkeys(HALVES),
+        "validation": mean_accuracy(answered("val")),
+    }
+    if scored:
+        shuffled = answered(params.split, shuffled=True)
+        result |= _scores(scored, [one for one in shuffled if one.question.answers])
+        result |= _baselines(model, [one.question for one in scored], folders.shards)
+    for half in HALVES:
+        server = params.server(half)
+        if server is not None:
+            result[half] = server
+    return result
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a result that belong on one line; `score` is the test accuracy, or else the
+    validation's."""
+    known = {name: result[name] for name in ("accuracy", *HALVES) if result[name] is not None}
+    return {**known, "score": known.get("accuracy", result["validation"])}
+
+
+def _scores(scored: Sequence[Prediction], shuffled: Sequence[Prediction]) -> dict[str, Any]:
+    """Accuracy of the answers, also of those to the same questions about shuffled images."""
+    asked = [prediction.question for prediction in scored]
+    shuffled_answers = [prediction.answer for prediction in shuffled]
+    return {
+        **mean_accuracies(asked, [prediction.answer for prediction in scored]),
+        "standard_error": standard_error(scored),
+        **by_type(scored),
+        "shuffled_images": mean_accuracies(asked, shuffled_answers),
+    }
+
+
+def _baselines(model: VQA, asked: Sequence[Question], folder: Path) -> dict[str, dict[str, float]]:
+    """Accuracy without a look at the images, from the labeled questions' answers."""
+    most_frequent = model.config.answers[0]
+    classes = class_indices(model.config.answers)
+    best_answers = best_by_type(folder)
+    by_type_answers = []
+    for question in asked:
+        by_type_answers.append(best_answers.get(question_type(question.text), most_frequent))
+    guesses = [float(soft_targets(question.answers, classes).mean()) for question in asked]
+    return {
+        "chance": {"accuracy": fmean(guesses)},
+        "most_frequent": mean_accuracies(asked, [most_frequent] * len(asked)),
+        "best_by_type": mean_accuracies(asked, by_type_answers),
+    }
+
+
+def best_by_type(folder: Path) -> dict[str, str]:
+    """The most frequent best answer of the labeled questions of each type."""
+    answers_of_type: dict[str, list[str]] = {}
+    for question, answers in labeled_questions(folder):
+        answers_of_type.setdefault(question_type(question), []).append(answers[0])
+    return {kind: vocabulary(best, 1)[0] for kind, best in answers_of_type.items()}
 
 
 def in_test_dev(question: int) -> bool:
@@ -66,48 +136,58 @@ def in_test_dev(question: int) -> bool:
     return seeds.key("vqa half of the test questions", question) % 2 == 0
 
 
-def shares(asked: Sequence[Asked], answer: Callable[[int], str]) -> dict[str, float]:
-    """Accuracy of `answer(i)` for question i: of all questions, and of both halves. All questions
-    have answers."""
-    right = [accuracy(answer(place), question.answers) for place, question in enumerate(asked)]
-    halves = {
-        name: [
-            value
-            for value, question in zip(right, asked, strict=True)
-            if in_test_dev(question.id) == dev
-        ]
-        for name, dev in (("test_dev", True), ("test_std", False))
-    }
-    return {
-        "accuracy": fmean(right),
-        **{name: fmean(values) for name, values in halves.items() if values},
-    }
+def mean_accuracies(asked: Sequence[Question], answers: Sequence[str]) -> dict[str, float]:
+    """Accuracy of an answer to each question: of all questions, and of both halves. All questions
+    have annotators' answers."""
+    values: dict[str, list[float]] = {"accuracy": [], "test_dev": [], "test_std": []}
+    for question, answer in zip(asked, answers, strict=True):
+        value = accuracy(answer, question.answers)
+        values["accuracy"].append(value)
+        values["test_dev" if in_test_dev(question.id) else "test_std"].append(value)
+    return {name: fmean(each) for name, each in values.items() if each}
 
 
-def by_kind(predictions: Sequence[Prediction]) -> dict[str, dict[str, dict[str, float]]]:
+def by_type(predictions: Sequence[Prediction]) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracy and number of questions of each answer type and of each question type."""
-    kinds = {
-        "answer_types": lambda asked: answer_type(asked.answers[0]),
-        "question_types": lambda asked: question_type(asked.text),
+    return {
+        "answer_types": _grouped(predictions, lambda question: answer_type(question.answers[0])),
+        "question_types": _grouped(predictions, lambda question: question_type(question.text)),
     }
+
+
+def _grouped(
+    predictions: Sequence[Prediction], type_of: Callable[[Question], str]
+) -> dict[str, dict[str, float]]:
+    groups: dict[str, list[float]] = {}
+    for prediction in predictions:
+        groups.setdefault(type_of(prediction.question), []).append(prediction.accuracy)
     result = {}
-    for name, kind in kinds.items():
-        groups: dict[str, list[float]] = {}
-        for prediction in predictions:
-            groups.setdefault(kind(prediction.asked), []).append(prediction.accuracy)
-        result[name] = {
-            key: {"accuracy": fmean(values), "questions": len(values)}
-            for key, values in groups.items()
-        }
+    for name, values in groups.items():
+        result[name] = {"accuracy": fmean(values), "questions": len(values)}
     return result
 
 
 def standard_error(predictions: Sequence[Prediction]) -> float:
-    """Of the mean accuracy; questions about one picture are not independent, so pictures are what
-    is counted."""
-    mean = fmean(prediction.accuracy for prediction in predictions)
+    """Of the mean accuracy; questions about one image are not independent, so images are what is
+    counted."""
+    mean = mean_accuracy(predictions)
     sums: dict[str, float] = {}
     for prediction in predictions:
-        key = prediction.asked.picture
+        key = prediction.question.image_key
         sums[key] = sums.get(key, 0.0) + prediction.accuracy - mean
     return sum(value**2 for value in sums.values()) ** 0.5 / len(predictions)
+
+
+def write_submission(predictions: Sequence[Prediction], path: Path) -> None:
+    """The file for the evaluation server: every question once.
+
+    Raises:
+        UserError: a question occurs twice.
+    """
+    answers = {prediction.question.id: prediction.answer for prediction in predictions}
+    if len(answers) < len(predictions):
+        raise UserError(
+            f"{path.name}: a test question occurs twice in the shards; run the shard stage again"
+        )
+    lines = [{"question_id": number, "answer": answers[number]} for number in sorted(answers)]
+    files.write_json(path, lines)

@@ -1,74 +1,80 @@
-"""A few test pictures with a question each, the model's three best answers and the annotators'
-one."""
+"""A figure of a few test images with a question each, the model's three best answers and the
+annotators' one."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import TYPE_CHECKING
 
-from pipeline.tasks.vqa.data import Shown
-from pipeline.tasks.vqa.metrics import normalise
-from pipeline.tasks.vqa.predict import Prediction
+import numpy as np
+
+from pipeline.tasks.vqa.answers import normalize
+from pipeline.tasks.vqa.data import ShownQuestion
+from pipeline.tasks.vqa.metrics import Prediction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS, ROWS = 4, 2
 _LINE = 30  # characters
+_COLORS = {None: "black", True: "tab:green", False: "tab:red"}  # unknown, right, wrong
 
 
 def choose(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Right ones for the first row and wrong ones for the second, the first of each, from different
-    pictures; just the first ones where nobody knows what is right."""
-    chosen: dict[str, Prediction] = {}
+    """Right ones for the first row and wrong ones for the second, the first of each, about
+    different images; just the first ones where nobody knows what is right."""
+    examples: dict[str, Prediction] = {}
     for right in (True, False):
-        found = 0
+        count = 0
         for prediction in predictions:
-            fits = _right(prediction) in (None, right)
-            if fits and found < COLUMNS and prediction.asked.picture not in chosen:
-                chosen[prediction.asked.picture] = prediction
-                found += 1
-    return list(chosen.values())
+            fits = _is_right(prediction) in (None, right)
+            if fits and count < COLUMNS and prediction.question.image_key not in examples:
+                examples[prediction.question.image_key] = prediction
+                count += 1
+    return list(examples.values())
 
 
-def draw(chosen: Sequence[Prediction], shown: Iterable[Shown], path: Path) -> None:
-    """The chosen questions with their pictures, which are among `shown`."""
+def draw(examples: Sequence[Prediction], shown: Iterable[ShownQuestion], path: Path) -> None:
+    """Some predictions with their images, which are among `shown`."""
     from matplotlib.figure import Figure
 
-    pictures = _pictures({prediction.asked.id for prediction in chosen}, shown)
+    images = _images({prediction.question.id for prediction in examples}, shown)
     figure = Figure(figsize=(2.6 * COLUMNS, 3.6 * ROWS), dpi=80)
     figure.subplots_adjust(left=0.02, right=0.98, bottom=0.13, top=0.93, wspace=0.12, hspace=0.5)
-    axes = figure.subplots(ROWS, COLUMNS, squeeze=False).ravel()
-    for place in axes:
-        place.set_axis_off()
-    for place, prediction in zip(axes, chosen, strict=False):
-        place.imshow(pictures[prediction.asked.id])
-        place.set_title(fill(prediction.asked.text, _LINE), size=9)
-        place.text(
-            0,
-            -0.03,
-            _caption(prediction),
-            size=8,
-            va="top",
-            transform=place.transAxes,
-            color={None: "black", True: "tab:green", False: "tab:red"}[_right(prediction)],
-        )
+    cells = figure.subplots(ROWS, COLUMNS, squeeze=False).ravel()
+    for cell in cells:
+        cell.set_axis_off()
+    for cell, prediction in zip(cells, examples, strict=False):
+        _draw_example(cell, prediction, images[prediction.question.id])
     figure.savefig(path, metadata={"Software": None})
 
 
-def _pictures(wanted: set[int], shown: Iterable[Shown]) -> dict[int, object]:
-    found = {}
-    for asked, picture in shown:
-        if asked.id in wanted:
-            found[asked.id] = picture
-        if len(found) == len(wanted):
+def _draw_example(cell: "Axes", prediction: Prediction, image: np.ndarray) -> None:
+    cell.imshow(image)
+    cell.set_title(fill(prediction.question.text, _LINE), size=9)
+    color = _COLORS[_is_right(prediction)]
+    caption = _caption(prediction)
+    cell.text(0, -0.03, caption, size=8, va="top", transform=cell.transAxes, color=color)
+
+
+def _images(wanted: set[int], shown: Iterable[ShownQuestion]) -> dict[int, np.ndarray]:
+    """The images of some questions, by the questions' ids."""
+    images: dict[int, np.ndarray] = {}
+    for question, image in shown:
+        if question.id in wanted:
+            images[question.id] = image
+        if len(images) == len(wanted):
             break
-    return found
+    return images
 
 
-def _right(prediction: Prediction) -> bool | None:
+def _is_right(prediction: Prediction) -> bool | None:
     """Whether the answer is the annotators' most frequent one; None where theirs are not known."""
-    given = prediction.asked.answers
-    return normalise(prediction.answer) == normalise(given[0]) if given else None
+    annotated = prediction.question.answers
+    return normalize(prediction.answer) == normalize(annotated[0]) if annotated else None
 
 
 def _caption(prediction: Prediction) -> str:
-    lines = [f"{value:.2f}  {answer}" for answer, value in prediction.best]
-    truth = prediction.asked.answers
+    lines = [f"{probability:.2f}  {answer}" for answer, probability in prediction.best]
+    truth = prediction.question.answers
     return "\n".join([*lines, f"truth: {truth[0]}"] if truth else lines)

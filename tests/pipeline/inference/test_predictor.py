@@ -22,7 +22,7 @@ from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.inference import predictor
-from pipeline.inference.row_predictor import Answers
+from pipeline.inference.row_predictor import RowPredictor
 from pipeline.orchestration.code_digests import Code
 from pipeline.utils import files
 from stages import export
@@ -145,7 +145,7 @@ def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
             assert f"\n## {heading}\n" in card
         assert "scale `small`" in card and facts.GENERATED_LICENSE in card
         assert "| pretrain/main | vg | 1,234 | 5,678 |" in card
-    assert "| mlm_accuracy | 0.1250 |" in cards["main"] and "| optim.lr | 0.0015 |" in cards["main"]
+    assert "| mlm_accuracy | 0.1250 |" in cards["main"] and "| lr | 0.0015 |" in cards["main"]
     assert "| chance.acc1 | 0.0625 |" in cards["vqa"] and "the 4 answers" in cards["vqa"]
     assert (
         "Steps, in order: pretrain/main, finetune/imagenet22k, finetune/imagenet1k."
@@ -187,7 +187,7 @@ def test_classes_have_their_names(project):
     assert {name for name, _ in ranked} < set(loaded.classes) and len(ranked) == 5
     assert [value for _, value in ranked] == sorted((value for _, value in ranked), reverse=True)
     encoder = ImageEncoder.from_pretrained("exports/small/imagenet1k")
-    assert encoder(loaded._pixels([Image.open("picture.jpg")])).argmax() == loaded.classes.index(
+    assert encoder(loaded.pixels([Image.open("picture.jpg")])).argmax() == loaded.classes.index(
         ranked[0][0]
     )
 
@@ -202,11 +202,11 @@ def test_what_is_told_is_what_the_model_computes(project):
     for features in (loaded.image_features(pictures), loaded.text_features(captions)):
         torch.testing.assert_close(features.norm(dim=1), torch.ones(len(features)))
     matches = loaded.match(pictures, captions[:2])
-    said = Answers(project / "exports/small/flickr30k", None).of(
+    answer = RowPredictor(project / "exports/small/flickr30k", None).predict(
         {"image": (project / "picture.jpg").read_bytes(), "text": captions[0]}
     )
-    assert said["match"] == pytest.approx(matches[0].item(), abs=1e-5)
-    assert said["similarity"] == pytest.approx(cosines[0, 0].item(), abs=1e-5)
+    assert answer["match"] == pytest.approx(matches[0].item(), abs=1e-5)
+    assert answer["similarity"] == pytest.approx(cosines[0, 0].item(), abs=1e-5)
     pretrained = predictor.load("exports/small/main")
     pixels = images.normalize(torch.from_numpy(images.square(pictures[0], 16).copy())[None])
     with torch.no_grad():
@@ -236,7 +236,7 @@ def test_what_a_model_cannot_tell_is_one_line(project, tmp_path):
             lambda: predictor.load(tmp_path / "other"),
             "other/config.json: not a model of this project",
         ),
-        (lambda: export.main("thing"), "no item 'thing'; items are main, "),
+        (lambda: export.main("thing"), "no model 'thing'; one of main, "),
         (lambda: export.main("nlvr2-none"), "nlvr2-none/model/config.json: not found"),
     ):
         with pytest.raises(UserError, match=words) as caught:

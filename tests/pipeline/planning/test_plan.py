@@ -24,10 +24,15 @@ from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.tokenizer.vqkd import VQKD, VQKDConfig
-from pipeline import tasks
+from pipeline.tasks import fine_tunes
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.planning import provenance, training_cost
+from pipeline.tasks.classification import cost as classification_cost
+from pipeline.tasks.nlvr2 import cost as nlvr2_cost
+from pipeline.tasks.retrieval import cost as retrieval_cost
+from pipeline.tasks.segmentation import cost as segmentation_cost
+from pipeline.tasks.vqa import cost as vqa_cost
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Pass
 from pipeline.utils.memory import ParameterCounts, Precision
@@ -175,32 +180,32 @@ CASES = {
     "vqa": (
         lambda: VQA(VQAConfig(BACKBONE, tuple("abcdefg"))),
         lambda m: m(pixels(), *ids(), noise()).sum(),
-        flops.vqa(BACKBONE, TEXT, 7),
+        vqa_cost.sample_flops(BACKBONE, TEXT, 7),
         lambda p: encoder(p, flops.fused(TEXT)),
     ),
     "nlvr2": (
         lambda: NLVR2(NLVR2Config(BACKBONE)),
         lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), noise(2)).sum(),
-        flops.nlvr2(BACKBONE, TEXT),
+        nlvr2_cost.sample_flops(BACKBONE, TEXT),
         lambda p: encoder(p, *[flops.fused(TEXT)] * 2),
     ),
     "retrieval": (
         lambda: Retrieval(RetrievalConfig(BACKBONE)),
         retrieval,
-        flops.retrieval(BACKBONE, TEXT, BATCH),
+        retrieval_cost.sample_flops(BACKBONE, TEXT, BATCH),
         lambda p: encoder(p, *flops.apart(TEXT), *[flops.fused(TEXT)] * 3),
     ),
     "classification": (
         lambda: Classification(ClassificationConfig(BACKBONE, 30)),
         lambda m: m(pixels(), noise()).sum(),
-        flops.classification(BACKBONE, 30),
+        classification_cost.sample_flops(BACKBONE, 30),
         lambda p: encoder(p, PICTURE),
     ),
     "segmentation": (
         lambda: Segmentation(SegmentationConfig(BACKBONE, HEAD)),
         segmentation,
-        flops.segmentation(BACKBONE, HEAD),
-        lambda p: encoder(p, PICTURE) + memory.segmentation(BACKBONE, HEAD, p),
+        segmentation_cost.sample_flops(BACKBONE, HEAD),
+        lambda p: encoder(p, PICTURE) + segmentation_cost.head_bytes(BACKBONE, HEAD, p),
     ),
     "visual tokenizer": (
         lambda: VQKD(TOKENIZER).eval(),
@@ -351,7 +356,7 @@ def test_runs_at_paper_scale(at_paper):
     assert at_paper["pretrain standard"].weights.trained == 190_608_384
     assert at_paper["finetune imagenet22k"].weights.trained == 85_789_440 + 16_795_729
     assert main.step_flops == pytest.approx(2048 * (104.3e9 + 107.4e9 + 131.5e9), rel=1e-3)
-    assert main.activation_bytes(again=True) < main.activation_bytes(again=False) / 3
+    assert main.activation_bytes(checkpointed=True) < main.activation_bytes(checkpointed=False) / 3
     retrieval_ = at_paper["finetune coco"]
     assert retrieval_.extra_flops == pytest.approx(
         3072 * sum(flops.encoder(retrieval_.backbone, one) for one in flops.apart(40)), rel=1e-3
@@ -413,7 +418,7 @@ def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
     printed = capsys.readouterr().out
     tables = [line for line in printed.splitlines() if line.startswith("|")]
     assert max(map(len, printed.splitlines())) < 200
-    for name in tasks.items():
+    for name in fine_tunes.names():
         assert name in printed
     for source in set(params.subtree("download")) - {"common"}:
         assert any(line.startswith(f"| {source} ") for line in tables)

@@ -37,14 +37,9 @@ from pipeline.tasks.classification.augment import (
     mixing,
     rand_augment,
 )
-from pipeline.tasks.classification.data import InputParams, LabelledBatches, centre
-from pipeline.tasks.classification.task import (
-    EvaluateParams,
-    FineTuneParams,
-    Task,
-    evaluate,
-    headline,
-)
+from pipeline.tasks.classification.data import ImageBatches, InputParams, center_crop
+from pipeline.tasks.classification.predict import EvaluateParams, evaluate, headline
+from pipeline.tasks.classification.task import FineTuneParams, Task
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
 from pipeline.utils import files
@@ -249,26 +244,24 @@ def test_missing_files_are_named(tmp_path):
 
 
 def test_the_global_batch_does_not_depend_on_how_it_is_cut(folder):
-    batches = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
+    batches = ImageBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
     whole = batches[MicroBatch(3)]
     shares = []
     for index in (0, 1):
-        other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
+        other = ImageBatches(folder, INPUTS, CLASSES, depth=2, seed=1)
         random.seed(index)
         torch.manual_seed(index)
         shares.append(other[MicroBatch(3, index, 2)])
-    for name, value in whole.items():
-        torch.testing.assert_close(
-            value, torch.cat([share[name] for share in shares]), rtol=0, atol=0
-        )
-    assert whole["pixels"].shape == (8, 3, 16, 16) and whole["drop_path_noise"].shape == (8, 2, 3)
-    torch.testing.assert_close(whole["targets"].sum(dim=1), torch.ones(8))
-    other = LabelledBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[MicroBatch(3)]
-    assert not torch.equal(whole["pixels"], other["pixels"])
+    for value, *parts in zip(whole, *shares, strict=True):
+        torch.testing.assert_close(value, torch.cat(parts), rtol=0, atol=0)
+    assert whole.pixels.shape == (8, 3, 16, 16) and whole.drop_path_noise.shape == (8, 2, 3)
+    torch.testing.assert_close(whole.targets.sum(dim=1), torch.ones(8))
+    other = ImageBatches(folder, INPUTS, CLASSES, depth=2, seed=2)[MicroBatch(3)]
+    assert not torch.equal(whole.pixels, other.pixels)
 
 
-def test_targets_follow_the_mixed_pictures():
-    """Pictures of constant colour: the share of a colour in the mixed picture is its share in the
+def test_targets_follow_the_mixed_images():
+    """Images of constant color: the share of a color in the mixed image is its share in the
     target."""
     pixels = torch.arange(4.0)[:, None, None, None].expand(4, 3, 32, 32).clone()
     for number, params in enumerate(
@@ -312,33 +305,31 @@ def test_an_unknown_rand_augment_is_refused():
         rand_augment("auto-m9", 16)
 
 
-def test_pictures_are_mixed_in_pairs(folder):
+def test_images_are_mixed_in_pairs(folder):
     with pytest.raises(UserError, match="batch_size / streams is 3, not even"):
-        LabelledBatches(
-            folder, replace(INPUTS, order=OrderParams(2, 2, 6)), CLASSES, depth=2, seed=1
-        )
+        ImageBatches(folder, replace(INPUTS, order=OrderParams(2, 2, 6)), CLASSES, depth=2, seed=1)
 
 
 def test_a_class_beyond_the_head_is_named(folder):
     with pytest.raises(
         UserError, match=r"the head has 2 classes; see finetune\.imagenet1k\.classes"
     ):
-        LabelledBatches(folder, INPUTS, 2, depth=2, seed=1)[MicroBatch(0)]
+        ImageBatches(folder, INPUTS, 2, depth=2, seed=1)[MicroBatch(0)]
 
 
 @pytest.mark.parametrize("width, height", [(300, 200), (200, 301), (256, 256)])
-def test_evaluation_resizes_to_256_and_cuts_out_the_middle(width, height):
+def test_evaluation_resizes_to_256_and_crops_the_center(width, height):
     x = np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3))
     image = Image.fromarray(x.astype(np.uint8))
-    found = centre(image, 256, 224)
-    assert found.shape == (224, 224, 3)
+    cropped = center_crop(image, 256, 224)
+    assert cropped.shape == (224, 224, 3)
     scale = 256 / min(width, height)
     wide = int(256 * width / min(width, height))
     columns = (np.arange(224) + round((wide - 224) / 2) + 0.5) / scale - 0.5
-    np.testing.assert_allclose(found[100, :, 0], columns * 255 / (width - 1), atol=1.5)
+    np.testing.assert_allclose(cropped[100, :, 0], columns * 255 / (width - 1), atol=1.5)
 
 
-def test_a_crop_larger_than_the_picture_is_refused():
+def test_a_crop_larger_than_the_image_is_refused():
     with pytest.raises(UserError, match="inputs.resize: at least the image_size, 16"):
         replace(INPUTS, resize=15)
 
@@ -373,14 +364,14 @@ def test_every_trained_parameter_has_a_gradient():
     )
 
 
-def test_places_count_ties_against_us():
+def test_ranks_count_ties_against_us():
     logits = torch.tensor([[1.0, 1.0, 0.0], [3.0, 2.0, 1.0], [0.0, 5.0, 1.0]])
-    place = metrics.places(logits, torch.tensor([0, 0, 0]))
-    assert place.tolist() == [1, 0, 2]
-    assert metrics.accuracy(place) == {"acc1": pytest.approx(1 / 3), "acc5": 1.0}
+    ranks = metrics.label_ranks(logits, torch.tensor([0, 0, 0]))
+    assert ranks.tolist() == [1, 0, 2]
+    assert metrics.accuracy(ranks) == {"acc1": pytest.approx(1 / 3), "acc5": 1.0}
 
 
-def tune_params():
+def fine_tune_params():
     return FineTuneParams(
         steps=4,
         lr=1e-3,
@@ -406,7 +397,7 @@ def tune_params():
 
 def test_training_and_evaluation(folder, tmp_path):
     torch.manual_seed(0)
-    params, folders = tune_params(), Folders(folder, tmp_path / "none")
+    params, folders = fine_tune_params(), Folders(folder, tmp_path / "none")
     task = Task(params, BackboneConfig(**vars(BACKBONE)), folders)
     before = task.model.backbone.patch_embed.weight.clone()
     (tmp_path / "work").mkdir()
@@ -417,7 +408,7 @@ def test_training_and_evaluation(folder, tmp_path):
     for name in ("one", "two"):
         (out := tmp_path / name).mkdir()
         results.append(
-            evaluate(task.model.eval(), folders, params, EvaluateParams("val", 7, 1), out)
+            evaluate(task.model.eval(), folders, params.inputs, EvaluateParams("val", 7, 1), out)
         )
     assert results[0] == results[1] and results[0]["pictures"] == 2 * CLASSES
     assert all(

@@ -25,12 +25,12 @@ from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import Scene, Thing
 from pipeline.data.synthetic.writers import nlvr2 as writer
 from pipeline.errors import UserError
-from pipeline.inference.row_predictor import Answers
+from pipeline.inference.row_predictor import RowPredictor
 from pipeline.tasks import Folders
 from pipeline.tasks.nlvr2.data import evaluation_batches
-from pipeline.tasks.nlvr2.metrics import chance, scores
-from pipeline.tasks.nlvr2.predict import predict
-from pipeline.tasks.nlvr2.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
+from pipeline.tasks.nlvr2.metrics import predict, scores
+from pipeline.tasks.nlvr2.predict import EvaluateParams, chance, evaluate, headline
+from pipeline.tasks.nlvr2.task import FineTuneParams, Task
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking.client import Run
@@ -353,7 +353,7 @@ def test_missing_files_are_named(tmp_path):
 # The model and the task
 
 
-def test_the_model_reads_each_picture_with_the_statement_and_keeps_their_order():
+def test_the_model_reads_each_image_with_the_statement_and_keeps_their_order():
     torch.manual_seed(0)
     model = NLVR2(NLVR2Config(TINY)).eval()
     pixels, ids = torch.rand(3, 2, 3, 24, 24) * 2 - 1, torch.randint(5, 60, (3, 6))
@@ -389,7 +389,9 @@ def test_training_and_evaluation(folders, tuned, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         results.append(
-            evaluate(task.model.eval(), folders, tuned, EvaluateParams(7, 1), tmp_path / name)
+            evaluate(
+                task.model.eval(), folders, tuned.inputs, EvaluateParams(7, 1), tmp_path / name
+            )
         )
     files = [
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
@@ -425,17 +427,13 @@ def test_batches_depend_on_the_step_alone(folders, tuned):
     first, again = (Task(tuned, TINY, folders).batches for _ in range(2))
     first[MicroBatch(0)]
     batch, same = first[MicroBatch(3)], again[MicroBatch(3)]
-    assert all(torch.equal(batch[name], same[name]) for name in batch)
-    assert batch["pixels"].shape == (8, 2, 32, 32, 3) and batch["drop_path_noise"].shape == (
-        8,
-        2,
-        2,
-        3,
-    )
-    assert not torch.equal(batch["pixels"][:, 0], batch["pixels"][:, 1])
+    assert all(map(torch.equal, batch, same))
+    assert batch.pixels.shape == (8, 2, 32, 32, 3)
+    assert batch.drop_path_noise.shape == (8, 2, 2, 3)
+    assert not torch.equal(batch.pixels[:, 0], batch.pixels[:, 1])
 
 
-def test_evaluation_does_not_depend_on_the_batch_and_shuffling_changes_the_pictures(folders, tuned):
+def test_evaluation_does_not_depend_on_the_batch_and_shuffling_changes_the_images(folders, tuned):
     torch.manual_seed(0)
     model, tokenizer = (
         Task(tuned, TINY, folders).model.eval(),
@@ -450,19 +448,21 @@ def test_evaluation_does_not_depend_on_the_batch_and_shuffling_changes_the_pictu
         for size, mixed in ((5, False), (100, False), (100, True))
     )
     assert few.keys == all_at_once.keys == shuffled.keys and few.labels == shuffled.labels
-    assert few.truth == pytest.approx(all_at_once.truth, abs=1e-5)
-    assert np.abs(np.subtract(few.truth, shuffled.truth)).max() > 1e-5
+    assert few.probabilities == pytest.approx(all_at_once.probabilities, abs=1e-5)
+    assert np.abs(np.subtract(few.probabilities, shuffled.probabilities)).max() > 1e-5
 
 
-def test_a_saved_model_answers_rows_of_two_pictures(folders, tuned, tmp_path):
+def test_a_saved_model_answers_rows_of_two_images(folders, tuned, tmp_path):
     model = Task(tuned, TINY, folders).model.eval()
     checkpoint.save(model, tmp_path / "model")
     row = next(parquet.read_rows(folders.shards, "test"))
-    asked = Answers(tmp_path / "model", folders.text_tokenizer)
-    answer = asked.of({"image": row["left"], "image2": row["right"], "text": row["statement"]})
-    told = predict(
-        model, evaluation_batches(folders.shards, "test", asked.loaded.tokenizer, tuned.inputs, 1)
+    predictor = RowPredictor(tmp_path / "model", folders.text_tokenizer)
+    answer = predictor.predict(
+        {"image": row["left"], "image2": row["right"], "text": row["statement"]}
     )
-    assert answer["truth"] == pytest.approx(told.truth[0], abs=1e-5)
-    assert asked.of({"image": row["left"], "text": row["statement"]}) == {}
+    tokenizer = TextTokenizer.load(folders.text_tokenizer)
+    examples = evaluation_batches(folders.shards, "test", tokenizer, tuned.inputs, 1)
+    predictions = predict(model, examples)
+    assert answer["truth"] == pytest.approx(predictions.probabilities[0], abs=1e-5)
+    assert predictor.predict({"image": row["left"], "text": row["statement"]}) == {}
     assert asdict(checkpoint.load(tmp_path / "model").config) == asdict(model.config)

@@ -17,8 +17,8 @@ from model.heads.retrieval import (
     sample_hard_negatives,
 )
 from pipeline.tasks.retrieval.data import EvaluationSet
-from pipeline.tasks.retrieval.metrics import chance, mean_recall, ranks, recalls
-from pipeline.tasks.retrieval.predict import dual_scores, match_logits, rerank
+from pipeline.tasks.retrieval.metrics import dual_scores, mean_recall, ranks, recalls
+from pipeline.tasks.retrieval.predict import chance, match_logits, rerank
 
 TINY = BackboneConfig(
     image_size=8,
@@ -92,7 +92,7 @@ def test_itm_has_one_true_pair_and_two_negatives_per_sample():
     torch.testing.assert_close(loss, -torch.stack(terms).sum())
 
 
-def test_hard_negatives_follow_the_softmax_and_avoid_the_own_picture():
+def test_hard_negatives_follow_the_softmax_and_avoid_the_own_image():
     logits = torch.tensor([[5.0, 1.0, 0.0, 2.0]]).expand(20_000, -1)
     is_negative = torch.tensor([[False, True, True, True]]).expand(20_000, -1)
     noise = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
@@ -102,7 +102,7 @@ def test_hard_negatives_follow_the_softmax_and_avoid_the_own_picture():
     torch.testing.assert_close(share[1:], expected, atol=0.015, rtol=0)
 
 
-def test_hard_negatives_survive_a_row_where_all_the_weight_is_on_the_own_picture():
+def test_hard_negatives_survive_a_row_where_all_the_weight_is_on_the_own_image():
     logits = torch.tensor([[1000.0, -1000.0, -1000.0]])
     is_negative = torch.tensor([[False, True, True]])
     for draw in (0.0, 0.3, 0.999999):
@@ -203,7 +203,7 @@ def test_reranking_scores_the_best_k_anew_and_the_others_follow_in_their_order(t
         assert set(order[:2]) == best and order[2:] == before[2:]
 
 
-def test_each_picture_and_caption_is_encoded_once_and_each_pair_fused_once_unpadded(monkeypatch):
+def test_each_image_and_caption_is_encoded_once_and_each_pair_fused_once_unpadded(monkeypatch):
     net, data = model(), evaluation_data()
     seen = {"image": 0, "text": 0, "pairs": 0}
 

@@ -33,14 +33,14 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import masks, render, scene
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.segmentation import augment, metrics, predict, task
+from pipeline.tasks.segmentation import augment, metrics, predict, sliding_window, task
 from pipeline.tasks.segmentation.augment import AugmentParams, PhotometricParams
 from pipeline.tasks.segmentation.data import (
     CropBatches,
     InputParams,
-    Labelled,
+    LabeledImage,
     decoded_mask,
-    reduced,
+    training_labels,
 )
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
@@ -227,7 +227,7 @@ def test_a_real_picture_and_its_mask(tmp_path):
 
 
 def test_the_zero_label_is_ignored_and_255_stays():
-    assert reduced(np.array([[0, 1, 150]], np.uint8)).tolist() == [[255, 0, 149]]
+    assert training_labels(np.array([[0, 1, 150]], np.uint8)).tolist() == [[255, 0, 149]]
 
 
 def test_picture_and_labels_stay_aligned():
@@ -335,14 +335,14 @@ def test_baselines_are_what_their_predictions_score():
     rng = np.random.default_rng(0)
     truth = rng.choice(6, p=(0.1, 0.4, 0.2, 0.15, 0.15, 0), size=(600, 600))
     total = metrics.areas(truth.clip(1), truth, 5)
-    assert metrics.majority(total) == pytest.approx(
+    assert predict.majority(total) == pytest.approx(
         metrics.scores(metrics.areas(np.ones_like(truth), truth, 5))
     )
     random = metrics.scores(metrics.areas(rng.integers(1, 6, size=truth.shape), truth, 5))
-    assert metrics.chance(total) == pytest.approx(random, abs=0.003)
+    assert predict.chance(total) == pytest.approx(random, abs=0.003)
 
 
-def test_the_standard_error_is_the_spread_over_samples_of_pictures():
+def test_the_standard_error_is_the_spread_over_samples_of_images():
     rng = np.random.default_rng(0)
 
     def pictures(count):
@@ -356,7 +356,7 @@ def test_the_standard_error_is_the_spread_over_samples_of_pictures():
         )
 
     spread = np.std([metrics.scores(pictures(50).sum(axis=0))["miou"] for _ in range(200)])
-    claimed = np.mean([metrics.standard_error(pictures(50)) for _ in range(40)])
+    claimed = np.mean([predict.standard_error(pictures(50)) for _ in range(40)])
     assert claimed == pytest.approx(spread, rel=0.2)
 
 
@@ -364,21 +364,21 @@ def test_the_standard_error_is_the_spread_over_samples_of_pictures():
 
 
 def how(window=8, stride=5, ratios=(1.0,), flip=False):
-    return predict.TestParams(window, stride, (40, window), list(ratios), flip, batch=3)
+    return sliding_window.WindowParams(window, stride, (40, window), list(ratios), flip, batch=3)
 
 
 def test_window_starts():
-    assert predict.starts(512, 512, 341) == [0] == predict.starts(300, 512, 341)
-    assert predict.starts(683, 512, 341) == [0, 171]
-    assert predict.starts(2048, 512, 341) == [0, 341, 682, 1023, 1364, 1536]
-    assert predict.starts(853, 512, 341) == [0, 341]
+    assert sliding_window.starts(512, 512, 341) == [0] == sliding_window.starts(300, 512, 341)
+    assert sliding_window.starts(683, 512, 341) == [0, 171]
+    assert sliding_window.starts(2048, 512, 341) == [0, 341, 682, 1023, 1364, 1536]
+    assert sliding_window.starts(853, 512, 341) == [0, 341]
 
 
 def test_one_window_is_the_plain_forward():
     convolution = nn.Conv2d(3, 2, 3, padding=1).requires_grad_(False)
     pixels = torch.rand(3, 8, 8)
     torch.testing.assert_close(
-        *predict.slide(convolution, [pixels], how()), convolution(pixels[None])[0]
+        *sliding_window.slide(convolution, [pixels], how()), convolution(pixels[None])[0]
     )
 
 
@@ -392,10 +392,12 @@ def test_overlaps_are_averaged_and_short_sides_filled_up():
     for left in (0, 5, 9):
         total[:, :, left : left + 8] += predict(padded[None, :, :, left : left + 8])[0]
         count[:, left : left + 8] += 1
-    torch.testing.assert_close(*predict.slide(predict, [pixels], how()), (total / count)[:, :6])
+    torch.testing.assert_close(
+        *sliding_window.slide(predict, [pixels], how()), (total / count)[:, :6]
+    )
 
 
-def test_windows_of_several_pictures_share_batches_and_each_gets_what_it_gets_alone():
+def test_windows_of_several_images_share_batches_and_each_gets_what_it_gets_alone():
     convolution, batches = nn.Conv2d(3, 2, 3, padding=1).requires_grad_(False), []
 
     def predict(windows):
@@ -405,14 +407,14 @@ def test_windows_of_several_pictures_share_batches_and_each_gets_what_it_gets_al
     pictures = [
         torch.rand(3, height, width) for height, width in ((8, 17), (6, 8), (13, 11), (8, 8))
     ]
-    together = list(predict.slide(predict, pictures, how()))
+    together = list(sliding_window.slide(predict, pictures, how()))
     assert batches == [3, 3, 3]  # windows: 3, 1, 4, 1
     for pixels, found in zip(pictures, together, strict=True):
-        torch.testing.assert_close(found, *predict.slide(convolution, [pixels], how()))
+        torch.testing.assert_close(found, *sliding_window.slide(convolution, [pixels], how()))
 
 
-class Colours(nn.Module):
-    """Says of each pixel which of the three colours is strongest."""
+class Colors(nn.Module):
+    """Says of each pixel which of the three colors is strongest."""
 
     def __init__(self):
         super().__init__()
@@ -424,12 +426,12 @@ class Colours(nn.Module):
 
 
 @pytest.mark.parametrize(("ratios", "flip"), [([1.0], False), ([0.5, 1.0, 1.75], True)])
-def test_segments_have_the_size_of_the_picture(ratios, flip):
+def test_predicted_masks_have_the_size_of_the_image(ratios, flip):
     truth = np.kron(np.array([[1, 2, 3], [3, 1, 2]]), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.eye(4, dtype=np.uint8)[truth][..., 1:] * 255)
-    pictures = [Labelled(name, image, truth) for name in "ab"]
-    (_, found), (second, again) = predict.segments(
-        Colours(), pictures, how(ratios=ratios, flip=flip)
+    pictures = [LabeledImage(name, image, truth) for name in "ab"]
+    (_, found), (second, again) = sliding_window.segment(
+        Colors(), pictures, how(ratios=ratios, flip=flip)
     )
     assert second is pictures[1] and np.array_equal(found, again)
     assert found.shape == (40, 60) and found.dtype == np.uint8
@@ -541,19 +543,19 @@ def test_batches_are_a_function_of_the_step(folders):
         for _ in range(2)
     )
     second[MicroBatch(0)]
-    for name, values in first[MicroBatch(3)].items():
-        torch.testing.assert_close(values, second[MicroBatch(3)][name])
+    for values, same in zip(first[MicroBatch(3)], second[MicroBatch(3)], strict=True):
+        torch.testing.assert_close(values, same)
     batch = first[MicroBatch(3)]
-    assert {name: tuple(values.shape) for name, values in batch.items()} == {
+    assert {name: tuple(values.shape) for name, values in batch._asdict().items()} == {
         "pixels": (4, 32, 32, 3),
         "labels": (4, 32, 32),
         "drop_path_noise": (4, 4, 3),
-        "dropout": (4, 14),
+        "dropout_noise": (4, 14),
     }
-    assert set(np.unique(batch["labels"])) <= {*range(CLASSES), 255}
+    assert set(np.unique(batch.labels)) <= {*range(CLASSES), 255}
 
 
-def test_pixels_are_normalised_by_the_statistics_of_the_configuration(folders):
+def test_pixels_are_normalized_by_the_statistics_of_the_configuration(folders):
     half, imagenet = (
         Segmentation(SegmentationConfig(TINY, HEAD, name)).eval() for name in ("half", "imagenet")
     )
@@ -587,15 +589,17 @@ def test_training_and_evaluation_run_through(folders, tmp_path):
     results = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        params = task.EvaluateParams("val", [1.0, 1.5], True, list(masks.CLASSES), 4, 1)
-        results.append(task.evaluate(job.model.eval(), folders, tuned(), params, tmp_path / name))
+        params = predict.EvaluateParams("val", [1.0, 1.5], True, ",".join(masks.CLASSES), 4, 1)
+        results.append(
+            predict.evaluate(job.model.eval(), folders, tuned().inputs, params, tmp_path / name)
+        )
     assert results[0] == results[1] == json.loads(json.dumps(results[0]))
     assert (
         results[0]["pictures"] == 5
         and 0 <= results[0]["miou"] <= 1
         and results[0]["standard_error"] > 0
     )
-    assert task.headline(results[0])["score"] == results[0]["miou"]
+    assert predict.headline(results[0])["score"] == results[0]["miou"]
     check_predictions(tmp_path / "one", results[0])
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
@@ -622,6 +626,6 @@ def test_settings_that_cannot_work_are_named(folders):
     params = tuned()
     with pytest.raises(UserError, match="params.yaml: head.layers: expected 4 blocks"):
         task.Task(replace(params, head=replace(HEAD, layers=[0, 1, 2, 7])), TINY, folders)
-    few = task.EvaluateParams("val", [1.0], False, ["circle"], 4, 1)
+    few = predict.EvaluateParams("val", [1.0], False, "circle", 4, 1)
     with pytest.raises(UserError, match=f"names: expected {CLASSES} names"):
-        task.evaluate(model(), folders, params, few, folders.shards)
+        predict.evaluate(model(), folders, params.inputs, few, folders.shards)

@@ -19,12 +19,20 @@ from pipeline.data.shards import parquet
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
-from pipeline.inference.row_predictor import Answers
+from pipeline.inference.row_predictor import RowPredictor
 from pipeline.tasks import Folders
-from pipeline.tasks.vqa.data import best_by_type, frequent_answers, questions
-from pipeline.tasks.vqa.metrics import accuracy, normalise, soft_targets, vocabulary
-from pipeline.tasks.vqa.predict import in_test_dev, predict, standard_error
-from pipeline.tasks.vqa.task import EvaluateParams, FineTuneParams, Task, evaluate, headline
+from pipeline.tasks.vqa.answers import accuracy, normalize, soft_targets, vocabulary
+from pipeline.tasks.vqa.data import frequent_answers, questions
+from pipeline.tasks.vqa.metrics import predict
+from pipeline.tasks.vqa.predict import (
+    EvaluateParams,
+    best_by_type,
+    evaluate,
+    headline,
+    in_test_dev,
+    standard_error,
+)
+from pipeline.tasks.vqa.task import FineTuneParams, Task
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training.data_parallel import DDPModel
@@ -137,14 +145,14 @@ EVALUATE = EvaluateParams(
         ("", ""),
     ],
 )
-def test_normalisation_follows_the_official_code(raw: str, expected: str) -> None:
-    assert normalise(raw) == expected
+def test_normalization_follows_the_official_code(raw: str, expected: str) -> None:
+    assert normalize(raw) == expected
 
 
 def straightforward_accuracy(answer: str, given: list[str]) -> float:
     """Leave one annotator out at a time, literally."""
     if len(set(given)) > 1:
-        answer, given = normalise(answer), [normalise(one) for one in given]
+        answer, given = normalize(answer), [normalize(one) for one in given]
     scores = [
         min(1.0, sum(other == answer for place, other in enumerate(given) if place != left_out) / 3)
         for left_out in range(len(given))
@@ -163,7 +171,7 @@ def test_accuracy_agrees_with_leaving_one_annotator_out() -> None:
         )
 
 
-def test_nothing_is_normalised_where_all_annotators_agree() -> None:
+def test_nothing_is_normalized_where_all_annotators_agree() -> None:
     assert accuracy("Yes", ["yes"] * 10) == 0
     assert accuracy(" yes\n", ["yes"] * 10) == 1
     assert accuracy("Yes", ["yes"] * 9 + ["no"]) == 1
@@ -180,7 +188,7 @@ def test_soft_targets_are_the_official_accuracies_of_all_classes() -> None:
     assert not soft_targets([str(number) for number in range(10, 20)], classes).any()
 
 
-def test_the_vocabulary_counts_normalised_answers() -> None:
+def test_the_vocabulary_counts_normalized_answers() -> None:
     best = ["two", "2", "the dog", "dog", "Dog", "cat", "t-shirt", "t shirt"]
     assert vocabulary(best, 2) == ("dog", "2", "t shirt")
     assert vocabulary(best, 1)[-1] == "cat"
@@ -265,12 +273,12 @@ def task(folders: Folders) -> Task:
 
 def test_a_step_moves_every_trained_weight_and_evaluation_is_a_share(task: Task) -> None:
     batch = task.batches[MicroBatch(0)]
-    assert batch["pixels"].shape == (8, 32, 32, 3) and batch["targets"].shape == (
+    assert batch.pixels.shape == (8, 32, 32, 3) and batch.targets.shape == (
         8,
         len(task.model.config.answers),
     )
     again = task.batches[MicroBatch(0)]
-    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    assert all(map(torch.equal, batch, again))
     losses = backward(task, DDPModel(task.model), [batch], "fp32")
     assert np.isfinite(losses["bce"])
     assert all(
@@ -292,13 +300,13 @@ def test_targets_belong_to_the_question_of_the_sample(task: Task, folders: Folde
             ids = tuple(tokenizer.encode(text, 16).tolist())
             known.setdefault(ids, []).append(soft_targets(answers, classes))
     batch = task.batches[MicroBatch(1)]
-    for ids, mask, targets in zip(batch["ids"], batch["mask"], batch["targets"], strict=True):
+    for ids, mask, targets in zip(batch.ids, batch.mask, batch.targets, strict=True):
         assert any(np.array_equal(targets, one) for one in known[tuple(ids[mask].tolist())])
 
 
-def test_classes_and_blind_answers_come_from_the_labelled_questions(folders: Folders) -> None:
+def test_classes_and_blind_answers_come_from_the_labeled_questions(folders: Folders) -> None:
     best = [
-        normalise(answers[0])
+        normalize(answers[0])
         for split in ("train", "val")
         for row in parquet.read_rows(folders.shards, split)
         for answers in row["answers"]
@@ -333,9 +341,9 @@ def test_a_new_classifier_expects_each_answer_as_often_as_it_is_right(
     )
 
 
-def test_swapped_pictures_are_never_the_own_ones(folders: Folders) -> None:
+def test_shuffled_images_are_never_the_own_ones(folders: Folders) -> None:
     own = list(questions(folders.shards, "test", 16))
-    swapped = list(questions(folders.shards, "test", 16, swapped=True))
+    swapped = list(questions(folders.shards, "test", 16, shuffled=True))
     assert [asked for asked, _ in own] == [asked for asked, _ in swapped]
     assert not any(np.array_equal(a, b) for (_, a), (_, b) in zip(own, swapped, strict=True))
     assert {a.tobytes() for _, a in own} == {b.tobytes() for _, b in swapped}
@@ -347,14 +355,14 @@ def test_predictions_do_not_depend_on_the_batch(task: Task, folders: Folders) ->
         list(predict(task.model, questions(folders.shards, "val", 32), task.tokenizer, 16, batch))
         for batch in (1, 7)
     ]
-    assert [prediction.asked for prediction in found[0]] == [
-        prediction.asked for prediction in found[1]
+    assert [prediction.question for prediction in found[0]] == [
+        prediction.question for prediction in found[1]
     ]
     for one, other in zip(*found, strict=True):
         values = [[value for _, value in prediction.best] for prediction in (one, other)]
         assert values[0] == pytest.approx(values[1], abs=1e-4)
     squares = np.array([prediction.accuracy for prediction in found[0]])
-    groups = np.array([prediction.asked.picture for prediction in found[0]])
+    groups = np.array([prediction.question.image_key for prediction in found[0]])
     residuals = [(squares - squares.mean())[groups == group].sum() for group in set(groups)]
     assert standard_error(found[0]) == pytest.approx(
         np.sqrt(np.square(residuals).sum()) / len(squares)
@@ -364,7 +372,7 @@ def test_predictions_do_not_depend_on_the_batch(task: Task, folders: Folders) ->
 def test_evaluation_reports_baselines_and_covers_every_test_question_once(
     task: Task, folders: Folders, tmp_path: Path
 ) -> None:
-    result = evaluate(task.model.eval(), folders, tuning(), EVALUATE, tmp_path)
+    result = evaluate(task.model.eval(), folders, tuning().inputs, EVALUATE, tmp_path)
     rows = list(parquet.read_rows(folders.shards, "test"))
     answers = {
         number: given
@@ -403,7 +411,7 @@ def test_evaluation_reports_baselines_and_covers_every_test_question_once(
     json.dumps(result, allow_nan=False)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(first) == {"submission.json", "answers.png"}
-    assert evaluate(task.model, folders, tuning(), EVALUATE, tmp_path) == result
+    assert evaluate(task.model, folders, tuning().inputs, EVALUATE, tmp_path) == result
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
@@ -422,7 +430,7 @@ def test_without_test_answers_only_the_server_knows(
         )
     parquet.write_index(hidden, entries)
     place = replace(folders, shards=hidden)
-    result = evaluate(task.model.eval(), place, tuning(), EVALUATE, tmp_path)
+    result = evaluate(task.model.eval(), place, tuning().inputs, EVALUATE, tmp_path)
     assert (result["accuracy"], result["test_dev"], result["test_std"], result["scored"]) == (
         None,
         None,
@@ -430,7 +438,9 @@ def test_without_test_answers_only_the_server_knows(
         0,
     )
     assert headline(result) == {"score": result["validation"]}
-    told = evaluate(task.model, place, tuning(), replace(EVALUATE, server_test_dev=0.775), tmp_path)
+    told = evaluate(
+        task.model, place, tuning().inputs, replace(EVALUATE, server_test_dev=0.775), tmp_path
+    )
     assert (told["test_dev"], told["test_std"]) == (0.775, None)
     with pytest.raises(UserError, match=r"server_test_std.*77\.5"):
         parameters.convert(
@@ -438,12 +448,12 @@ def test_without_test_answers_only_the_server_knows(
         )
 
 
-def test_a_served_model_answers_a_question_about_a_picture(
+def test_a_served_model_answers_a_question_about_an_image(
     task: Task, folders: Folders, tmp_path: Path
 ) -> None:
     checkpoint.save(task.model, tmp_path)
     row = next(parquet.read_rows(folders.shards, "test"))
-    answers = Answers(tmp_path, folders.text_tokenizer)
-    said = answers.of({"image": row["image"], "text": row["questions"][0]})
-    assert len(said["answers"]) == 3 and set(said["answers"]) <= set(task.model.config.answers)
-    assert answers.of({"text": row["questions"][0]}) == {}
+    predictor = RowPredictor(tmp_path, folders.text_tokenizer)
+    answer = predictor.predict({"image": row["image"], "text": row["questions"][0]})
+    assert len(answer["answers"]) == 3 and set(answer["answers"]) <= set(task.model.config.answers)
+    assert predictor.predict({"text": row["questions"][0]}) == {}

@@ -42,7 +42,7 @@ def test_losses_are_divided_by_the_number_of_their_targets():
     """The denominators, counted by hand from the samples."""
     texts = [sample.text for sample in samples_of(TOYS[0])]
     masked_tokens = float(sum(text.masked.sum() for text in texts))
-    labels = np.stack([sample["labels"] for sample in samples_of(SegmentationToy)])
+    labels = np.stack([sample.labels for sample in samples_of(SegmentationToy)])
     masked = {
         "mlm": masked_tokens,
         "mim": 8 * 6.0,

@@ -1,0 +1,29 @@
+"""What image classification costs, for `make plan`."""
+
+from model.backbone.config import BackboneConfig
+from model.heads.classification import Classification, ClassificationConfig
+from pipeline.tasks.classification.predict import EvaluateParams
+from pipeline.tasks.classification.task import FineTuneParams
+from pipeline.utils import flops
+from pipeline.utils.flops import Pass
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+
+
+def sample_flops(config: BackboneConfig, classes: int) -> float:
+    """Forward FLOPs of one image."""
+    return flops.encoder(config, Pass(image=True)) + flops.linear(1, config.embed_dim, classes)
+
+
+def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Classification, SampleCost]:
+    """The model on the meta device, and what one of its samples takes."""
+    model = on_meta(lambda: Classification(ClassificationConfig(backbone, params.classes)))
+    forward_flops = sample_flops(backbone, params.classes)
+    return model, SampleCost(params.inputs.order.batch_size, forward_flops, (Pass(image=True),))
+
+
+def evaluation(
+    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+) -> EvaluationCost:
+    """`tested` images."""
+    one = sample_flops(backbone, fine_tune.classes)
+    return EvaluationCost(f"{tested:,.0f} images", tested * one)

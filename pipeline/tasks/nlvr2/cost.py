@@ -1,0 +1,33 @@
+"""What NLVR2 costs, for `make plan`."""
+
+from model.backbone.config import BackboneConfig
+from model.heads.nlvr2 import NLVR2, NLVR2Config
+from pipeline.tasks.nlvr2.predict import EvaluateParams
+from pipeline.tasks.nlvr2.task import FineTuneParams
+from pipeline.utils import flops
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+
+PASSES = 2  # of an evaluation: with the examples' own images, and with shuffled ones
+
+
+def sample_flops(config: BackboneConfig, text: int) -> float:
+    """Forward FLOPs of one statement of `text` tokens about two images."""
+    embed_dim = config.embed_dim
+    pair = flops.encoder(config, flops.fused(text)) + flops.linear(1, embed_dim, embed_dim)
+    return 2 * pair + flops.linear(1, 2 * embed_dim, 2 * embed_dim, 2)
+
+
+def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[NLVR2, SampleCost]:
+    """The model on the meta device, and what one of its samples takes."""
+    text = params.inputs.text_length
+    model = on_meta(lambda: NLVR2(NLVR2Config(backbone)))
+    passes = (flops.fused(text), flops.fused(text))
+    return model, SampleCost(params.inputs.order.batch_size, sample_flops(backbone, text), passes)
+
+
+def evaluation(
+    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+) -> EvaluationCost:
+    """`tested` examples."""
+    one = sample_flops(backbone, fine_tune.inputs.text_length)
+    return EvaluationCost(f"{tested:,.0f} examples, twice", PASSES * tested * one)

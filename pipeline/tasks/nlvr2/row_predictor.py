@@ -1,0 +1,33 @@
+"""What a saved NLVR2 model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.tasks.row_columns import Type
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipeline.tasks.saved_model import SavedModel
+
+MODEL = "NLVR2"
+INPUTS = ("image", "image2", "text")
+OUTPUTS: dict[str, Type] = {"truth": "number"}
+
+
+def predict_row(
+    saved: SavedModel, images: Sequence[Image.Image], text: str | None
+) -> dict[str, Any]:
+    """The probability that a text is true of two images."""
+    if len(images) != 2 or text is None:
+        return {}
+    left, right = images
+    return {"truth": truth(saved, left, right, text)}
+
+
+def truth(saved: SavedModel, left: Image.Image, right: Image.Image, statement: str) -> float:
+    """The probability, in 0..1, that a statement is true of two images."""
+    pixels = saved.pixels([left, right])[None]
+    return saved.model.truth(pixels, *saved.ids([statement])).item()

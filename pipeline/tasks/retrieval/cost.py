@@ -1,0 +1,63 @@
+"""What image-text retrieval costs, for `make plan`."""
+
+from model.backbone.config import BackboneConfig
+from model.heads.retrieval import Retrieval, RetrievalConfig
+from pipeline.tasks.retrieval.data import FUSION_PASSES
+from pipeline.tasks.retrieval.predict import EvaluateParams
+from pipeline.tasks.retrieval.task import FineTuneParams
+from pipeline.utils import flops
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+
+CAPTIONS = 5  # of an image
+
+
+def dual_flops(config: BackboneConfig, text: int) -> tuple[float, float]:
+    """Forward FLOPs of an image and of a caption of `text` tokens through the dual encoder."""
+    projection = flops.linear(1, config.embed_dim, config.embed_dim)
+    image, caption = flops.apart(text)
+    return flops.encoder(config, image) + projection, flops.encoder(config, caption) + projection
+
+
+def match_flops(config: BackboneConfig, text: int) -> float:
+    """Forward FLOPs of a pair through the fusion encoder: one of ITM's passes, or of reranking."""
+    head = flops.linear(1, config.embed_dim, config.embed_dim, 2)
+    return flops.encoder(config, flops.fused(text)) + head
+
+
+def sample_flops(config: BackboneConfig, text: int, batch: int) -> float:
+    """Forward FLOPs of one pair of a global batch: ITC against all of it, and ITM."""
+    similarities = 2 * flops.linear(1, config.embed_dim, batch)
+    matching = FUSION_PASSES * match_flops(config, text)
+    return sum(dual_flops(config, text)) + similarities + matching
+
+
+def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieval, SampleCost]:
+    """The model on the meta device, and what one of its samples takes.
+
+    Where a worker has several passes, both encoders run once more for the features (see
+    `pipeline.tasks.retrieval.global_negatives`). Every worker holds the pixels of the global batch,
+    from which its hard negatives are selected.
+    """
+    text, batch = params.inputs.text_length, params.inputs.order.batch_size
+    several = params.loop.gradient_accumulation > max(params.num_workers, 1)
+    cost = SampleCost(
+        batch,
+        sample_flops(backbone, text, batch),
+        (*flops.apart(text), *[flops.fused(text)] * FUSION_PASSES),
+        extra_flops=sum(dual_flops(backbone, text)) if several else 0.0,
+        shared_bytes=batch * 3.0 * backbone.image_size**2,
+    )
+    return on_meta(lambda: Retrieval(RetrievalConfig(backbone))), cost
+
+
+def evaluation(
+    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+) -> EvaluationCost:
+    """`tested` images with their captions."""
+    text, captions = fine_tune.inputs.text_length, tested * CAPTIONS
+    image_flops, caption_flops = dual_flops(backbone, text)
+    matches = params.rerank_k * (tested + captions)
+    return EvaluationCost(
+        f"{tested:,.0f} images, {captions:,.0f} captions, {matches:,.0f} matches",
+        tested * image_flops + captions * caption_flops + matches * match_flops(backbone, text),
+    )

@@ -1,0 +1,61 @@
+"""What a saved retrieval model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.tasks.row_columns import Type
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from pipeline.tasks.saved_model import SavedModel
+
+MODEL = "Retrieval"
+INPUTS = ("image", "text")
+OUTPUTS: dict[str, Type] = {
+    "image_embedding": "numbers",
+    "text_embedding": "numbers",
+    "similarity": "number",
+    "match": "number",
+}
+
+
+def predict_row(
+    saved: SavedModel, images: Sequence[Image.Image], text: str | None
+) -> dict[str, Any]:
+    """Unit vectors of image and text, each by itself; of both, their cosine and the probability
+    that they match."""
+    answer: dict[str, Any] = {}
+    if images:
+        answer["image_embedding"] = image_features(saved, images)[0].tolist()
+    if text is not None:
+        answer["text_embedding"] = text_features(saved, [text])[0].tolist()
+    if images and text is not None:
+        answer["similarity"] = similarity(saved, images, [text])[0, 0].item()
+        answer["match"] = match(saved, images[:1], [text])[0].item()
+    return answer
+
+
+def image_features(saved: SavedModel, images: Sequence[Image.Image]) -> Tensor:
+    """Unit vectors [images, width], fp32."""
+    return saved.model.encode_image(saved.pixels(images))
+
+
+def text_features(saved: SavedModel, texts: Sequence[str]) -> Tensor:
+    """Unit vectors [texts, width], fp32."""
+    return saved.model.encode_text(*saved.ids(texts))
+
+
+def similarity(saved: SavedModel, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
+    """Cosines of each image with each caption, [images, captions]."""
+    return image_features(saved, images) @ text_features(saved, captions).T
+
+
+def match(saved: SavedModel, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
+    """The probability that each image and the caption beside it belong together, [pairs] in 0..1:
+    the fusion encoder reads both at once."""
+    logits = saved.model.match_logits(saved.pixels(images), *saved.ids(captions))
+    return logits.softmax(dim=1)[:, 1]

@@ -1,0 +1,31 @@
+"""What a saved segmentation model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.tasks.row_columns import Type
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from pipeline.tasks.saved_model import SavedModel
+
+MODEL = "Segmentation"
+INPUTS = ("image",)
+OUTPUTS: dict[str, Type] = {"mask": "integer rows"}
+
+
+def predict_row(
+    saved: SavedModel, images: Sequence[Image.Image], text: str | None
+) -> dict[str, Any]:
+    """The class of each pixel, from 1, of the image as the model sees it: rows of a square."""
+    return {"mask": segment(saved, images[0]).tolist()} if images else {}
+
+
+def segment(saved: SavedModel, image: Image.Image) -> Tensor:
+    """The class of each pixel, from 1, int64 [size, size], of the image as the model sees it: a
+    square."""
+    return saved.model.logits(saved.pixels([image]))[0].argmax(dim=0) + 1

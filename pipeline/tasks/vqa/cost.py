@@ -1,0 +1,33 @@
+"""What VQA costs, for `make plan`."""
+
+from model.backbone.config import BackboneConfig
+from model.heads.vqa import VQA, VQAConfig
+from pipeline.tasks.vqa.predict import EvaluateParams
+from pipeline.tasks.vqa.task import FineTuneParams
+from pipeline.utils import flops
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+
+ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the generated world has fewer
+
+
+def sample_flops(config: BackboneConfig, text: int, answers: int) -> float:
+    """Forward FLOPs of one question of `text` tokens about one image."""
+    head = flops.linear(1, config.embed_dim, config.embed_dim, 2 * config.embed_dim, answers)
+    return flops.encoder(config, flops.fused(text)) + head
+
+
+def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[VQA, SampleCost]:
+    """The model on the meta device, and what one of its samples takes."""
+    text = params.inputs.text_length
+    answers = tuple(str(number) for number in range(ANSWERS))
+    model = on_meta(lambda: VQA(VQAConfig(backbone, answers)))
+    forward_flops = sample_flops(backbone, text, ANSWERS)
+    return model, SampleCost(params.inputs.order.batch_size, forward_flops, (flops.fused(text),))
+
+
+def evaluation(
+    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+) -> EvaluationCost:
+    """`tested` questions."""
+    one = sample_flops(backbone, fine_tune.inputs.text_length, ANSWERS)
+    return EvaluationCost(f"{tested:,.0f} questions", tested * one)
