@@ -14,8 +14,8 @@ from pipeline.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; on success it is fsynced and takes the name, on
-    failure it goes."""
+    """A temporary file beside `path` to write to. On success it is flushed to disk and renamed to
+    `path`, on failure it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
@@ -30,9 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON with sorted keys and a final newline, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -62,16 +61,16 @@ def link_tree(source: Path, target: Path) -> None:
     """Publish a finished folder under `target` by hard links (copies across file systems)."""
     fresh_directory(target)
     for path in sorted(source.rglob("*")):
-        place = target / path.relative_to(source)
+        copy = target / path.relative_to(source)
         if path.is_dir():
-            place.mkdir()
+            copy.mkdir()
         else:
-            link(path, place)
+            link(path, copy)
 
 
-def link(path: Path, place: Path) -> None:
-    """Publish a finished file as `place` by a hard link, or a copy across file systems."""
+def link(source: Path, target: Path) -> None:
+    """Publish a finished file as `target` by a hard link, or a copy across file systems."""
     try:
-        os.link(path, place)
+        os.link(source, target)
     except OSError:
-        shutil.copy2(path, place)
+        shutil.copy2(source, target)

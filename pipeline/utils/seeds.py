@@ -1,10 +1,11 @@
-"""Random numbers as a pure function of what they are for: (seed, stream, position, ...).
+"""Keyed random numbers: a pure function of what they are for, such as (seed, stream, position).
 
-No generator lives longer than one draw, so there is no state to save, and nothing depends on the
-number of workers.
+Every use has a generator of its own, so there is no state to save, and nothing depends on the number
+of workers.
 """
 
 import hashlib
+from typing import Any, cast
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -17,16 +18,18 @@ def key(*parts: int | str) -> int:
 
 
 def generator(*parts: int | str) -> np.random.Generator:
-    """The random generator that belongs to these parts."""
-    return np.random.Generator(np.random.Philox(_Key(key(*parts))))
+    """The random generator of these parts."""
+    # Philox takes any ISeedSequence; NumPy's type hints name the class SeedSequence alone
+    seed = cast(np.random.SeedSequence, _PhiloxKey(key(*parts)))
+    return np.random.Generator(np.random.Philox(seed))
 
 
-class _Key(ISeedSequence):
-    """A key of Philox. Given as `Philox(key=...)` it would be the same, but NumPy then asks the
-    system for random numbers, too, and throws them away; that takes three times as long."""
+class _PhiloxKey(ISeedSequence):
+    """A key of Philox. `Philox(key=...)` would give the same numbers, but NumPy then also asks the
+    operating system for random numbers that it does not use; that takes three times as long."""
 
     def __init__(self, number: int):
         self.number = number
 
-    def generate_state(self, n_words: int, dtype: type = np.uint32) -> np.ndarray:
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
         return np.frombuffer(self.number.to_bytes(16, "little"), "<u8")

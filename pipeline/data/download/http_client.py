@@ -304,7 +304,7 @@ class _Transfer:
             raise UserError(f"{self.part}: {error.strerror}") from None
         self.hasher.update(chunk)
         self.hashed += len(chunk)
-        self.bar.move(len(chunk))
+        self.bar.advance(len(chunk))
 
     def _catch_up(self, start: int) -> None:
         """Hash what an earlier process has left."""
@@ -340,7 +340,7 @@ class _Transfer:
         """Start over with a new file, and note what is known of it before the first of its
         bytes."""
         self._drop()
-        self.bar.expect(self.file.name, note.total or self.file.expected)
+        self.bar.set_size(self.file.name, note.total or self.file.expected)
         files.write_json(self.note_path, asdict(note))
 
     def _bytes_here(self) -> int:
@@ -353,7 +353,7 @@ class _Transfer:
 
     def _drop(self) -> None:
         """Start over."""
-        self.bar.move(-self._bytes_here())
+        self.bar.advance(-self._bytes_here())
         self.part.unlink(missing_ok=True)
         self.note_path.unlink(missing_ok=True)
         self.hasher, self.hashed = hashlib.new(self.kind), 0

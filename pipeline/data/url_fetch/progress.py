@@ -19,12 +19,12 @@ class UrlProgress(Progress):
         self.good += good
         self.earlier += earlier
         self.done += not earlier
-        if time.monotonic() - self._seen[-1][0] >= self.every:
+        if time.monotonic() - self._history[-1][0] >= self.every:
             self.show()
 
     def line(self) -> str:
         """Such as `cc3m: 120,000 of 3,334,173, 71.2 % ok, 412/s, 2 h 10 min left`."""
-        (start, before), (now, after) = self._seen[0], self._seen[-1]
+        (start, before), (now, after) = self._history[0], self._history[-1]
         rate, here = (after - before) / max(now - start, 1e-9), self.done + self.earlier
         share = 100 * self.good / max(here, 1)
         text = f"{self.label}: {here:,} of {self.total:,}, {share:.1f} % ok, {rate:,.0f}/s"

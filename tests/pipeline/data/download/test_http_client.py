@@ -178,8 +178,8 @@ def test_progress_tells_rate_and_time_left(monkeypatch):
     clock = iter([100.0, 110.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     bar = progress.Progress("coco", {"a.zip": 15_400_000_000, "b.zip": 0}, 350_000_000)
-    bar.expect("b.zip", 5_000_000_000)
-    bar.move(850_000_000)
+    bar.set_size("b.zip", 5_000_000_000)
+    bar.advance(850_000_000)
     bar.show()
     assert bar.line() == "coco: 1.2 GB of 20.4 GB, 85.0 MB/s, 3 min 46 s left"
     assert [progress.duration(seconds) for seconds in (0.2, 59, 3600, 90_000)] == [
