@@ -152,11 +152,11 @@ def _our_row(
         raise UserError(
             f"{LAYOUT.name}: {table}: {layout.label}: the table has no column {min(unknown)!r}"
         )
-    cells = [_cell(layout.cells.get(column.key), results) for column in columns]
+    cells = [percentage(layout.cells.get(column.key), results) for column in columns]
     return TableRow(layout.label, cells)
 
 
-def _cell(source: str | None, results: dict[str, Any]) -> float | None:
+def percentage(source: str | None, results: dict[str, Any]) -> float | None:
     """The percentage at `fine-tune/key.in.its.result`; None while there is no such result."""
     if source is None:
         return None

@@ -1,0 +1,112 @@
+"""python -m stages.readme: the small run's numbers in README.md and docs/results.md.
+
+For those who maintain the documents: fills what stands between `<!-- small: NAME -->` and
+`<!-- /small -->` from `results/small` and `runs/small`, with the commit, the seed and the machine.
+"""
+
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import params
+from pipeline.reporting import tables
+from pipeline.utils import files
+from pipeline.utils.entry_point import entry
+
+DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
+RESULTS, RUN = Path("results/small"), Path("runs/small/pretrain/main")
+HEADLINE = (  # what, ours, the same without the image's help (or pretraining), chance
+    (
+        "VQAv2 test-dev",
+        "vqa/test_dev",
+        "vqa/shuffled_images.test_dev",
+        "vqa/most_frequent.test_dev",
+    ),
+    (
+        "NLVR2 test-P",
+        "nlvr2/test_p.accuracy",
+        "nlvr2/shuffled_images.test_p.accuracy",
+        "nlvr2/majority_class.test_p.accuracy",
+    ),
+    (
+        "Flickr30k text retrieval R@1",
+        "flickr30k/reranked.tr_r1",
+        "flickr30k-none/reranked.tr_r1",
+        "flickr30k/chance.tr_r1",
+    ),
+    ("ImageNet-1k top-1", "imagenet1k/acc1", None, "imagenet1k/chance.acc1"),
+    ("ADE20K mIoU", "ade20k/miou", None, "ade20k/chance.miou"),
+)
+MASKED = (  # what is masked, its metric
+    ("texts (MLM)", "mlm"),
+    ("images (MIM)", "mim"),
+    ("captions (MVLM)", "mvlm_text"),
+    ("images of pairs (MVLM)", "mvlm_image"),
+)
+
+
+def main() -> None:
+    """Fill the documents; the run must be there."""
+    parts = {"headline": _headline(), "tables": _tables(), "validation": _validation()}
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for name, part in parts.items():
+            pattern = rf"(<!-- small: {name} -->\n).*?(<!-- /small -->)"
+            text = re.sub(pattern, lambda found: found[1] + part + found[2], text, flags=re.DOTALL)
+        with files.replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _headline() -> str:
+    results = tables.load_results(RESULTS / "evaluate")
+    lines = ["| | VL-BEiT | without | chance |", "|---|---:|---:|---:|"]
+    for title, *cells in HEADLINE:
+        numbers = [tables.percentage(cell, results) for cell in cells]
+        lines.append(f"| {title} | {' | '.join(map(_number, numbers))} |")
+    return "\n".join([*lines, "", _source(), ""])
+
+
+def _tables() -> str:
+    paths = sorted((RESULTS / "tables").glob("table*.md"))
+    return "\n".join([_source(), "", *(path.read_text(encoding="utf-8") for path in paths)])
+
+
+def _validation() -> str:
+    metrics: dict[str, Any] = files.read_json(RUN / "validation.json")
+    lines = ["| masked tokens of | right | most frequent id | chance |", "|---|---:|---:|---:|"]
+    for title, name in MASKED:
+        shares = [metrics[f"{name}_{kind}"] for kind in ("accuracy", "frequent", "chance")]
+        lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
+    lines += [
+        "",
+        "| of a pair | right other half | another pair's | none |",
+        "|---|---:|---:|---:|",
+    ]
+    for title, name in (("captions", "mvlm_text"), ("images", "mvlm_image")):
+        kinds = (name, f"{name}_other", f"{name}_none")
+        shares = [metrics[f"{kind}_accuracy"] for kind in kinds]
+        lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
+    return "\n".join([*lines, ""])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _source() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    seed = params.read().subtree("pretrain.common.seed")
+    return f"Commit {commit}, seed {seed}, two cores of {_processor()}, no GPU."
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    return found[1].strip() if found else platform.processor()
+
+
+if __name__ == "__main__":
+    entry(main)
