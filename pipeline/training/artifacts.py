@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from torch import nn
-
 from model import checkpoint
+from model.checkpoint import Pretrained
 from pipeline.training import curve_plots, curves
 from pipeline.training.curves import CurveRow
 from pipeline.utils import workdir
 
 
-def finish(model: nn.Module, work_dir: Path, title: str) -> tuple[Path, list[CurveRow]]:
+def finish(model: Pretrained, work_dir: Path, title: str) -> tuple[Path, list[CurveRow]]:
     """Write the model, its curves as CSV and their plot into `work_dir`'s folder for publication.
 
     Returns that folder, and the rows of the curve.

@@ -1,9 +1,8 @@
 """The one training loop. It knows batches, losses and steps, and no task.
 
-A run is a function of the step number alone: batches come from `task.batches[micro_batch]`, learning
-rates from the schedule, and nothing random has a state. So a checkpoint is the weights, the
-optimizer and the step, and a run that was killed and resumed ends with the same bytes as one that
-was left alone.
+A run is a function of the step number alone: batches come from `task.batches`, learning rates from
+the schedule, and nothing random has a state. So a checkpoint is the weights, the optimizer and the
+step, and a run that was killed and resumed ends with the same bytes as one that was left alone.
 
 Nothing waits for the device: what a step returns stays there until a row of the curve is due.
 
@@ -114,8 +113,8 @@ def step_batches(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequenc
     world_size, count = collectives.world_size(), loop.gradient_accumulation
     if count % world_size:
         raise UserError(
-            f"params.yaml: loop.gradient_accumulation: {count} cannot be shared by {world_size} workers; "
-            "use a multiple"
+            f"params.yaml: loop.gradient_accumulation: {count} cannot be shared by {world_size} "
+            "workers; use a multiple"
         )
     share = count // world_size
     first = collectives.rank() * share

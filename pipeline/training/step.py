@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.checkpoint import Pretrained
 from pipeline.training import collectives
 from pipeline.training.data_parallel import WrappedModel
 from pipeline.training.optim import AdamW
@@ -15,7 +16,7 @@ from pipeline.training.optim import AdamW
 class Task:
     """What is trained; tasks derive from this."""
 
-    model: nn.Module
+    model: Pretrained
     loss_weights: Mapping[str, float]  # of each loss in the sum
 
     @property

@@ -60,7 +60,8 @@ class StreamSampler:
     def __init__(self, group_sizes: Sequence[int], params: OrderParams, seed: int, name: str):
         if params.batch_size % params.streams:
             raise UserError(
-                f"{name}: batch_size {params.batch_size} is not a multiple of streams {params.streams}"
+                f"{name}: batch_size {params.batch_size} is not a multiple of streams "
+                f"{params.streams}"
             )
         if len(group_sizes) < params.streams:
             raise UserError(

@@ -1,5 +1,5 @@
-"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: without operations that change hues, which
-captions name."""
+"""RandAugment as ALBEF, VLMo and BEiT-3 use it for pairs: no operation changes hues, which captions
+name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
