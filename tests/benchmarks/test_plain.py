@@ -73,11 +73,11 @@ def test_the_packed_step_is_the_plain_one():
             module.eps = EPS
     plain.load_state_dict(named_alike(ours, torch.Tensor.detach))
     batch = random_batch(CONFIG, 4, CODEBOOK_SIZE, torch.device("cpu"))
-    found, expected = ours(batch), plain(batch)
-    assert found.keys() == expected.keys()
+    actual, expected = ours(batch), plain(batch)
+    assert actual.keys() == expected.keys()
     for name, loss in expected.items():
-        torch.testing.assert_close(found[name], loss, rtol=1e-5, atol=0, msg=name)
-    for losses in (found, expected):
+        torch.testing.assert_close(actual[name], loss, rtol=1e-5, atol=0, msg=name)
+    for losses in (actual, expected):
         sum(losses.values()).backward()
     gradients = named_alike(ours, lambda parameter: parameter.grad)
     for name, parameter in plain.named_parameters():

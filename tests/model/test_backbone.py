@@ -1,4 +1,4 @@
-"""The multimodal Transformer: sizes, initialisation, routing and masks against small references."""
+"""The multimodal Transformer: sizes, initialization, routing and masks against small references."""
 
 import math
 from copy import deepcopy
@@ -96,14 +96,14 @@ def test_the_mask_token_replaces_the_patch_before_its_position_is_added():
     image, _, _ = pair(1)
     masked = torch.zeros(1, 9, dtype=torch.bool)
     masked[0, 4] = True
-    plain, hidden = model.embed_image(image, None), model.embed_image(image, masked)
+    plain, replaced = model.embed_image(image, None), model.embed_image(image, masked)
     expected = model.mask_token[0, 0] + model.image_positions[0, 5]  # row 0 is [I_CLS]
-    torch.testing.assert_close(hidden[0, 5], expected)
+    torch.testing.assert_close(replaced[0, 5], expected)
     rest = [0, 1, 2, 3, 4, 6, 7, 8, 9]
-    assert torch.equal(hidden[0, rest], plain[0, rest])
+    assert torch.equal(replaced[0, rest], plain[0, rest])
 
 
-def test_a_hidden_patch_cannot_be_seen():
+def test_a_masked_patch_cannot_be_seen():
     model = VLBeit(TINY).eval()
     image, _, _ = pair(1)
     masked = torch.zeros(1, 9, dtype=torch.bool)
@@ -177,13 +177,15 @@ def cubic_weights(old, new):
     return weights
 
 
-def test_losses_count_only_hidden_places():
+def test_losses_count_only_masked_positions():
     model = MaskedModeling(MaskedModelingConfig(TINY, codebook_size=11)).eval()
     _, text, mask = pair()
-    places = torch.tensor([1, 8, 15])
-    texts = TextBatch(text, mask, masked_positions=places, targets=torch.tensor([6, 7, 8]))
+    positions = torch.tensor([1, 8, 15])
+    texts = TextBatch(text, mask, masked_positions=positions, targets=torch.tensor([6, 7, 8]))
     loss = model(PretrainingBatch(texts=texts))["mlm"]
-    logits = model.mlm_head(model.backbone(text=text, text_mask=mask).text.reshape(-1, 16))[places]
+    logits = model.mlm_head(model.backbone(text=text, text_mask=mask).text.reshape(-1, 16))[
+        positions
+    ]
     expected = -logits.log_softmax(-1)[range(3), [6, 7, 8]].sum()
     torch.testing.assert_close(loss, expected)
 
@@ -210,13 +212,13 @@ def test_cross_entropy_in_chunks_is_the_same_with_the_same_gradient(chunk):
 def test_streams_in_one_pass_are_as_each_alone():
     model, (image, text, mask) = VLBeit(TINY), pair()
     drop_path_noise = torch.rand(3, 2, 3)
-    streams = [
+    inputs = [
         BackboneInput(text=text[:2], drop_path_noise=drop_path_noise[:2]),
         BackboneInput(image, text, mask, drop_path_noise=drop_path_noise),
         BackboneInput(image, drop_path_noise=drop_path_noise),
     ]
-    for stream, together in zip(streams, model.encode(streams), strict=True):
-        alone = model.encode([stream])[0]
+    for batch, together in zip(inputs, model.encode(inputs), strict=True):
+        alone = model.encode([batch])[0]
         for one, other in ((together.text, alone.text), (together.image, alone.image)):
             assert (one is None) == (other is None)
             if one is not None:
@@ -235,7 +237,7 @@ KINDS = {
 def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
     """Values and gradients; experts that nobody reads have a gradient of zero, not none."""
     model, image, text, mask, drop_path_noise = in_doubles(KINDS[kind])
-    streams = [
+    inputs = [
         BackboneInput(text=text[:2], drop_path_noise=drop_path_noise[:2]),
         BackboneInput(image, text, mask, drop_path_noise=drop_path_noise),
         BackboneInput(image, drop_path_noise=drop_path_noise),
@@ -245,36 +247,38 @@ def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
         torch.tensor([0, 4, 13]),
         torch.tensor([2, 9, 25]),
     )
-    places = [
+    positions = [
         ModalityTokens(some, none),
         ModalityTokens(others[:1], some),
         ModalityTokens(none, others),
     ]
-    read = model.encode_at(streams, places)
-    whole = model.encode(streams)
+    read = model.encode_at(inputs, positions)
+    whole = model.encode(inputs)
     halves = [
-        (getattr(one, half), getattr(other, half), getattr(place, half))
-        for one, other, place in zip(read, whole, places, strict=True)
+        (getattr(one, half), getattr(other, half), getattr(position, half))
+        for one, other, position in zip(read, whole, positions, strict=True)
         for half in ("text", "image")
     ]
-    expected = [vectors.flatten(0, 1)[place] for _, vectors, place in halves if vectors is not None]
-    found = [vectors for vectors, there, _ in halves if there is not None]
-    for one, other in zip(found, expected, strict=True):
+    expected = [
+        vectors.flatten(0, 1)[position] for _, vectors, position in halves if vectors is not None
+    ]
+    actual = [vectors for vectors, there, _ in halves if there is not None]
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other)
-    compare_gradients(model, torch.cat(found), torch.cat(expected))
+    compare_gradients(model, torch.cat(actual), torch.cat(expected))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_class_vector_is_the_first_of_the_sequence(kind):
     model, image, text, mask, drop_path_noise = in_doubles(KINDS[kind])
-    for given, half in (
+    for inputs, half in (
         ({"image": image}, "image"),
         ({"text": text, "text_mask": mask}, "text"),
         ({"image": image, "text": text, "text_mask": mask}, "text"),
     ):
-        whole = model(**given, drop_path_noise=drop_path_noise)
+        whole = model(**inputs, drop_path_noise=drop_path_noise)
         compare_gradients(
-            model, model.cls(**given, drop_path_noise=drop_path_noise), getattr(whole, half)[:, 0]
+            model, model.cls(**inputs, drop_path_noise=drop_path_noise), getattr(whole, half)[:, 0]
         )
 
 
@@ -290,14 +294,14 @@ def in_doubles(kind):
     )
 
 
-def compare_gradients(model, found, expected):
-    """Both [n, width], and what they make of the parameters' gradients; where the whole has one,
+def compare_gradients(model, actual, expected):
+    """Both [n, embed_dim], and what they make of the parameters' gradients; where the whole has one,
     the part has."""
-    torch.testing.assert_close(found, expected)
-    weights = torch.randn_like(found)
+    torch.testing.assert_close(actual, expected)
+    weights = torch.randn_like(actual)
     one, other = (
         torch.autograd.grad((vectors * weights).sum(), list(model.parameters()), allow_unused=True)
-        for vectors in (found, expected)
+        for vectors in (actual, expected)
     )
     for (name, _), gradient, wanted in zip(model.named_parameters(), one, other, strict=True):
         assert gradient is not None or wanted is None, name
@@ -312,12 +316,12 @@ def test_blocks_compile_whole_and_for_any_length():
     compiled = deepcopy(plain)
     compiled.compile_blocks(backend="eager", fullgraph=True)
     for end in (7, 6, 5):
-        streams = [
+        inputs = [
             BackboneInput(text=text[:, :end]),
             BackboneInput(image, text[:, :end], mask[:, :end]),
             BackboneInput(image),
         ]
-        for one, other in zip(compiled.encode(streams), plain.encode(streams), strict=True):
+        for one, other in zip(compiled.encode(inputs), plain.encode(inputs), strict=True):
             for half in ("text", "image"):
                 if (expected := getattr(other, half)) is not None:
                     torch.testing.assert_close(getattr(one, half), expected)

@@ -20,9 +20,9 @@ def test_values_and_gradients(shape, biased):
     tensors = [torch.randn(shape, requires_grad=True), torch.randn(40, 24, requires_grad=True)]
     tensors += [torch.randn(40, requires_grad=True)] if biased else []
     bias = tensors[2] if biased else None
-    expected, found = F.linear(*tensors[:2], bias), OneDNNLinear.apply(*tensors[:2], bias)
-    torch.testing.assert_close(found, expected)
-    for one, other in zip(gradients(found, tensors), gradients(expected, tensors), strict=True):
+    expected, actual = F.linear(*tensors[:2], bias), OneDNNLinear.apply(*tensors[:2], bias)
+    torch.testing.assert_close(actual, expected)
+    for one, other in zip(gradients(actual, tensors), gradients(expected, tensors), strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -40,9 +40,9 @@ def test_all_else_is_torchs(case, monkeypatch):
     dtype = torch.float64 if case == "other precision" else torch.float32
     x, layer = torch.randn(0 if case == "no rows" else 3, 8, dtype=dtype), Linear(8, 4).to(dtype)
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"):
-        found = layer(x)
+        actual = layer(x)
         expected = F.linear(x, layer.weight, layer.bias)
-    assert found.dtype == expected.dtype and torch.equal(found, expected)
+    assert actual.dtype == expected.dtype and torch.equal(actual, expected)
 
 
 def test_exported_programs_hold_torchs_product(monkeypatch):

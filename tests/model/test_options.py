@@ -151,9 +151,9 @@ def assert_trained(model):
 
 def test_entries_of_patches_depend_on_their_offset_alone():
     grid, index = 3, image_index(3)
-    place = [(row, column) for row in range(grid) for column in range(grid)]
-    for i, (row, column) in enumerate(place):
-        for j, (other_row, other_column) in enumerate(place):
+    positions = [(row, column) for row in range(grid) for column in range(grid)]
+    for i, (row, column) in enumerate(positions):
+        for j, (other_row, other_column) in enumerate(positions):
             assert index[1 + i, 1 + j] == (row - other_row + 2) * 5 + column - other_column + 2
     assert (
         index[0, 1:].unique().tolist() == [25]
@@ -186,7 +186,7 @@ def test_biases_are_added_to_the_scores_of_every_block():
     torch.testing.assert_close(after.image, model(image).image)
 
 
-def test_the_table_of_patches_grows_with_the_picture(tmp_path):
+def test_the_table_of_patches_grows_with_the_image(tmp_path):
     torch.manual_seed(0)
     offset = torch.arange(-3, 4.0)
     table = torch.cat([(offset[:, None] ** 2 + offset).flatten(), torch.tensor([5.0, 6.0, 7.0])])[
@@ -208,16 +208,17 @@ def test_the_table_of_patches_grows_with_the_picture(tmp_path):
     ("grid", "ratio"), [(24, 1.0903), (30, 1.1251), (32, 1.1349), (40, 1.1685)]
 )
 def test_entries_of_patches_are_interpolated_by_cubics_at_geometric_distances(grid, ratio):
-    places = geometric_offsets(13, grid - 1)
-    assert np.diff(places)[14:] / np.diff(places)[13:-1] == pytest.approx(ratio, abs=1e-4)
-    assert places[13] == 0 and places[-1] == -places[0] == pytest.approx(grid - 1, abs=1e-3)
+    offsets = geometric_offsets(13, grid - 1)
+    assert np.diff(offsets)[14:] / np.diff(offsets)[13:-1] == pytest.approx(ratio, abs=1e-4)
+    assert offsets[13] == 0 and offsets[-1] == -offsets[0]
+    assert offsets[-1] == pytest.approx(grid - 1, abs=1e-3)
     table = torch.randn(27**2 + 3, 2, generator=torch.Generator().manual_seed(0))
-    spline = RectBivariateSpline(places, places, table[:-3, 1].view(27, 27).numpy(), s=0)
-    whole = np.arange(1 - grid, grid).clip(places[0], places[-1])
-    found = resize_image_table(table, grid)
-    assert found.shape == ((2 * grid - 1) ** 2 + 3, 2) and torch.equal(found[-3:], table[-3:])
+    spline = RectBivariateSpline(offsets, offsets, table[:-3, 1].view(27, 27).numpy(), s=0)
+    whole = np.arange(1 - grid, grid).clip(offsets[0], offsets[-1])
+    actual = resize_image_table(table, grid)
+    assert actual.shape == ((2 * grid - 1) ** 2 + 3, 2) and torch.equal(actual[-3:], table[-3:])
     np.testing.assert_allclose(
-        found[:-3, 1].view(2 * grid - 1, -1).numpy(), spline(whole, whole), atol=1e-5
+        actual[:-3, 1].view(2 * grid - 1, -1).numpy(), spline(whole, whole), atol=1e-5
     )
     assert resize_image_table(table, 14) is table
 
@@ -243,9 +244,9 @@ def test_text_lengths_cut_captions_and_size_the_positions():
             return np.arange(5, 5 + min(len(text.split()), longest))
 
     masks = type("Masks", (), {"num_masked_patches": 6, "min_block": 2, "caption_mask_ratio": 0.5})
-    picture = ImageRow("a", jpeg("a"), (), (), None)
+    row = ImageRow("a", jpeg("a"), (), (), None)
     rows = type(
-        "Rows", (), {"get": lambda self, group, unit: (picture, "one two three four five six")}
+        "Rows", (), {"get": lambda self, group, unit: (row, "one two three four five six")}
     )()
     lengths = {}
     for longest in (4, 12):
@@ -263,10 +264,12 @@ def test_text_lengths_cut_captions_and_size_the_positions():
 def test_the_tied_head_is_the_word_table():
     model = MaskedModeling(MaskedModelingConfig(BACKBONE, 20, "tied"))
     _, text, mask = pair()
-    places = torch.tensor([1, 9])
-    hidden = model.backbone(text=text, text_mask=mask).text.flatten(0, 1)[places]
+    positions = torch.tensor([1, 9])
+    hidden = model.backbone(text=text, text_mask=mask).text.flatten(0, 1)[positions]
     torch.testing.assert_close(
-        model.mlm(TextBatch(text, mask, masked_positions=places, targets=text.flatten()[places])),
+        model.mlm(
+            TextBatch(text, mask, masked_positions=positions, targets=text.flatten()[positions])
+        ),
         hidden @ model.backbone.word_embed.weight.T,
     )
     with pytest.raises(ValueError, match="mlm_head"):
@@ -320,8 +323,8 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     builder = SampleBuilder(
         SampleParams(1, 16, 4, 2, 12, masks), None, {"images": ViewParams([0.2, 0.5], 0.5, 0.4)}
     )
-    picture = ImageRow("a", jpeg("a"), (), (), None)
-    rows = type("Rows", (), {"get": lambda self, group, unit: (picture, "")})()
+    row = ImageRow("a", jpeg("a"), (), (), None)
+    rows = type("Rows", (), {"get": lambda self, group, unit: (row, "")})()
     part = builder.batch(
         "images", rows, [SampleIndex(0, 0, position) for position in range(8)], "train"
     )
@@ -338,6 +341,6 @@ def test_online_tokens_are_those_of_the_views_that_the_model_sees():
     pixels = part.pixels.numpy().astype(np.float64)
     patches = pixels.reshape(8, 4, 4, 4, 4, 3).mean(axis=(2, 4, 5))
     expected = (patches / 127.5 * 8).astype(int).reshape(-1)[part.masked_positions]
-    found = tokenized.images.targets.numpy()
-    assert np.abs(found - expected).max() <= 1 and (found == expected).mean() > 0.95
-    assert len(Counter(found.tolist())) > 2
+    actual = tokenized.images.targets.numpy()
+    assert np.abs(actual - expected).max() <= 1 and (actual == expected).mean() > 0.95
+    assert len(Counter(actual.tolist())) > 2

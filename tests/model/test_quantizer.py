@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from model.tokenizer.quantizer import Quantizer, kmeans
 
-CODES, DIM, DECAY = 12, 5, 0.9
+CODEBOOK_SIZE, DIM, DECAY = 12, 5, 0.9
 
 
 def tokens(count: int, seed: int = 0) -> torch.Tensor:
@@ -19,21 +19,23 @@ def tokens(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def started(delay: int = 0) -> Quantizer:
-    quantizer = Quantizer(CODES, DIM, DECAY, delay).train()
-    quantizer.embedding.weight.copy_(tokens(CODES, seed=9))
+    quantizer = Quantizer(CODEBOOK_SIZE, DIM, DECAY, delay).train()
+    quantizer.embedding.weight.copy_(tokens(CODEBOOK_SIZE, seed=9))
     quantizer.embedding.initted.fill_(1)
     return quantizer
 
 
-def reference_update(codes: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-    """The recipe, one code at a time."""
+def reference_update(codebook: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """The recipe, one vector at a time."""
     unit = inputs / np.linalg.norm(inputs, axis=1, keepdims=True)
-    nearest = np.array([np.argmin([np.sum((x - code) ** 2) for code in codes]) for x in unit])
-    out = codes.copy()
-    for number in range(len(codes)):
+    nearest = np.array(
+        [np.argmin([np.sum((x - vector) ** 2) for vector in codebook]) for x in unit]
+    )
+    out = codebook.copy()
+    for number in range(len(codebook)):
         if (nearest == number).any():
             mean = unit[nearest == number].mean(0)
-            moved = DECAY * codes[number] + (1 - DECAY) * mean / np.linalg.norm(mean)
+            moved = DECAY * codebook[number] + (1 - DECAY) * mean / np.linalg.norm(mean)
             out[number] = moved / np.linalg.norm(moved)
     return out
 
@@ -49,7 +51,7 @@ def test_the_update_is_the_recipe_s_and_unused_codes_stay():
     np.testing.assert_allclose(
         after.numpy(), reference_update(before.double().numpy(), inputs.double().numpy()), atol=1e-6
     )
-    assert (after == before).all(dim=1).sum() >= CODES - 6
+    assert (after == before).all(dim=1).sum() >= CODEBOOK_SIZE - 6
 
 
 def test_codes_are_nearest_and_gradients_pass_straight_through():
@@ -64,9 +66,11 @@ def test_codes_are_nearest_and_gradients_pass_straight_through():
         out.straight_through, quantizer.embedding.weight[out.token_ids], atol=1e-6
     )
     pull = torch.randn(8, DIM)
-    (given,) = torch.autograd.grad((out.straight_through * pull).sum(), inputs, retain_graph=True)
+    (gradient,) = torch.autograd.grad(
+        (out.straight_through * pull).sum(), inputs, retain_graph=True
+    )
     (wanted,) = torch.autograd.grad((out.inputs * pull).sum(), inputs)
-    assert torch.allclose(given, wanted)
+    assert torch.allclose(gradient, wanted)
 
 
 def test_evaluation_leaves_the_codebook_alone():
@@ -77,14 +81,14 @@ def test_evaluation_leaves_the_codebook_alone():
 
 
 def test_the_codebook_starts_after_the_delay_and_only_once():
-    quantizer = Quantizer(CODES, DIM, DECAY, codebook_start_step=2).train()
+    quantizer = Quantizer(CODEBOOK_SIZE, DIM, DECAY, codebook_start_step=2).train()
     for _ in range(2):
         out = quantizer(tokens(40))
         assert torch.equal(out.straight_through, out.inputs) and not quantizer.embedding.initted
     quantizer(tokens(40))
     assert quantizer.embedding.initted == 1
     first = quantizer.embedding.weight.clone()
-    again = Quantizer(CODES, DIM, DECAY, codebook_start_step=2).train()
+    again = Quantizer(CODEBOOK_SIZE, DIM, DECAY, codebook_start_step=2).train()
     again.load_state_dict(quantizer.state_dict())
     again(tokens(40))
     assert (again.embedding.weight * first).sum(1).min() > 0.9  # moved a little, not started anew
@@ -94,17 +98,19 @@ def test_kmeans_finds_clusters():
     centres = torch.eye(4, DIM)
     noise = torch.randn(200, DIM, generator=torch.Generator().manual_seed(3))
     inputs = F.normalize(centres.repeat(50, 1) + 0.05 * noise, dim=-1)
-    found = kmeans(inputs, 16)
-    assert torch.allclose(found.norm(dim=1), torch.ones(16))
-    assert ((inputs @ found.T).max(dim=1).values > 0.98).all()
-    assert torch.equal(found, kmeans(inputs, 16))
+    centers = kmeans(inputs, 16)
+    assert torch.allclose(centers.norm(dim=1), torch.ones(16))
+    assert ((inputs @ centers.T).max(dim=1).values > 0.98).all()
+    assert torch.equal(centers, kmeans(inputs, 16))
 
 
-def test_kmeans_with_fewer_inputs_than_codes_gives_distinct_unit_codes():
-    found = kmeans(tokens(5), CODES)
-    assert torch.isfinite(found).all() and torch.allclose(found.norm(dim=1), torch.ones(CODES))
-    assert len(torch.unique(found, dim=0)) == CODES
-    assert ((tokens(5) @ found.T).max(dim=1).values > 0.999).all()
+def test_kmeans_with_fewer_inputs_than_clusters_gives_distinct_unit_centers():
+    centers = kmeans(tokens(5), CODEBOOK_SIZE)
+    assert torch.isfinite(centers).all() and torch.allclose(
+        centers.norm(dim=1), torch.ones(CODEBOOK_SIZE)
+    )
+    assert len(torch.unique(centers, dim=0)) == CODEBOOK_SIZE
+    assert ((tokens(5) @ centers.T).max(dim=1).values > 0.999).all()
 
 
 def worker(rank: int, world: int, rendezvous: str, out: str) -> None:
@@ -114,7 +120,7 @@ def worker(rank: int, world: int, rendezvous: str, out: str) -> None:
         dist.init_process_group(
             "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world
         )
-    quantizer = Quantizer(CODES, DIM, DECAY, codebook_start_step=0).train()
+    quantizer = Quantizer(CODEBOOK_SIZE, DIM, DECAY, codebook_start_step=0).train()
     weights = []
     for seed in (4, 5):
         quantizer(tokens(60, seed).chunk(world)[rank])

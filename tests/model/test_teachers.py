@@ -84,8 +84,8 @@ def test_timm_has_these_networks():
 def test_an_archive_as_openai_publishes_it_gives_its_tensors(tmp_path):
     layer = torch.nn.Linear(2, 3)
     torch.jit.script(layer).save(str(tmp_path / "ViT-B-16.pt"))
-    found = read(tmp_path / "ViT-B-16.pt")
-    assert found.keys() == {"weight", "bias"} and torch.equal(found["weight"], layer.weight)
+    tensors = read(tmp_path / "ViT-B-16.pt")
+    assert tensors.keys() == {"weight", "bias"} and torch.equal(tensors["weight"], layer.weight)
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match="broken.pt: not a checkpoint"):
         read(tmp_path / "broken.pt")

@@ -40,7 +40,7 @@ def create(monkeypatch):
 
 
 @pytest.fixture
-def picture():
+def image():
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -71,49 +71,49 @@ def test_the_registered_model_has_the_parameters_of_the_arithmetic():
         {"relative_bias": True, "layer_scale": 0.1},
     ],
 )
-def test_it_is_the_backbones_image_path_whatever_the_options(options, tmp_path, picture):
+def test_it_is_the_backbones_image_path_whatever_the_options(options, tmp_path, image):
     backbone = randomised(VLBeit(replace(TINY, **options)))
     backbone.save_pretrained(tmp_path)
     encoder = ImageEncoder.from_pretrained(tmp_path)
-    assert torch.equal(encoder.forward_features(picture), backbone(picture).image)
+    assert torch.equal(encoder.forward_features(image), backbone(image).image)
     assert not any("text" in name or "mask" in name for name in encoder.state_dict())
 
 
-def test_it_is_the_classifier_of_a_fine_tune(create, tmp_path, picture):
+def test_it_is_the_classifier_of_a_fine_tune(create, tmp_path, image):
     tuned = randomised(Classification(ClassificationConfig(TINY, classes=7)))
     tuned.save_pretrained(tmp_path)
-    assert torch.equal(ImageEncoder.from_pretrained(tmp_path)(picture), tuned(picture))
+    assert torch.equal(ImageEncoder.from_pretrained(tmp_path)(image), tuned(image))
     loaded = create(num_classes=7, checkpoint_path=str(tmp_path / "model.safetensors")).eval()
-    assert torch.equal(loaded(picture), tuned(picture))
+    assert torch.equal(loaded(image), tuned(image))
 
 
-def test_checkpoints_of_whole_models_and_of_the_encoder_load(create, tmp_path, picture):
+def test_checkpoints_of_whole_models_and_of_the_encoder_load(create, tmp_path, image):
     pretrained = randomised(MaskedModeling(MaskedModelingConfig(TINY, codebook_size=11)))
     pretrained.save_pretrained(tmp_path / "whole")
     encoder = ImageEncoder.from_pretrained(tmp_path / "whole")
     encoder.save_pretrained(tmp_path / "encoder")
-    expected = pretrained.backbone(picture).image
+    expected = pretrained.backbone(image).image
     for folder in ("whole", "encoder"):
         assert torch.equal(
-            ImageEncoder.from_pretrained(tmp_path / folder).forward_features(picture), expected
+            ImageEncoder.from_pretrained(tmp_path / folder).forward_features(image), expected
         )
         path = str(tmp_path / folder / "model.safetensors")
         loaded = create(num_classes=0, global_pool="token", checkpoint_path=path).eval()
-        assert torch.equal(loaded(picture), expected[:, 0])
+        assert torch.equal(loaded(image), expected[:, 0])
         features = create(
             pretrained=True,
             pretrained_cfg_overlay={"file": path},
             features_only=True,
             out_indices=(1, 3),
         )
-        wanted = pretrained.backbone.image_features(picture, [1, 3])
-        for found, one in zip(features.eval()(picture), wanted, strict=True):
-            assert torch.equal(found, one[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
+        wanted = pretrained.backbone.image_features(image, [1, 3])
+        for actual, one in zip(features.eval()(image), wanted, strict=True):
+            assert torch.equal(actual, one[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
     with pytest.raises(RuntimeError, match="head.weight"):
         create(num_classes=5, checkpoint_path=path)
 
 
-def test_positions_follow_the_size_of_the_pictures(create, tmp_path):
+def test_positions_follow_the_size_of_the_images(create, tmp_path):
     tuned = randomised(VLBeit(TINY))
     tuned.save_pretrained(tmp_path)
     larger = VLBeit(replace(TINY, image_size=24)).eval()
@@ -121,7 +121,7 @@ def test_positions_follow_the_size_of_the_pictures(create, tmp_path):
     larger.load_state_dict(
         state | {"image_positions": larger.fitted("image_positions", state["image_positions"])}
     )
-    picture = torch.rand(1, 3, 24, 24)
+    image = torch.rand(1, 3, 24, 24)
     loaded = create(
         img_size=24,
         num_classes=0,
@@ -129,19 +129,19 @@ def test_positions_follow_the_size_of_the_pictures(create, tmp_path):
         checkpoint_path=str(tmp_path / "model.safetensors"),
     )
     for encoder in (loaded.eval(), ImageEncoder.from_pretrained(tmp_path, image_size=24)):
-        assert torch.equal(encoder(picture), larger(picture).image)
+        assert torch.equal(encoder(image), larger(image).image)
     with pytest.raises(ValueError, match="expected a square, found 16 x 24"):
         create(img_size=(16, 24))
 
 
-def test_every_parameter_gets_a_gradient_and_checkpointing_changes_none(create, picture):
+def test_every_parameter_gets_a_gradient_and_checkpointing_changes_none(create, image):
     model = create(num_classes=5, drop_rate=0.1, drop_path_rate=0.2).train()
     gradients = []
     for checkpointing in (False, True):
         model.set_grad_checkpointing(checkpointing)
         model.zero_grad()
         torch.manual_seed(3)
-        logits = model(picture)
+        logits = model(image)
         assert logits.shape == (2, 5)
         logits.square().mean().backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
@@ -151,80 +151,80 @@ def test_every_parameter_gets_a_gradient_and_checkpointing_changes_none(create, 
         torch.testing.assert_close(checkpointed[name], one)
 
 
-def test_stochastic_depth_is_for_training_alone(create, picture):
+def test_stochastic_depth_is_for_training_alone(create, image):
     model = create(drop_path_rate=0.5)
     randomised(model)
-    assert torch.equal(model(picture), model(picture))
+    assert torch.equal(model(image), model(image))
     model.train()
     torch.manual_seed(1)
-    first = model(picture)
-    assert not torch.equal(model(picture), first)
+    first = model(image)
+    assert not torch.equal(model(image), first)
     torch.manual_seed(1)
-    assert torch.equal(model(picture), first)
+    assert torch.equal(model(image), first)
 
 
-def test_heads_come_and_go_as_in_timm(create, picture):
+def test_heads_come_and_go_as_in_timm(create, image):
     model = randomised(create(num_classes=5))
-    features = model.forward_features(picture)
+    features = model.forward_features(image)
     assert features.shape == (2, 17, 16)
     pooled = model.forward_head(features, pre_logits=True)
     assert pooled.shape == (2, model.head_hidden_size) == (2, model.num_features)
-    assert torch.equal(model(picture), model.get_classifier()(pooled))
+    assert torch.equal(model(image), model.get_classifier()(pooled))
     model.reset_classifier(0)
-    assert torch.equal(model(picture), pooled) and model.num_classes == 0
+    assert torch.equal(model(image), pooled) and model.num_classes == 0
     model.reset_classifier(3)
-    assert model(picture).shape == (2, 3) and not model.get_classifier().bias.any()
+    assert model(image).shape == (2, 3) and not model.get_classifier().bias.any()
     model.reset_classifier(0, "")
-    assert model(picture).shape == (2, 17, 16) and model.global_pool == ""
+    assert model(image).shape == (2, 17, 16) and model.global_pool == ""
     model.reset_classifier(4, "token")
-    token = model.forward_features(picture)[:, 0]
-    assert torch.equal(model.forward_head(model.forward_features(picture), pre_logits=True), token)
+    token = model.forward_features(image)[:, 0]
+    assert torch.equal(model.forward_head(model.forward_features(image), pre_logits=True), token)
     with pytest.raises(ValueError, match="global_pool: expected one of .*'max'"):
         create(global_pool="max")
 
 
-def test_intermediates_and_features(create, picture):
+def test_intermediates_and_features(create, image):
     model = randomised(create())
-    final, maps = model.forward_intermediates(picture)
-    assert torch.equal(final, model.forward_features(picture))
+    final, maps = model.forward_intermediates(image)
+    assert torch.equal(final, model.forward_features(image))
     assert [one.shape for one in maps] == [(2, 16, 4, 4)] * 4
     ((sequence, prefix),) = model.forward_intermediates(
-        picture, [-3], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
+        image, [-3], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
     )
     assert torch.equal(sequence.transpose(1, 2).unflatten(2, (4, 4)), maps[1]) and prefix.shape == (
         2,
         1,
         16,
     )
-    early, (only,) = model.forward_intermediates(picture, [1], stop_early=True)
+    early, (only,) = model.forward_intermediates(image, [1], stop_early=True)
     assert torch.equal(only, maps[1]) and torch.equal(early[:, 1:], sequence)
     with pytest.raises(ValueError, match="output_fmt"):
-        model.forward_intermediates(picture, output_fmt="NHWC")
+        model.forward_intermediates(image, output_fmt="NHWC")
     features = create(features_only=True)
     assert (
         features.feature_info.channels() == [16] * 3
         and features.feature_info.reduction() == [4] * 3
     )
     features.model.load_state_dict(model.state_dict())
-    for found, expected in zip(features.eval()(picture), maps[1:], strict=True):
-        assert torch.equal(found, expected)
+    for actual, expected in zip(features.eval()(image), maps[1:], strict=True):
+        assert torch.equal(actual, expected)
     normed = randomised(create(global_pool="token"))
-    final, (last,) = normed.forward_intermediates(picture, 1, norm=True, output_fmt="NLC")
+    final, (last,) = normed.forward_intermediates(image, 1, norm=True, output_fmt="NLC")
     assert torch.equal(last, final[:, 1:])
 
 
-def test_pruning_removes_the_blocks_above(create, picture):
+def test_pruning_removes_the_blocks_above(create, image):
     model = randomised(create())
-    expected = model.forward_intermediates(picture, [0, 1], intermediates_only=True)
+    expected = model.forward_intermediates(image, [0, 1], intermediates_only=True)
     assert model.prune_intermediate_layers([0, 1], prune_norm=True) == [0, 1]
-    found = model.forward_intermediates(picture, [0, 1], intermediates_only=True)
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    actual = model.forward_intermediates(image, [0, 1], intermediates_only=True)
+    assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
     assert len(model.backbone.blocks) == 2 and not any(
         "norm" == name.split(".")[0] for name in model.state_dict()
     )
 
 
-def test_timm_groups_parameters_as_our_own_optimiser_does(create):
+def test_timm_groups_parameters_as_our_own_optimizer_does(create):
     from timm.optim import param_groups_layer_decay
 
     model = create(num_classes=5)
@@ -248,7 +248,7 @@ def test_timm_groups_parameters_as_our_own_optimiser_does(create):
         ),
     )
 
-    def told(groups, scale):
+    def by_parameter(groups, scale):
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         return {
             names[id(one)]: (group[scale], group["weight_decay"])
@@ -256,9 +256,9 @@ def test_timm_groups_parameters_as_our_own_optimiser_does(create):
             for one in group["params"]
         }
 
-    assert told(groups, "lr_scale") == told(ours, "scale")
-    assert told(groups, "lr_scale")["backbone.patch_embed.weight"] == (0.5**5, 0.05)
-    assert told(groups, "lr_scale")["backbone.image_positions"] == (0.5**5, 0.0)
+    assert by_parameter(groups, "lr_scale") == by_parameter(ours, "scale")
+    assert by_parameter(groups, "lr_scale")["backbone.patch_embed.weight"] == (0.5**5, 0.05)
+    assert by_parameter(groups, "lr_scale")["backbone.image_positions"] == (0.5**5, 0.0)
     coarse = timm.models.group_parameters(model, model.group_matcher(coarse=True))
     assert len(coarse) == 3
 
@@ -278,10 +278,10 @@ def test_default_cfg_names_what_is_there(create):
     )
 
 
-def test_the_state_goes_round(create, picture):
+def test_the_state_goes_round(create, image):
     model, other = randomised(create()), create()
     other.load_state_dict(model.state_dict())
-    assert torch.equal(other.eval()(picture), model(picture))
+    assert torch.equal(other.eval()(image), model(image))
 
 
 def test_a_wrong_folder_is_one_line(tmp_path):

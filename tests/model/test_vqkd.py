@@ -48,7 +48,7 @@ BASE = VQKDConfig(
 )
 
 
-def pictures(count: int, size: int = 16) -> torch.Tensor:
+def random_images(count: int, size: int = 16) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -95,7 +95,7 @@ def test_parameters_of_the_base_size_are_the_released_tokenizer_s():
 def test_training_output_and_gradients():
     torch.manual_seed(0)
     model = VQKD(TINY).train()
-    out = model(pictures(5))
+    out = model(random_images(5))
     assert out.features.shape == (5, 16, 7) and out.inputs.shape == out.quantized.shape == (80, 6)
     (out.features.sum() + (out.inputs - out.quantized).square().sum()).backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -103,7 +103,7 @@ def test_training_output_and_gradients():
 
 
 def test_ids_are_row_major_and_independent_of_the_batch(tokenizer):
-    images = pictures(6)
+    images = random_images(6)
     ids = tokenizer.token_ids(images)
     assert ids.shape == (6, 16) and ids.dtype == torch.int64
     assert torch.equal(
@@ -122,33 +122,33 @@ def test_ids_are_row_major_and_independent_of_the_batch(tokenizer):
 
 def test_ids_ignore_autocast(tokenizer):
     with torch.autocast("cpu", torch.bfloat16):
-        under = tokenizer.token_ids(pictures(6))
-    assert torch.equal(under, tokenizer.token_ids(pictures(6)))
+        under = tokenizer.token_ids(random_images(6))
+    assert torch.equal(under, tokenizer.token_ids(random_images(6)))
 
 
 def test_other_sizes_work_through_resized_positions(tokenizer):
-    assert tokenizer.token_ids(pictures(2, size=24)).shape == (2, 36)
+    assert tokenizer.token_ids(random_images(2, size=24)).shape == (2, 36)
 
 
 def test_saved_and_loaded(tokenizer, tmp_path):
     checkpoint.save(tokenizer, tmp_path)
     assert torch.equal(
-        checkpoint.load(tmp_path).token_ids(pictures(3)), tokenizer.token_ids(pictures(3))
+        checkpoint.load(tmp_path).token_ids(random_images(3)), tokenizer.token_ids(random_images(3))
     )
 
 
 def reference_hog(image: np.ndarray, patch: int) -> np.ndarray:
     """[3, h, w] to [patches, dim], pixel by pixel."""
-    grey = np.pad(np.tensordot(LUMA, image, 1), 1, mode="reflect")
+    gray = np.pad(np.tensordot(LUMA, image, 1), 1, mode="reflect")
     height, width, cell = *image.shape[1:], patch // CELLS
     histogram = np.zeros((BINS, height // cell, width // cell))
     for y in range(height):
         for x in range(width):
-            dx = (grey[y + 1, x + 2] - grey[y + 1, x]) / 2
-            dy = (grey[y + 2, x + 1] - grey[y, x + 1]) / 2
-            place = (math.atan2(dy, dx) % math.pi) / math.pi * BINS
-            low = int(place) % BINS
-            for number, share in ((low, 1 - place % 1), ((low + 1) % BINS, place % 1)):
+            dx = (gray[y + 1, x + 2] - gray[y + 1, x]) / 2
+            dy = (gray[y + 2, x + 1] - gray[y, x + 1]) / 2
+            orientation = (math.atan2(dy, dx) % math.pi) / math.pi * BINS
+            low = int(orientation) % BINS
+            for number, share in ((low, 1 - orientation % 1), ((low + 1) % BINS, orientation % 1)):
                 histogram[number, y // cell, x // cell] += share * math.hypot(dx, dy) / cell**2
     out = []
     for top in range(0, height // cell, CELLS):
@@ -169,7 +169,7 @@ def reference_hog(image: np.ndarray, patch: int) -> np.ndarray:
 
 
 def test_hog_is_its_definition():
-    teacher, image = Hog(8), pictures(2, 24)
+    teacher, image = Hog(8), random_images(2, 24)
     features = teacher(image)
     assert features.shape == (2, 9, teacher.dim) and not features.requires_grad
     np.testing.assert_allclose(
