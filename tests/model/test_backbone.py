@@ -193,23 +193,20 @@ def test_losses_count_only_masked_positions():
 @pytest.mark.parametrize("chunk", [1, 90, 10**6])
 def test_cross_entropy_in_chunks_is_the_same_with_the_same_gradient(chunk):
     torch.manual_seed(0)
-    x, weight, bias = (
-        torch.randn(shape, requires_grad=True) for shape in ((7, 16), (30, 16), (30,))
-    )
+    x = torch.randn(7, 16, requires_grad=True)
+    weight = torch.randn(30, 16, requires_grad=True)
+    bias = torch.randn(30, requires_grad=True)
     targets = torch.randint(0, 30, (7,))
     plain = cross_entropy(torch.nn.functional.linear(x, weight, bias), targets)
     chunked = linear_cross_entropy(x, weight, bias, targets, chunk=chunk)
     torch.testing.assert_close(chunked, plain)
     inputs = (x, weight, bias)
-    for one, other in zip(
-        torch.autograd.grad(chunked * 0.3, inputs),
-        torch.autograd.grad(plain * 0.3, inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other)
+    actual = torch.autograd.grad(chunked * 0.3, inputs)
+    expected = torch.autograd.grad(plain * 0.3, inputs)
+    torch.testing.assert_close(actual, expected)
 
 
-def test_streams_in_one_pass_are_as_each_alone():
+def test_inputs_in_one_pass_are_as_each_alone():
     model, (image, text, mask) = VLBeit(TINY), pair()
     drop_path_noise = torch.rand(3, 2, 3)
     inputs = [
@@ -242,11 +239,8 @@ def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
         BackboneInput(image, text, mask, drop_path_noise=drop_path_noise),
         BackboneInput(image, drop_path_noise=drop_path_noise),
     ]
-    none, some, others = (
-        torch.tensor([], dtype=torch.int64),
-        torch.tensor([0, 4, 13]),
-        torch.tensor([2, 9, 25]),
-    )
+    none = torch.tensor([], dtype=torch.int64)
+    some, others = torch.tensor([0, 4, 13]), torch.tensor([2, 9, 25])
     positions = [
         ModalityTokens(some, none),
         ModalityTokens(others[:1], some),
@@ -254,17 +248,14 @@ def test_what_is_read_of_the_last_block_is_as_in_the_whole(kind):
     ]
     read = model.encode_at(inputs, positions)
     whole = model.encode(inputs)
-    halves = [
-        (getattr(one, half), getattr(other, half), getattr(position, half))
-        for one, other, position in zip(read, whole, positions, strict=True)
-        for half in ("text", "image")
-    ]
-    expected = [
-        vectors.flatten(0, 1)[position] for _, vectors, position in halves if vectors is not None
-    ]
-    actual = [vectors for vectors, there, _ in halves if there is not None]
-    for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other)
+    actual, expected = [], []
+    for selected, encoded, position in zip(read, whole, positions, strict=True):
+        for half in ("text", "image"):
+            vectors = getattr(encoded, half)
+            if vectors is not None:
+                actual.append(getattr(selected, half))
+                expected.append(vectors.flatten(0, 1)[getattr(position, half)])
+    torch.testing.assert_close(actual, expected)
     compare_gradients(model, torch.cat(actual), torch.cat(expected))
 
 
@@ -276,10 +267,9 @@ def test_the_class_vector_is_the_first_of_the_sequence(kind):
         ({"text": text, "text_mask": mask}, "text"),
         ({"image": image, "text": text, "text_mask": mask}, "text"),
     ):
+        cls = model.cls(**inputs, drop_path_noise=drop_path_noise)
         whole = model(**inputs, drop_path_noise=drop_path_noise)
-        compare_gradients(
-            model, model.cls(**inputs, drop_path_noise=drop_path_noise), getattr(whole, half)[:, 0]
-        )
+        compare_gradients(model, cls, getattr(whole, half)[:, 0])
 
 
 def in_doubles(kind):
@@ -295,15 +285,13 @@ def in_doubles(kind):
 
 
 def compare_gradients(model, actual, expected):
-    """Both [n, embed_dim], and what they make of the parameters' gradients; where the whole has one,
-    the part has."""
+    """Both [n, embed_dim], and what they make of the parameters' gradients; where the whole has
+    one, the part has."""
     torch.testing.assert_close(actual, expected)
-    weights = torch.randn_like(actual)
-    one, other = (
-        torch.autograd.grad((vectors * weights).sum(), list(model.parameters()), allow_unused=True)
-        for vectors in (actual, expected)
-    )
-    for (name, _), gradient, wanted in zip(model.named_parameters(), one, other, strict=True):
+    weights, parameters = torch.randn_like(actual), list(model.parameters())
+    part = torch.autograd.grad((actual * weights).sum(), parameters, allow_unused=True)
+    whole = torch.autograd.grad((expected * weights).sum(), parameters, allow_unused=True)
+    for (name, _), gradient, wanted in zip(model.named_parameters(), part, whole, strict=True):
         assert gradient is not None or wanted is None, name
         if gradient is not None:
             torch.testing.assert_close(

@@ -28,9 +28,7 @@ def started(delay: int = 0) -> Quantizer:
 def reference_update(codebook: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     """The recipe, one vector at a time."""
     unit = inputs / np.linalg.norm(inputs, axis=1, keepdims=True)
-    nearest = np.array(
-        [np.argmin([np.sum((x - vector) ** 2) for vector in codebook]) for x in unit]
-    )
+    nearest = np.array([np.sum((codebook - x) ** 2, axis=1).argmin() for x in unit])
     out = codebook.copy()
     for number in range(len(codebook)):
         if (nearest == number).any():

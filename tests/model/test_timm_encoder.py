@@ -146,9 +146,9 @@ def test_every_parameter_gets_a_gradient_and_checkpointing_changes_none(create, 
         logits.square().mean().backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     plain, checkpointed = gradients
-    assert all(one is not None for one in plain.values())
-    for name, one in plain.items():
-        torch.testing.assert_close(checkpointed[name], one)
+    for name, gradient in plain.items():
+        assert gradient is not None, name
+        torch.testing.assert_close(checkpointed[name], gradient)
 
 
 def test_stochastic_depth_is_for_training_alone(create, image):
@@ -187,7 +187,7 @@ def test_intermediates_and_features(create, image):
     model = randomised(create())
     final, maps = model.forward_intermediates(image)
     assert torch.equal(final, model.forward_features(image))
-    assert [one.shape for one in maps] == [(2, 16, 4, 4)] * 4
+    assert [features.shape for features in maps] == [(2, 16, 4, 4)] * 4
     ((sequence, prefix),) = model.forward_intermediates(
         image, [-3], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
     )
@@ -218,10 +218,10 @@ def test_pruning_removes_the_blocks_above(create, image):
     expected = model.forward_intermediates(image, [0, 1], intermediates_only=True)
     assert model.prune_intermediate_layers([0, 1], prune_norm=True) == [0, 1]
     actual = model.forward_intermediates(image, [0, 1], intermediates_only=True)
-    assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
-    assert len(model.backbone.blocks) == 2 and not any(
-        "norm" == name.split(".")[0] for name in model.state_dict()
-    )
+    for pruned, whole in zip(actual, expected, strict=True):
+        assert torch.equal(pruned, whole)
+    assert len(model.backbone.blocks) == 2
+    assert "norm" not in {name.split(".")[0] for name in model.state_dict()}
 
 
 def test_timm_groups_parameters_as_our_own_optimizer_does(create):
@@ -250,11 +250,11 @@ def test_timm_groups_parameters_as_our_own_optimizer_does(create):
 
     def by_parameter(groups, scale):
         names = {id(parameter): name for name, parameter in model.named_parameters()}
-        return {
-            names[id(one)]: (group[scale], group["weight_decay"])
-            for group in groups
-            for one in group["params"]
-        }
+        rates = {}
+        for group in groups:
+            for parameter in group["params"]:
+                rates[names[id(parameter)]] = (group[scale], group["weight_decay"])
+        return rates
 
     assert by_parameter(groups, "lr_scale") == by_parameter(ours, "scale")
     assert by_parameter(groups, "lr_scale")["backbone.patch_embed.weight"] == (0.5**5, 0.05)

@@ -63,9 +63,9 @@ def tokenizer() -> VisualTokenizer:
 def test_parameters_of_the_base_size_are_the_released_tokenizer_s():
     with torch.device("meta"):
         model = VQKD(BASE)
-    count = {
-        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
-    }
+    count = {}
+    for name, part in model.named_children():
+        count[name] = sum(parameter.numel() for parameter in part.parameters())
     assert count == {
         "encoder": 85_789_440,
         "encode_task_layer": 615_200,
@@ -154,17 +154,16 @@ def reference_hog(image: np.ndarray, patch: int) -> np.ndarray:
     for top in range(0, height // cell, CELLS):
         for left in range(0, width // cell, CELLS):
             cells = [(top + i, left + j) for i in range(CELLS) for j in range(CELLS)]
-            colors = [
-                image[c, y * cell : (y + 1) * cell, x * cell : (x + 1) * cell].mean() * COLOR_WEIGHT
-                for c in range(3)
-                for y, x in cells
-            ]
-            edges = [
-                histogram[b, y, x] / (histogram[:, y, x].sum() + SOFT_EDGE) * HOG_WEIGHT
-                for b in range(BINS)
-                for y, x in cells
-            ]
-            out.append([*colors, *edges, BIAS])
+            features = []
+            for c in range(3):
+                for y, x in cells:
+                    color = image[c, y * cell : (y + 1) * cell, x * cell : (x + 1) * cell].mean()
+                    features.append(color * COLOR_WEIGHT)
+            for b in range(BINS):
+                for y, x in cells:
+                    total = histogram[:, y, x].sum() + SOFT_EDGE
+                    features.append(histogram[b, y, x] / total * HOG_WEIGHT)
+            out.append([*features, BIAS])
     return np.array(out)
 
 
