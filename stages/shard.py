@@ -1,4 +1,4 @@
-"""Turn the official files of a source into Parquet shards: `python -m stages.shard SOURCE`."""
+"""Turn the official files of a data set into Parquet shards: `python -m stages.shard SOURCE`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,30 +24,27 @@ def main(source: str) -> None:
         if origin.origin == "none":
             run.metrics(build.write_none(source, folder))
         else:
-            run.metrics(
-                _shard(
-                    source,
-                    root,
-                    folder,
-                    settings,
-                    data / "decontamination.json",
-                    _is_counted(origin),
-                )
-            )
+            excluded = data / "decontamination.json"
+            run.metrics(_shard(source, root, folder, settings, excluded, _is_counted(origin)))
         run.metrics(coverage.metrics(source, folder))
         run.dataset(folder, source, "shards")
 
 
 def _shard(
-    source: str, root: Path, folder: Path, settings: ShardParams, held_out: Path, counted: bool
+    source: str, root: Path, folder: Path, settings: ShardParams, excluded: Path, counted: bool
 ) -> dict[str, int]:
-    """Work in the work folder, where an interrupted run goes on, and link the whole into
-    `folder`."""
+    """Work in the work folder, where an interrupted run goes on, and link the whole into `folder`.
+
+    excluded: the file of the names of images that may not be trained on; counted: whether the
+    records are to be as many as is published.
+    """
     filtered = getattr(settings, "decontaminate", False)
-    names = frozenset(files.read_json(held_out) if filtered else ())
+    names = frozenset(files.read_json(excluded) if filtered else ())
     workers = params.load(parallel_map.PoolParams, "pool").workers
+    content = asdict(settings)
+    content.pop("min_coverage", None)  # finished work is kept when it is lowered
     work_dir = workdir.folder(
-        f"shard/{source}", {"shard": settings, "files": _versions(root)}, [held_out] * filtered
+        f"shard/{source}", {"shard": content, "files": _versions(root)}, [excluded] * filtered
     )
     with workdir.locked(work_dir):
         counts = build.shard(
@@ -87,12 +84,12 @@ def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
 
 def _versions(root: Path) -> dict[str, list[int]]:
     """Size and time of every file: a checksum of a terabyte takes an hour."""
-    facts = {
-        path.relative_to(root).as_posix(): path.stat()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-    return {name: [fact.st_size, fact.st_mtime_ns] for name, fact in facts.items()}
+    versions = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            versions[path.relative_to(root).as_posix()] = [status.st_size, status.st_mtime_ns]
+    return versions
 
 
 if __name__ == "__main__":

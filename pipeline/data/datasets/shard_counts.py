@@ -1,4 +1,4 @@
-"""What became of the records of a source, as its shards tell."""
+"""What became of the records of a data set, counted in its shards."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -24,14 +24,11 @@ class Sharded:
 
     def rejected(self, *reasons: str) -> int:
         """Records that were left out for these kinds of reasons, or for any."""
-        return sum(
-            count
-            for reason, count in self._index["rejected"].items()
-            if reason in reasons or not reasons
-        )
+        counts = self._index["rejected"]
+        return sum(counts.get(reason, 0) for reason in reasons or counts)
 
     def rejected_keys(self) -> list[str]:
-        """Of all records, and `<key>#<number>` of their texts, that were left out."""
+        """Keys of the records, and `<key>#<number>` of their texts, that were left out."""
         return pq.read_table(self.folder / "rejected.parquet", columns=["key"])["key"].to_pylist()
 
     def column(self, name: str) -> Iterator[Any]:

@@ -65,7 +65,6 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
         groups_per_file=2,
         val_fraction=0.0,
         max_side=0,
-        min_coverage=0.0,
         decontaminate=False,
     )
     build.shard(source, root, tmp_path / "shards", sizes)

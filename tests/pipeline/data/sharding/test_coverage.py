@@ -108,4 +108,5 @@ def test_the_shard_stage_stops_and_keeps_its_work(tmp_path, monkeypatch, capsys)
     (tmp_path / "params.yaml").write_text(PARAMS % 0.0)
     stages.shard.main("imagenet22k")
     assert contents(tmp_path / "data/small/shards/imagenet22k") == made
+    assert list((tmp_path / ".work").glob("shard-*")) == [work]
     assert capsys.readouterr().out.startswith("imagenet22k: ")
