@@ -28,7 +28,12 @@ from pipeline.config import params
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, StreamSampler
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images, views
-from pipeline.pretraining.data import DataFolders, DataParams, PretrainingBatches, StreamParams
+from pipeline.pretraining.data import (
+    DataFolders,
+    DataParams,
+    PretrainingBatches,
+    StreamParams,
+)
 from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
 from pipeline.pretraining.task import SizeParams
 from pipeline.tokenizers import visual_tokens
@@ -97,9 +102,9 @@ def loader(folders: DataFolders) -> PretrainingBatches:
         masks=masks,
     )
     stream = StreamParams({"photos": 1}, OrderParams(streams=4, shuffle_block=2, batch_size=BATCH))
-    return PretrainingBatches(
-        folders, DataParams(stream, stream, stream), SampleBuilder(sample, None), ["images"]
-    )
+    tokenizer: Any = None  # images need none
+    builder = SampleBuilder(sample, tokenizer)
+    return PretrainingBatches(folders, DataParams(stream, stream, stream), builder, ["images"])
 
 
 def usual(encoded: list[bytes], *, floats: bool) -> Callable[[], float]:
@@ -135,7 +140,8 @@ class Least:
     """Data set of as many images as a micro-batch has, decoded and resized as a view says."""
 
     def __init__(self, batches: PretrainingBatches, encoded: list[bytes]):
-        self.boxes = [batches.readers["images"].get(0, row)[0].views[0].box for row in range(ROWS)]
+        reader: Any = batches.readers["images"]
+        self.boxes = [reader.get(0, row)[0].views[0].box for row in range(ROWS)]
         self.encoded = encoded
 
     def __getitem__(self, micro_batch: MicroBatch) -> int:

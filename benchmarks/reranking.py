@@ -1,8 +1,8 @@
 """How fast retrieval is scored: `python -m benchmarks.reranking`.
 
-The base size at 224 pixels, random weights, random pictures and captions, all threads. The fusion
+The base size at 224 pixels, random weights, random images and captions, all threads. The fusion
 encoder's pairs per second as evaluation runs them (texts of one length in a batch, nothing padded)
-beside batches as they come, padded and masked; and what COCO's 5,000 pictures and 25,000 captions
+beside batches as they come, padded and masked; and what COCO's 5,000 images and 25,000 captions
 then take, here and on an H100.
 """
 
@@ -24,89 +24,96 @@ from pipeline.tasks.retrieval.data import EvaluationSet
 from pipeline.tasks.retrieval.metrics import dual_scores
 from pipeline.tasks.retrieval.predict import match_logits
 
-PICTURES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
-LENGTHS = (
-    11,
-    14,
-)  # ids of captions, on average as many as COCO's; two lengths, so that batches are full as there
+IMAGES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
+# Ids of captions, on average as many as COCO's; two lengths, so that batches are full as there.
+LENGTHS = (11, 14)
 COCO = {"images": 5_000, "texts": 25_000, "pairs": (5_000 + 25_000) * 32}
 H100, USED = 989e12, 0.4  # dense bf16 FLOP/s, and the share of it that is assumed
 
 
 def base() -> Retrieval:
     """A model of the base size."""
-    size = params.load_shared(SizeParams, "paper.pretrain.common.size")
+    size = params.preset("paper").load(SizeParams, "pretrain.common.size")
+    backbone = BackboneConfig(
+        image_size=size.image_size,
+        patch_size=size.patch_size,
+        depth=size.depth,
+        embed_dim=size.embed_dim,
+        num_heads=size.num_heads,
+        mlp_dim=size.mlp_dim,
+        vocab_size=64_000,
+        text_length=size.text_length,
+        experts="mome",
+        drop_path=0.0,
+        init_std=size.init_std,
+    )
     torch.manual_seed(0)
-    return Retrieval(
-        RetrievalConfig(
-            BackboneConfig(
-                image_size=size.image_size,
-                patch_size=size.patch_size,
-                depth=size.depth,
-                embed_dim=size.width,
-                num_heads=size.heads,
-                mlp_dim=size.ffn_width,
-                vocab_size=64_000,
-                text_length=size.text_length,
-                experts="mome",
-                drop_path=0.0,
-                init_std=size.init_sigma,
-            )
-        )
-    ).eval()
+    return Retrieval(RetrievalConfig(backbone)).eval()
 
 
 def split() -> EvaluationSet:
     """A test split."""
     rng = np.random.default_rng(0)
     ids = [rng.integers(5, 64_000, LENGTHS[number % len(LENGTHS)]) for number in range(CAPTIONS)]
-    pixels = torch.from_numpy(rng.integers(0, 256, (PICTURES, 224, 224, 3), np.uint8))
-    return EvaluationSet([], [""] * CAPTIONS, pixels, ids, torch.arange(CAPTIONS) % PICTURES)
+    pixels = torch.from_numpy(rng.integers(0, 256, (IMAGES, 224, 224, 3), np.uint8))
+    return EvaluationSet([], [""] * CAPTIONS, pixels, ids, torch.arange(CAPTIONS) % IMAGES)
 
 
 @torch.inference_mode()
 def as_they_come(
-    model: Retrieval, data: EvaluationSet, picture: torch.Tensor, caption: torch.Tensor
+    model: Retrieval, data: EvaluationSet, image: torch.Tensor, caption: torch.Tensor
 ) -> None:
     """Batches in the order of the pairs, padded to the longest caption that there may be."""
-    for rows in torch.arange(len(picture)).split(BATCH):
+    for rows in torch.arange(len(image)).split(BATCH):
         ids, mask = pad([data.ids[text] for text in caption[rows]] + [np.zeros(40, int)])
-        model.match_logits(images.normalize(data.pixels[picture[rows]]), ids[:-1], mask[:-1])
+        model.match_logits(images.normalize(data.pixels[image[rows]]), ids[:-1], mask[:-1])
 
 
 def ways(model: Retrieval, data: EvaluationSet) -> dict[str, Callable[[], float]]:
     """What is measured, each in samples."""
-    picture, caption = torch.arange(PAIRS) % PICTURES, torch.arange(PAIRS) % CAPTIONS
+    image, caption = torch.arange(PAIRS) % IMAGES, torch.arange(PAIRS) % CAPTIONS
+
+    def pairs() -> float:
+        match_logits(model, data, image, caption, BATCH)
+        return PAIRS
+
+    def padded_pairs() -> float:
+        as_they_come(model, data, image, caption)
+        return PAIRS
+
+    def dual_encoder() -> float:
+        dual_scores(model, data, BATCH)
+        return IMAGES + CAPTIONS
+
     return {
-        "pairs": lambda: match_logits(model, data, picture, caption, BATCH) is not None and PAIRS,
-        "pairs, padded and masked": lambda: as_they_come(model, data, picture, caption) or PAIRS,
-        "dual encoder": lambda: dual_scores(model, data, BATCH) is not None and PICTURES + CAPTIONS,
+        "pairs": pairs,
+        "pairs, padded and masked": padded_pairs,
+        "dual encoder": dual_encoder,
     }
 
 
 def sample_flops(config: BackboneConfig) -> dict[str, float]:
     """Of what `COCO` counts, each."""
-    pictures, texts = zip(*(dual_flops(config, length) for length in LENGTHS), strict=True)
+    dual = [dual_flops(config, length) for length in LENGTHS]
     return {
-        "images": pictures[0],
-        "texts": mean(texts),
-        "pairs": mean(match_flops(config, one) for one in LENGTHS),
+        "images": dual[0][0],
+        "texts": mean(text for _, text in dual),
+        "pairs": mean(match_flops(config, length) for length in LENGTHS),
     }
 
 
 def main() -> None:
     model = base()
-    found = rates(ways(model, split()), ROUNDS)
-    for name, rate in found.items():
+    speeds = rates(ways(model, split()), ROUNDS)
+    for name, rate in speeds.items():
         print(f"{name:28} {rate:7.2f} a second")
     each = sample_flops(model.config.backbone)
     total = sum(count * each[name] for name, count in COCO.items())
-    print(
-        f"one pair: {each['pairs'] / 1e9:.1f} GFLOP, here {found['pairs'] * each['pairs'] / 1e9:.0f} GFLOP/s"
-    )
+    gflop, pairs = each["pairs"] / 1e9, speeds["pairs"]
+    print(f"one pair: {gflop:.1f} GFLOP, here {pairs * gflop:.0f} GFLOP/s")
     print(
         f"COCO 5K, {COCO['pairs']:,} pairs at most: {total / 1e15:.1f} PFLOP; here "
-        f"{COCO['pairs'] / found['pairs'] / 3600:.0f} h; projected for one H100 at {USED:.0%} of bf16: "
+        f"{COCO['pairs'] / pairs / 3600:.0f} h; projected for one H100 at {USED:.0%} of bf16: "
         f"{total / H100 / USED / 60:.1f} min"
     )
 

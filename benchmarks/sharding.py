@@ -2,7 +2,7 @@
 data set and a folder of its official files, such as `wikipedia /data/wikipedia`.
 
 One process, all that a stage does: reading, checking, sorting, writing. Images are generated
-noise of the sizes and byte counts of photographs, articles are the generated world's. Prints a line
+noise of the sizes and byte counts of photographs, articles are synthetic. Prints a line
 per case.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.photos import photograph
 from pipeline.data import datasets
@@ -97,7 +98,7 @@ def _decoded(path: Path) -> int:
         return sum(map(len, iter(lambda: file.read(1 << 20), b"")))
 
 
-def in_fresh_process(*arguments: object) -> tuple[int, float, float, float]:
+def in_fresh_process(*arguments: Any) -> tuple[int, float, float, float]:
     """`measured` in a process whose memory nobody has used."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measured, *arguments).result()

@@ -1,6 +1,6 @@
 """How fast texts become ids: `python -m benchmarks.texts`.
 
-Texts go through a SentencePiece model that was trained on them: sentences of the generated world,
+Texts go through a SentencePiece model that was trained on them: sentences of the generated articles,
 whose words support 2,000 pieces, and sentences of 150,000 invented words, used as often as Zipf's
 law says, with the paper's 64,000 pieces. Encoding alone, beside giving SentencePiece the list of a
 document's sentences, then the whole stage (reading shards, encoding, packing, mixing, writing). One
@@ -20,7 +20,7 @@ from pipeline.config import params
 from pipeline.data.sharding import build
 from pipeline.data.sharding.build import ShardParams
 from pipeline.data.shards import parquet, schema
-from pipeline.data.synthetic import generate as world
+from pipeline.data.synthetic import generate
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.tokenizers import packing
 from pipeline.tokenizers.packing import TextTokensParams
@@ -29,22 +29,18 @@ from pipeline.tokenizers.text import TextTokenizer
 
 PAGES = 300  # of the generated encyclopedia
 DOCUMENTS = 4000  # that are packed; pages repeat
-VOCABULARY = 2000  # about all that the world's words support
+VOCABULARY = 2000  # about all that the generated words support
 INVENTED = 4000  # pages of invented words
-WORDS, SENTENCES, LENGTH = (
-    150_000,
-    20,
-    20,
-)  # distinct words, sentences of a page, words of a sentence
+WORDS = 150_000  # distinct words
+SENTENCES, LENGTH = 20, 20  # sentences of a page, words of a sentence
 LARGE_VOCABULARY = 64_000  # VL-BEiT §3.1
 ROUNDS = 3
 
 
-def documents(root: Path) -> list[list[str]]:
+def generated(root: Path) -> list[list[str]]:
     """Sentences of each page."""
-    world.write(
-        "wikipedia", root / "raw", SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}})
-    )
+    articles = SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}})
+    generate.write("wikipedia", root / "raw", articles)
     build.shard("wikipedia", root / "raw", root / "pages", ShardParams(100, 100, 0.0))
     return [row["sentences"] for row in parquet.read_rows(root / "pages", "train")]
 
@@ -61,9 +57,9 @@ def invented(root: Path) -> list[list[str]]:
     words = ["".join(rng.choice(syllables, rng.integers(2, 5))) for _ in range(WORDS)]
     frequency = 1 / np.arange(1, WORDS + 1)
     drawn = rng.choice(WORDS, (INVENTED, SENTENCES, LENGTH), p=frequency / frequency.sum())
-    pages = [
-        [" ".join(words[number] for number in sentence) for sentence in page] for page in drawn
-    ]
+    pages = []
+    for page in drawn:
+        pages.append([" ".join([words[index] for index in sentence]) for sentence in page])
     write(root / "pages", pages)
     return pages
 
@@ -72,30 +68,22 @@ def write(folder: Path, pages: list[list[str]]) -> None:
     """Text shards."""
     folder.mkdir()
     rows = ({"key": f"{number}", "sentences": page} for number, page in enumerate(pages))
-    parquet.write_index(
-        folder,
-        {
-            "train": parquet.write(
-                folder, "train", rows, schema.TEXT_SHARD, rows_per_group=100, groups_per_file=100
-            )
-        },
-        kind="text",
+    train = parquet.write(
+        folder, "train", rows, schema.TEXT_SHARD, rows_per_group=100, groups_per_file=100
     )
+    parquet.write_index(folder, {"train": train}, kind="text")
 
 
-def repeated(folder: Path, pages: list[list[str]]) -> float:
-    """Text shards of many documents; returns their MB."""
-    chosen = list(islice(cycle(pages), DOCUMENTS))
-    write(folder, chosen)
-    return sum(len(sentence.encode()) for page in chosen for sentence in page) / 1e6
+def megabytes(pages: list[list[str]]) -> float:
+    """Of all sentences in UTF-8."""
+    return sum(len(sentence.encode()) for page in pages for sentence in page) / 1e6
 
 
 def trained(root: Path, vocabulary: int) -> TextTokenizer:
     """A model of the pages."""
-    settings = params.load_shared(TextTokenizerParams, "paper.text_tokenizer")
-    train_tokenizer(
-        [root / "pages"], root / "spm.model", replace(settings, vocab_size=vocabulary), ""
-    )
+    settings = params.preset("paper").load(TextTokenizerParams, "text_tokenizer")
+    settings = replace(settings, vocab_size=vocabulary)
+    train_tokenizer([root / "pages"], root / "spm.model", settings, "")
     return TextTokenizer.load(root / "spm.model")
 
 
@@ -103,35 +91,43 @@ def ways(
     root: Path, pages: list[list[str]], tokenizer: TextTokenizer
 ) -> dict[str, Callable[[], float]]:
     """What is measured, each in MB."""
-    packed = repeated(root / "documents", pages)
-    size = sum(len(sentence.encode()) for page in pages for sentence in page) / 1e6
-    settings = params.load_shared(TextTokensParams, "paper.text_tokens")
+    documents = list(islice(cycle(pages), DOCUMENTS))
+    write(root / "documents", documents)
+    settings = params.preset("paper").load(TextTokensParams, "text_tokens")
+    size, packed = megabytes(pages), megabytes(documents)
+
+    def encoding() -> float:
+        for page in pages:
+            tokenizer.bare_ids(page)
+        return size
+
+    def encoding_lists() -> float:
+        for page in pages:
+            tokenizer.processor.encode(page)
+        return size
+
+    def encoding_and_packing() -> float:
+        for page in pages:
+            ids = tokenizer.bare_ids(page)
+            list(packing.pack(ids, settings.max_length - 2, settings.min_words))
+        return size
+
+    def stage() -> float:
+        packing.tokenize(root / "documents", tokenizer, root / "tokens", settings)
+        return packed
+
     return {
-        "encoding": lambda: [tokenizer.bare_ids(page) for page in pages] and size,
-        "encoding, lists of sentences": lambda: (
-            [tokenizer.processor.encode(page) for page in pages] and size
-        ),
-        "encoding and packing": lambda: (
-            [
-                list(
-                    packing.pack(
-                        tokenizer.bare_ids(page), settings.max_length - 2, settings.min_words
-                    )
-                )
-                for page in pages
-            ]
-            and size
-        ),
-        "the stage": lambda: (
-            packing.tokenize(root / "documents", tokenizer, root / "tokens", settings) and packed
-        ),
+        "encoding": encoding,
+        "encoding, lists of sentences": encoding_lists,
+        "encoding and packing": encoding_and_packing,
+        "the stage": stage,
     }
 
 
 def lines(root: Path) -> Iterator[str]:
     """All results."""
     for name, vocabulary, source in (
-        ("world", VOCABULARY, documents),
+        ("generated", VOCABULARY, generated),
         ("invented", LARGE_VOCABULARY, invented),
     ):
         folder = root / name

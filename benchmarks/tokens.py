@@ -24,7 +24,7 @@ from pipeline.config import params
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images
 from pipeline.tokenizers import visual_tokens
-from pipeline.tokenizers.visual_tokens import Tokens
+from pipeline.tokenizers.visual_tokens import ViewTokenizer
 
 IMAGES, ROWS, ROUNDS = 16, 2, 2
 SIZES = {
@@ -62,9 +62,11 @@ def ways(root: Path, depth: int, embed_dim: int, num_heads: int) -> dict[str, Ca
     checkpoint.save(model, root / "tokenizer")
     stream = visual_tokens.load_stream(params.preset("paper"), "images")
     stream = replace(stream, sources=["photos"], batch=ROWS * stream.views)
-    tokens = Tokens(model, stream)
+    view_tokenizer = ViewTokenizer(model, stream)
     rows = parquet.read_rows(root / "photos", "train", ("key", "image"))
-    views = [pixels for row in rows for pixels in tokens.prepare(row["key"], row["image"])[1]]
+    views: list[np.ndarray] = []
+    for row in rows:
+        views += view_tokenizer.prepare(row["key"], row["image"]).pixels
     batches = [
         images.normalize(torch.from_numpy(np.stack(views[start : start + stream.batch])))
         for start in range(0, len(views), stream.batch)
