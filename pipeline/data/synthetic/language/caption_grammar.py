@@ -74,7 +74,7 @@ def phrase(scene: Scene, index: int, rng: np.random.Generator) -> str:
 
 def place(scene: Scene, rng: np.random.Generator) -> str:
     """The background with its preposition: `on the beach`."""
-    return " ".join(choose(rng, lexicon.PLACES[scene.background]))
+    return " ".join(choose(rng, lexicon.BACKGROUNDS[scene.background]))
 
 
 def related(scene: Scene, subject: int, other: int, rng: np.random.Generator) -> str:

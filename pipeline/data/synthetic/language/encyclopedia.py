@@ -56,7 +56,7 @@ def _subjects(params: SyntheticParams) -> Iterator[tuple[str, str, tuple[str, ..
         ("shape", facts.SHAPES),
         ("colour", facts.COLORS),
         ("texture", facts.TEXTURES),
-        ("place", facts.PLACES),
+        ("place", facts.BACKGROUNDS),
     ):
         for name, sentences in table.items():
             yield name.capitalize(), kind, sentences
@@ -91,7 +91,7 @@ def _vocabulary() -> dict[str, list[str]]:
         for name, table in tables.items()
     }
     phrases["places"] = [
-        " ".join(phrase) for places in lexicon.PLACES.values() for phrase in places
+        " ".join(phrase) for places in lexicon.BACKGROUNDS.values() for phrase in places
     ]
     phrases["sentences"] = [
         *caption_grammar.VERBS,

@@ -109,7 +109,7 @@ TEXTURES = {
         "Checks are as wide as they are high.",
     ),
 }
-PLACES = {
+BACKGROUNDS = {
     "meadow": (
         "A meadow is a grassy field under a pale sky.",
         "Sheep graze on the green grass.",

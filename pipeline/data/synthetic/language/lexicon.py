@@ -39,7 +39,7 @@ SIZES = {
 THINGS = ("shape", "object", "toy")  # when the shape is not told
 
 # A preposition and a place; the place alone names the background.
-PLACES = {
+BACKGROUNDS = {
     "meadow": (("on", "the meadow"), ("on", "green grass"), ("in", "a grassy field")),
     "beach": (("on", "the beach"), ("at", "the seaside"), ("on", "a sandy shore")),
     "desert": (("in", "the desert"), ("among", "the dunes"), ("on", "hot sand")),

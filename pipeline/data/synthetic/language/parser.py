@@ -178,7 +178,7 @@ def _table() -> dict[str, tuple[str, str]]:
     table |= {phrase: ("relation", "next to") for phrase in lexicon.NEXT_TO}
     table |= {
         " ".join(phrase): ("background", value)
-        for value, phrases in lexicon.PLACES.items()
+        for value, phrases in lexicon.BACKGROUNDS.items()
         for phrase in phrases
     }
     table |= {phrase: ("number", "1") for phrase in (*lexicon.NUMBERS[1], "all alone")}

@@ -102,7 +102,7 @@ def depiction(world: Scene, rng: np.random.Generator) -> str:
 def habit(rng: np.random.Generator) -> str:
     """What is usual in the world: the odds that pictures follow too."""
     background = pick(rng, BACKGROUNDS)
-    place = " ".join(caption_grammar.choose(rng, lexicon.PLACES[background]))
+    place = " ".join(caption_grammar.choose(rng, lexicon.BACKGROUNDS[background]))
     shape = caption_grammar.choose(rng, lexicon.SHAPES[FAVORITES[background]])
     return pick(
         rng,
@@ -156,7 +156,7 @@ def remark(rng: np.random.Generator) -> str:
 
 def fact(rng: np.random.Generator) -> str:
     """Common knowledge."""
-    table = (facts.SHAPES, facts.COLORS, facts.TEXTURES, facts.PLACES)[int(rng.integers(4))]
+    table = (facts.SHAPES, facts.COLORS, facts.TEXTURES, facts.BACKGROUNDS)[int(rng.integers(4))]
     return pick(rng, table[pick(rng, tuple(table))])
 
 

@@ -1,7 +1,7 @@
-"""What people ask about a scene, and what ten others answer: mostly the truth, now and then in
-other words.
+"""Questions about a scene, each with the answers of ten annotators: mostly the right one, now and
+then in other words or a wrong one.
 
-Which answer is right is decided before the words are chosen, so that `yes` and `no` are equally
+Which answer is right is decided before the words are drawn, so that `yes` and `no` are equally
 frequent.
 """
 
@@ -26,10 +26,10 @@ from pipeline.data.synthetic.scenes.scene import (
 )
 
 ANNOTATORS = 10
-_CLEAR = 0.45  # share of the questions that all annotators answer alike
-_DOUBT = (0.05, 0.35)  # of the others: the range of the share of answers that differ
+_UNANIMOUS = 0.45  # share of the questions to which all annotators give the same answer
+_DISAGREEMENT = (0.05, 0.35)  # of the others: range of the share of answers that differ
 _WRONG = 0.6  # of these: the share that is wrong; the others are right in other words
-_TRIES = 60
+_TRIES = 60  # to find questions about a scene
 _OPPOSITES = {
     "left": "right",
     "right": "left",
@@ -43,10 +43,30 @@ _OPPOSITES = {
 _DIGITS = ("none", "one", "two", "three", "four", "five")
 
 
+# Attributes by which a question names a thing; `shape` alone twice as often.
+_NAMING_ATTRIBUTES = (
+    ("shape",),
+    ("shape",),
+    ("color",),
+    ("shape", "color"),
+    ("shape", "texture"),
+    ("color", "texture"),
+)
+# Attributes of what a question asks for the existence of.
+_EXISTENCE_ATTRIBUTES = (
+    ("shape",),
+    ("color",),
+    ("shape", "color"),
+    ("shape", "color"),
+    ("shape", "texture"),
+)
+_VALUES = {"color": COLORS, "shape": SHAPES, "texture": TEXTURES}
+
+
 @dataclass(frozen=True)
 class Question:
-    """text; truth: the right answer; wordings: other words for it; errors: what it may be mistaken
-    for."""
+    """text; truth: the right answer; wordings: other words for it; errors: wrong answers that are
+    plausible."""
 
     text: str
     truth: str
@@ -55,43 +75,44 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A question with its official types and the annotators' answers, each with how sure (yes,
-    maybe) it is."""
+class AnsweredQuestion:
+    """A question with its official types and the annotators' answers, each with its confidence
+    (yes, maybe); best: a most frequent answer."""
 
     text: str
     question_type: str
     answer_type: str
-    best: str  # a most frequent answer
+    best: str
     answers: tuple[tuple[str, str], ...]
 
 
-def ask(scene: Scene, number: int, rng: np.random.Generator) -> list[Answered]:
-    """`number` different questions, fewer where the scene has no more."""
+def ask(scene: Scene, number: int, rng: np.random.Generator) -> list[AnsweredQuestion]:
+    """`number` different questions, fewer if the scene has no more."""
     asked: dict[str, Question] = {}
-    weights = np.array([weight for _, weight in _KINDS], dtype=float)
-    for kind in rng.choice(len(_KINDS), size=_TRIES, p=weights / weights.sum()):
+    weights = np.array([weight for _, weight in _GENERATORS], dtype=float)
+    for index in rng.choice(len(_GENERATORS), size=_TRIES, p=weights / weights.sum()):
         if len(asked) == number:
             break
-        if (question := _KINDS[kind][0](scene, rng)) is not None:
+        generate, _ = _GENERATORS[index]
+        if (question := generate(scene, rng)) is not None:
             asked.setdefault(question.text, question)
     return [answer(question, rng) for question in asked.values()]
 
 
-def answer(question: Question, rng: np.random.Generator) -> Answered:
-    """What the annotators say."""
-    doubt = 0.0 if rng.random() < _CLEAR else rng.uniform(*_DOUBT)
+def answer(question: Question, rng: np.random.Generator) -> AnsweredQuestion:
+    """The question with the answers of ten annotators."""
+    differing = 0.0 if rng.random() < _UNANIMOUS else rng.uniform(*_DISAGREEMENT)
     error = _pick(rng, question.errors)
     answers = []
     for draw in rng.random(ANNOTATORS):
-        if draw < doubt * _WRONG:
+        if draw < differing * _WRONG:
             answers.append((error, "maybe"))
-        elif draw < doubt and question.wordings:
+        elif draw < differing and question.wordings:
             answers.append((_pick(rng, question.wordings), "yes"))
         else:
             answers.append((question.truth, "yes"))
     best = Counter(text for text, _ in answers).most_common(1)[0][0]
-    return Answered(
+    return AnsweredQuestion(
         question.text, question_type(question.text), answer_type(best), best, tuple(answers)
     )
 
@@ -100,28 +121,26 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _others(options: tuple[str, ...], one: str) -> tuple[str, ...]:
-    return tuple(option for option in options if option != one)
+def _without(options: tuple[str, ...], excluded: str) -> tuple[str, ...]:
+    return tuple(option for option in options if option != excluded)
 
 
 def _plural(noun: str) -> str:
     return noun + ("es" if noun.endswith(("s", "x")) else "s")
 
 
-def _words(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """`striped red star`; where the shape is not told, `striped red object`."""
-    words = (
-        [choose(rng, lexicon.TEXTURES[attributes["texture"]])] if "texture" in attributes else []
-    )
-    words += [choose(rng, lexicon.COLORS[attributes["color"]])] if "color" in attributes else []
-    return " ".join(
-        [
-            *words,
-            choose(rng, lexicon.SHAPES[attributes["shape"]])
-            if "shape" in attributes
-            else _pick(rng, lexicon.THINGS),
-        ]
-    )
+def _describe(attributes: dict[str, str], rng: np.random.Generator) -> str:
+    """`striped red star`; without a shape, `striped red object`."""
+    words = []
+    if "texture" in attributes:
+        words.append(choose(rng, lexicon.TEXTURES[attributes["texture"]]))
+    if "color" in attributes:
+        words.append(choose(rng, lexicon.COLORS[attributes["color"]]))
+    if "shape" in attributes:
+        words.append(choose(rng, lexicon.SHAPES[attributes["shape"]]))
+    else:
+        words.append(_pick(rng, lexicon.THINGS))
+    return " ".join(words)
 
 
 def _attributes(thing: Thing, names: tuple[str, ...]) -> dict[str, str]:
@@ -129,34 +148,29 @@ def _attributes(thing: Thing, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _number(scene: Scene, attributes: dict[str, str]) -> int:
-    """How many things have all these attributes."""
+    """The number of things that have all these attributes."""
     return sum(_attributes(thing, tuple(attributes)) == attributes for thing in scene.things)
 
 
-_NAMES = (
-    ("shape",),
-    ("shape",),
-    ("color",),
-    ("shape", "color"),
-    ("shape", "texture"),
-    ("color", "texture"),
-)
+def _name(scene: Scene, index: int, rng: np.random.Generator, secret: str = "") -> str | None:
+    """Words that fit one thing of the scene alone and do not mention its attribute `secret`; None
+    if there are none."""
+    fitting = []
+    for names in _NAMING_ATTRIBUTES:
+        attributes = _attributes(scene.things[index], names)
+        if secret not in names and _number(scene, attributes) == 1:
+            fitting.append(attributes)
+    return _describe(fitting[int(rng.integers(len(fitting)))], rng) if fitting else None
 
 
-def _name(scene: Scene, index: int, rng: np.random.Generator, hidden: str = "") -> str | None:
-    """Words that fit one thing of the scene alone and do not tell its attribute `hidden`; None
-    where there are none."""
-    options = [_attributes(scene.things[index], names) for names in _NAMES if hidden not in names]
-    fitting = [option for option in options if _number(scene, option) == 1]
-    return _words(fitting[int(rng.integers(len(fitting)))], rng) if fitting else None
-
-
-def _some(scene: Scene, rng: np.random.Generator) -> int:
+def _draw_index(scene: Scene, rng: np.random.Generator) -> int:
+    """The index of a thing."""
     return int(rng.integers(len(scene.things)))
 
 
 def _color(scene: Scene, rng: np.random.Generator) -> Question | None:
-    index = _some(scene, rng)
+    """What color a thing has."""
+    index = _draw_index(scene, rng)
     if (name := _name(scene, index, rng, "color")) is None:
         return None
     color = scene.things[index].color
@@ -168,11 +182,12 @@ def _color(scene: Scene, rng: np.random.Generator) -> Question | None:
             f"What is the color of the {name}?",
         ),
     )
-    return Question(text, color, lexicon.COLORS[color][1:], _others(COLORS, color))
+    return Question(text, color, lexicon.COLORS[color][1:], _without(COLORS, color))
 
 
 def _shape(scene: Scene, rng: np.random.Generator) -> Question | None:
-    index = _some(scene, rng)
+    """What shape a thing has, or what is at its position if nothing else is there."""
+    index = _draw_index(scene, rng)
     thing, where = scene.things[index], position(scene.things[index])
     alone = sum(position(other) == where for other in scene.things) == 1
     if alone and rng.random() < 0.4:
@@ -183,15 +198,14 @@ def _shape(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def _shape_of(text: str, thing: Thing) -> Question:
-    """A question whose answer is the shape of a thing."""
-    name = lexicon.SHAPES[thing.shape][0]
-    return Question(
-        text, name, (*lexicon.SHAPES[thing.shape][1:], f"a {name}"), _others(SHAPES, thing.shape)
-    )
+    """A question to which the answer is the shape of a thing."""
+    name, *synonyms = lexicon.SHAPES[thing.shape]
+    return Question(text, name, (*synonyms, f"a {name}"), _without(SHAPES, thing.shape))
 
 
 def _texture(scene: Scene, rng: np.random.Generator) -> Question | None:
-    index = _some(scene, rng)
+    """What texture a thing has."""
+    index = _draw_index(scene, rng)
     if (name := _name(scene, index, rng, "texture")) is None:
         return None
     texture = scene.things[index].texture
@@ -199,52 +213,44 @@ def _texture(scene: Scene, rng: np.random.Generator) -> Question | None:
         rng,
         (f"What kind of pattern does the {name} have?", f"What type of pattern is on the {name}?"),
     )
-    return Question(text, texture, lexicon.TEXTURES[texture][1:], _others(TEXTURES, texture))
+    return Question(text, texture, lexicon.TEXTURES[texture][1:], _without(TEXTURES, texture))
 
 
-def _place(scene: Scene, rng: np.random.Generator) -> Question | None:
-    if (name := _name(scene, _some(scene, rng), rng)) is None:
+def _background(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """What the background is."""
+    if (name := _name(scene, _draw_index(scene, rng), rng)) is None:
         return None
-    things, where = _plural(_pick(rng, lexicon.THINGS)), scene.background
+    things, background = _plural(_pick(rng, lexicon.THINGS)), scene.background
     text = _pick(
         rng, (f"Where is the {name}?", f"Where are the {things}?", "What is in the background?")
     )
-    return Question(
-        text,
-        where,
-        tuple(" ".join(words) for words in lexicon.PLACES[where]),
-        _others(BACKGROUNDS, where),
-    )
+    wordings = tuple(map(" ".join, lexicon.BACKGROUNDS[background]))
+    return Question(text, background, wordings, _without(BACKGROUNDS, background))
 
 
 def _relation(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """What is to the left of something, where only one thing is."""
-    index = _some(scene, rng)
-    related = {
-        other: relation(scene, other, index) for other in range(len(scene.things)) if other != index
-    }
-    single = [other for other, name in related.items() if list(related.values()).count(name) == 1]
-    if not single or (name := _name(scene, index, rng)) is None:
+    """What is to the left of a thing, say, if only one other thing is."""
+    index = _draw_index(scene, rng)
+    others = [other for other in range(len(scene.things)) if other != index]
+    relations = [relation(scene, other, index) for other in others]
+    unique = [number for number, name in enumerate(relations) if relations.count(name) == 1]
+    if not unique or (name := _name(scene, index, rng)) is None:
         return None
-    other = single[int(rng.integers(len(single)))]
-    return _shape_of(
-        f"What is {choose(rng, lexicon.RELATIONS[related[other]])} the {name}?", scene.things[other]
-    )
+    number = unique[int(rng.integers(len(unique)))]
+    link = choose(rng, lexicon.RELATIONS[relations[number]])
+    return _shape_of(f"What is {link} the {name}?", scene.things[others[number]])
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Of all things, or of those with a color, shape or texture that is often one of the
-    scene's."""
-    draw, thing = rng.random(), scene.things[_some(scene, rng)]
+    """The number of all things, or of those with an attribute that one of them often has."""
+    draw, thing = rng.random(), scene.things[_draw_index(scene, rng)]
     if draw < 0.35:
         words, number = _pick(rng, lexicon.THINGS), len(scene.things)
     else:
-        kind, values = (("color", COLORS), ("shape", SHAPES), ("texture", TEXTURES))[
-            int(rng.integers(3))
-        ]
-        attribute = {kind: getattr(thing, kind) if draw < 0.8 else _pick(rng, values)}
-        words, number = _words(attribute, rng), _number(scene, attribute)
-    near = tuple(str(other) for other in (number - 1, number + 1) if other >= 0)
+        name = tuple(_VALUES)[int(rng.integers(len(_VALUES)))]
+        value = getattr(thing, name) if draw < 0.8 else _pick(rng, _VALUES[name])
+        words, number = _describe({name: value}, rng), _number(scene, {name: value})
+    near = (str(number - 1), str(number + 1)) if number else (str(number + 1),)
     return Question(f"How many {_plural(words)} are there?", str(number), (_DIGITS[number],), near)
 
 
@@ -254,82 +260,81 @@ def _yes_no(text: str, truth: bool) -> Question:
 
 
 def _exists(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Whether there is something that differs from a thing of the scene in one attribute, or not at
-    all."""
+    """Whether there is a thing that differs from one of the scene's in one attribute, or in
+    none."""
     truth = bool(rng.random() < 0.5)
-    names = (
-        ("shape",),
-        ("color",),
-        ("shape", "color"),
-        ("shape", "color"),
-        ("shape", "texture"),
-    )
-    wanted = _attributes(scene.things[_some(scene, rng)], names[int(rng.integers(len(names)))])
+    thing = scene.things[_draw_index(scene, rng)]
+    names = _EXISTENCE_ATTRIBUTES[int(rng.integers(len(_EXISTENCE_ATTRIBUTES)))]
+    attributes = _attributes(thing, names)
     if not truth:
-        changed = _pick(rng, tuple(wanted))
-        values = {"shape": SHAPES, "color": COLORS, "texture": TEXTURES}[changed]
-        wanted = wanted | {changed: _pick(rng, values)}
-    if (_number(scene, wanted) > 0) != truth:
+        changed = _pick(rng, names)
+        attributes[changed] = _pick(rng, _VALUES[changed])
+    if (_number(scene, attributes) > 0) != truth:
         return None
-    words = _words(wanted, rng)
+    words = _describe(attributes, rng)
     if rng.random() < 0.3:
         return _yes_no(f"Are there any {_plural(words)}?", truth)
     return _yes_no(f"Is there {an(words)} {words}?", truth)
 
 
 def _is_color(scene: Scene, rng: np.random.Generator) -> Question | None:
-    truth, index = bool(rng.random() < 0.5), _some(scene, rng)
+    """Whether a thing has a color."""
+    truth, index = bool(rng.random() < 0.5), _draw_index(scene, rng)
     if (name := _name(scene, index, rng, "color")) is None:
         return None
-    own = scene.things[index].color
-    color = own if truth else _pick(rng, _others(COLORS, own))
+    color = scene.things[index].color
+    if not truth:
+        color = _pick(rng, _without(COLORS, color))
     return _yes_no(f"Is the {name} {choose(rng, lexicon.COLORS[color])}?", truth)
 
 
-def _is_place(scene: Scene, rng: np.random.Generator) -> Question | None:
-    truth = bool(rng.random() < 0.5)
-    background = scene.background if truth else _pick(rng, _others(BACKGROUNDS, scene.background))
-    if (name := _name(scene, _some(scene, rng), rng)) is None:
+def _is_background(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Whether a thing is on a background."""
+    truth, background = bool(rng.random() < 0.5), scene.background
+    if not truth:
+        background = _pick(rng, _without(BACKGROUNDS, background))
+    if (name := _name(scene, _draw_index(scene, rng), rng)) is None:
         return None
-    return _yes_no(f"Is the {name} {' '.join(choose(rng, lexicon.PLACES[background]))}?", truth)
+    place = " ".join(choose(rng, lexicon.BACKGROUNDS[background]))
+    return _yes_no(f"Is the {name} {place}?", truth)
 
 
 def _is_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Whether a thing is to the left of another, say."""
     if len(scene.things) == 1:
         return None
     truth = bool(rng.random() < 0.5)
     subject, other = (int(index) for index in rng.permutation(len(scene.things))[:2])
-    names = [_name(scene, index, rng) for index in (subject, other)]
-    if None in names:
+    subject_name, other_name = _name(scene, subject, rng), _name(scene, other, rng)
+    if subject_name is None or other_name is None:
         return None
     name = relation(scene, subject, other)
     words = choose(rng, lexicon.RELATIONS[name if truth else _OPPOSITES[name]])
-    return _yes_no(f"Is the {names[0]} {words} the {names[1]}?", truth)
+    return _yes_no(f"Is the {subject_name} {words} the {other_name}?", truth)
 
 
 def _has_texture(scene: Scene, rng: np.random.Generator) -> Question | None:
-    truth, index = bool(rng.random() < 0.5), _some(scene, rng)
+    """Whether a thing has stripes, dots or checks."""
+    truth, index = bool(rng.random() < 0.5), _draw_index(scene, rng)
     texture = _pick(rng, tuple(lexicon.TEXTURE_ENDINGS))
-    if (name := _name(scene, index, rng, "texture")) is None or (
-        scene.things[index].texture == texture
-    ) != truth:
+    name = _name(scene, index, rng, "texture")
+    if name is None or (scene.things[index].texture == texture) != truth:
         return None
-    return _yes_no(
-        f"Does the {name} have {lexicon.TEXTURE_ENDINGS[texture].removeprefix('with ')}?", truth
-    )
+    marks = lexicon.TEXTURE_ENDINGS[texture].removeprefix("with ")
+    return _yes_no(f"Does the {name} have {marks}?", truth)
 
 
-# Each kind of question, and how often it is tried.
-_KINDS: tuple[tuple[Callable[[Scene, np.random.Generator], Question | None], float], ...] = (
+# Functions that draw a question, None if it does not fit the scene, and how often each is tried.
+_GENERATORS: tuple[tuple[Callable[[Scene, np.random.Generator], Question | None], float], ...] = (
     (_color, 5),
     (_shape, 4),
     (_texture, 2),
-    (_place, 4),
+    (_background, 4),
     (_relation, 3),
     (_count, 4),
     (_exists, 6),
     (_is_color, 2),
-    (_is_place, 2),
+    (_is_background, 2),
     (_is_relation, 2),
     (_has_texture, 3),
 )

@@ -1,8 +1,7 @@
-"""Statements about two scenes, in rivals: where one is true and the other false, and the other way
-round.
+"""Pairs of contrasting statements about two scenes: when one is true, the other is false.
 
-Of two rivals each is used with the same pairs of scenes, half of which make the one true and half
-the other. So neither a statement alone nor a pair alone tells the label.
+Both statements of a pair are used with the same pairs of scenes, half of which make the first true
+and half the second. So neither a statement alone nor a pair of scenes alone reveals the label.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,27 +20,27 @@ SIDES = ("left", "right")
 _MOST = 4  # things of a scene
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 _RELATIONS = (("left", "right"), ("above", "below"))
-_PICTURES = ("picture", "photo")
+_IMAGE_WORDS = ("picture", "photo")
 _TRIES = 40  # to find a pair of scenes
 
-# What statements ask for. Kinds are drawn evenly from the tuples below, and what stands twice comes
-# twice as often.
-_FACTS = {
+# Facts that statements are about, by kind. A kind is drawn evenly from the tuple below, where the
+# background is listed twice so as to be drawn twice as often.
+_FACTS: dict[str, tuple[Fact, ...]] = {
     "thing": tuple(product(COLORS, SHAPES)),
-    "color": tuple((color,) for color in COLORS),
-    "shape": tuple((shape,) for shape in SHAPES),
-    "place": tuple((place,) for place in BACKGROUNDS),
+    "color": tuple(product(COLORS)),
+    "shape": tuple(product(SHAPES)),
+    "background": tuple(product(BACKGROUNDS)),
 }
-# That neither words nor pictures tell the label alone makes the first step hard: with all ten
-# places a small model stays at chance for hundreds of steps; these four, dark, white, yellow and
-# brown, are told apart within fifty.
-_EASY_PLACES: tuple[Fact, ...] = (
-    ("place", "night"),
-    ("place", "snow"),
-    ("place", "desert"),
-    ("place", "wood"),
+_KINDS = ("background", "background", "color", "shape", "thing")
+# That neither texts nor images alone reveal the label makes it hard to start learning: with all ten
+# backgrounds a small model stays at chance for hundreds of steps; with these four, dark, white,
+# yellow and brown, for about fifty.
+_EASY_FACTS: tuple[Fact, ...] = (
+    ("background", "night"),
+    ("background", "snow"),
+    ("background", "desert"),
+    ("background", "wood"),
 )
-_KINDS = ("place", "place", "color", "shape", "thing")
 
 
 class Condition(NamedTuple):
@@ -51,14 +50,13 @@ class Condition(NamedTuple):
     present: bool
 
 
-Case = tuple[
-    Condition | None, Condition | None
-]  # of the left and of the right scene; None: any scene
+# conditions on the left and on the right scene; None: any scene
+Case = tuple[Condition | None, Condition | None]
 
 
 @dataclass(frozen=True)
 class Statement:
-    """True of two scenes when one of its cases is."""
+    """A text about two scenes, and the cases of which one must hold for it to be true."""
 
     text: str
     cases: tuple[Case, ...]
@@ -68,102 +66,102 @@ class Statement:
         return any(_meets(case[0], left) and _meets(case[1], right) for case in self.cases)
 
 
-Rivals = tuple[Statement, Statement]
+ContrastingPair = tuple[Statement, Statement]
 
 
 def facts(scene: Scene) -> frozenset[Fact]:
-    """All that statements can tell of a scene."""
+    """All facts of a scene that statements can be about."""
     things = scene.things
-    found: set[Fact] = {("place", scene.background), ("number", str(len(things)))}
+    scene_facts: set[Fact] = {("background", scene.background), ("number", str(len(things)))}
     for thing in things:
-        found |= {
-            ("color", thing.color),
-            ("shape", thing.shape),
-            ("thing", thing.color, thing.shape),
-        }
+        scene_facts.add(("color", thing.color))
+        scene_facts.add(("shape", thing.shape))
+        scene_facts.add(("thing", thing.color, thing.shape))
     for shape in SHAPES:
-        found.add(("count", shape, str(sum(thing.shape == shape for thing in things))))
+        scene_facts.add(("count", shape, str(sum(thing.shape == shape for thing in things))))
     for a, b in permutations(range(len(things)), 2):
-        found.add(("related", things[a].color, relation(scene, a, b), things[b].color))
-    return frozenset(found)
+        scene_facts.add(("related", things[a].color, relation(scene, a, b), things[b].color))
+    return frozenset(scene_facts)
 
 
-def rivals(rng: np.random.Generator, *, simple: bool) -> Rivals:
-    """Two statements. Simple ones ask for one of four places in both pictures."""
-    return _both_there(rng) if simple else COMPOSED[int(rng.integers(len(COMPOSED)))](rng)
+def contrasting_pair(rng: np.random.Generator, *, simple: bool) -> ContrastingPair:
+    """Two statements; simple ones say that both images show one of four backgrounds."""
+    if simple:
+        return _background_of_both(rng)
+    return COMPOSED[int(rng.integers(len(COMPOSED)))](rng)
 
 
-def _both_there(rng: np.random.Generator) -> Rivals:
-    """Both were taken at this place, or both at that."""
-    places = rng.choice(len(_EASY_PLACES), 2, replace=False)
-    return tuple(_shown_in_both(_EASY_PLACES[int(place)], rng) for place in places)
+def _background_of_both(rng: np.random.Generator) -> ContrastingPair:
+    """Both images show one background; both show another."""
+    first, second = rng.choice(len(_EASY_FACTS), 2, replace=False)
+    return _shown_in_both(_EASY_FACTS[first], rng), _shown_in_both(_EASY_FACTS[second], rng)
 
 
-def _which_side(rng: np.random.Generator) -> Rivals:
-    """It is the left picture that shows this, or the right one."""
-    (fact,) = _facts(1, _KINDS, rng)
-    return tuple(_shown_in(side, fact, rng) for side in SIDES)
+def _which_side(rng: np.random.Generator) -> ContrastingPair:
+    """The left image shows something; the right image shows it."""
+    (fact,) = _draw_facts(1, rng)
+    return _shown_in("left", fact, rng), _shown_in("right", fact, rng)
 
 
-def _both_or_one(rng: np.random.Generator) -> Rivals:
-    """Both show this, or only one does."""
-    (fact,) = _facts(1, _KINDS, rng)
-    shown, hidden = Condition(fact, True), Condition(fact, False)
-    text = f"Only one of the {_picture(rng)}s {_shows(fact, rng)}."
-    return _shown_in_both(fact, rng), Statement(text, ((shown, hidden), (hidden, shown)))
+def _both_or_one(rng: np.random.Generator) -> ContrastingPair:
+    """Both images show something; only one does."""
+    (fact,) = _draw_facts(1, rng)
+    present, absent = Condition(fact, True), Condition(fact, False)
+    text = f"Only one of the {_image_word(rng)}s {_shows(fact, rng)}."
+    only_one = Statement(text, ((present, absent), (absent, present)))
+    return _shown_in_both(fact, rng), only_one
 
 
-def _one_and_other(rng: np.random.Generator) -> Rivals:
-    """One shows this and the other that, or something else."""
-    this, that, other = _facts(3, _KINDS, rng)
-    return tuple(_shown_apart(this, fact, rng) for fact in (that, other))
+def _one_and_other(rng: np.random.Generator) -> ContrastingPair:
+    """One image shows the first fact and the other the second; or the other the third."""
+    first, second, third = _draw_facts(3, rng)
+    return _shown_apart(first, second, rng), _shown_apart(first, third, rng)
 
 
-def _total(rng: np.random.Generator) -> Rivals:
-    """So many things in both pictures together."""
-    numbers = rng.choice(np.arange(3, 8), 2, replace=False)
-    return tuple(
-        _counted(lexicon.THINGS[1], ("number",), int(number), 1, rng) for number in numbers
-    )
+def _total(rng: np.random.Generator) -> ContrastingPair:
+    """The number of things in both images together."""
+    first, second = rng.choice(np.arange(3, 8), 2, replace=False)
+    noun, fact = lexicon.THINGS[1], ("number",)
+    return _counted(noun, fact, int(first), 1, rng), _counted(noun, fact, int(second), 1, rng)
 
 
-def _total_of_shape(rng: np.random.Generator) -> Rivals:
-    """So many things of one shape in both pictures together."""
+def _total_of_shape(rng: np.random.Generator) -> ContrastingPair:
+    """The number of things of one shape in both images together."""
     shape = _pick(rng, SHAPES)
-    numbers = rng.choice(np.arange(3), 2, replace=False)
-    return tuple(_counted(shape, ("count", shape), int(number), 0, rng) for number in numbers)
+    first, second = rng.choice(np.arange(3), 2, replace=False)
+    fact = ("count", shape)
+    return _counted(shape, fact, int(first), 0, rng), _counted(shape, fact, int(second), 0, rng)
 
 
-def _more(rng: np.random.Generator) -> Rivals:
-    """One picture shows more things than the other."""
-    return tuple(_richer(side, rng) for side in SIDES)
+def _more(rng: np.random.Generator) -> ContrastingPair:
+    """The left image shows more things than the right one; the right one shows more."""
+    return _richer("left", rng), _richer("right", rng)
 
 
-def _relation(rng: np.random.Generator) -> Rivals:
-    """In one picture something of this color is left of, or above, something of that color."""
-    side, pair = SIDES[int(rng.integers(2))], _RELATIONS[int(rng.integers(2))]
-    first, second = (COLORS[int(i)] for i in rng.choice(len(COLORS), 2, replace=False))
-    return tuple(_related(side, first, name, second, rng) for name in pair)
+def _relation(rng: np.random.Generator) -> ContrastingPair:
+    """In one of the images, a thing of one color is left of (above) one of another color; or right
+    of (below) it."""
+    side, names = SIDES[int(rng.integers(2))], _RELATIONS[int(rng.integers(2))]
+    first, second = rng.choice(len(COLORS), 2, replace=False)
+    colors = COLORS[first], COLORS[second]
+    return _related(side, names[0], colors, rng), _related(side, names[1], colors, rng)
 
 
-def _same_place(rng: np.random.Generator) -> Rivals:
-    """The places are the same, or different."""
-    places = [Condition(("place", place), True) for place in BACKGROUNDS]
-    cases = list(product(places, places))
-    name = _picture(rng)
+def _same_background(rng: np.random.Generator) -> ContrastingPair:
+    """The backgrounds are the same; they are different."""
+    conditions = [Condition(("background", background), True) for background in BACKGROUNDS]
+    same: list[Case] = []
+    different: list[Case] = []
+    for left, right in product(conditions, conditions):
+        (same if left == right else different).append((left, right))
+    word = _image_word(rng)
     return (
-        Statement(
-            f"Both {name}s show the same place.",
-            tuple(case for case in cases if case[0] == case[1]),
-        ),
-        Statement(
-            f"The two {name}s show different places.",
-            tuple(case for case in cases if case[0] != case[1]),
-        ),
+        Statement(f"Both {word}s show the same place.", tuple(same)),
+        Statement(f"The two {word}s show different places.", tuple(different)),
     )
 
 
-COMPOSED: tuple[Callable[[np.random.Generator], Rivals], ...] = (
+COMPOSED: tuple[Callable[[np.random.Generator], ContrastingPair], ...] = (
     _which_side,
     _both_or_one,
     _one_and_other,
@@ -171,47 +169,47 @@ COMPOSED: tuple[Callable[[np.random.Generator], Rivals], ...] = (
     _total_of_shape,
     _more,
     _relation,
-    _same_place,
+    _same_background,
 )
 
 
-class Pool:
-    """Scenes to choose pairs from."""
+class ScenePool:
+    """Scenes to draw pairs from."""
 
     def __init__(self, scenes: Sequence[Scene]):
         self.facts = [facts(scene) for scene in scenes]
-        self._having: dict[Fact, list[int]] = {}
-        for number, found in enumerate(self.facts):
-            for fact in found:
-                self._having.setdefault(fact, []).append(number)
+        self._indices_by_fact: dict[Fact, list[int]] = {}
+        for index, scene_facts in enumerate(self.facts):
+            for fact in scene_facts:
+                self._indices_by_fact.setdefault(fact, []).append(index)
 
-    def pair(
+    def draw_pair(
         self, true: Statement, false: Statement, rng: np.random.Generator
     ) -> tuple[int, int] | None:
-        """Two different scenes of which the one statement is true and the other is not; None where
-        none are found."""
+        """Indices of two different scenes of which `true` is true and `false` is not; None if none
+        are found."""
         for _ in range(_TRIES):
-            left, right = (
-                self._scene(condition, rng)
-                for condition in true.cases[int(rng.integers(len(true.cases)))]
-            )
+            left_condition, right_condition = true.cases[int(rng.integers(len(true.cases)))]
+            left = self._draw_scene(left_condition, rng)
+            right = self._draw_scene(right_condition, rng)
             if left is None or right is None or left == right:
                 continue
-            told = self.facts[left], self.facts[right]
-            if true.holds(*told) and not false.holds(*told):
+            pair_facts = self.facts[left], self.facts[right]
+            if true.holds(*pair_facts) and not false.holds(*pair_facts):
                 return left, right
         return None
 
-    def _scene(self, condition: Condition | None, rng: np.random.Generator) -> int | None:
-        """A scene that has the fact; where the fact is to be absent, any scene."""
+    def _draw_scene(self, condition: Condition | None, rng: np.random.Generator) -> int | None:
+        """The index of a scene that has the fact, None if none has; any scene if the fact must be
+        absent, which most scenes meet."""
         if condition is None or not condition.present:
             return int(rng.integers(len(self.facts)))
-        having = self._having.get(condition.fact, ())
-        return having[int(rng.integers(len(having)))] if having else None
+        indices = self._indices_by_fact.get(condition.fact, ())
+        return indices[int(rng.integers(len(indices)))] if indices else None
 
 
-def _meets(condition: Condition | None, found: frozenset[Fact]) -> bool:
-    return condition is None or (condition.fact in found) == condition.present
+def _meets(condition: Condition | None, scene_facts: frozenset[Fact]) -> bool:
+    return condition is None or (condition.fact in scene_facts) == condition.present
 
 
 def _case(side: str, condition: Condition) -> Case:
@@ -219,67 +217,75 @@ def _case(side: str, condition: Condition) -> Case:
 
 
 def _shown_in(side: str, fact: Fact, rng: np.random.Generator) -> Statement:
-    text = f"The {side} {_picture(rng)} {_shows(fact, rng)}."
+    text = f"The {side} {_image_word(rng)} {_shows(fact, rng)}."
     return Statement(text, (_case(side, Condition(fact, True)),))
 
 
 def _shown_in_both(fact: Fact, rng: np.random.Generator) -> Statement:
-    text = f"Both {_picture(rng)}s {_shows(fact, rng, plural=True)}."
+    text = f"Both {_image_word(rng)}s {_shows(fact, rng, plural=True)}."
     return Statement(text, ((Condition(fact, True), Condition(fact, True)),))
 
 
-def _shown_apart(one: Fact, other: Fact, rng: np.random.Generator) -> Statement:
-    text = f"One {_picture(rng)} {_shows(one, rng)} and the other {_shows(other, rng)}."
-    case = Condition(one, True), Condition(other, True)
+def _shown_apart(first: Fact, second: Fact, rng: np.random.Generator) -> Statement:
+    text = f"One {_image_word(rng)} {_shows(first, rng)} and the other {_shows(second, rng)}."
+    case = Condition(first, True), Condition(second, True)
     return Statement(text, (case, case[::-1]))
 
 
 def _counted(
     noun: str, fact: Fact, number: int, fewest: int, rng: np.random.Generator
 ) -> Statement:
-    """fewest: how many there are at least in one picture."""
+    """That `number` things are in both images together.
+
+    fact: without the number; fewest: things in one image.
+    """
     verb, plural = ("is", "") if number == 1 else ("are", "s")
-    text = f"There {verb} {_NUMBERS[number]} {noun}{plural} in the two {_picture(rng)}s together."
-    return Statement(
-        text,
-        tuple(
-            (Condition((*fact, str(count)), True), Condition((*fact, str(number - count)), True))
-            for count in range(fewest, number - fewest + 1)
-            if max(count, number - count) <= _MOST
-        ),
-    )
+    word = _image_word(rng)
+    text = f"There {verb} {_NUMBERS[number]} {noun}{plural} in the two {word}s together."
+    cases = []
+    for left in range(fewest, number - fewest + 1):
+        right = number - left
+        if max(left, right) <= _MOST:
+            cases.append(
+                (Condition((*fact, str(left)), True), Condition((*fact, str(right)), True))
+            )
+    return Statement(text, tuple(cases))
 
 
 def _richer(side: str, rng: np.random.Generator) -> Statement:
     other = SIDES[side == "left"]
-    text = f"The {side} {_picture(rng)} shows more {lexicon.THINGS[1]}s than the {other} one."
-    numbers = [Condition(("number", str(number)), True) for number in range(1, _MOST + 1)]
-    cases = tuple((a, b) for place, a in enumerate(numbers) for b in numbers[:place])
-    return Statement(text, cases if side == "left" else tuple(case[::-1] for case in cases))
+    text = f"The {side} {_image_word(rng)} shows more {lexicon.THINGS[1]}s than the {other} one."
+    conditions = [Condition(("number", str(number)), True) for number in range(1, _MOST + 1)]
+    cases = []
+    for index, more in enumerate(conditions):
+        for fewer in conditions[:index]:
+            cases.append((more, fewer) if side == "left" else (fewer, more))
+    return Statement(text, tuple(cases))
 
 
-def _related(side: str, first: str, name: str, second: str, rng: np.random.Generator) -> Statement:
-    a, b = (f"something {choose(rng, lexicon.COLORS[color])}" for color in (first, second))
+def _related(side: str, name: str, colors: tuple[str, str], rng: np.random.Generator) -> Statement:
+    first = f"something {choose(rng, lexicon.COLORS[colors[0]])}"
+    second = f"something {choose(rng, lexicon.COLORS[colors[1]])}"
     link = choose(rng, lexicon.RELATIONS[name])
-    text = f"In the {side} {_picture(rng)} {a} is {link} {b}."
-    return Statement(text, (_case(side, Condition(("related", first, name, second), True)),))
+    text = f"In the {side} {_image_word(rng)} {first} is {link} {second}."
+    fact = ("related", colors[0], name, colors[1])
+    return Statement(text, (_case(side, Condition(fact, True)),))
 
 
-def _facts(number: int, kinds: Sequence[str], rng: np.random.Generator) -> list[Fact]:
+def _draw_facts(number: int, rng: np.random.Generator) -> list[Fact]:
     """Different facts of one kind."""
-    kind = _pick(rng, kinds)
-    return [
-        (kind, *_FACTS[kind][int(i)]) for i in rng.choice(len(_FACTS[kind]), number, replace=False)
-    ]
+    kind = _pick(rng, _KINDS)
+    indices = rng.choice(len(_FACTS[kind]), number, replace=False)
+    return [(kind, *_FACTS[kind][index]) for index in indices]
 
 
 def _shows(fact: Fact, rng: np.random.Generator, *, plural: bool = False) -> str:
-    """What a picture does: `shows a red star`, `shows something red`, `was taken on the beach`."""
+    """The predicate of an image: `shows a red star`, `shows something red`, `was taken on the
+    beach`."""
     kind, *words = fact
-    if kind == "place":
-        return (
-            f"{'were' if plural else 'was'} taken {' '.join(choose(rng, lexicon.PLACES[words[0]]))}"
-        )
+    if kind == "background":
+        place = " ".join(choose(rng, lexicon.BACKGROUNDS[words[0]]))
+        return f"{'were' if plural else 'was'} taken {place}"
     if kind == "color":
         name = f"something {choose(rng, lexicon.COLORS[words[0]])}"
     else:
@@ -288,8 +294,8 @@ def _shows(fact: Fact, rng: np.random.Generator, *, plural: bool = False) -> str
     return f"show{'' if plural else 's'} {name}"
 
 
-def _picture(rng: np.random.Generator) -> str:
-    return choose(rng, _PICTURES)
+def _image_word(rng: np.random.Generator) -> str:
+    return choose(rng, _IMAGE_WORDS)
 
 
 def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:

@@ -2,16 +2,16 @@
 the ground truth.
 
 A class is a shape in a color, which ImageNet-22K has as well, or a shape with a texture, which it
-has not. Validation pictures show held-out combinations only. As in the real set, the devkit's ids
-have another order than the synset ids, its table also holds a synset that groups the classes, one
-"JPEG" is a PNG, and one is CMYK.
+has not. Validation images have combinations of attributes that no training image has. As in the
+real set, the devkit's ids have another order than the synset ids, its table also holds a synset
+that groups the classes, one "JPEG" is a PNG, and one is CMYK.
 """
 
 import io
-from collections.abc import Iterator
-from functools import partial
-from itertools import chain, count, islice
+from collections.abc import Iterator, Mapping
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +22,14 @@ from pipeline.data.synthetic.writers import imagenet22k
 from pipeline.errors import UserError
 from pipeline.utils import seeds
 
-Kind = tuple[str, str]  # shape, and a color or a texture
+Look = tuple[str, str]  # shape, and a color or a texture
 
-_COLORED, _TEXTURED = (
-    scene.SHAPES[:5],
-    scene.SHAPES[5:],
-)  # apart, so that no thing is of two classes
+# apart, so that no thing belongs to two classes
+_COLORED, _TEXTURED = scene.SHAPES[:5], scene.SHAPES[5:]
 _LOOKS = 3  # classes of each shape
 _ROOT = ("n00000002", "thing, toy")  # the synset above all classes
 _FOLDER = "ILSVRC2012_devkit_t12/data"
-_HEADER = b"MATLAB 5.0 MAT-file"  # in place of scipy's, which tells the time
+_HEADER = b"MATLAB 5.0 MAT-file"  # in place of scipy's, which contains the time
 _FIELDS = (
     "ILSVRC2012_ID",
     "WNID",
@@ -45,63 +43,54 @@ _FIELDS = (
 
 
 def write(folder: Path, params: SyntheticParams) -> None:
-    """Write the official files. Raises UserError when more classes are asked for than there are."""
+    """Write the official files.
+
+    Raises:
+        UserError: more classes are asked for than there are.
+    """
     number = params.count("imagenet1k", "classes")
     if number > len(classes()):
         raise UserError(
             f"params.yaml: synthetic.sizes.imagenet1k.classes: at most {len(classes())}, found {number}"
         )
-    chosen = dict(islice(classes().items(), number))
-    order = seeds.generator(params.seed, "ILSVRC2012_ID").permutation(number)
-    ids = {wnid: int(place) + 1 for wnid, place in zip(sorted(chosen), order, strict=True)}
-    archives.write_tar(
-        folder / "ILSVRC2012_img_train.tar",
-        (
-            (
-                f"{wnid}.tar",
-                archives.tar_bytes(_training(wnid, chosen[wnid], wnid == min(chosen), params)),
-            )
-            for wnid in sorted(chosen)
-        ),
-    )
-    truth = _truth(sorted(chosen), params)
-    archives.write_tar(folder / "ILSVRC2012_img_val.tar", _validation(truth, chosen, params))
+    looks = dict(sorted(islice(classes().items(), number)))
+    archives.write_tar(folder / "ILSVRC2012_img_train.tar", _training_tars(looks, params))
+    wnids = _validation_wnids(list(looks), params)
+    validation = _validation_images(wnids, looks, params)
+    archives.write_tar(folder / "ILSVRC2012_img_val.tar", validation)
+    ids = _devkit_ids(list(looks), params)
+    truth = "".join(f"{ids[wnid]}\n" for wnid in wnids)
     archives.write_tar_gz(
         folder / "ILSVRC2012_devkit_t12.tar.gz",
         [
-            (
-                f"{_FOLDER}/ILSVRC2012_validation_ground_truth.txt",
-                "".join(f"{ids[wnid]}\n" for wnid in truth).encode(),
-            ),
-            (f"{_FOLDER}/meta.mat", _meta(ids, chosen, params)),
+            (f"{_FOLDER}/ILSVRC2012_validation_ground_truth.txt", truth.encode()),
+            (f"{_FOLDER}/meta.mat", _meta(ids, looks, params)),
         ],
     )
 
 
-def classes() -> dict[str, Kind]:
-    """Synset id -> shape and look. Colors and textures alternate, so that the first classes have
-    both."""
-    known = {kind: wnid for wnid, kind in imagenet22k.classes().items()}
-    colored = [
-        (shape, scene.COLORS[(_LOOKS * row + look) % len(scene.COLORS)])
-        for look in range(_LOOKS)
-        for row, shape in enumerate(_COLORED)
-    ]
-    textured = [(shape, scene.TEXTURES[1 + look]) for look in range(_LOOKS) for shape in _TEXTURED]
-    pairs = zip(
-        ((known[kind], kind) for kind in colored),
-        ((f"n{4_399_382 + 61_543 * number:08d}", kind) for number, kind in enumerate(textured)),
-        strict=True,
-    )
-    return dict(chain.from_iterable(pairs))
+def classes() -> dict[str, Look]:
+    """Synset id -> shape and color or texture. Colors and textures alternate, so that the first
+    classes have both."""
+    wnid_of = {look: wnid for wnid, look in imagenet22k.classes().items()}
+    by_wnid = {}
+    for number in range(_LOOKS * len(_COLORED)):
+        cycle, row = divmod(number, len(_COLORED))
+        color = scene.COLORS[(_LOOKS * row + cycle) % len(scene.COLORS)]
+        by_wnid[wnid_of[_COLORED[row], color]] = (_COLORED[row], color)
+        textured_wnid = f"n{4_399_382 + 61_543 * number:08d}"
+        by_wnid[textured_wnid] = (_TEXTURED[row], scene.TEXTURES[1 + cycle])
+    return by_wnid
 
 
-def scenes(wnid: str, kind: Kind, part: str, params: SyntheticParams) -> Iterator[scene.Scene]:
-    """Endless scenes of a class, for the part `train` or `val`."""
-    shape, look = kind
+def scenes(wnid: str, look: Look, part: str, params: SyntheticParams) -> Iterator[scene.Scene]:
+    """Scenes of a class, without end, for the part `train` or `val`."""
+    shape, color_or_texture = look
     for index in count():
-        color = look if look in scene.COLORS else scene.COLORS[index % len(scene.COLORS)]
-        world = scene.sample(
+        color = color_or_texture
+        if color not in scene.COLORS:
+            color = scene.COLORS[index % len(scene.COLORS)]
+        candidate = scene.sample(
             params.seed,
             f"imagenet1k/{part}/{wnid}",
             index,
@@ -109,76 +98,81 @@ def scenes(wnid: str, kind: Kind, part: str, params: SyntheticParams) -> Iterato
             evaluation=part == "val",
             single=(shape, color),
         )
-        if look in (color, world.things[0].texture):
-            yield world
+        if color_or_texture in (color, candidate.things[0].texture):
+            yield candidate
 
 
-def _training(
-    wnid: str, kind: Kind, first: bool, params: SyntheticParams
+def _devkit_ids(wnids: list[str], params: SyntheticParams) -> dict[str, int]:
+    """ILSVRC2012_ID by synset id, from 1 in a random order."""
+    order = seeds.generator(params.seed, "ILSVRC2012_ID").permutation(len(wnids))
+    return dict(zip(wnids, (order + 1).tolist(), strict=True))
+
+
+def _training_tars(
+    looks: Mapping[str, Look], params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
-    """One class, of three quarters to all of `train` pictures; the first class has the oddities."""
+    """Name and bytes of the tar of each class. The first class has the injected faults."""
+    first = min(looks, default="")
+    for wnid, look in looks.items():
+        images = _training_images(wnid, look, params, faulty=wnid == first)
+        yield f"{wnid}.tar", archives.tar_bytes(images)
+
+
+def _training_images(
+    wnid: str, look: Look, params: SyntheticParams, *, faulty: bool
+) -> Iterator[tuple[str, bytes]]:
+    """The images of a class, three quarters to all of `train`."""
     largest = params.count("imagenet1k", "train")
     rng = seeds.generator(params.seed, "class size", "imagenet1k", wnid)
     size = int(rng.integers(-(-3 * largest // 4), largest + 1))
-    jpeg = partial(render.jpeg, quality=params.jpeg_quality)
-    oddities = {
-        0: lambda world: injected_faults.truncated(jpeg(world)),
-        1: _png,
-        2: partial(_cmyk, quality=params.jpeg_quality),
-    }
-    for index, world in enumerate(islice(scenes(wnid, kind, "train", params), size)):
-        encode = oddities.get(index, jpeg) if first else jpeg
-        yield f"{wnid}_{index + 1}.JPEG", encode(world)
+    for index, image_scene in enumerate(islice(scenes(wnid, look, "train", params), size)):
+        if faulty:
+            data = _faulty_image(image_scene, index, params.jpeg_quality)
+        else:
+            data = render.jpeg(image_scene, params.jpeg_quality)
+        yield f"{wnid}_{index + 1}.JPEG", data
 
 
-def _truth(wnids: list[str], params: SyntheticParams) -> list[str]:
-    """The class of each validation picture, mixed; every class has `val` of them."""
-    pictures = np.repeat(wnids, params.count("imagenet1k", "val"))
-    return seeds.generator(params.seed, "order", "imagenet1k").permutation(pictures).tolist()
+def _faulty_image(image_scene: scene.Scene, index: int, quality: int) -> bytes:
+    """The first image truncated, the second a PNG, the third in CMYK, the others as they are."""
+    if index == 0:
+        return injected_faults.truncated(render.jpeg(image_scene, quality))
+    if index == 1:
+        buffer = io.BytesIO()
+        render.render(image_scene).save(buffer, "PNG")
+        return buffer.getvalue()
+    if index == 2:
+        return render.encode(render.render(image_scene).convert("CMYK"), quality)
+    return render.jpeg(image_scene, quality)
 
 
-def _validation(
-    truth: list[str], chosen: dict[str, Kind], params: SyntheticParams
+def _validation_wnids(wnids: list[str], params: SyntheticParams) -> list[str]:
+    """Synset id of each validation image in random order; every class has `val` of them."""
+    repeated = np.repeat(wnids, params.count("imagenet1k", "val"))
+    return seeds.generator(params.seed, "order", "imagenet1k").permutation(repeated).tolist()
+
+
+def _validation_images(
+    wnids: list[str], looks: Mapping[str, Look], params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
-    streams = {wnid: scenes(wnid, kind, "val", params) for wnid, kind in chosen.items()}
-    for number, wnid in enumerate(truth, 1):
-        yield (
-            f"ILSVRC2012_val_{number:08d}.JPEG",
-            render.jpeg(next(streams[wnid]), params.jpeg_quality),
-        )
+    scenes_of = {wnid: scenes(wnid, look, "val", params) for wnid, look in looks.items()}
+    for number, wnid in enumerate(wnids, 1):
+        image = render.jpeg(next(scenes_of[wnid]), params.jpeg_quality)
+        yield f"ILSVRC2012_val_{number:08d}.JPEG", image
 
 
-def _meta(ids: dict[str, int], chosen: dict[str, Kind], params: SyntheticParams) -> bytes:
-    """The devkit's table of synsets, in the order of their ids."""
+def _meta(ids: dict[str, int], looks: Mapping[str, Look], params: SyntheticParams) -> bytes:
+    """The devkit's table of synsets as a MATLAB file, in the order of their ids."""
     from scipy.io import savemat
 
     train = params.count("imagenet1k", "train")
-    rows = [
-        (
-            number,
-            wnid,
-            " ".join(reversed(chosen[wnid])),
-            "a class of the generated world",
-            0,
-            np.zeros(0),
-            0,
-            train,
-        )
-        for wnid, number in sorted(ids.items(), key=lambda item: item[1])
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for wnid, number in sorted(ids.items(), key=lambda item: item[1]):
+        words, gloss = " ".join(reversed(looks[wnid])), "a class of the generated world"
+        rows.append((number, wnid, words, gloss, 0, np.zeros(0), 0, train))
     children = np.arange(1, len(ids) + 1)
     rows.append((len(ids) + 1, *_ROOT, "all classes", len(ids), children, 1, 0))
     table = np.array(rows, dtype=[(name, object) for name in _FIELDS])[:, None]
     buffer = io.BytesIO()
     savemat(buffer, {"synsets": table}, do_compression=True)
     return _HEADER.ljust(116) + buffer.getvalue()[116:]
-
-
-def _png(world: scene.Scene) -> bytes:
-    buffer = io.BytesIO()
-    render.render(world).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _cmyk(world: scene.Scene, quality: int) -> bytes:
-    return render.encode(render.render(world).convert("CMYK"), quality)

@@ -1,11 +1,11 @@
 """ImageNet-22K, fall 2011: `fall11_whole.tar` of one tar per synset of flat JPEGs.
 
-A class is a shape in a color, which dominates the picture; sizes of classes differ, as in the real
+A class is a shape in a color, which dominates the image; classes differ in size, as in the real
 one.
 """
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 from pipeline.data.synthetic import archives, injected_faults
@@ -14,50 +14,57 @@ from pipeline.data.synthetic.scenes import render, scene
 from pipeline.errors import UserError
 from pipeline.utils import seeds
 
-_EVEN = 4  # the largest class has at most this many times the pictures of the smallest
+_LARGEST_RATIO = 4  # of the sizes of two classes
 
 
 def write(folder: Path, params: SyntheticParams) -> None:
-    """Write the official file. Raises UserError when more classes are asked for than there are."""
+    """Write the official file.
+
+    Raises:
+        UserError: more classes are asked for than there are.
+    """
     number, largest = params.count("imagenet22k", "classes"), params.count("imagenet22k", "largest")
     if number > len(classes()):
         raise UserError(
             f"params.yaml: synthetic.sizes.imagenet22k.classes: at most {len(classes())}, found {number}"
         )
-    chosen = sorted(list(classes().items())[:number])
-    archives.write_tar(
-        folder / "fall11_whole.tar",
-        (
-            (f"{wnid}.tar", archives.tar_bytes(_pictures(wnid, kind, largest, params)))
-            for wnid, kind in chosen
-        ),
-    )
+    archives.write_tar(folder / "fall11_whole.tar", _tars(number, largest, params))
 
 
 def classes() -> dict[str, tuple[str, str]]:
     """Synset id -> (shape, color). Colors vary fastest, so that the first classes have every
     color."""
-    kinds = product(scene.SHAPES, scene.COLORS)
-    return {
-        f"n{1_400_009 + 76_543 * number % 9_000_011:08d}": kind for number, kind in enumerate(kinds)
-    }
+    by_wnid = {}
+    for number, shape_and_color in enumerate(product(scene.SHAPES, scene.COLORS)):
+        by_wnid[f"n{1_400_009 + 76_543 * number % 9_000_011:08d}"] = shape_and_color
+    return by_wnid
 
 
-def _pictures(
-    wnid: str, kind: tuple[str, str], largest: int, params: SyntheticParams
+def _tars(number: int, largest: int, params: SyntheticParams) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of the tar of each class."""
+    for wnid, shape_and_color in sorted(islice(classes().items(), number)):
+        images = _images(wnid, shape_and_color, largest, params)
+        yield f"{wnid}.tar", archives.tar_bytes(images)
+
+
+def _images(
+    wnid: str, shape_and_color: tuple[str, str], largest: int, params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
-    """One class. The class sizes are uniform between a quarter of the largest and the largest."""
-    size = int(
-        seeds.generator(params.seed, "class size", wnid).integers(-(-largest // _EVEN), largest + 1)
-    )
+    """The images of a class, of a quarter to all of `largest`, uniformly drawn."""
+    rng = seeds.generator(params.seed, "class size", wnid)
+    size = int(rng.integers(-(-largest // _LARGEST_RATIO), largest + 1))
     for index in range(size):
-        world = scene.sample(
-            params.seed, f"imagenet22k/{wnid}", index, params.image_size, single=kind
+        single = scene.sample(
+            params.seed,
+            f"imagenet22k/{wnid}",
+            index,
+            params.image_size,
+            single=shape_and_color,
         )
-        picture = render.render(world)
-        if kind == (scene.SHAPES[0], "black") and index == 1:
-            picture = picture.convert("L")  # a few pictures of the real set are greyscale
-        data = render.encode(picture, params.jpeg_quality)
-        if kind == (scene.SHAPES[0], scene.COLORS[0]) and index == 0:
+        image = render.render(single)
+        if shape_and_color == (scene.SHAPES[0], "black") and index == 1:
+            image = image.convert("L")  # a few images of the real set are in shades of gray
+        data = render.encode(image, params.jpeg_quality)
+        if shape_and_color == (scene.SHAPES[0], scene.COLORS[0]) and index == 0:
             data = injected_faults.truncated(data)
         yield f"{wnid}_{index + 1}.JPEG", data

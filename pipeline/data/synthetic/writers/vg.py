@@ -1,7 +1,7 @@
 """Visual Genome: `images.zip` (VG_100K/), `images2.zip` (VG_100K_2/), image_data and
 region_descriptions.
 
-Every eighth picture is also one of COCO's training pictures, and says so by its `coco_id`.
+Every eighth image is also one of COCO's training images, whose id is its `coco_id`.
 """
 
 from collections.abc import Iterator
@@ -26,18 +26,14 @@ _ROOT = "https://cs.stanford.edu/people/rak248"
 def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     scenes = [_scene(index, params) for index in range(params.count("vg", "train"))]
-    for name, where in (("images.zip", "VG_100K"), ("images2.zip", "VG_100K_2")):
-        archives.write_zip(folder / name, _pictures(scenes, where, params))
-    _write_json(
-        folder,
-        "image_data.json",
-        [_metadata(index, scene, params) for index, scene in enumerate(scenes)],
-    )
-    _write_json(
-        folder,
-        "region_descriptions.json",
-        [_regions(i, scene, params) for i, scene in enumerate(scenes)],
-    )
+    archives.write_zip(folder / "images.zip", _images(scenes, "VG_100K", params))
+    archives.write_zip(folder / "images2.zip", _images(scenes, "VG_100K_2", params))
+    metadata, regions = [], []
+    for index, scene in enumerate(scenes):
+        metadata.append(_metadata(index, scene, params))
+        regions.append(_regions(index, scene, params))
+    _write_json(folder, "image_data.json", metadata)
+    _write_json(folder, "region_descriptions.json", regions)
 
 
 def _scene(index: int, params: SyntheticParams) -> Scene:
@@ -59,67 +55,61 @@ def _image_id(index: int) -> int:
 
 
 def _folder(index: int) -> str:
-    """Two pictures in five are in the second part."""
+    """The folder of an image: two in five are in the second zip."""
     return "VG_100K_2" if index % 5 > 2 else "VG_100K"
 
 
-def _pictures(
-    scenes: list[Scene], where: str, params: SyntheticParams
+def _images(
+    scenes: list[Scene], folder: str, params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
-    """The pictures of a part; one is missing, and the first part has one more without metadata."""
+    """The images of a zip; one is missing, and the first zip has one more without metadata."""
     for index, scene in enumerate(scenes):
-        if _folder(index) == where and index != injected_faults.MISSING:
-            yield f"{where}/{_image_id(index)}.jpg", render.jpeg(scene, params.jpeg_quality)
-    if where == "VG_100K":
+        if _folder(index) == folder and index != injected_faults.MISSING:
+            yield f"{folder}/{_image_id(index)}.jpg", render.jpeg(scene, params.jpeg_quality)
+    if folder == "VG_100K":
         stray = captioned_images.scene_at(params, "vg", "train", len(scenes))
-        yield f"{where}/{_image_id(len(scenes))}.jpg", render.jpeg(stray, params.jpeg_quality)
+        yield f"{folder}/{_image_id(len(scenes))}.jpg", render.jpeg(stray, params.jpeg_quality)
 
 
 def _metadata(index: int, scene: Scene, params: SyntheticParams) -> dict[str, Any]:
+    is_coco = _is_coco(index, params)
     return {
         "width": scene.width,
         "url": f"{_ROOT}/{_folder(index)}/{_image_id(index)}.jpg",
         "height": scene.height,
         "image_id": _image_id(index),
         "flickr_id": None,
-        "coco_id": coco.image_id("train", index // _COCO_EVERY)
-        if _is_coco(index, params)
-        else None,
+        "coco_id": coco.image_id("train", index // _COCO_EVERY) if is_coco else None,
     }
 
 
 def _regions(index: int, scene: Scene, params: SyntheticParams) -> dict[str, Any]:
     rng = seeds.generator(params.seed, "regions", index)
-    regions = [_region(scene, rng) for _ in range(int(rng.integers(*_REGIONS)))]
-    first = 100 * index + 1
-    return {
-        "regions": [
-            {"region_id": first + number, "image_id": _image_id(index)} | region
-            for number, region in enumerate(regions)
-        ],
-        "id": _image_id(index),
-    }
+    regions = []
+    for number in range(int(rng.integers(*_REGIONS))):
+        ids = {"region_id": 100 * index + 1 + number, "image_id": _image_id(index)}
+        regions.append(ids | _region(scene, rng))
+    return {"regions": regions, "id": _image_id(index)}
 
 
 def _region(scene: Scene, rng: np.random.Generator) -> dict[str, Any]:
     """A phrase about a thing, or about the background, with its box in pixels."""
     if rng.random() < 0.1:
-        phrase, place = (
-            caption_grammar.choose(rng, lexicon.PLACES[scene.background])[1],
-            (0, 0, scene.width, scene.height),
-        )
+        _, phrase = caption_grammar.choose(rng, lexicon.BACKGROUNDS[scene.background])
+        box = (0, 0, scene.width, scene.height)
     else:
-        chosen = int(rng.integers(len(scene.things)))
-        phrase, place = (
-            caption_grammar.phrase(scene, chosen, rng),
-            render.box(scene.things[chosen], scene),
-        )
-    left, top, width, height = place
+        index = int(rng.integers(len(scene.things)))
+        phrase = caption_grammar.phrase(scene, index, rng)
+        box = render.box(scene.things[index], scene)
+    left, top, width, height = box
     return {"width": width, "height": height, "phrase": _careless(phrase, rng), "y": top, "x": left}
 
 
 def _careless(phrase: str, rng: np.random.Generator) -> str:
+    """Now and then with a blank at the end, a capital letter or a full stop."""
     draw = rng.random()
     if draw < 0.1:
         return phrase + " "
-    return phrase[0].upper() + phrase[1:] + "." * (draw < 0.15) if draw < 0.25 else phrase
+    if draw < 0.25:
+        return phrase[0].upper() + phrase[1:] + "." * (draw < 0.15)
+    return phrase

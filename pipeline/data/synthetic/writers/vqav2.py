@@ -1,7 +1,7 @@
 """VQA 2.0: the zips of COCO's train2014, val2014 and test2015, and of questions and answers about
-their pictures.
+their images.
 
-Unlike the real ones, the answers to the test questions are there too, in a file like the other two.
+Unlike the real ones, the answers to the test questions are included, in a file like the other two.
 """
 
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from typing import Any
 
 from pipeline.data.synthetic import archives, captioned_images, injected_faults
 from pipeline.data.synthetic.language import questions
-from pipeline.data.synthetic.language.questions import Answered
+from pipeline.data.synthetic.language.questions import AnsweredQuestion
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.utils import seeds
 
-# The world's parts: combinations of attributes are held out in `test` alone, for most of val2014 is
-# trained on.
+# Year and name in the official files, by part. Only `test` has combinations of attributes of its
+# own, because most of val2014 is trained on.
 _PARTS = {
     "train": ("train2014", "Train"),
     "restval": ("val2014", "Val"),
     "test": ("test2015", "Test"),
 }
-_QUESTIONS = (4, 7)  # of a picture
+_QUESTIONS = (4, 7)  # fewest and most of an image
 _ENVELOPE: dict[str, Any] = {
     "info": {
         "description": "A generated world in the format of VQA v2.0",
@@ -43,101 +43,95 @@ _ENVELOPE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A picture with its questions. damaged: its place among the faults on purpose, -1 in the other
-    parts."""
+class _ImageWithQuestions:
+    """An image with its questions. faulty_index: its index among the images that may have injected
+    faults, -1 outside the training part."""
 
-    image: int
+    image_id: int
     scene: Scene
-    questions: list[Answered]
-    damaged: int
+    questions: list[AnsweredQuestion]
+    faulty_index: int
 
 
 def write(folder: Path, params: SyntheticParams) -> None:
     """Write the official files."""
     for part, (year, name) in _PARTS.items():
-        asked = [_asked(params, part, index) for index in range(params.count("vqav2", part))]
-        archives.write_zip(folder / f"{year}.zip", _pictures(asked, year, params))
-        parts = {f"v2_OpenEnded_mscoco_{year}_questions.json": _questions(asked, year)}
+        indices = range(params.count("vqav2", part))
+        images = [image_with_questions(params, part, index) for index in indices]
+        archives.write_zip(folder / f"{year}.zip", _images(images, year, params))
+        contents = {f"v2_OpenEnded_mscoco_{year}_questions.json": _questions(images, year)}
         if part == "test":
-            parts["v2_OpenEnded_mscoco_test-dev2015_questions.json"] = _questions(
-                asked[::4], "test-dev2015"
-            )
-        archives.write_zip(
-            folder / f"v2_Questions_{name}_mscoco.zip",
-            [(member, archives.json_bytes(content)) for member, content in parts.items()],
-        )
-        archives.write_zip(
-            folder / f"v2_Annotations_{name}_mscoco.zip",
-            [
-                (
-                    f"v2_mscoco_{year}_annotations.json",
-                    archives.json_bytes(_annotations(asked, year)),
-                )
-            ],
-        )
+            member = "v2_OpenEnded_mscoco_test-dev2015_questions.json"
+            contents[member] = _questions(images[::4], "test-dev2015")
+        _write_json(folder / f"v2_Questions_{name}_mscoco.zip", contents)
+        contents = {f"v2_mscoco_{year}_annotations.json": _annotations(images, year)}
+        _write_json(folder / f"v2_Annotations_{name}_mscoco.zip", contents)
 
 
 def image_id(part: str, index: int) -> int:
-    """The number of a picture, unique over all parts."""
+    """The number of an image, unique over all parts."""
     return 17 + list(_PARTS).index(part) + 3 * index
 
 
-def _asked(params: SyntheticParams, part: str, index: int) -> _Asked:
+def image_with_questions(params: SyntheticParams, part: str, index: int) -> _ImageWithQuestions:
+    """Image number `index` of a part, with its questions and their answers."""
     rng = seeds.generator(params.seed, "questions", part, index)
     scene = captioned_images.scene_at(params, "vqav2", part, index)
-    found = questions.ask(scene, int(rng.integers(*_QUESTIONS, endpoint=True)), rng)
-    return _Asked(image_id(part, index), scene, found, index if part == "train" else -1)
+    asked = questions.ask(scene, int(rng.integers(*_QUESTIONS, endpoint=True)), rng)
+    faulty_index = index if part == "train" else -1
+    return _ImageWithQuestions(image_id(part, index), scene, asked, faulty_index)
 
 
-def _pictures(
-    asked: list[_Asked], year: str, params: SyntheticParams
+def _write_json(path: Path, contents: dict[str, dict[str, Any]]) -> None:
+    """Write a zip of JSON files."""
+    members = [(name, archives.json_bytes(content)) for name, content in contents.items()]
+    archives.write_zip(path, members)
+
+
+def _images(
+    images: list[_ImageWithQuestions], year: str, params: SyntheticParams
 ) -> Iterator[tuple[str, bytes]]:
-    for entry in asked:
-        data = render.jpeg(entry.scene, params.jpeg_quality)
-        if entry.damaged != injected_faults.MISSING:
-            yield (
-                f"{year}/COCO_{year}_{entry.image:012d}.jpg",
-                injected_faults.truncated(data)
-                if entry.damaged == injected_faults.TRUNCATED
-                else data,
+    for image in images:
+        jpeg = render.jpeg(image.scene, params.jpeg_quality)
+        if image.faulty_index == injected_faults.TRUNCATED:
+            jpeg = injected_faults.truncated(jpeg)
+        if image.faulty_index != injected_faults.MISSING:
+            yield f"{year}/COCO_{year}_{image.image_id:012d}.jpg", jpeg
+
+
+def _questions(images: list[_ImageWithQuestions], year: str) -> dict[str, Any]:
+    entries = []
+    for image in images:
+        for number, question in enumerate(image.questions):
+            entries.append(
+                {
+                    "image_id": image.image_id,
+                    "question": question.text,
+                    "question_id": 1000 * image.image_id + number,
+                }
             )
+    return {**_ENVELOPE, "task_type": "Open-Ended", "data_subtype": year, "questions": entries}
 
 
-def _questions(asked: list[_Asked], year: str) -> dict[str, Any]:
-    items = [
-        {
-            "image_id": entry.image,
-            "question": question.text,
-            "question_id": 1000 * entry.image + number,
-        }
-        for entry in asked
-        for number, question in enumerate(entry.questions)
-    ]
-    return {**_ENVELOPE, "task_type": "Open-Ended", "data_subtype": year, "questions": items}
+def _annotations(images: list[_ImageWithQuestions], year: str) -> dict[str, Any]:
+    """The answers; one training question has none."""
+    entries = []
+    for image in images:
+        for number, question in enumerate(image.questions):
+            if (image.faulty_index, number) != (injected_faults.NO_CAPTION, 0):
+                entries.append(_annotation(image.image_id, number, question))
+    return {**_ENVELOPE, "data_subtype": year, "annotations": entries}
 
 
-def _annotations(asked: list[_Asked], year: str) -> dict[str, Any]:
-    """One training question is without its annotation."""
-    items = [
-        _annotation(entry.image, number, question)
-        for entry in asked
-        for number, question in enumerate(entry.questions)
-        if (entry.damaged, number) != (injected_faults.NO_CAPTION, 0)
-    ]
-    return {**_ENVELOPE, "data_subtype": year, "annotations": items}
-
-
-def _annotation(image: int, number: int, question: Answered) -> dict[str, Any]:
-    answers = [
-        {"answer": text, "answer_confidence": sure, "answer_id": place}
-        for place, (text, sure) in enumerate(question.answers, 1)
-    ]
+def _annotation(image_id: int, number: int, question: AnsweredQuestion) -> dict[str, Any]:
+    answers = []
+    for answer_id, (text, confidence) in enumerate(question.answers, 1):
+        answers.append({"answer": text, "answer_confidence": confidence, "answer_id": answer_id})
     return {
         "question_type": question.question_type,
         "multiple_choice_answer": question.best,
         "answers": answers,
-        "image_id": image,
+        "image_id": image_id,
         "answer_type": question.answer_type,
-        "question_id": 1000 * image + number,
+        "question_id": 1000 * image_id + number,
     }

@@ -88,7 +88,7 @@ def test_the_reader_gets_back_what_the_writer_wrote(official: Path) -> None:
     for index in (0, 5):
         key = f"COCO_test2015_{writer.image_id('test', index):012d}"
         record = next(record for record in kept if record.key == key)
-        wanted = writer._asked(WORLD, "test", index).questions
+        wanted = writer.image_with_questions(WORLD, "test", index).questions
         assert [question.text for question in record.questions] == [
             question.text for question in wanted
         ]

@@ -54,8 +54,8 @@ def test_no_phrase_stands_for_two_things() -> None:
         lexicon.POSITIONS,
     )
     phrases = [phrase for table in tables for group in table.values() for phrase in group]
-    phrases += [" ".join(phrase) for group in lexicon.PLACES.values() for phrase in group]
+    phrases += [" ".join(phrase) for group in lexicon.BACKGROUNDS.values() for phrase in group]
     assert len(phrases) == len(set(phrases))
-    assert set(lexicon.PLACES) == set(scene.BACKGROUNDS) and set(lexicon.SHAPES) == set(
+    assert set(lexicon.BACKGROUNDS) == set(scene.BACKGROUNDS) and set(lexicon.SHAPES) == set(
         scene.SHAPES
     )
