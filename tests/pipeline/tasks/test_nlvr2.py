@@ -230,7 +230,7 @@ def test_what_statements_say_is_so():
         ("number", "2"),
         ("thing", "blue", "ring"),
     } <= two
-    same = statements._same_place(np.random.default_rng(0))
+    same = statements._same_background(np.random.default_rng(0))
     assert [text.holds(two, one) for text in same] == [True, False]
     assert [text.holds(two, elsewhere) for text in same] == [False, True]
     more = statements._more(np.random.default_rng(0))

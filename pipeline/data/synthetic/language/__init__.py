@@ -1,1 +1,1 @@
-"""What is written about scenes: captions, questions, statements, articles and books."""
+"""Texts about scenes: captions, questions, statements, articles and books."""

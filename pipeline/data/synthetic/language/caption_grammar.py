@@ -1,6 +1,6 @@
-"""What people write about a scene: captions with paraphrases, and short phrases about its regions.
+"""Captions of a scene with paraphrases, and short phrases about its regions.
 
-`parser` reads every caption back exactly.
+`parser` recovers the meaning of every caption exactly.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,23 @@ from pipeline.data.synthetic.scenes.scene import Scene, Thing, position, relatio
 
 T = TypeVar("T")
 VERBS = ("is", "lies", "stands", "rests", "sits")
+_OVERLAPS = ("inside", "around", "front", "behind")  # relations of things that overlap
 _LONGEST = 22  # words
 _USUAL = 0.7  # how often the first of several paraphrases is chosen
 
 
 @dataclass(frozen=True)
 class Detail:
-    """How often (0..1) a caption mentions what it may leave out."""
+    """How often (0..1) a caption mentions what it may omit."""
 
     size: float
     texture: float
-    place: float
+    background: float
     relation: float
 
 
-_FULL = Detail(size=0.6, texture=0.8, place=0.9, relation=0.75)
-_BRIEF = Detail(size=0.35, texture=0.5, place=0.75, relation=0.7)
+_FULL = Detail(size=0.6, texture=0.8, background=0.9, relation=0.75)
+_BRIEF = Detail(size=0.35, texture=0.5, background=0.75, relation=0.7)
 
 
 def captions(scene: Scene, number: int, rng: np.random.Generator) -> list[str]:
@@ -56,7 +57,7 @@ def caption(scene: Scene, rng: np.random.Generator, detail: Detail = _FULL) -> s
 
 
 def phrase(scene: Scene, index: int, rng: np.random.Generator) -> str:
-    """A few words about one thing of the scene, as Visual Genome's regions have them."""
+    """A few words about one thing of the scene, like those of Visual Genome's regions."""
     thing = scene.things[index]
     style = rng.random()
     name = noun(thing, rng, Detail(0.3, 0.5, 0, 0), article=style > 0.5)
@@ -65,20 +66,21 @@ def phrase(scene: Scene, index: int, rng: np.random.Generator) -> str:
     if style < 0.5:
         return f"{name} {choose(rng, lexicon.POSITIONS[position(thing)])}"
     if style < 0.65:
-        return f"{name} {place(scene, rng)}"
+        return f"{name} {background_phrase(scene, rng)}"
     if len(scene.things) == 1:
         return f"{name} with nothing around it"
     other = int(rng.choice([i for i in range(len(scene.things)) if i != index]))
-    return f"{name} {related(scene, index, other, rng)} {noun(scene.things[other], rng, Detail(0.1, 0.3, 0, 0))}"
+    link = relation_phrase(scene, index, other, rng)
+    return f"{name} {link} {noun(scene.things[other], rng, Detail(0.1, 0.3, 0, 0))}"
 
 
-def place(scene: Scene, rng: np.random.Generator) -> str:
+def background_phrase(scene: Scene, rng: np.random.Generator) -> str:
     """The background with its preposition: `on the beach`."""
     return " ".join(choose(rng, lexicon.BACKGROUNDS[scene.background]))
 
 
-def related(scene: Scene, subject: int, other: int, rng: np.random.Generator) -> str:
-    """The words for what `subject` is to `other`."""
+def relation_phrase(scene: Scene, subject: int, other: int, rng: np.random.Generator) -> str:
+    """The relation of thing `subject` to thing `other` in words: `to the left of`."""
     name = relation(scene, subject, other)
     if name in ("left", "right") and rng.random() < 0.2:
         return choose(rng, lexicon.NEXT_TO)
@@ -108,7 +110,7 @@ def an(text: str) -> str:
 
 
 def choose(rng: np.random.Generator, paraphrases: Sequence[T]) -> T:
-    """The usual paraphrase most of the time."""
+    """One of the paraphrases, most often the first."""
     if len(paraphrases) == 1 or rng.random() < _USUAL:
         return paraphrases[0]
     return paraphrases[int(rng.integers(1, len(paraphrases)))]
@@ -123,26 +125,27 @@ def _pick(rng: np.random.Generator, *options: str) -> str:
 
 
 def _alone(scene: Scene, rng: np.random.Generator, detail: Detail) -> str:
-    """Captions of a scene with one thing tell more about it."""
+    """A caption of a scene with one thing, in more detail."""
     thing = scene.things[0]
     name = noun(thing, rng, Detail(min(1, detail.size * 1.5), 1.0, 0, 0), article=False)
     where = choose(rng, lexicon.POSITIONS[position(thing)])
     single = _pick(rng, *lexicon.NUMBERS[1])
     return _pick(
         rng,
-        f"{single} {name} {where}, {place(scene, rng)}",
-        f"{an(name)} {name} {_pick(rng, 'lies', 'stands', 'rests')} {where}, {place(scene, rng)}, all alone",
-        f"there is {single} {name} {place(scene, rng)}, {where}",
-        f"{place(scene, rng)} there is {single} {name} {where}",
+        f"{single} {name} {where}, {background_phrase(scene, rng)}",
+        f"{an(name)} {name} {_pick(rng, 'lies', 'stands', 'rests')} {where}, {background_phrase(scene, rng)}, all alone",
+        f"there is {single} {name} {background_phrase(scene, rng)}, {where}",
+        f"{background_phrase(scene, rng)} there is {single} {name} {where}",
     )
 
 
 def _related(scene: Scene, rng: np.random.Generator, detail: Detail) -> str:
-    """Two things and what one is to the other, sometimes a third."""
+    """Two things and their relation, sometimes a third thing."""
     subject, other = _two(scene, rng)
-    a, b = (noun(scene.things[i], rng, detail) for i in (subject, other))
-    link = related(scene, subject, other, rng)
-    where = place(scene, rng) if rng.random() < detail.place else ""
+    a = noun(scene.things[subject], rng, detail)
+    b = noun(scene.things[other], rng, detail)
+    link = relation_phrase(scene, subject, other, rng)
+    where = background_phrase(scene, rng) if rng.random() < detail.background else ""
     third = _third(scene, (subject, other), rng, detail)
     verb = _pick(rng, *VERBS)
     return _pick(
@@ -157,16 +160,14 @@ def _related(scene: Scene, rng: np.random.Generator, detail: Detail) -> str:
 
 
 def _listed(scene: Scene, rng: np.random.Generator, detail: Detail) -> str:
-    """The things one after the other, with how many there are or where some are."""
+    """Up to three things one after the other, with their number or positions."""
     order = rng.permutation(len(scene.things))[:3]
     names = [noun(scene.things[i], rng, detail) for i in order]
     if rng.random() < 0.5:
-        names = [
-            f"{name} {choose(rng, lexicon.POSITIONS[position(scene.things[i])])}"
-            for name, i in zip(names, order, strict=True)
-        ]
+        for i, index in enumerate(order):
+            names[i] += f" {choose(rng, lexicon.POSITIONS[position(scene.things[index])])}"
     listed = ", ".join(names[:-1]) + " and " + names[-1]
-    where = place(scene, rng)
+    where = background_phrase(scene, rng)
     if len(names) == len(scene.things) and rng.random() < 0.5:
         number = _pick(rng, *lexicon.NUMBERS[len(scene.things)])
         return f"{number} {_pick(rng, *lexicon.THINGS)}s {where}: {listed}"
@@ -180,17 +181,18 @@ def _listed(scene: Scene, rng: np.random.Generator, detail: Detail) -> str:
 
 
 def _two(scene: Scene, rng: np.random.Generator) -> tuple[int, int]:
-    """A pair to relate; things that overlap are told first."""
+    """Indices of two things to relate, mostly two that overlap if there are such."""
     pairs = list(permutations(range(len(scene.things)), 2))
-    touching = [
-        pair for pair in pairs if relation(scene, *pair) in ("inside", "around", "front", "behind")
-    ]
-    pairs = touching if touching and rng.random() < 0.8 else pairs
+    overlapping = [pair for pair in pairs if relation(scene, *pair) in _OVERLAPS]
+    pairs = overlapping if overlapping and rng.random() < 0.8 else pairs
     return pairs[int(rng.integers(len(pairs)))]
 
 
-def _third(scene: Scene, told: tuple[int, int], rng: np.random.Generator, detail: Detail) -> str:
-    rest = [i for i in range(len(scene.things)) if i not in told]
+def _third(
+    scene: Scene, mentioned: tuple[int, int], rng: np.random.Generator, detail: Detail
+) -> str:
+    """A third thing to append to a caption, or nothing."""
+    rest = [i for i in range(len(scene.things)) if i not in mentioned]
     if not rest or rng.random() < 0.5:
         return ""
     index = rest[int(rng.integers(len(rest)))]

@@ -1,9 +1,9 @@
-"""The articles of the world's encyclopedia: what there is, then what a shape in a color is, then
-towns and people."""
+"""The articles of an encyclopedia of the scenes: vocabulary, common knowledge, a shape in a color
+each, then towns and people."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, islice, product
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes.scene import COLORS, SHAPES
 from pipeline.utils import seeds
 
+Subject = tuple[str, str, tuple[str, ...]]  # title, kind and first sentences of an article
+
 
 @dataclass(frozen=True)
 class Article:
-    """title; kind: what it is about; introduction and sections: sentences."""
+    """kind: of its subject, such as `town`; introduction, sections: sentences."""
 
     title: str
     kind: str
@@ -25,33 +27,30 @@ class Article:
 
 def articles(params: SyntheticParams, number: int) -> Iterator[Article]:
     """The first `number` articles."""
-    subjects = _subjects(params)
-    for index in range(number):
-        title, kind, introduction = next(subjects)
+    for index, (title, kind, introduction) in enumerate(islice(_subjects(params), number)):
         rng = seeds.generator(params.seed, "article", index)
-        yield Article(
-            title,
-            kind,
-            introduction,
-            {
-                "In pictures": tuple(
-                    prose.depiction(prose.some_scene(params, "wikipedia/train", rng), rng)
-                    for _ in range(int(rng.integers(4, 9)))
-                ),
-                "Properties": tuple(prose.remark(rng) for _ in range(int(rng.integers(2, 5)))),
-                "History": tuple(prose.event(rng) for _ in range(int(rng.integers(2, 6)))),
-            },
-        )
+        yield Article(title, kind, introduction, _sections(params, rng))
 
 
-def _subjects(params: SyntheticParams) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Title, kind and first sentences, without end."""
+def _sections(params: SyntheticParams, rng: np.random.Generator) -> dict[str, tuple[str, ...]]:
+    depictions = []
+    for _ in range(int(rng.integers(4, 9))):
+        scene = prose.some_scene(params, "wikipedia/train", rng)
+        depictions.append(prose.depiction(scene, rng))
+    remarks = [prose.remark(rng) for _ in range(int(rng.integers(2, 5)))]
+    events = [prose.event(rng) for _ in range(int(rng.integers(2, 6)))]
+    return {
+        "In pictures": tuple(depictions),
+        "Properties": tuple(remarks),
+        "History": tuple(events),
+    }
+
+
+def _subjects(params: SyntheticParams) -> Iterator[Subject]:
+    """Subjects of articles, without end."""
     for name, words in _vocabulary().items():
-        yield (
-            f"Words for {name}",
-            "list",
-            (f"Words for {name} are {', '.join(words)}, and others.",),
-        )
+        introduction = f"Words for {name} are {', '.join(words)}, and others."
+        yield f"Words for {name}", "list", (introduction,)
     for kind, table in (
         ("shape", facts.SHAPES),
         ("colour", facts.COLORS),
@@ -62,22 +61,19 @@ def _subjects(params: SyntheticParams) -> Iterator[tuple[str, str, tuple[str, ..
             yield name.capitalize(), kind, sentences
     for shape, color in product(SHAPES, COLORS):
         name = f"{color} {shape}"
-        yield (
-            name.capitalize(),
-            "object",
-            (
-                f"{caption_grammar.an(name).capitalize()} {name} is a {shape} whose colour is {color}.",
-                facts.SHAPES[shape][0],
-                facts.COLORS[color][0],
-            ),
-        )
-    yield from _inhabitants(seeds.generator(params.seed, "inhabitants"))
+        article = caption_grammar.an(name).capitalize()
+        introduction = f"{article} {name} is a {shape} whose colour is {color}."
+        knowledge = facts.SHAPES[shape][0], facts.COLORS[color][0]
+        yield name.capitalize(), "object", (introduction, *knowledge)
+    yield from _towns_and_people(seeds.generator(params.seed, "inhabitants"))
 
 
 def _vocabulary() -> dict[str, list[str]]:
-    """All words of the captions. SentencePiece can take a word whole only if it is seen with
-    different neighbours (`above` and `above,`), and captions have most words followed by a
-    blank."""
+    """All words of the captions, by group.
+
+    SentencePiece makes a word one piece only if it occurs beside different neighbors (`above` and
+    `above,`), and in captions most words are followed by a blank.
+    """
     tables = {
         "shapes": lexicon.SHAPES,
         "colours": lexicon.COLORS,
@@ -86,14 +82,12 @@ def _vocabulary() -> dict[str, list[str]]:
         "arrangements": lexicon.RELATIONS,
         "positions": lexicon.POSITIONS,
     }
-    phrases = {
-        name: [phrase for paraphrases in table.values() for phrase in paraphrases]
-        for name, table in tables.items()
-    }
-    phrases["places"] = [
-        " ".join(phrase) for places in lexicon.BACKGROUNDS.values() for phrase in places
-    ]
-    phrases["sentences"] = [
+    vocabulary = {}
+    for name, table in tables.items():
+        vocabulary[name] = _distinct_words(*chain.from_iterable(table.values()))
+    places = chain.from_iterable(lexicon.BACKGROUNDS.values())
+    vocabulary["places"] = _distinct_words(*map(" ".join, places))
+    vocabulary["sentences"] = _distinct_words(
         *caption_grammar.VERBS,
         *lexicon.NEXT_TO,
         *lexicon.TEXTURE_ENDINGS.values(),
@@ -103,30 +97,26 @@ def _vocabulary() -> dict[str, list[str]]:
         "all alone",
         "only one",
         "a single",
-    ]
-    return {name: list(dict.fromkeys(" ".join(group).split())) for name, group in phrases.items()}
+    )
+    return vocabulary
 
 
-def _inhabitants(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _distinct_words(*phrases: str) -> list[str]:
+    """The words of phrases in the order in which they first occur."""
+    return list(dict.fromkeys(" ".join(phrases).split()))
+
+
+def _towns_and_people(rng: np.random.Generator) -> Iterator[Subject]:
+    """A town and a person by turns, without end and without repetition."""
     seen: set[str] = set()
     while True:
         town, person, trade = names.town(rng), names.person(rng), names.trade(rng)
         if town not in seen:
-            yield (
-                town,
-                "town",
-                (
-                    f"{town} is a town known for {prose.thing(rng)}.",
-                    f"Most of its people are {trade}s and {names.trade(rng)}s.",
-                ),
-            )
+            fame = f"{town} is a town known for {prose.thing(rng)}."
+            trades = f"Most of its people are {trade}s and {names.trade(rng)}s."
+            yield town, "town", (fame, trades)
         if person not in seen:
-            yield (
-                person,
-                "person",
-                (
-                    f"{person} was a {trade} from {town}.",
-                    f"The best known work of {person} shows {prose.thing(rng)}.",
-                ),
-            )
+            origin = f"{person} was a {trade} from {town}."
+            work = f"The best known work of {person} shows {prose.thing(rng)}."
+            yield person, "person", (origin, work)
         seen |= {town, person}

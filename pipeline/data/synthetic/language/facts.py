@@ -1,7 +1,8 @@
-"""What everybody in the world knows about shapes, colours, textures and places: the matter of its
-encyclopedia."""
+"""Common knowledge about shapes, colors, textures and backgrounds, for the encyclopedia and the
+books."""
 
-SHAPES = {
+Sentences = dict[str, tuple[str, ...]]  # by subject
+SHAPES: Sentences = {
     "circle": (
         "A circle is perfectly round and has no corners.",
         "Every point of its edge is equally far from the centre.",
@@ -53,7 +54,7 @@ SHAPES = {
         "A flower wilts without water.",
     ),
 }
-COLORS = {
+COLORS: Sentences = {
     "red": (
         "Red is the colour of ripe tomatoes, cherries and fire engines.",
         "A deep red is called scarlet.",
@@ -87,7 +88,7 @@ COLORS = {
         "A black thing is hard to find in the dark.",
     ),
 }
-TEXTURES = {
+TEXTURES: Sentences = {
     "plain": (
         "A plain thing has one colour all over.",
         "It is also called smooth.",
@@ -109,7 +110,7 @@ TEXTURES = {
         "Checks are as wide as they are high.",
     ),
 }
-BACKGROUNDS = {
+BACKGROUNDS: Sentences = {
     "meadow": (
         "A meadow is a grassy field under a pale sky.",
         "Sheep graze on the green grass.",

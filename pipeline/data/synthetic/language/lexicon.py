@@ -1,7 +1,8 @@
-"""The words of the world. Every entry lists paraphrases, the usual one first; no phrase stands for
-two things."""
+"""The words of captions. Every entry lists paraphrases, the usual one first; no phrase has two
+meanings."""
 
-SHAPES = {
+Paraphrases = dict[str, tuple[str, ...]]  # phrases by meaning
+SHAPES: Paraphrases = {
     "circle": ("circle", "disc"),
     "square": ("square", "block"),
     "triangle": ("triangle", "wedge"),
@@ -13,7 +14,7 @@ SHAPES = {
     "moon": ("moon", "crescent"),
     "flower": ("flower", "blossom"),
 }
-COLORS = {
+COLORS: Paraphrases = {
     "red": ("red", "scarlet"),
     "orange": ("orange", "tangerine"),
     "yellow": ("yellow", "golden"),
@@ -24,21 +25,21 @@ COLORS = {
     "white": ("white", "ivory"),
     "black": ("black", "inky"),
 }
-TEXTURES = {
+TEXTURES: Paraphrases = {
     "plain": ("plain", "smooth"),
     "striped": ("striped", "stripy"),
     "dotted": ("dotted", "spotted"),
     "checked": ("checked", "chequered"),
 }
 TEXTURE_ENDINGS = {"striped": "with stripes", "dotted": "with dots", "checked": "with checks"}
-SIZES = {
+SIZES: Paraphrases = {
     "small": ("small", "little", "tiny"),
     "medium": ("medium", "middling"),
     "large": ("large", "big", "huge"),
 }
-THINGS = ("shape", "object", "toy")  # when the shape is not told
+THINGS = ("shape", "object", "toy")  # when the shape is not mentioned
 
-# A preposition and a place; the place alone names the background.
+# A preposition and a place, which alone names the background.
 BACKGROUNDS = {
     "meadow": (("on", "the meadow"), ("on", "green grass"), ("in", "a grassy field")),
     "beach": (("on", "the beach"), ("at", "the seaside"), ("on", "a sandy shore")),
@@ -56,8 +57,8 @@ BACKGROUNDS = {
     ),
 }
 
-# What one thing is to another; `next to` leaves the side open.
-RELATIONS = {
+# Relations of two things; `next to` leaves the side open.
+RELATIONS: Paraphrases = {
     "left": ("to the left of", "on the left of", "left of"),
     "right": ("to the right of", "on the right of", "right of"),
     "above": ("above", "over", "higher than"),
@@ -69,8 +70,8 @@ RELATIONS = {
 }
 NEXT_TO = ("next to", "beside")
 
-# Where in the picture a thing is.
-POSITIONS = {
+# Positions of a thing in the image.
+POSITIONS: Paraphrases = {
     "left": ("on the left", "at the left side"),
     "right": ("on the right", "at the right side"),
     "top": ("at the top", "high up"),

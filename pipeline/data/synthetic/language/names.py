@@ -55,17 +55,17 @@ _TRADES = (
 
 
 def person(rng: np.random.Generator) -> str:
-    """A given name: `Marel`."""
+    """A first name: `Marel`."""
     return (_syllable(rng) + _syllable(rng)).capitalize()
 
 
 def town(rng: np.random.Generator) -> str:
-    """A town: `Stoudale`."""
+    """The name of a town: `Stoudale`."""
     return (_syllable(rng) + _TOWNS[int(rng.integers(len(_TOWNS)))]).capitalize()
 
 
 def trade(rng: np.random.Generator) -> str:
-    """What somebody does for a living."""
+    """A profession: `painter`."""
     return _TRADES[int(rng.integers(len(_TRADES)))]
 
 

@@ -1,4 +1,7 @@
-"""Sentences about the world, in the words of the captions, for its encyclopedia and its books."""
+"""Sentences in the words of the captions, for the encyclopedia and the books."""
+
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +17,7 @@ from pipeline.data.synthetic.scenes.scene import (
     Scene,
 )
 
+T = TypeVar("T")
 _WEATHER = (
     "warm",
     "windy",
@@ -83,24 +87,24 @@ _PAST = (
 )
 
 
-def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
-    """One of several, all equally likely."""
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of the options, all equally likely."""
     return options[int(rng.integers(len(options)))]
 
 
 def some_scene(params: SyntheticParams, stream: str, rng: np.random.Generator) -> Scene:
-    """A scene to write about; never a held-out combination."""
+    """A scene to write about; its combination is never one for validation and test."""
     return scene.sample(params.seed, stream, int(rng.integers(2**31)), params.image_size)
 
 
-def depiction(world: Scene, rng: np.random.Generator) -> str:
+def depiction(depicted: Scene, rng: np.random.Generator) -> str:
     """A caption as a full sentence."""
-    text = caption_grammar.caption(world, rng)
+    text = caption_grammar.caption(depicted, rng)
     return text[0].upper() + text[1:] + "."
 
 
 def habit(rng: np.random.Generator) -> str:
-    """What is usual in the world: the odds that pictures follow too."""
+    """Which shape is frequent on a background, as it is in the images."""
     background = pick(rng, BACKGROUNDS)
     place = " ".join(caption_grammar.choose(rng, lexicon.BACKGROUNDS[background]))
     shape = caption_grammar.choose(rng, lexicon.SHAPES[FAVORITES[background]])
@@ -115,17 +119,18 @@ def habit(rng: np.random.Generator) -> str:
 
 
 def comparison(rng: np.random.Generator) -> str:
-    """What follows from an arrangement: the grammar of left and right, above and below, large and
-    small."""
-    (a, b), (c, d) = rng.choice(SHAPES, 2, replace=False), rng.choice(COLORS, 2, replace=False)
+    """What follows from an arrangement: left and right, above and below, large and small are
+    opposites."""
+    a, b = rng.choice(SHAPES, 2, replace=False)
+    c, d = rng.choice(COLORS, 2, replace=False)
     first, second = f"{c} {a}", f"{d} {b}"
-    one = f"{caption_grammar.an(first)} {first}"
+    a_first = f"{caption_grammar.an(first)} {first}"
     return pick(
         rng,
         (
-            f"If {one} is to the left of a {second}, the {second} is to the right of the {first}.",
-            f"If {one} is above a {second}, the {second} is below the {first}.",
-            f"When {one} is in front of a {second}, the {second} is half hidden by the {first}.",
+            f"If {a_first} is to the left of a {second}, the {second} is to the right of the {first}.",
+            f"If {a_first} is above a {second}, the {second} is below the {first}.",
+            f"When {a_first} is in front of a {second}, the {second} is half hidden by the {first}.",
             f"A small {second} fits inside a large {first}, and then the {first} is around the {second}.",
             f"A {a} can be {c}, and it can be {d}, but a plain {a} is never both.",
             f"A large {a} is larger than a medium {a}, and a small {a} is the smallest.",
@@ -135,33 +140,33 @@ def comparison(rng: np.random.Generator) -> str:
 
 
 def synonym(rng: np.random.Generator) -> str:
-    """Two words for the same."""
-    table = (lexicon.SHAPES, lexicon.COLORS, lexicon.TEXTURES, lexicon.SIZES)[int(rng.integers(4))]
-    words = pick(rng, tuple(words for words in table.values() if len(words) > 1))
-    one, other = rng.choice(words, 2, replace=False)
+    """Two words with the same meaning."""
+    table = pick(rng, (lexicon.SHAPES, lexicon.COLORS, lexicon.TEXTURES, lexicon.SIZES))
+    words = pick(rng, [words for words in table.values() if len(words) > 1])
+    first, second = rng.choice(words, 2, replace=False)
     return pick(
         rng,
         (
-            f"Another word for {one} is {other}.",
-            f"What one calls {one}, another calls {other}.",
-            f"Who says {one} means {other}, and who says {other} means {one}.",
+            f"Another word for {first} is {second}.",
+            f"What one calls {first}, another calls {second}.",
+            f"Who says {first} means {second}, and who says {second} means {first}.",
         ),
     )
 
 
 def remark(rng: np.random.Generator) -> str:
-    """Something that is always true."""
-    return (habit, comparison, fact, synonym)[int(rng.integers(4))](rng)
+    """A sentence that is always true."""
+    return pick(rng, (habit, comparison, fact, synonym))(rng)
 
 
 def fact(rng: np.random.Generator) -> str:
     """Common knowledge."""
-    table = (facts.SHAPES, facts.COLORS, facts.TEXTURES, facts.BACKGROUNDS)[int(rng.integers(4))]
+    table = pick(rng, (facts.SHAPES, facts.COLORS, facts.TEXTURES, facts.BACKGROUNDS))
     return pick(rng, table[pick(rng, tuple(table))])
 
 
 def event(rng: np.random.Generator) -> str:
-    """Something from the history of the world's towns."""
+    """Something from the history of the towns."""
     town, other, person = names.town(rng), names.town(rng), names.person(rng)
     year = int(rng.integers(1400, 1990))
     return pick(
@@ -179,7 +184,7 @@ def event(rng: np.random.Generator) -> str:
 
 
 def deed(hero: str, rng: np.random.Generator) -> str:
-    """Something that the hero of a story does."""
+    """An action or saying in a story about a hero."""
     person, town = names.person(rng), names.town(rng)
     return pick(
         rng,
