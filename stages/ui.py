@@ -1,14 +1,16 @@
-"""python -m stages.ui: MLflow on this machine, with the link to the runs as the paper's tables
-group them."""
+"""Serve MLflow on this machine, and print a link to the runs grouped by the paper's tables:
+`python -m stages.ui`."""
 
 import json
 import os
 import sys
+from pathlib import Path
 from urllib.parse import urlencode
 
 from pipeline.config import params
 from pipeline.errors import UserError
-from pipeline.tracking import client as tracking
+from pipeline.tracking import spool, store
+from pipeline.utils import workdir
 from pipeline.utils.entry_point import entry
 
 PORT = 5000
@@ -32,11 +34,16 @@ VIEW = {
 
 def main() -> None:
     """Print the link and become the server."""
-    root = tracking.root()
-    store = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
-    if store.startswith("http"):
-        raise UserError(f"MLFLOW_TRACKING_URI: {store} is a server already; open it in a browser")
-    print(f"runs by table: {link(store, f'vl-beit-{params.scale()}')}", flush=True)
+    root = workdir.root().parent
+    os.chdir(root)  # the store's path is relative to it
+    uri, artifacts = store.locate(root, store.chosen_uri())
+    if uri.startswith("http"):
+        raise UserError(f"MLFLOW_TRACKING_URI: {uri} is a server already; open it in a browser")
+    if artifacts and not Path(store.DATABASE).exists():
+        raise UserError(f"{store.DATABASE}: not found; run `dvc repro` first")
+    if spool.pending(spool.folder()):
+        spool.start_writer()  # for what a killed one has left
+    print(f"runs by table: {link(uri, store.experiment_name(params.scale()))}", flush=True)
     os.execv(
         sys.executable,
         [
@@ -45,31 +52,37 @@ def main() -> None:
             "mlflow",
             "server",
             "--backend-store-uri",
-            store,
+            uri,
             "--default-artifact-root",
-            str(root / "mlruns"),
+            artifacts or (root / "mlruns").as_uri(),
             "--host",
             "127.0.0.1",
+            "--workers",
+            "1",
             "--port",
             str(PORT),
         ],
     )
 
 
-def link(store: str, experiment: str) -> str:
-    """The runs page of an experiment in a view that is kept with it, as MLflow's "Share" button
-    does."""
+def link(uri: str, name: str) -> str:
+    """The runs page of an experiment in a view that is stored with it, as MLflow's "Share" button
+    does. A deleted experiment is restored.
+
+    Raises:
+        UserError: there is no such experiment.
+    """
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(store)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        raise UserError(f"{store}: no experiment {experiment}; run `dvc repro` first")
-    client.set_experiment_tag(
-        found.experiment_id, "mlflow.sharedViewState.tables", json.dumps(VIEW)
-    )
+    client = MlflowClient(uri)
+    experiment, message = store.find_experiment(client, name)
+    if experiment is None:
+        raise UserError(f"{uri}: no experiment {name}; run `dvc repro` first")
+    if message is not None:
+        print(message)
+    client.set_experiment_tag(experiment, "mlflow.sharedViewState.tables", json.dumps(VIEW))
     query = urlencode({"workflowType": "machine_learning", "viewStateShareKey": "tables"})
-    return f"http://127.0.0.1:{PORT}/#/experiments/{found.experiment_id}/runs?{query}"
+    return f"http://127.0.0.1:{PORT}/#/experiments/{experiment}/runs?{query}"
 
 
 if __name__ == "__main__":

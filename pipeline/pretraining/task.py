@@ -290,7 +290,7 @@ def _tracked(job: PretrainJob, first: bool) -> AbstractContextManager[tracking.R
         stage="pretrain",
         variant=job.name,
         params=asdict(job.params),
-        work=job.work_dir,
+        work_dir=job.work_dir,
     )
 
 

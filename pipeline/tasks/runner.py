@@ -90,5 +90,5 @@ def _tracked(job: FineTuneJob, first: bool) -> AbstractContextManager[tracking.R
         variant=job.fine_tune.pretraining,
         table=job.fine_tune.table,
         params=asdict(job.params),
-        work=job.work_dir,
+        work_dir=job.work_dir,
     )

@@ -307,5 +307,8 @@ def _tracked(job: VQKDJob, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
     return tracking.run(
-        "visual tokenizer", stage="visual_tokenizer", params=asdict(job.params), work=job.work_dir
+        "visual tokenizer",
+        stage="visual_tokenizer",
+        params=asdict(job.params),
+        work_dir=job.work_dir,
     )

@@ -1,257 +1,169 @@
-"""The process that writes MLflow runs from the JSON lines that stages send, one after the other or
-several at once.
+"""The process that writes MLflow runs from the records that stages leave, of several stages at once.
 
-`python -m pipeline.tracking.writer ROOT LISTENER IDLE`: see `tracking`. A stage is answered `ready`
-once its run is open (or cannot be), `synced` when it asks, and with its first trouble; standard
-error has them all. If the lines of a stage end without `close`, the stage was killed, and so says
-its run.
+`python -m pipeline.tracking.writer SPOOL LOCK IDLE`: the folder of runs (see `spool`), the file
+descriptor of its lock, and the seconds without a stage after which it ends. What a killed writer has
+left is written by the next one, from its first record: MLflow ignores what it has already. Where the
+records end without `close` and their lock is free, the stage was killed, and so says its run.
 """
 
+import fcntl
 import json
 import os
-import runpy
-import select
-import socket
-import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from pipeline.tracking.client import CODE, alone
+from pipeline.tracking import spool, store
+from pipeline.tracking.mlflow_run import MAX_POINTS, MlflowRun, Point
 
-ALIAS = "current"  # of the newest version of a registered model; MLflow keeps "latest" for itself
-REQUIREMENTS = ["mlflow", "torch", "timm", "numpy", "safetensors", "sentencepiece", "pillow-simd"]
-
-
-def main(root: Path, listener: socket.socket, idle: float) -> None:
-    """Serve stages until there has been none for `idle` seconds."""
-    os.environ |= {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_LOGGING_LEVEL": "ERROR",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    }
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
-    )  # all stages wait for a server that is not there
-    os.chdir(root)  # the folder of the first stage may be a throw-away copy
-    database, known = root / "mlflow.db", False
-    stages: dict[socket.socket, Stage] = {}
-    while True:
-        ready = select.select([*stages, listener], [], [], None if stages else idle)[0]
-        if not ready and _closed(root, listener):
-            return
-        for connection in ready:
-            if connection is listener:
-                if known and not stages and not database.exists():
-                    _start_over()
-                stage, _ = listener.accept()
-                stages[stage] = Stage(stage, root)
-            elif stages[connection].heard():
-                known = known or database.exists()
-            else:
-                stages.pop(connection)
-                connection.close()
+POLL_SECONDS = 0.5  # between two looks at the records
+ATTEMPTS = 5  # to write a run: one that kills its writer must not stop the others for ever
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
-def _closed(root: Path, listener: socket.socket) -> bool:
-    """Stop listening, unless a stage has come meanwhile: stages connect under the lock."""
-    with alone(root / ".work"):
-        late = select.select([listener], [], [], 0)[0]
-        if not late:
-            listener.close()
-        return not late
+def main(folder: Path, lock: int, idle: float) -> None:
+    """Write runs until there has been none for `idle` seconds."""
+    os.environ |= ENVIRONMENT
+    # runs wait in line behind one whose server does not answer
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    root = folder.parents[1]
+    os.chdir(root)
+    database = None
+    runs: dict[Path, RecordedRun] = {}
+    end = time.monotonic() + idle
+    while time.monotonic() < end or not _released(folder, lock):
+        if database is not None and _identity() != database:
+            _start_over()
+        for path in spool.pending(folder):
+            if path not in runs:
+                runs[path] = RecordedRun(path, root)
+        for path, run in list(runs.items()):
+            if run.advance():
+                spool.remove(path)
+                del runs[path]
+            end = time.monotonic() + idle
+        database = database or _identity()
+        time.sleep(POLL_SECONDS)
+
+
+def _identity() -> tuple[int, int] | None:
+    """Device and inode of the database, if there is one."""
+    try:
+        facts = os.stat(store.DATABASE)
+    except FileNotFoundError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _start_over() -> None:
-    """Become a new writer on the same listener: MLflow would go on with a database that was
+    """Become a new writer with the same lock: MLflow would go on with a database that was
     deleted."""
-    os.chdir(CODE)
+    os.chdir(spool.CODE)
     os.execv(sys.executable, sys.orig_argv)
 
 
-class Stage:
-    """A stage at the other end of a connection, and its run."""
+def _released(folder: Path, lock: int) -> bool:
+    """Free the lock, unless a stage has come that saw it held."""
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    return not spool.pending(folder) or not spool.try_lock(lock)
 
-    def __init__(self, connection: socket.socket, root: Path) -> None:
-        self._connection = connection
+
+class RecordedRun:
+    """A run in the spool, and the MLflow run that it becomes."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
         self._root = root
-        self._rest = b""
-        self._writer: Writer | None = None
-        self._told = False
+        self._records = open(folder / "records.jsonl", "rb")  # noqa: SIM115 (closed by `advance`)
+        self._run: MlflowRun | None = None
+        self._has_failed = False
+        self._attempts = self._count_attempt()
 
-    def heard(self) -> bool:
-        """Do what the stage has sent. False: it has hung up."""
-        try:
-            data = self._connection.recv(1 << 16)
-        except ConnectionResetError:  # it ended without reading all replies
-            data = b""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._do(**json.loads(line))
-        if not data and self._writer is not None and self._writer.open:
-            self._do("close", status="KILLED", end=None)
-        return bool(data)
+    def advance(self) -> bool:
+        """Write what the stage has recorded since; True: the run is over."""
+        ended = spool.try_lock(self._records.fileno())  # before reading: nothing comes after that
+        closed = self._attempts > ATTEMPTS
+        for record in _merged(self._new_records()):
+            if closed:
+                break
+            if not self._write(record):
+                return False
+            closed = record["call"] == "close"
+        if ended and not closed:
+            changed = os.fstat(self._records.fileno()).st_mtime
+            closed = self._write({"call": "close", "status": "KILLED", "end": int(changed * 1000)})
+        if closed:
+            self._records.close()
+        return closed
 
-    def _do(self, call: str, **record: Any) -> None:
-        """One record that cannot be written does not lose the others."""
+    def _new_records(self) -> Iterator[dict[str, Any]]:
+        """The records that are whole; a killed stage may have left half a line."""
+        while True:
+            start = self._records.tell()
+            line = self._records.readline()
+            if not line.endswith(b"\n"):
+                self._records.seek(start)
+                return
+            yield json.loads(line)
+
+    def _write(self, record: dict[str, Any]) -> bool:
+        """Write one record. A failure does not stop the others, unless the run was deleted
+        meanwhile: it is restored or replaced, and False says that its records are read anew."""
+        call = record["call"]
+        arguments = {key: value for key, value in record.items() if key != "call"}
         try:
             if call == "open":
-                self._writer = Writer(self._root, **record)
-            elif call == "sync":
-                self._say("synced")
-            elif self._writer is not None:
-                getattr(self._writer, call)(**record)
-        except Exception as error:
-            self._complain(
-                f"tracking: {call} failed: {type(error).__name__}: {' '.join(str(error).split())}"
-            )
-        if call == "open":
-            self._say("ready")
+                self._run = MlflowRun(self._root, self._folder, **arguments)
+            elif self._run is not None:
+                getattr(self._run, call)(**arguments)
+        except Exception as error:  # noqa: BLE001 (MLflow's, and those of whatever store it uses)
+            if self._run is not None and self._run.is_deleted() and self._attempts < ATTEMPTS:
+                self._attempts = self._count_attempt()
+                self._records.seek(0)
+                return False
+            line = " ".join(str(error).split())
+            self._complain(f"{call} failed: {type(error).__name__}: {line}")
+        return True
 
-    def _complain(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-        if not self._told:  # only once: it may not listen for hours
-            self._say(line)
-            self._told = True
+    def _complain(self, trouble: str) -> None:
+        """Log a failure; the first one of a run is also for people."""
+        if self._has_failed:
+            print(trouble, file=sys.stderr, flush=True)
+        else:
+            spool.leave_message(self._folder.parent, trouble)
+            self._has_failed = True
 
-    def _say(self, line: str) -> None:
-        try:
-            self._connection.sendall(line.encode() + b"\n")
-        except OSError:  # it has ended and does not listen any more
-            pass
-
-
-class Writer:
-    """One open run in `store` (a tracking URI), by default `mlflow.db` and `mlruns/` under
-    `root`."""
-
-    def __init__(
-        self,
-        root: Path,
-        name: str,
-        start: int,
-        tags: dict[str, str],
-        params: dict[str, Any],
-        work: str | None,
-        store: str | None,
-    ) -> None:
-        """`start` is in milliseconds since 1970."""
-        from mlflow.entities import Param
-        from mlflow.tracking import MlflowClient
-
-        self._store = store or f"sqlite:///{root}/mlflow.db"
-        self._client = MlflowClient(self._store)
-        place = None if store else (root / "mlruns").as_uri()
-        self._experiment = self._experiment_id(f"vl-beit-{tags['scale']}", place)
-        self._run = self._continued(work) or self._new(
-            name, start, tags | {"git.commit": _commit(root)}, work
-        )
-        if not self._client.get_run(self._run).data.params:
-            self._client.log_batch(
-                self._run, params=[Param(key, str(value)) for key, value in params.items()]
-            )
-        self.open = True
-
-    def metrics(self, points: list[tuple[str, float, int, int]]) -> None:
-        """Points are (name, value, milliseconds since 1970, step)."""
-        from mlflow.entities import Metric
-
-        self._client.log_batch(self._run, metrics=[Metric(*point) for point in points])
-
-    def dataset(
-        self, name: str, context: str, source: str, profile: dict[str, int], digest: str
-    ) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        data = Dataset(
-            name=name,
-            digest=digest,
-            source_type="local",
-            source=json.dumps({"uri": source}),
-            profile=json.dumps(profile),
-        )
-        self._client.log_inputs(
-            self._run, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])]
-        )
-
-    def artifact(self, path: str) -> None:
-        self._client.log_artifact(self._run, path)
-
-    def note(self, text: str) -> None:
-        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
-
-    def model(self, name: str, parts: dict[str, str], code: str) -> None:
-        """Log from code, so that no pickle is involved, with the code that it needs. `parts`: see
-        `serving`."""
-        import mlflow
-        from mlflow.models import Model
-
-        mlflow.set_tracking_uri(self._store)
-        mlflow.set_experiment(experiment_id=self._experiment)
-        serving = Path(code, "pipeline", "serving.py")
-        about = runpy.run_path(str(serving))
-        logged = Model.log(
-            artifact_path=None,
-            name="model",
-            run_id=self._run,
-            flavor=SimpleNamespace(save_model=_save),
-            registered_model_name=name,
-            validate_serving_input=False,
-            python_model=str(serving),
-            artifacts=parts,
-            code_paths=[str(Path(code, "model")), str(Path(code, "pipeline"))],
-            signature=about["signature"](),
-            input_example=about["example"](),
-            pip_requirements=REQUIREMENTS,
-        )
-        self._client.set_registered_model_alias(name, ALIAS, logged.registered_model_version)
-
-    def close(self, status: str, end: int | None) -> None:
-        """`end` is in milliseconds since 1970; None: now."""
-        self._client.set_terminated(self._run, status, end)
-        self.open = False
-
-    def _experiment_id(self, name: str, place: str | None) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        return self._client.create_experiment(name, artifact_location=place)
-
-    def _continued(self, work: str | None) -> str | None:
-        """The run that was begun in this work folder, open again."""
-        from mlflow.exceptions import MlflowException
-
-        if work is None or not (note := Path(work) / "run_id").exists():
-            return None
-        try:
-            run = self._client.get_run(note.read_text())
-        except MlflowException:  # another server, or the database was deleted
-            return None
-        self._client.update_run(run.info.run_id, status="RUNNING")
-        return run.info.run_id
-
-    def _new(self, name: str, start: int, tags: dict[str, str], work: str | None) -> str:
-        run = self._client.create_run(self._experiment, start_time=start, run_name=name, tags=tags)
-        if work is not None:
-            Path(work).mkdir(parents=True, exist_ok=True)
-            (Path(work) / "run_id").write_text(run.info.run_id)
-        return run.info.run_id
+    def _count_attempt(self) -> int:
+        path = self._folder / "attempts"
+        attempts = int(path.read_text()) + 1 if path.exists() else 1
+        path.write_text(str(attempts))
+        if attempts > ATTEMPTS:
+            self._complain(f"{self._folder.name}: given up after {ATTEMPTS} attempts")
+        return attempts
 
 
-def _save(validate_serving_input: bool, **arguments: Any) -> None:
-    """As a `pyfunc` model, whose own `log_model` would load torch and the model to try the
-    example."""
-    from mlflow import pyfunc
-
-    pyfunc.save_model(**arguments)
-
-
-def _commit(root: Path) -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
-    return done.stdout.strip() or "none"
+def _merged(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same records, consecutive metrics as one: MLflow writes each in a transaction."""
+    points: list[Point] = []
+    for record in records:
+        if record["call"] == "metrics":
+            time, step = record["time"], record["step"]
+            points += [(key, value, time, step) for key, value in record["values"].items()]
+        if points and (record["call"] != "metrics" or len(points) >= MAX_POINTS):
+            yield {"call": "metrics", "points": points}
+            points = []
+        if record["call"] != "metrics":
+            yield record
+    if points:
+        yield {"call": "metrics", "points": points}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), float(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
