@@ -16,6 +16,7 @@ from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
+BACKSLASH = "\\"
 RESULTS, RUN = Path("results/small"), Path("runs/small/pretrain/main")
 HEADLINE = (  # what, ours, the same without the image's help (or pretraining), chance
     (
@@ -54,7 +55,8 @@ def main() -> None:
         text = path.read_text(encoding="utf-8")
         for name, part in parts.items():
             pattern = rf"(<!-- small: {name} -->\n).*?(<!-- /small -->)"
-            text = re.sub(pattern, lambda found: found[1] + part + found[2], text, flags=re.DOTALL)
+            filled = rf"\g<1>{part.replace(BACKSLASH, 2 * BACKSLASH)}\g<2>"
+            text = re.sub(pattern, filled, text, flags=re.DOTALL)
         with files.replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
