@@ -20,9 +20,9 @@ from pipeline.data.transforms import images
 from pipeline.pretraining.task import SizeParams
 from pipeline.tasks.image_text_inputs import pad
 from pipeline.tasks.retrieval.cost import dual_flops, match_flops
-from pipeline.tasks.retrieval.data import EvaluationSet
-from pipeline.tasks.retrieval.metrics import dual_scores
 from pipeline.tasks.retrieval.predict import match_logits
+from pipeline.tasks.retrieval.training.data import EvaluationSet
+from pipeline.tasks.retrieval.training.metrics import dual_scores
 
 IMAGES, CAPTIONS, PAIRS, BATCH, ROUNDS = 4, 12, 12, 6, 2
 # Ids of captions, on average as many as COCO's; two lengths, so that batches are full as there.

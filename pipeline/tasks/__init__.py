@@ -1,8 +1,10 @@
 """Downstream tasks, one folder each, found by name: `docs/extending.md` adds one.
 
-A folder `pipeline/tasks/<name>` has these modules. A stage loads the ones that it needs by name, so
-an edit of what comes after training re-runs no training.
+A folder `pipeline/tasks/<name>` has these modules. A stage loads the ones that it needs by name.
+What training imports stands in the folder `training`, on which the DVC stage depends, so an edit of
+what comes after training re-runs no training.
 
+    training/
     task            fine-tuning
         FineTuneParams      dataclass of the blocks `finetune` of params.yaml: a
                             `pipeline.training.loop.FineTuneParams` with `inputs`, an `InputParams`
@@ -14,6 +16,7 @@ an edit of what comes after training re-runs no training.
         COLUMNS             columns of the shards that training reads
     augment         augmentation, where the task has its own
     metrics         what validation and evaluation measure
+
     predict         evaluation of a fine-tuned model
         EvaluateParams      dataclass of the block `evaluate.<data>`
         evaluate(model, folders, inputs, params, out) -> dict

@@ -32,7 +32,7 @@ class FineTune:
 
     def load_params(self, params: Params) -> Any:
         """The task's FineTuneParams."""
-        cls = tasks.load(self.task, "task").FineTuneParams
+        cls = tasks.load(self.task, "training.task").FineTuneParams
         return params.load(cls, *self.blocks(), loop=("loop",))
 
     def load_evaluate_params(self, params: Params) -> Any:
@@ -43,7 +43,7 @@ class FineTune:
     def saved_inputs(self, run: Path) -> Any:
         """The task's InputParams as a finished run had them, whose outputs are in `run`."""
         path = run / "params.json"
-        cls = tasks.load(self.task, "data").InputParams
+        cls = tasks.load(self.task, "training.data").InputParams
         return convert(cls, files.read_json(path)["inputs"], f"{path}: inputs")
 
 

@@ -38,7 +38,7 @@ def run(job: FineTuneJob) -> None:
     first = collectives.rank() == 0
     # for the new heads: the only draws from torch's generator in the whole stage
     torch.manual_seed(job.params.seed)
-    module = tasks.load(job.fine_tune.task, "task")
+    module = tasks.load(job.fine_tune.task, "training.task")
     task = module.Task(job.params, backbone_config(job.init), job.folders)
     _start_from(task.model.backbone, job.init)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:

@@ -24,17 +24,17 @@ from pipeline.pretraining.samples import (
     collate_text,
 )
 from pipeline.pretraining.task import PretrainingTask
-from pipeline.tasks.classification.data import ImageBatch
-from pipeline.tasks.classification.task import Task as ClassificationTask
+from pipeline.tasks.classification.training.data import ImageBatch
+from pipeline.tasks.classification.training.task import Task as ClassificationTask
 from pipeline.tasks.image_text_inputs import stack
-from pipeline.tasks.nlvr2 import data as nlvr2
-from pipeline.tasks.nlvr2.task import Task as NLVR2Task
-from pipeline.tasks.retrieval import data as retrieval
-from pipeline.tasks.retrieval.task import Task as RetrievalTask
-from pipeline.tasks.segmentation import data as segmentation
-from pipeline.tasks.segmentation.task import Task as SegmentationTask
-from pipeline.tasks.vqa import data as vqa
-from pipeline.tasks.vqa.task import Task as VQATask
+from pipeline.tasks.nlvr2.training import data as nlvr2
+from pipeline.tasks.nlvr2.training.task import Task as NLVR2Task
+from pipeline.tasks.retrieval.training import data as retrieval
+from pipeline.tasks.retrieval.training.task import Task as RetrievalTask
+from pipeline.tasks.segmentation.training import data as segmentation
+from pipeline.tasks.segmentation.training.task import Task as SegmentationTask
+from pipeline.tasks.vqa.training import data as vqa
+from pipeline.tasks.vqa.training.task import Task as VQATask
 from pipeline.utils.seeds import generator
 
 BACKBONE = BackboneConfig(

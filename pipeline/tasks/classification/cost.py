@@ -3,7 +3,7 @@
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
 from pipeline.tasks.classification.predict import EvaluateParams
-from pipeline.tasks.classification.task import FineTuneParams
+from pipeline.tasks.classification.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.flops import Pass
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta

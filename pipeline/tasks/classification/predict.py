@@ -13,8 +13,8 @@ from model.heads.classification import Classification
 from pipeline.data.shards import parquet
 from pipeline.tasks import Folders
 from pipeline.tasks.classification import visualize
-from pipeline.tasks.classification.data import InputParams, checked_label
-from pipeline.tasks.classification.metrics import TOP_K, Predictions, accuracy, predict
+from pipeline.tasks.classification.training.data import InputParams, checked_label
+from pipeline.tasks.classification.training.metrics import TOP_K, Predictions, accuracy, predict
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
-from pipeline.tasks.classification.metrics import Predictions
+from pipeline.tasks.classification.training.metrics import Predictions
 
 ROWS, COLUMNS = 3, 4
 

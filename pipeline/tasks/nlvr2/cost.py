@@ -3,7 +3,7 @@
 from model.backbone.config import BackboneConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
 from pipeline.tasks.nlvr2.predict import EvaluateParams
-from pipeline.tasks.nlvr2.task import FineTuneParams
+from pipeline.tasks.nlvr2.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
 

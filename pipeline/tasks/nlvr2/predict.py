@@ -10,8 +10,8 @@ from typing import Any
 from model.heads.nlvr2 import NLVR2
 from pipeline.tasks import Folders
 from pipeline.tasks.nlvr2 import visualize
-from pipeline.tasks.nlvr2.data import Examples, InputParams, evaluation_batches, share_true
-from pipeline.tasks.nlvr2.metrics import SPLITS, Predictions, predict, scores
+from pipeline.tasks.nlvr2.training.data import Examples, InputParams, evaluation_batches, share_true
+from pipeline.tasks.nlvr2.training.metrics import SPLITS, Predictions, predict, scores
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files
 

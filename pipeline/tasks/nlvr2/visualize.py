@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from pipeline.tasks.nlvr2.data import SIDES, Examples
+from pipeline.tasks.nlvr2.training.data import SIDES, Examples
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure

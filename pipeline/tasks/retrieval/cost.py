@@ -2,9 +2,9 @@
 
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
-from pipeline.tasks.retrieval.data import FUSION_PASSES
 from pipeline.tasks.retrieval.predict import EvaluateParams
-from pipeline.tasks.retrieval.task import FineTuneParams
+from pipeline.tasks.retrieval.training.data import FUSION_PASSES
+from pipeline.tasks.retrieval.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
 
@@ -35,7 +35,7 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieva
     """The model on the meta device, and what one of its samples takes.
 
     Where a worker has several passes, both encoders run once more for the features (see
-    `pipeline.tasks.retrieval.global_negatives`). Every worker holds the pixels of the global batch,
+    `pipeline.tasks.retrieval.training.global_negatives`). Every worker holds the pixels of the global batch,
     from which its hard negatives are selected.
     """
     text, batch = params.inputs.text_length, params.inputs.order.batch_size

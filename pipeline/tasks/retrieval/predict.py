@@ -12,8 +12,13 @@ from model.heads.retrieval import Retrieval
 from pipeline.data.transforms import images
 from pipeline.tasks import Folders
 from pipeline.tasks.retrieval import visualize
-from pipeline.tasks.retrieval.data import EvaluationSet, InputParams, evaluation_set
-from pipeline.tasks.retrieval.metrics import TOP_K, batches_of_one_length, dual_scores, recalls
+from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams, evaluation_set
+from pipeline.tasks.retrieval.training.metrics import (
+    TOP_K,
+    batches_of_one_length,
+    dual_scores,
+    recalls,
+)
 from pipeline.tokenizers.text import TextTokenizer
 
 # Added to the cosines of candidates that the dual encoder does not rank among the best k (VLMo:

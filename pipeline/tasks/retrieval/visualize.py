@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.tasks.retrieval.data import EvaluationSet
+from pipeline.tasks.retrieval.training.data import EvaluationSet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

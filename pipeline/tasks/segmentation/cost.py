@@ -9,7 +9,7 @@ from model.heads.segmentation import (
     SegmentationConfig,
 )
 from pipeline.tasks.segmentation.predict import EvaluateParams
-from pipeline.tasks.segmentation.task import FineTuneParams
+from pipeline.tasks.segmentation.training.task import FineTuneParams
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Conv, Pass
 from pipeline.utils.memory import WIDE, Precision

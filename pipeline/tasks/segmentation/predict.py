@@ -15,10 +15,11 @@ from PIL import Image
 from model.heads.segmentation import Segmentation
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.segmentation import metrics, visualize
-from pipeline.tasks.segmentation.data import InputParams, LabeledImage, labeled_images
-from pipeline.tasks.segmentation.metrics import TRUTH, ious, scores
-from pipeline.tasks.segmentation.sliding_window import WindowParams, segment
+from pipeline.tasks.segmentation import visualize
+from pipeline.tasks.segmentation.training import metrics
+from pipeline.tasks.segmentation.training.data import InputParams, LabeledImage, labeled_images
+from pipeline.tasks.segmentation.training.metrics import TRUTH, ious, scores
+from pipeline.tasks.segmentation.training.sliding_window import WindowParams, segment
 from pipeline.utils import files
 
 SHOWN = 6  # images in overlays.png

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.tasks.segmentation.data import LabeledImage
+from pipeline.tasks.segmentation.training.data import LabeledImage
 
 _GOLDEN = 0.618034  # share of the color circle from one class to the next
 _OPACITY = 0.7

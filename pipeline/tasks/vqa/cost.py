@@ -3,7 +3,7 @@
 from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig
 from pipeline.tasks.vqa.predict import EvaluateParams
-from pipeline.tasks.vqa.task import FineTuneParams
+from pipeline.tasks.vqa.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
 

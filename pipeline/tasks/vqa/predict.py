@@ -12,15 +12,15 @@ from pipeline.data.datasets.vqa_question_types import answer_type, question_type
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.vqa import visualize
-from pipeline.tasks.vqa.answers import accuracy, soft_targets, vocabulary
-from pipeline.tasks.vqa.data import (
+from pipeline.tasks.vqa.training.answers import accuracy, soft_targets, vocabulary
+from pipeline.tasks.vqa.training.data import (
     InputParams,
     Question,
     class_indices,
     labeled_questions,
     questions,
 )
-from pipeline.tasks.vqa.metrics import Prediction, mean_accuracy, predict
+from pipeline.tasks.vqa.training.metrics import Prediction, mean_accuracy, predict
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files, seeds
 

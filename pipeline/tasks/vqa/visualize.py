@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.tasks.vqa.answers import normalize
-from pipeline.tasks.vqa.data import ShownQuestion
-from pipeline.tasks.vqa.metrics import Prediction
+from pipeline.tasks.vqa.training.answers import normalize
+from pipeline.tasks.vqa.training.data import ShownQuestion
+from pipeline.tasks.vqa.training.metrics import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

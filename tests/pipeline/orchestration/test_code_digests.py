@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
         "pipeline/errors.py": "y = 1\n",
         "pipeline/tasks/__init__.py": "load = 1\n",
         "pipeline/tasks/vqa/__init__.py": "",
-        "pipeline/tasks/vqa/task.py": "from model import vqa\n",
+        "pipeline/tasks/vqa/training/task.py": "from model import vqa\n",
         "pipeline/data/datasets/coco.py": "z = 1\n",
         "pipeline/data/synthetic/scenes/scene.py": "s = 1\n",
         "pipeline/data/synthetic/writers/coco.py": "w = 1\n",
@@ -51,7 +51,7 @@ def project(tmp_path: Path) -> Path:
         ("stages/b.py", {"stages.b"}),
         ("pipeline/tasks/__init__.py", {"stages.b", "tasks.vqa"}),
         ("model/heads/vqa.py", {"tasks.vqa"}),
-        ("pipeline/tasks/vqa/task.py", {"tasks.vqa"}),
+        ("pipeline/tasks/vqa/training/task.py", {"tasks.vqa"}),
         ("pipeline/data/datasets/coco.py", {"sources.coco"}),
         ("pipeline/data/synthetic/writers/coco.py", {"world"}),
         ("pipeline/errors.py", set()),
@@ -70,7 +70,7 @@ def test_an_edit_changes_the_digests_of_what_imports_it(
 @pytest.mark.parametrize(
     "modules",
     [
-        ["stages.finetune", "pipeline.tasks.vqa.task"],
+        ["stages.finetune", "pipeline.tasks.vqa.training.task"],
         ["stages.pretrain", "pipeline.pretraining.task"],
         ["stages.shard", "pipeline.data.datasets.coco"],
         ["stages.table"],

@@ -24,10 +24,10 @@ from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.tokenizer.vqkd import VQKD, VQKDConfig
-from pipeline.tasks import fine_tunes
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.planning import provenance, training_cost
+from pipeline.tasks import fine_tunes
 from pipeline.tasks.classification import cost as classification_cost
 from pipeline.tasks.nlvr2 import cost as nlvr2_cost
 from pipeline.tasks.retrieval import cost as retrieval_cost

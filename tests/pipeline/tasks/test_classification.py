@@ -29,17 +29,17 @@ from pipeline.data.synthetic.writers import imagenet22k
 from pipeline.data.transforms.views import ViewParams
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.classification import metrics
-from pipeline.tasks.classification.augment import (
+from pipeline.tasks.classification.predict import EvaluateParams, evaluate, headline
+from pipeline.tasks.classification.training import metrics
+from pipeline.tasks.classification.training.augment import (
     ErasingParams,
     MixingParams,
     drawing_from,
     mixing,
     rand_augment,
 )
-from pipeline.tasks.classification.data import ImageBatches, InputParams, center_crop
-from pipeline.tasks.classification.predict import EvaluateParams, evaluate, headline
-from pipeline.tasks.classification.task import FineTuneParams, Task
+from pipeline.tasks.classification.training.data import ImageBatches, InputParams, center_crop
+from pipeline.tasks.classification.training.task import FineTuneParams, Task
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
 from pipeline.utils import files

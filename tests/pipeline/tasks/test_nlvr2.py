@@ -27,10 +27,10 @@ from pipeline.data.synthetic.writers import nlvr2 as writer
 from pipeline.errors import UserError
 from pipeline.inference.row_predictor import RowPredictor
 from pipeline.tasks import Folders
-from pipeline.tasks.nlvr2.data import evaluation_batches
-from pipeline.tasks.nlvr2.metrics import predict, scores
 from pipeline.tasks.nlvr2.predict import EvaluateParams, chance, evaluate, headline
-from pipeline.tasks.nlvr2.task import FineTuneParams, Task
+from pipeline.tasks.nlvr2.training.data import evaluation_batches
+from pipeline.tasks.nlvr2.training.metrics import predict, scores
+from pipeline.tasks.nlvr2.training.task import FineTuneParams, Task
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking.client import Run

@@ -16,9 +16,9 @@ from model.heads.retrieval import (
     itc_loss,
     sample_hard_negatives,
 )
-from pipeline.tasks.retrieval.data import EvaluationSet
-from pipeline.tasks.retrieval.metrics import dual_scores, mean_recall, ranks, recalls
 from pipeline.tasks.retrieval.predict import chance, match_logits, rerank
+from pipeline.tasks.retrieval.training.data import EvaluationSet
+from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, ranks, recalls
 
 TINY = BackboneConfig(
     image_size=8,

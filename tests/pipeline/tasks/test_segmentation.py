@@ -33,9 +33,10 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import masks, render, scene
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.segmentation import augment, metrics, predict, sliding_window, task
-from pipeline.tasks.segmentation.augment import AugmentParams, PhotometricParams
-from pipeline.tasks.segmentation.data import (
+from pipeline.tasks.segmentation import predict
+from pipeline.tasks.segmentation.training import augment, metrics, sliding_window, task
+from pipeline.tasks.segmentation.training.augment import AugmentParams, PhotometricParams
+from pipeline.tasks.segmentation.training.data import (
     CropBatches,
     InputParams,
     LabeledImage,

@@ -21,9 +21,6 @@ from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
 from pipeline.inference.row_predictor import RowPredictor
 from pipeline.tasks import Folders
-from pipeline.tasks.vqa.answers import accuracy, normalize, soft_targets, vocabulary
-from pipeline.tasks.vqa.data import frequent_answers, questions
-from pipeline.tasks.vqa.metrics import predict
 from pipeline.tasks.vqa.predict import (
     EvaluateParams,
     best_by_type,
@@ -32,7 +29,10 @@ from pipeline.tasks.vqa.predict import (
     in_test_dev,
     standard_error,
 )
-from pipeline.tasks.vqa.task import FineTuneParams, Task
+from pipeline.tasks.vqa.training.answers import accuracy, normalize, soft_targets, vocabulary
+from pipeline.tasks.vqa.training.data import frequent_answers, questions
+from pipeline.tasks.vqa.training.metrics import predict
+from pipeline.tasks.vqa.training.task import FineTuneParams, Task
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training.data_parallel import DDPModel

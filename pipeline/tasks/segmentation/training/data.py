@@ -20,7 +20,7 @@ from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tasks.image_text_inputs import stack
-from pipeline.tasks.segmentation.augment import AugmentParams, augmented
+from pipeline.tasks.segmentation.training.augment import AugmentParams, augmented
 from pipeline.utils import seeds
 
 COLUMNS = ("key", "image", "mask")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
 from pipeline.tasks import Folders
-from pipeline.tasks.classification import metrics
-from pipeline.tasks.classification.data import ImageBatch, ImageBatches, InputParams
+from pipeline.tasks.classification.training import metrics
+from pipeline.tasks.classification.training.data import ImageBatch, ImageBatches, InputParams
 from pipeline.training import loop, step
 
 

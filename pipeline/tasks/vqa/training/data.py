@@ -16,7 +16,7 @@ from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tasks.image_text_inputs import ImageTextParams, augmented, pad, stack
-from pipeline.tasks.vqa.answers import soft_targets, vocabulary
+from pipeline.tasks.vqa.training.answers import soft_targets, vocabulary
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import seeds
 

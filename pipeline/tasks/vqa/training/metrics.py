@@ -11,8 +11,8 @@ import torch
 from model.heads.vqa import VQA
 from pipeline.data.transforms import images
 from pipeline.tasks.image_text_inputs import pad, stack
-from pipeline.tasks.vqa.answers import accuracy
-from pipeline.tasks.vqa.data import Question, ShownQuestion
+from pipeline.tasks.vqa.training.answers import accuracy
+from pipeline.tasks.vqa.training.data import Question, ShownQuestion
 from pipeline.tokenizers.text import TextTokenizer
 
 TOP_K = 3

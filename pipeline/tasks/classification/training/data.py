@@ -18,7 +18,7 @@ from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, 
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images, views
 from pipeline.errors import UserError
-from pipeline.tasks.classification.augment import (
+from pipeline.tasks.classification.training.augment import (
     ErasingParams,
     MixingParams,
     drawing_from,

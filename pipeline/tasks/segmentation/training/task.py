@@ -16,9 +16,14 @@ from model.heads.segmentation import IGNORED, HeadConfig, Segmentation, Segmenta
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.segmentation import metrics
-from pipeline.tasks.segmentation.data import CropBatch, CropBatches, InputParams, labeled_images
-from pipeline.tasks.segmentation.sliding_window import WindowParams, segment
+from pipeline.tasks.segmentation.training import metrics
+from pipeline.tasks.segmentation.training.data import (
+    CropBatch,
+    CropBatches,
+    InputParams,
+    labeled_images,
+)
+from pipeline.tasks.segmentation.training.sliding_window import WindowParams, segment
 from pipeline.training import loop, step
 
 

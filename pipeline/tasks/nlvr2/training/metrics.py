@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from model.heads.nlvr2 import NLVR2
-from pipeline.tasks.nlvr2.data import Examples, normalized
+from pipeline.tasks.nlvr2.training.data import Examples, normalized
 
 SPLITS = {"dev": "val", "test_p": "test"}  # the official names, and those of the shards
 

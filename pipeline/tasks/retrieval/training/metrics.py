@@ -9,7 +9,7 @@ from torch import Tensor
 from model.heads.retrieval import Retrieval
 from pipeline.data.transforms import images
 from pipeline.tasks.image_text_inputs import pad
-from pipeline.tasks.retrieval.data import EvaluationSet
+from pipeline.tasks.retrieval.training.data import EvaluationSet
 
 TOP_K = (1, 5, 10)
 

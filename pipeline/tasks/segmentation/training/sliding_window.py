@@ -15,8 +15,8 @@ from torch import Tensor
 
 from model.heads.segmentation import Segmentation, resize
 from pipeline.data.transforms import images
-from pipeline.tasks.segmentation.augment import fitted
-from pipeline.tasks.segmentation.data import InputParams, LabeledImage
+from pipeline.tasks.segmentation.training.augment import fitted
+from pipeline.tasks.segmentation.training.data import InputParams, LabeledImage
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from model.heads.retrieval import (
     sample_hard_negatives,
 )
 from pipeline.data.transforms import images
-from pipeline.tasks.retrieval.data import ENCODER_PASSES, PairBatch
+from pipeline.tasks.retrieval.training.data import ENCODER_PASSES, PairBatch
 from pipeline.tokenizers.text import SPECIAL_IDS
 from pipeline.training import collectives
 

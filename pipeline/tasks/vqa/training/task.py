@@ -11,7 +11,7 @@ from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig, answer_loss, answerable
 from pipeline.data.transforms import images
 from pipeline.tasks import Folders
-from pipeline.tasks.vqa.data import (
+from pipeline.tasks.vqa.training.data import (
     InputParams,
     QuestionBatch,
     QuestionBatches,
@@ -19,7 +19,7 @@ from pipeline.tasks.vqa.data import (
     frequent_answers,
     questions,
 )
-from pipeline.tasks.vqa.metrics import mean_accuracy, predict
+from pipeline.tasks.vqa.training.metrics import mean_accuracy, predict
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training import loop, step
 

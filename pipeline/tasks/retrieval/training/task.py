@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from pipeline.tasks import Folders
-from pipeline.tasks.retrieval import global_negatives
-from pipeline.tasks.retrieval.data import (
+from pipeline.tasks.retrieval.training import global_negatives
+from pipeline.tasks.retrieval.training.data import (
     FUSION_PASSES,
     EvaluationSet,
     InputParams,
@@ -19,8 +19,8 @@ from pipeline.tasks.retrieval.data import (
     PairBatches,
     evaluation_set,
 )
-from pipeline.tasks.retrieval.global_negatives import StepBatch, head_inputs
-from pipeline.tasks.retrieval.metrics import dual_scores, mean_recall, recalls
+from pipeline.tasks.retrieval.training.global_negatives import StepBatch, head_inputs
+from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training import loop, step
 

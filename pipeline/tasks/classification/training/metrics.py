@@ -10,7 +10,11 @@ from torch import Tensor
 
 from model.heads.classification import Classification
 from pipeline.data.transforms import images
-from pipeline.tasks.classification.data import EvaluationBatch, InputParams, evaluation_batches
+from pipeline.tasks.classification.training.data import (
+    EvaluationBatch,
+    InputParams,
+    evaluation_batches,
+)
 
 TOP_K = (1, 5)
 

@@ -10,14 +10,14 @@ from model.backbone.chunked_cross_entropy import cross_entropy
 from model.backbone.config import BackboneConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
 from pipeline.tasks import Folders
-from pipeline.tasks.nlvr2.data import (
+from pipeline.tasks.nlvr2.training.data import (
     InputParams,
     StatementBatch,
     StatementBatches,
     evaluation_batches,
     normalized,
 )
-from pipeline.tasks.nlvr2.metrics import SPLITS, predict
+from pipeline.tasks.nlvr2.training.metrics import SPLITS, predict
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training import loop, step
 

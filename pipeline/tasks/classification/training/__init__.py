@@ -1,0 +1,1 @@
+"""What training imports; an edit here redoes the fine-tunes of this task."""
