@@ -157,7 +157,8 @@ def _our_row(
 
 
 def percentage(source: str | None, results: dict[str, Any]) -> float | None:
-    """The percentage at `fine-tune/key.in.its.result`; None while there is no such result."""
+    """The percentage at `fine-tune/key.in.its.result`; None while there is no such result, or where
+    the result says null: the answers to VQAv2's test questions are known to its server alone."""
     if source is None:
         return None
     name, _, path = source.partition("/")
@@ -165,7 +166,9 @@ def percentage(source: str | None, results: dict[str, Any]) -> float | None:
         return None
     value: Any = results[name]
     for key in path.split("."):
+        if value is None:
+            return None
         if not isinstance(value, dict) or key not in value:
             raise UserError(f"{LAYOUT.name}: {source}: the result of {name} has no {path!r}")
         value = value[key]
-    return 100 * value
+    return None if value is None else 100 * value

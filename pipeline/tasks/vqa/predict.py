@@ -25,6 +25,7 @@ from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files, seeds
 
 HALVES = ("test_dev", "test_std")
+COMPARISONS = ("shuffled_images", "most_frequent", "best_by_type")  # need annotators' answers
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def evaluate(
         "scored": len(scored),
         "answers": len(model.config.answers),
         "accuracy": None,
-        **dict.fromkeys(HALVES),
+        **dict.fromkeys((*HALVES, *COMPARISONS)),
         "validation": mean_accuracy(answered("val")),
     }
     if scored:

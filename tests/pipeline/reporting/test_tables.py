@@ -60,6 +60,13 @@ def test_ours_stand_below_the_papers_as_percentages_and_gaps_are_dashes() -> Non
     assert lines[-3:] == ["| VL-BEiT | – | – | 50.0 | – |", "", "Not comparable."]
 
 
+def test_what_was_not_measured_is_a_dash() -> None:
+    cells = {"vqa_test_dev": "vqa/test_dev", "vqa_test_std": "vqa/shuffled_images.test_std"}
+    results = {"vqa": {"test_dev": None, "shuffled_images": None}}
+    table = tables.against_paper("table1", [RowLayout("x", cells)], results, PARAMS)
+    assert table.sections[-1].rows[0].cells == [None, None, None, None]
+
+
 def test_csv_has_one_row_per_model() -> None:
     rows = list(csv.DictReader(render.comma_separated(table2()).splitlines()))
     assert len(rows) == 7

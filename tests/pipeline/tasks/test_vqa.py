@@ -20,6 +20,7 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
 from pipeline.inference.row_predictor import RowPredictor
+from pipeline.reporting import tables
 from pipeline.tasks import Folders
 from pipeline.tasks.vqa.predict import (
     EvaluateParams,
@@ -438,6 +439,9 @@ def test_without_test_answers_only_the_server_knows(
         0,
     )
     assert headline(result) == {"score": result["validation"]}
+    rows = tables.read_layout()["table1"]
+    table = tables.against_paper("table1", rows, {"vqa": result}, tables.TableParams("ours", ""))
+    assert all(row.cells == [None] * 4 for row in table.sections[-1].rows)
     told = evaluate(
         task.model, place, tuning().inputs, replace(EVALUATE, server_test_dev=0.775), tmp_path
     )
