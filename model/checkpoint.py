@@ -81,18 +81,18 @@ def _from_config(path: Path) -> "Pretrained":
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         cls = model_class(config.pop("model"))
-        return cls(cls.Config.from_dict(_with_current_keys(config, cls.Config)))
+        return cls(cls.Config.from_dict(with_current_keys(config, cls.Config)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a model of this project: {_one_line(error)}") from None
 
 
-def _with_current_keys(tree: dict[str, Any], config: type) -> dict[str, Any]:
-    """What a config.json says by the present names of `config`, a dataclass, and of its backbone.
-    A key that `config` has is no earlier name."""
+def with_current_keys(tree: dict[str, Any], config: type) -> dict[str, Any]:
+    """What a config.json, or a part of it, says by the present names of `config`, the dataclass
+    that it describes, and of its backbone. A key that `config` has is no earlier name."""
     names = {field.name for field in fields(config)}
     renamed = {key if key in names else RENAMED_KEYS.get(key, key): tree[key] for key in tree}
     if isinstance(renamed.get("backbone"), dict):
-        renamed["backbone"] = _with_current_keys(renamed["backbone"], BackboneConfig)
+        renamed["backbone"] = with_current_keys(renamed["backbone"], BackboneConfig)
     return renamed
 
 

@@ -69,10 +69,10 @@ def backbone_config(folder: Path) -> BackboneConfig:
         raise UserError(
             f"{folder / 'config.json'}: no backbone in it; name a pretrained or fine-tuned model"
         )
-    return BackboneConfig(**config["backbone"])
+    return BackboneConfig(**checkpoint.with_current_keys(config["backbone"], BackboneConfig))
 
 
-def _start_from(backbone: torch.nn.Module, folder: Path) -> None:
+def _start_from(backbone: checkpoint.Pretrained, folder: Path) -> None:
     try:
         report = checkpoint.load_backbone(backbone, folder)
     except ValueError as error:
