@@ -1,4 +1,4 @@
-"""Get the official files of a source: `python -m stages.download SOURCE`."""
+"""Get the official files of a data set: `python -m stages.download SOURCE`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,14 +17,16 @@ from pipeline.utils.entry_point import entry
 def main(source: str) -> None:
     key = f"download.{source}"
     settings = load_params(params.read(), source)
-    world = params.load(SyntheticParams, "synthetic") if settings.origin == "synthetic" else None
+    synthetic = (
+        params.load(SyntheticParams, "synthetic") if settings.origin == "synthetic" else None
+    )
     http = params.load(HttpParams, "http") if settings.origin == "upstream" else None
     scale = params.scale()
     folder = Path("data", scale, "raw", source)
     workdir.clean()
     with tracking.run(f"download {source}", stage="download", params=asdict(settings)) as run:
         official = OfficialFiles(source, settings, key, http)
-        run.metrics(raw_files.download(official, folder, world))
+        run.metrics(raw_files.download(official, folder, synthetic))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The generated world's files as a publisher's: served, and listed as the official ones are."""
+"""Synthetic files as a publisher's: served, and listed as the official ones are."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pipeline.data.synthetic.generate import write
 from pipeline.data.synthetic.params import SyntheticParams
 
 DUMP = "20220301"
-WORLD = SyntheticParams(
+SYNTHETIC = SyntheticParams(
     seed=3,
     image_size=32,
     jpeg_quality=70,
@@ -43,7 +43,7 @@ def publish(source: str, root: Path) -> None:
     """
     folder = root / source
     folder.mkdir(parents=True)
-    write(source, folder, WORLD)
+    write(source, folder, SYNTHETIC)
     tree = YAML(typ="safe", pure=True).load(_LISTS / f"{source}.yaml")
     for entry in tree["files"]:
         name = entry["name"].format(dump=DUMP)

@@ -76,7 +76,7 @@ class _PermanentError(Exception):
 
 
 def finished_path(folder: Path, file: OfficialFile) -> Path:
-    """Where a file is when it is finished."""
+    """The path of a file once it is finished."""
     return folder / file.name / file.name
 
 
@@ -313,7 +313,7 @@ class _Transfer:
             checksums.feed(self.hasher, self.part)
 
     async def _finish(self) -> None:
-        """Check the whole, and give it its name."""
+        """Check the whole file, and give it its name."""
         await asyncio.to_thread(self._catch_up, self._bytes_here())
         digest = self.hasher.hexdigest()
         if self.file.checksum is None:
@@ -329,7 +329,7 @@ class _Transfer:
         self.note_path.unlink()
 
     def _sync(self) -> None:
-        """Have the part on the disk, whatever happens to the machine."""
+        """Flush the part to the disk, so that it survives a power failure."""
         with open(self.part, "rb") as file:
             os.fsync(file.fileno())
 
@@ -347,12 +347,12 @@ class _Transfer:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _dropped(self, reason: str) -> _TransientError:
-        """The error to raise after the part was dropped."""
+        """Drop the part; returns the error to raise."""
         self._drop()
         return _TransientError(reason)
 
     def _drop(self) -> None:
-        """Start over."""
+        """Delete the part and its note."""
         self.bar.advance(-self._bytes_here())
         self.part.unlink(missing_ok=True)
         self.note_path.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
-"""The download stage: a data set's official files generated, from where they are published, or in
-the user's own folder."""
+"""The download stage: the official files of a data set from their publisher, from the user's own
+folder, or synthetic ones in the same form."""
 
 from dataclasses import asdict
 from functools import partial
@@ -14,13 +14,13 @@ from pipeline.utils import files, workdir
 
 
 def download(
-    official: OfficialFiles, folder: Path, world: SyntheticParams | None = None
+    official: OfficialFiles, folder: Path, synthetic: SyntheticParams | None = None
 ) -> dict[str, int]:
     """Leave the official files of a data set in `folder` and return counts for the log.
 
     Of a local one only `manifest.json` (names, and sizes in bytes) is left; `params.readable` tells
-    where its files are. What a list of URLs gave is in `fetched/`. `world` is needed only where the
-    files are generated.
+    where its files are. What a list of URLs gave is in `fetched/`. `synthetic` is needed only where
+    the files are generated.
 
     Raises:
         UserError: a file is missing, is not the official one, or has to be got by hand.
@@ -31,8 +31,8 @@ def download(
         files.write_json(folder / "manifest.json", {})
         return {"files": 0}
     if origin == "synthetic":
-        assert world is not None
-        return _generate(official, folder, world)
+        assert synthetic is not None
+        return _generate(official, folder, synthetic)
     reader = datasets.load(official.source)
     if origin == "upstream":
         root = folder
@@ -48,8 +48,8 @@ def download(
     return {"files": len(reader.files(root))}
 
 
-def _generate(official: OfficialFiles, folder: Path, world: SyntheticParams) -> dict[str, int]:
-    """The generated world's files; a list of URLs is served on the loopback address while it is
+def _generate(official: OfficialFiles, folder: Path, synthetic: SyntheticParams) -> dict[str, int]:
+    """Write synthetic files; a list of URLs is served on the loopback address while it is
     fetched."""
     # Drawing images takes imports that the other origins do without.
     from pipeline.data.synthetic import url_server
@@ -58,10 +58,10 @@ def _generate(official: OfficialFiles, folder: Path, world: SyntheticParams) -> 
 
     source, params = official.source, official.params
     reader = datasets.load(source)
-    write(source, folder, world)
+    write(source, folder, synthetic)
     if not isinstance(params, UrlListParams):
         return {"files": len(reader.files(folder))}
-    with url_server.serve(url_responder(source, world)) as proxy:
+    with url_server.serve(url_responder(source, synthetic)) as proxy:
         return fetch(source, partial(reader.urls, folder), folder / "fetched", params.fetch, proxy)
 
 

@@ -153,7 +153,7 @@ class _Fetcher:
         self._lines: Iterator[_Line] | None = None  # the rest of the list
 
     async def run(self, rows: Iterable[UrlRow]) -> None:
-        """Until every URL has a status and every file is written."""
+        """Fetch until every URL has a status and every file is written."""
         self._lines = self._unanswered(rows)
         try:
             while self._lines or self._open or self._others:
@@ -168,7 +168,7 @@ class _Fetcher:
                 future.cancel()
 
     def _dispatch(self) -> None:
-        """Start what has a turn; read on in the list where nothing has one."""
+        """Start requests that have a turn; read on in the list where none has."""
         for _ in range(_BURST):
             if len(self._requests) >= self._params.client.concurrency:
                 return
@@ -181,7 +181,7 @@ class _Fetcher:
         self._changed.set()
 
     def _follow(self, future: asyncio.Future, group: set[asyncio.Future]) -> None:
-        """Keep a future in its group until it ends, and the error that it may end with."""
+        """Keep a future in its group until it ends; keep its error, if it has one, for `run`."""
 
         def ended(done: asyncio.Future) -> None:
             group.discard(done)
@@ -193,7 +193,7 @@ class _Fetcher:
         future.add_done_callback(ended)
 
     def _read(self, lines: Iterator[_Line]) -> None:
-        """The next line of the list."""
+        """Queue the next line of the list."""
         if (line := next(lines, None)) is None:
             self._lines = None
             return
@@ -214,7 +214,7 @@ class _Fetcher:
                     yield from self._unanswered_of(_OutputFile(Journal(path)), chunk)
 
     def _skip(self, path: Path, chunk: Iterator[UrlRow]) -> None:
-        """A finished file."""
+        """Count the statuses of a finished file."""
         journal.remove_notes(path)
         for status in pq.read_table(path, columns=["status"])["status"].to_pylist():
             self._count(status, earlier=True)
@@ -222,6 +222,7 @@ class _Fetcher:
             pass
 
     def _unanswered_of(self, file: _OutputFile, chunk: Iterator[UrlRow]) -> Iterator[_Line]:
+        """The lines of an unfinished file that an earlier run left without a final answer."""
         number = -1
         for number, row in enumerate(chunk):
             status = file.journal.statuses.get(number)
@@ -235,12 +236,14 @@ class _Fetcher:
         self._finish_if_whole(file)
 
     def _queue(self, task: _UrlTask) -> None:
+        """Have a task wait for a turn at its host."""
         if (status := self._hosts.dead.get(task.host)) is None:
             self._hosts.put(task.host, task)
         else:
             self._answer(task.line, status)
 
     async def _try(self, task: _UrlTask) -> None:
+        """One request, and what follows from its answer."""
         answer = await request.ask(self._session, task.url)
         self._check_network(task, answer)
         transient = request.is_transient(answer.status)
@@ -261,13 +264,13 @@ class _Fetcher:
             self._answer(task.line, *await self._filtered(answer))
 
     async def _retry(self, task: _UrlTask) -> None:
-        """Another try after a while, without a turn until then."""
+        """Queue a task again after a pause, in which it takes no turn."""
         await asyncio.sleep(_BACKOFF * 2 ** (task.tries - 1))
         self._queue(task)
 
     def _check_network(self, task: _UrlTask, answer: Answer) -> None:
-        """A list holds many hosts: where none of them answers, there is no network, and no URL is
-        to blame for it."""
+        """Raises UserError where no host answers any more: then the network is down, and no URL
+        must get a status for it."""
         if not task.tries and not task.redirects:
             self._silent = self._silent + 1 if answer.silent else 0
         if self._silent >= _MAX_SILENCE:
@@ -288,7 +291,7 @@ class _Fetcher:
         return await loop.run_in_executor(self._decoders, filters.apply, answer.body, self._params)
 
     def _answer(self, line: _Line, status: str, image: bytes | None = None) -> None:
-        """A URL is done."""
+        """Note the final status of a URL, and its image."""
         digest = None if image is None else int.from_bytes(hashlib.sha256(image).digest()[:8])
         url = _LONE_SURROGATES.sub("\ufffd", line.row.url)
         caption = _LONE_SURROGATES.sub("\ufffd", line.row.caption)
@@ -310,12 +313,12 @@ class _Fetcher:
 
 
 def _chunks(rows: Iterator[UrlRow], size: int) -> Iterator[Iterator[UrlRow]]:
-    """So many rows at a time; each chunk has to be read to its end before the next is taken."""
+    """`size` rows at a time; each chunk has to be read to its end before the next is taken."""
     for first in rows:
         yield chain([first], islice(rows, size - 1))
 
 
 def _raise_file_limit() -> None:
-    """Connections and journals: as many as the system grants without being asked for more."""
+    """Allow as many open connections and journals as the system grants."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,5 +1,4 @@
-"""The download stage: local folders, what is refused, and the generated world through all its
-sources."""
+"""The download stage: local folders, what is refused, and synthetic files."""
 
 import json
 from dataclasses import replace
@@ -108,7 +107,7 @@ def test_params_classes_differ_by_kind_of_source():
 
 
 def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
-    world = SyntheticParams(
+    synthetic = SyntheticParams(
         seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}}
     )
     settings = UrlListParams("synthetic", "", [], True, FETCH)
@@ -117,7 +116,7 @@ def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
     )
     for name in ("one", "two"):
         official = OfficialFiles("cc3m", settings, "download.cc3m")
-        counts = raw_files.download(official, tmp_path / name / "raw", world)
+        counts = raw_files.download(official, tmp_path / name / "raw", synthetic)
         build.shard("cc3m", tmp_path / name / "raw", tmp_path / name / "out", shard_params)
     one, two = (
         sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())

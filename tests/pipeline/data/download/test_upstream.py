@@ -90,7 +90,7 @@ def downloaded(source: str, project: Path, params: DownloadParams, monkeypatch) 
     if source not in LISTS:
         raw_files.download(official_files, folder)
         return folder
-    with url_server.serve(url_responder(source, official.WORLD)) as proxy:
+    with url_server.serve(url_responder(source, official.SYNTHETIC)) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         raw_files.download(official_files, folder)
         monkeypatch.delenv("http_proxy")

@@ -27,7 +27,7 @@ download:
 shard: {common: {rows_per_group: 2, groups_per_file: 3}, ade20k: {val_fraction: 0.0, max_side: 0}}
 """
 
-# What the world has of each source: `official.WORLD`, with its blemishes.
+# What synthetic files hold of each data set: `official.SYNTHETIC`, blemishes included.
 FOUND = {
     "cc3m": {"train URLs": 16, "val URLs": 3},
     "sbu": {"URLs": 12},
@@ -57,9 +57,9 @@ def test_what_is_counted_is_what_is_there(tmp_path, source):
     root.mkdir()
     if source in ("cc3m", "sbu"):
         settings = params.UrlListParams("synthetic", "", [], True, FETCH)
-        raw_files.download(OfficialFiles(source, settings), root, official.WORLD)
+        raw_files.download(OfficialFiles(source, settings), root, official.SYNTHETIC)
     else:
-        write(source, root, official.WORLD)
+        write(source, root, official.SYNTHETIC)
     sizes = build.SharedShardParams(
         rows_per_group=4,
         groups_per_file=2,
@@ -82,7 +82,7 @@ def test_a_wrong_count_stops_the_shard_stage_and_other_files_can_be_taken_as_the
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr(tracking, "installed", lambda: False)
-    write("ade20k", tmp_path / "theirs", official.WORLD)
+    write("ade20k", tmp_path / "theirs", official.SYNTHETIC)
     Path("params.yaml").write_text(PARAMS)
     with pytest.raises(
         UserError,
