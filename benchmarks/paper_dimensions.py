@@ -1,10 +1,9 @@
 """Every training stage at the paper's dimensions on a CPU: `python -m benchmarks.paper_dimensions
 [--fp32] [ITEM ...]`.
 
-One optimiser step and one evaluation of the visual tokenizer, of pretraining and of each fine-tune
+One optimizer step and one evaluation of the visual tokenizer, of pretraining and of each fine-tune
 (all, or the named ones; imagenet1k and ade20k start from imagenet22k), by the stages of a real run
-and with the `paper` block of params.yaml: sizes, vocabularies, resolutions, precision, rates. Only
-steps, batches, workers and data are smaller: a batch is two samples, and the data are generated, in
+and with the preset `paper`: sizes, vocabularies, resolutions, precision, rates. Only steps, batches, workers and data are smaller: a batch is two samples, and the data are generated, in
 the form of shards. `--fp32` is for CPUs without instructions for bf16, which take minutes for a
 step. Prints a line per stage and stops with an error where one needs more than 24 GiB or its losses
 are not finite.
@@ -45,21 +44,22 @@ from pipeline.utils import files
 LIMIT = 24 * 1024  # MiB
 BATCH = 2
 ANSWERS = 3129  # VL-BEiT §3.2
-SIDES = (640, 480)  # pixels of a picture
+SIDES = (640, 480)  # pixels of an image
 ITEMS = ("vqa", "nlvr2", "coco", "flickr30k", "imagenet22k", "imagenet1k", "ade20k")
-PICTURES = ("imagenet22k", "cc3m", "sbu", "coco", "vg")  # of pretraining
+SOURCES = ("imagenet22k", "cc3m", "sbu", "coco", "vg")  # of pretraining
 SMALL = {  # in place of a block's values, wherever a block has these keys
     "steps": 1,
     "warmup_steps": 0,
-    "lanes": 1,
-    "window": 1,
+    "streams": 1,
+    "shuffle_block": 1,
+    "batch_size": BATCH,
     "batch": BATCH,
     "gradient_accumulation": 1,
     "loader_workers": 0,
     "num_workers": 0,
     "threads": 2,
     "views": 1,
-    "units": BATCH,
+    "samples": BATCH,
     "evaluation_batch": BATCH,
     "evaluation_images": BATCH,
     "min_answer_count": 1,
@@ -71,124 +71,108 @@ def changed(tree: Any, values: dict[str, Any]) -> Any:
     """A block with other values wherever it has these keys."""
     if not isinstance(tree, dict):
         return tree
-    return {
-        key: values[key]
-        if key in values and not isinstance(value, dict)
-        else changed(value, values)
-        for key, value in tree.items()
-    }
+    result = {}
+    for key, value in tree.items():
+        replaced = key in values and not isinstance(value, dict)
+        result[key] = values[key] if replaced else changed(value, values)
+    return result
 
 
 def settings(teacher: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """params.yaml with scale `paper` and these values. The tokenizer is trained, with a teacher of
-    random weights."""
-    tree = dict(params.read())
-    block = changed(tree["paper"], values)
-    block["visual_tokenizer"] |= {"origin": "train", "teacher_file": str(teacher)}
-    return tree | {"scale": "paper", "paper": block}
+    """The preset `paper` with these values. The tokenizer is trained, with a teacher of random
+    weights."""
+    tree = changed(params.preset("paper").tree, values)
+    tree["visual_tokenizer"] |= {"origin": "train", "teacher_file": str(teacher)}
+    return tree
 
 
 # Data
 
 
-def picture(seed: int) -> bytes:
-    """A smooth random JPEG."""
-    colours = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    Image.fromarray(colours).resize(SIDES, Image.Resampling.BICUBIC).save(
-        data := io.BytesIO(), "JPEG", quality=90
-    )
-    return data.getvalue()
+def jpeg(seed: int) -> bytes:
+    """A smooth random image."""
+    colors = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(colors).resize(SIDES, Image.Resampling.BICUBIC)
+    image.save(buffer := io.BytesIO(), "JPEG", quality=90)
+    return buffer.getvalue()
 
 
 def mask(classes: int) -> bytes:
-    """The classes of a picture's pixels, and some pixels without one."""
+    """The classes of an image's pixels, and some pixels without one."""
     labels = np.random.default_rng(0).integers(0, classes + 1, (12, 16), dtype=np.uint8)
-    Image.fromarray(labels).resize(SIDES, Image.Resampling.NEAREST).save(
-        data := io.BytesIO(), "PNG"
-    )
-    return data.getvalue()
+    image = Image.fromarray(labels).resize(SIDES, Image.Resampling.NEAREST)
+    image.save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
 
 
-def sized(number: int) -> dict[str, Any]:
-    """What rows with one picture have in common."""
-    return {"key": f"{number:04d}", "image": picture(number), "width": SIDES[0], "height": SIDES[1]}
+def image_columns(number: int) -> dict[str, Any]:
+    """What rows with one image have in common."""
+    return {"key": f"{number:04d}", "image": jpeg(number), "width": SIDES[0], "height": SIDES[1]}
 
 
-def rows(source: str, split: str, block: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
+def rows(source: str, split: str, tree: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
     """Schema and rows of a source's split."""
     count = range(2 * BATCH if split == "train" else BATCH)
     captions = ["a red star above a blue ring", "two small green squares"]
     if source == "nlvr2":
-        return schema.STATEMENT_SHARD, [
-            {
-                "key": f"{n}",
-                "left": picture(n),
-                "right": picture(n + 50),
-                "statement": captions[0],
-                "label": n % 2,
-                "group": f"{n}",
-            }
-            for n in count
-        ]
+        return schema.STATEMENT_SHARD, [statement(number, captions[0]) for number in count]
     if source == "vqav2":
-        asked = {"train": ANSWERS, "val": 1, "test": 1}[split]
-        answers = [[] if split == "test" else [f"answer {n}"] * 10 for n in range(asked)]
-        return schema.QUESTION_SHARD, [
-            {
-                **sized(0),
-                "ids": list(range(asked)),
-                "answers": answers,
-                "questions": ["what colour is the star"] * asked,
-            }
-        ]
+        return schema.QUESTION_SHARD, [questions(split)]
     if source == "ade20k":
-        return schema.MASK_SHARD, [
-            {**sized(n), "mask": mask(block["finetune"][source]["head"]["classes"])} for n in count
-        ]
-    return schema.IMAGE_SHARD, [{**sized(n), "label": n, "captions": captions} for n in count]
+        labels = {"mask": mask(tree["finetune"][source]["head"]["classes"])}
+        return schema.MASK_SHARD, [image_columns(number) | labels for number in count]
+    texts = {"captions": captions}
+    return schema.IMAGE_SHARD, [image_columns(n) | texts | {"label": n} for n in count]
 
 
-def write_data(folder: Path, block: dict[str, Any]) -> None:
+def statement(number: int, text: str) -> dict[str, Any]:
+    """A row of NLVR2."""
+    return {
+        "key": f"{number}",
+        "left": jpeg(number),
+        "right": jpeg(number + 50),
+        "statement": text,
+        "label": number % 2,
+        "group": f"{number}",
+    }
+
+
+def questions(split: str) -> dict[str, Any]:
+    """A row of VQA v2: an image with as many questions as there are answers to tell apart."""
+    count = {"train": ANSWERS, "val": 1, "test": 1}[split]
+    answers = [[] if split == "test" else [f"answer {number}"] * 10 for number in range(count)]
+    return {
+        **image_columns(0),
+        "ids": list(range(count)),
+        "answers": answers,
+        "questions": ["what color is the star"] * count,
+    }
+
+
+def write_data(folder: Path, tree: dict[str, Any]) -> None:
     """Shards of all sources, packed texts, and a text tokenizer with as many pieces as the
     paper's."""
-    for source in (
-        "imagenet22k",
-        "cc3m",
-        "sbu",
-        "coco",
-        "vg",
-        "flickr30k",
-        "imagenet1k",
-        "vqav2",
-        "nlvr2",
-        "ade20k",
-    ):
-        write(
-            folder / "shards" / source,
-            {split: rows(source, split, block) for split in ("train", "val", "test")},
-        )
-    length, words = block["text_tokens"]["max_length"], block["text_tokenizer"]["vocab_size"]
+    for source in (*SOURCES, "flickr30k", "imagenet1k", "vqav2", "nlvr2", "ade20k"):
+        splits = {split: rows(source, split, tree) for split in ("train", "val", "test")}
+        write(folder / "shards" / source, splits)
+    length, words = tree["text_tokens"]["max_length"], tree["text_tokenizer"]["vocab_size"]
     ids = np.random.default_rng(0).integers(len(SPECIAL_IDS), words, (2 * BATCH, length))
+    texts = [{"key": f"{number}", "ids": row} for number, row in enumerate(ids)]
     for source in ("wikipedia", "bookcorpus"):
-        texts = [{"key": f"{n}", "ids": row} for n, row in enumerate(ids)]
-        write(
-            folder / "text_tokens" / source,
-            {split: (schema.TEXT_TOKENS, texts) for split in ("train", "val")},
-        )
+        splits = {split: (schema.TEXT_TOKENS, texts) for split in ("train", "val")}
+        write(folder / "text_tokens" / source, splits)
     write_tokenizer(folder / "text_tokenizer" / "spm.model", folder / "shards" / "coco", words)
 
 
 def write(folder: Path, splits: dict[str, tuple[Any, list[dict[str, Any]]]]) -> None:
     """Shards in groups of two rows."""
     folder.mkdir(parents=True)
-    parquet.write_index(
-        folder,
-        {
-            split: parquet.write(folder, split, content, kind, rows_per_group=2, groups_per_file=9)
-            for split, (kind, content) in splits.items()
-        },
-        kind="image",
-    )
+    entries = {}
+    for split, (columns, content) in splits.items():
+        entries[split] = parquet.write(
+            folder, split, content, columns, rows_per_group=2, groups_per_file=9
+        )
+    parquet.write_index(folder, entries, kind="image")
 
 
 def write_tokenizer(path: Path, captions: Path, words: int) -> None:
@@ -234,19 +218,18 @@ def measured(folder: Path, stages: Sequence[Sequence[str]]) -> Measured:
 def in_fresh_process(folder: Path, *stages: Sequence[str]) -> Measured:
     """The same in a process whose memory nobody has used."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(measured, folder, stages).result()
+        usage = pool.submit(measured, folder, stages).result()
     shutil.rmtree(folder / ".work", ignore_errors=True)  # checkpoints of gigabytes
-    return found
+    return usage
 
 
 def parameters(folder: Path) -> int:
-    """Of a saved model."""
+    """Their number in a saved model."""
     config = files.read_json(folder / "config.json")
     cls = model_class(config.pop("model"))
     with torch.device("meta"):
-        return sum(
-            parameter.numel() for parameter in cls(cls.Config.from_dict(config)).parameters()
-        )
+        model = cls(cls.Config.from_dict(config))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def line(name: str, out: Path, steps: list[Measured]) -> str:
@@ -256,11 +239,8 @@ def line(name: str, out: Path, steps: list[Measured]) -> str:
         SystemExit: a loss is not finite, or memory exceeds the limit.
     """
     (values,) = (row.values for row in curves.read_published(out) if row.kind == "train")
-    losses = {
-        key: value
-        for key, value in values.items()
-        if key not in ("lr", "grad_norm", "finite", "loss")
-    }
+    no_losses = ("lr", "grad_norm", "finite", "loss")
+    losses = {key: value for key, value in values.items() if key not in no_losses}
     peak = max(step.peak for step in steps)
     took = " + ".join(f"{step.seconds:.0f} s ({step.cpu:.0f} s CPU)" for step in steps)
     text = (
@@ -274,32 +254,30 @@ def line(name: str, out: Path, steps: list[Measured]) -> str:
 
 def run(folder: Path, items: tuple[str, ...]) -> Iterator[str]:
     """All stages in a project folder."""
-    took = in_fresh_process(folder, ["visual_tokenizer"])
-    yield line("visual tokenizer", folder / "data/paper/visual_tokenizer", [took])
-    in_fresh_process(folder, *(["visual_tokens", source] for source in PICTURES))
-    took = in_fresh_process(folder, ["pretrain", "main"])
-    yield line("pretrain main", folder / "runs/paper/pretrain/main", [took])
+    usage = [in_fresh_process(folder, ["visual_tokenizer"])]
+    yield line("visual tokenizer", folder / "data/paper/visual_tokenizer", usage)
+    in_fresh_process(folder, *(["visual_tokens", source] for source in SOURCES))
+    usage = [in_fresh_process(folder, ["pretrain", "main"])]
+    yield line("pretrain main", folder / "runs/paper/pretrain/main", usage)
     for item in items:
-        took = [in_fresh_process(folder, [name, item]) for name in ("finetune", "evaluate")]
-        yield line(item, folder / "runs/paper/finetune" / item, took)
+        usage = [in_fresh_process(folder, [name, item]) for name in ("finetune", "evaluate")]
+        yield line(item, folder / "runs/paper/finetune" / item, usage)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="One step of every training stage at the paper's dimensions."
     )
-    parser.add_argument(
-        "--fp32", action="store_true", help="instead of the paper block's precision"
-    )
+    parser.add_argument("--fp32", action="store_true", help="instead of the preset's precision")
     parser.add_argument("items", nargs="*", metavar="ITEM", help=", ".join(ITEMS))
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tree = settings(
-            folder / "teacher.safetensors", SMALL | ({"precision": "fp32"} if words.fp32 else {})
-        )
+        values = SMALL | {"precision": "fp32"} if words.fp32 else SMALL
+        tree = settings(folder / "teacher.safetensors", values)
         YAML().dump(tree, folder / "params.yaml")
-        write_data(folder / "data/paper", tree["paper"])
+        shutil.copy(params.FINE_TUNES, folder)
+        write_data(folder / "data/paper", tree)
         write_teacher(folder / "teacher.safetensors")
         for text in run(folder, tuple(words.items) or ITEMS):
             print(text, flush=True)
