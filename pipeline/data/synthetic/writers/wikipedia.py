@@ -25,78 +25,84 @@ def write(folder: Path, params: SyntheticParams) -> None:
 
 
 def _streams(params: SyntheticParams) -> Iterator[str]:
-    """The header, runs of 100 pages, and the closing tag, each to be a bz2 stream of its own."""
-    spaces = "".join(
-        f'      <namespace key="{key}" case="first-letter">{name}</namespace>\n'
-        for key, name in _NAMESPACES.items()
-    )
-    yield (
-        '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en">\n  <siteinfo>\n'
-        "    <sitename>Wikipedia</sitename>\n    <dbname>enwiki</dbname>\n"
-        f"    <namespaces>\n{spaces}    </namespaces>\n  </siteinfo>\n"
-    )
+    """The header, 100 pages at a time, and the closing tag: each becomes a bz2 stream."""
+    yield _header()
     pages = _pages(params)
-    while run := "".join(islice(pages, _STREAM)):
-        yield run
+    while chunk := "".join(islice(pages, _STREAM)):
+        yield chunk
     yield "</mediawiki>\n"
 
 
+def _header() -> str:
+    spaces = []
+    for key, name in _NAMESPACES.items():
+        spaces.append(f'      <namespace key="{key}" case="first-letter">{name}</namespace>\n')
+    return (
+        '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en">\n'
+        "  <siteinfo>\n"
+        "    <sitename>Wikipedia</sitename>\n    <dbname>enwiki</dbname>\n"
+        f"    <namespaces>\n{''.join(spaces)}    </namespaces>\n  </siteinfo>\n"
+    )
+
+
 def _pages(params: SyntheticParams) -> Iterator[str]:
+    """The articles, every third with a redirect, every tenth with a talk page."""
     numbers = count(10)
     yield _page("Template:Infobox", 10, next(numbers), "<includeonly>{{{name}}}</includeonly>")
-    for index, article in enumerate(
-        encyclopedia.articles(params, params.count("wikipedia", "pages"))
-    ):
-        yield _page(article.title, 0, next(numbers), _wikitext(article))
+    articles = encyclopedia.articles(params, params.count("wikipedia", "pages"))
+    for index, article in enumerate(articles):
+        title = article.title
+        yield _page(title, 0, next(numbers), _wikitext(article))
         if index % 3 == 0:
-            yield _page(
-                f"{article.title}s",
-                0,
-                next(numbers),
-                f"#REDIRECT [[{article.title}]]",
-                article.title,
-            )
+            yield _page(f"{title}s", 0, next(numbers), f"#REDIRECT [[{title}]]", title)
         if index % 10 == 0:
-            yield _page(f"Talk:{article.title}", 1, next(numbers), "Is this sourced? ~~~~")
+            yield _page(f"Talk:{title}", 1, next(numbers), "Is this sourced? ~~~~")
 
 
 def _page(title: str, space: int, number: int, text: str, target: str | None = None) -> str:
+    """The XML of a page. space: key of its namespace; target: title that a redirect leads to."""
     redirect = f"    <redirect title={quoteattr(target)} />\n" if target else ""
+    sha1 = _base36(hashlib.sha1(text.encode()).digest())
     return (
-        f"  <page>\n    <title>{escape(title)}</title>\n    <ns>{space}</ns>\n    <id>{number}</id>\n{redirect}"
+        f"  <page>\n    <title>{escape(title)}</title>\n    <ns>{space}</ns>\n"
+        f"    <id>{number}</id>\n{redirect}"
         f"    <revision>\n      <id>{1000 + number}</id>\n      <timestamp>{_TIME}</timestamp>\n"
-        "      <contributor>\n        <username>Editor</username>\n        <id>1</id>\n      </contributor>\n"
+        "      <contributor>\n        <username>Editor</username>\n        <id>1</id>\n"
+        "      </contributor>\n"
         "      <model>wikitext</model>\n      <format>text/x-wiki</format>\n"
         f'      <text bytes="{len(text.encode())}" xml:space="preserve">{escape(text)}</text>\n'
-        f"      <sha1>{_base36(hashlib.sha1(text.encode()).digest())}</sha1>\n    </revision>\n  </page>\n"
+        f"      <sha1>{sha1}</sha1>\n    </revision>\n  </page>\n"
     )
 
 
 def _wikitext(article: Article) -> str:
     """An article with the markup that real ones have."""
     title, kind = article.title, article.kind
-    sections = "\n\n".join(
-        f"== {name} ==\n{_noted(sentences)}" for name, sentences in article.sections.items()
-    )
+    sections = []
+    for name, sentences in article.sections.items():
+        sections.append(f"== {name} ==\n{_with_footnote(sentences)}")
+    text, introduction = "\n\n".join(sections), " ".join(article.introduction)
+    citation = "{{cite book|title=The World|year=1912}}"
     return (
         f"{{{{Short description|One of the {kind}s of the world}}}}\n"
         f"{{{{Infobox {kind}\n| name = {title}\n| image = {title}.jpg\n}}}}\n"
         f"[[File:{title}.jpg|thumb|right|The {kind} in a [[picture]]]]\n"
         f"'''{title}''' is {caption_grammar.an(kind)} [[List of {kind}s|{kind}]]. <!-- lead -->"
-        f'{" ".join(article.introduction)}<ref name="a">{{{{cite book|title=The World|year=1912}}}}</ref>\n\n{sections}\n\n'
+        f'{introduction}<ref name="a">{citation}</ref>\n\n' + "\n\n".join(sections) + "\n\n"
         f'{{| class="wikitable"\n! Kind !! Name\n|-\n| {kind} || {title}\n|}}\n\n'
         "== See also ==\n* [[World]]\n* [[Picture]]\n\n== References ==\n{{reflist}}\n\n"
         f"[[Category:{kind.capitalize()}s]]\n"
     )
 
 
-def _noted(sentences: tuple[str, ...]) -> str:
-    """A paragraph with a footnote, as a reader must take apart."""
+def _with_footnote(sentences: tuple[str, ...]) -> str:
+    """A paragraph with a footnote after its first sentence."""
     first, *rest = sentences
     return " ".join([first + "<ref>''Annals'', vol.&nbsp;2.</ref>", *rest])
 
 
 def _base36(digest: bytes) -> str:
+    """The digest as 31 digits or letters, as MediaWiki writes SHA-1."""
     value, digits = int.from_bytes(digest, "big"), ""
     while value:
         value, digit = divmod(value, 36)
