@@ -88,7 +88,7 @@ def _wikitext(article: Article) -> str:
         f"{{{{Infobox {kind}\n| name = {title}\n| image = {title}.jpg\n}}}}\n"
         f"[[File:{title}.jpg|thumb|right|The {kind} in a [[picture]]]]\n"
         f"'''{title}''' is {caption_grammar.an(kind)} [[List of {kind}s|{kind}]]. <!-- lead -->"
-        f'{introduction}<ref name="a">{citation}</ref>\n\n' + "\n\n".join(sections) + "\n\n"
+        f'{introduction}<ref name="a">{citation}</ref>\n\n{text}\n\n'
         f'{{| class="wikitable"\n! Kind !! Name\n|-\n| {kind} || {title}\n|}}\n\n'
         "== See also ==\n* [[World]]\n* [[Picture]]\n\n== References ==\n{{reflist}}\n\n"
         f"[[Category:{kind.capitalize()}s]]\n"
