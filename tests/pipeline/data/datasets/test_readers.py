@@ -6,6 +6,7 @@ import json
 import pickle
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,7 +65,7 @@ def karpathy(dataset: str, images: list[tuple[str, str, str, list[str]]]) -> byt
     ).encode()
 
 
-def test_coco_joins_pictures_split_and_captions(tmp_path):
+def test_coco_joins_images_split_and_captions(tmp_path):
     write_zip(tmp_path / "train2014.zip", {"train2014/COCO_train2014_000000000009.jpg": b"nine"})
     write_zip(tmp_path / "val2014.zip", {"val2014/COCO_val2014_000000000042.jpg": b"forty-two"})
     write_zip(
@@ -107,7 +108,7 @@ def test_coco_joins_pictures_split_and_captions(tmp_path):
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_flickr30k_reads_the_tar_or_a_folder(tmp_path, packed):
-    pictures = {"11.jpg": b"a", "12.jpg": b"b", "13.jpg": b"c"}
+    images = {"11.jpg": b"a", "12.jpg": b"b", "13.jpg": b"c"}
     split = karpathy(
         "flickr30k",
         [
@@ -117,12 +118,12 @@ def test_flickr30k_reads_the_tar_or_a_folder(tmp_path, packed):
         ],
     )
     if packed:
-        members = {f"flickr30k-images/{name}": data for name, data in pictures.items()}
+        members = {f"flickr30k-images/{name}": data for name, data in images.items()}
         (tmp_path / "flickr30k-images.tar.gz").write_bytes(tar_bytes(members, "w:gz"))
         write_zip(tmp_path / "caption_datasets.zip", {"dataset_flickr30k.json": split})
     else:
         (tmp_path / "flickr30k_images").mkdir()
-        for name, data in pictures.items():
+        for name, data in images.items():
             (tmp_path / "flickr30k_images" / name).write_bytes(data)
         (tmp_path / "dataset_flickr30k.json").write_bytes(split)
     assert len(flickr30k.files(tmp_path)) == (2 if packed else 4)
@@ -201,15 +202,15 @@ def test_vg_finds_the_zip_by_url_and_drops_repeated_phrases(tmp_path):
 )
 def test_imagenet22k_streams_nested_tars(tmp_path, name, mode):
     inner = {"n02.tar": {"n02_1.JPEG": b"x", "n02_2.JPEG": b"y"}, "n01.tar": {"n01_7.JPEG": b"z"}}
-    members = {f"whole/{wnid}": tar_bytes(pictures) for wnid, pictures in inner.items()}
+    members = {f"whole/{wnid}": tar_bytes(images) for wnid, images in inner.items()}
     (tmp_path / name).write_bytes(tar_bytes(members | {"whole/n03.tar": b"rubbish" * 200}, mode))
-    found = list(record_reader.read("imagenet22k", tmp_path))
-    assert found[:3] == [
+    records = list(record_reader.read("imagenet22k", tmp_path))
+    assert records[:3] == [
         ImageRecord("n02_1", "train", b"x", (), 1),
         ImageRecord("n02_2", "train", b"y", (), 1),
         ImageRecord("n01_7", "train", b"z", (), 0),
     ]
-    assert found[3].key == "n03" and found[3].reason.startswith("damaged tar")
+    assert records[3].key == "n03" and records[3].reason.startswith("damaged tar")
 
 
 def test_cc3m_splits_lines_at_the_one_tab(tmp_path):
@@ -323,7 +324,7 @@ def test_wikipedia_keeps_the_prose_of_articles(tmp_path):
 
 @pytest.mark.parametrize("name", ["multistream.xml", "multistream1.xml-p1p99", ""])
 def test_wikipedia_reads_each_stream_by_itself(tmp_path, monkeypatch, name):
-    """A plain dump is read as one, whatever streams its compressor made."""
+    """A plain dump is one entry, into however many streams it was compressed."""
     head = '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo/>'
     pages = [
         PAGE.format(title=n, ns=0, id=n, extra="", text=f"This is article number {n}.")
@@ -336,8 +337,7 @@ def test_wikipedia_reads_each_stream_by_itself(tmp_path, monkeypatch, name):
     (tmp_path / f"{path.name.partition('.')[0]}-index.xml.bz2").write_bytes(b"not this")
     assert len(list(wikipedia.entries(tmp_path))) == (7 if name else 1)
     monkeypatch.setattr(record_reader, "PIECE", 1)
-    found = list(record_reader.read("wikipedia", tmp_path))
-    assert found == [
+    assert list(record_reader.read("wikipedia", tmp_path)) == [
         TextRecord(str(n), "train", (f"This is article number {n}.",)) for n in range(1, 6)
     ]
     for size in (
@@ -376,8 +376,7 @@ def test_sbu_is_read_in_chunks_and_keys_inside_strings_are_no_keys(tmp_path, mon
 
 @pytest.mark.parametrize("source", ["coco", "flickr30k", "vg", "imagenet22k", "bookcorpus"])
 def test_pieces_hold_everything_once_and_in_order(tmp_path, monkeypatch, source):
-    world = SyntheticParams(1, 24, 90, tiny.SIZES)
-    write(source, tmp_path, world)
+    write(source, tmp_path, SyntheticParams(1, 24, 90, tiny.SIZES))
     whole = list(record_reader.read(source, tmp_path))
     monkeypatch.setattr(record_reader, "PIECE", 3000)
     assert len(list(record_reader.pieces(source, tmp_path))) > 3
@@ -387,7 +386,7 @@ def test_pieces_hold_everything_once_and_in_order(tmp_path, monkeypatch, source)
     )
 
 
-def test_bookcorpus_runs_of_lines(tmp_path):
+def test_bookcorpus_is_read_64_lines_at_a_time(tmp_path):
     lines = [f"line number {number} ." for number in range(70)]
     (tmp_path / "books_large_p1.txt").write_text("\n\n".join(lines) + "\n")
     (tmp_path / "books_large_p2.txt").write_text("the end .\n")
@@ -400,8 +399,8 @@ def test_bookcorpus_runs_of_lines(tmp_path):
 
 def test_bookcorpus_accepts_gutenberg_texts(tmp_path):
     text = (
-        'Licence.\r\n*** START OF THIS PROJECT GUTENBERG EBOOK X ***\r\n\r\nMrs. Vane _never_\r\nsmiled. "Why?" '
-        "She laughed.\r\n\r\nCaf\xe9 noir.\r\n*** END OF THIS PROJECT ***\r\nmore licence\r\n"
+        'License.\r\n*** START OF THIS PROJECT GUTENBERG EBOOK X ***\r\n\r\nMrs. Vane _never_\r\nsmiled. "Why?" '
+        "She laughed.\r\n\r\nCaf\xe9 noir.\r\n*** END OF THIS PROJECT ***\r\nmore license\r\n"
     )
     (tmp_path / "12.txt").write_bytes(text.encode("latin-1"))
     assert list(record_reader.read("bookcorpus", tmp_path)) == [
@@ -451,16 +450,16 @@ def test_unknown_sources_are_refused():
 @real_data.needs("flickr30k", "wikipedia", "books", "cc3m")
 class TestRealSlices:
     def test_flickr30k(self):
-        found = list(record_reader.read("flickr30k", real_data.folder("flickr30k")))
-        assert len(found) == 120 and all(isinstance(record, ImageRecord) for record in found)
-        assert sum(len(record.captions) for record in found) == 600
-        assert [sum(r.split == s for r in found) for s in ("train", "val", "test")] == [80, 20, 20]
+        records = list(record_reader.read("flickr30k", real_data.folder("flickr30k")))
+        assert len(records) == 120 and all(isinstance(record, ImageRecord) for record in records)
+        assert sum(len(record.captions) for record in records) == 600
+        assert Counter(record.split for record in records) == {"train": 80, "val": 20, "test": 20}
 
     def test_wikipedia(self):
-        found = list(record_reader.read("wikipedia", real_data.folder("wikipedia")))
-        articles = [record for record in found if isinstance(record, TextRecord)]
-        assert len(found) == 30 and len(articles) == 18
-        assert [r.reason for r in found if isinstance(r, Rejected)] == ["redirect"] * 12
+        records = list(record_reader.read("wikipedia", real_data.folder("wikipedia")))
+        articles = [record for record in records if isinstance(record, TextRecord)]
+        assert len(records) == 30 and len(articles) == 18
+        assert [r.reason for r in records if isinstance(r, Rejected)] == ["redirect"] * 12
         text = " ".join(sentence for record in articles for sentence in record.sentences)
         assert not any(mark in text for mark in ("[[", "]]", "{{", "}}", "<ref", "'''", "\n"))
 

@@ -34,23 +34,23 @@ def official(source: str, folder: Path) -> Path:
     elif source == "vqav2":
         _with_test_part(folder)
     elif source == "nlvr2":
-        _without_pictures(folder)
+        _without_images(folder)
     else:
         return real_data.folder(FOLDERS.get(source, source))
     return folder
 
 
 def _as_2014(folder: Path) -> None:
-    """The slice is of the 2017 release, whose pictures are those of 2014 under shorter names."""
-    told = json.loads(
+    """The slice is of the 2017 release, whose images are those of 2014 under shorter names."""
+    content = json.loads(
         (real_data.folder("coco") / "annotations/captions_train2017.json").read_text()
     )
     captions: dict[int, list[str]] = {}
-    for item in told["annotations"]:
+    for item in content["annotations"]:
         captions.setdefault(item["image_id"], []).append(item["caption"])
-    names = {image["id"]: f"COCO_train2014_{image['id']:012d}.jpg" for image in told["images"]}
+    names = {image["id"]: f"COCO_train2014_{image['id']:012d}.jpg" for image in content["images"]}
     with zipfile.ZipFile(folder / "train2014.zip", "w") as archive:
-        for image in told["images"]:
+        for image in content["images"]:
             archive.write(
                 real_data.folder("coco") / "train2017" / image["file_name"],
                 f"train2014/{names[image['id']]}",
@@ -83,7 +83,7 @@ def _with_test_part(folder: Path) -> None:
         archive.writestr("v2_OpenEnded_mscoco_test2015_questions.json", '{"questions": []}')
 
 
-def _without_pictures(folder: Path) -> None:
+def _without_images(folder: Path) -> None:
     for name in ("train", "dev", "test1"):
         (folder / name).mkdir()
         (folder / f"{name}.json").write_text("")
@@ -109,10 +109,8 @@ class TestRealSlices:
         rows = {split: facts["rows"] for split, facts in index["splits"].items()}
         assert (rows, index["rejected"]) == EXPECTED[source]
 
-    def test_nlvr2_without_pictures(self, tmp_path):
-        found = list(record_reader.read("nlvr2", official("nlvr2", tmp_path)))
-        assert len(found) == 300
-        assert all(
-            isinstance(record, Rejected) and record.reason.startswith("missing image")
-            for record in found
-        )
+    def test_nlvr2_without_images(self, tmp_path):
+        records = list(record_reader.read("nlvr2", official("nlvr2", tmp_path)))
+        assert len(records) == 300
+        for record in records:
+            assert isinstance(record, Rejected) and record.reason.startswith("missing image")

@@ -135,9 +135,9 @@ def test_zips_that_lie_are_damaged(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", "."])
 def test_names_from_lists_do_not_lead_out_of_a_folder(tmp_path, name):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
-    (tmp_path / "pictures").mkdir()
-    with Tree(tmp_path / "pictures") as tree_, pytest.raises(BadMember, match="missing image"):
-        tree_.read(name)
+    (tmp_path / "images").mkdir()
+    with Tree(tmp_path / "images") as tree, pytest.raises(BadMember, match="missing image"):
+        tree.read(name)
 
 
 def test_json_without_end_is_not_read_to_its_end(monkeypatch):

@@ -1,4 +1,4 @@
-"""VQA 2.0: questions about the world, its files, and the reader on them, on faulty and on real
+"""VQA 2.0: generated questions, their official files, and the reader on them, on faulty and on real
 ones."""
 
 import json
@@ -21,7 +21,7 @@ from pipeline.utils import seeds
 from tests.helpers import real_data
 
 REAL = real_data.folder("vqav2")
-WORLD = SyntheticParams(
+PARAMS = SyntheticParams(
     seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
 )
 
@@ -49,11 +49,11 @@ def test_question_types_are_the_longest_official_openings() -> None:
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vqav2")
-    writer.write(folder, WORLD)
+    writer.write(folder, PARAMS)
     return folder
 
 
-def test_questions_of_the_world_are_varied_balanced_and_partly_disputed() -> None:
+def test_generated_questions_are_varied_balanced_and_partly_disputed() -> None:
     asked = [
         question
         for index in range(150)
@@ -76,19 +76,19 @@ def test_questions_of_the_world_are_varied_balanced_and_partly_disputed() -> Non
 
 def test_the_reader_gets_back_what_the_writer_wrote(official: Path) -> None:
     records = list(record_reader.read("vqav2", official))
-    kept = [record for record in records if isinstance(record, QuestionsRecord)]
+    usable = [record for record in records if isinstance(record, QuestionsRecord)]
     assert {
-        split: sum(record.split == split for record in kept) for split in ("train", "val", "test")
+        split: sum(record.split == split for record in usable) for split in ("train", "val", "test")
     } == {"train": 33 + 4, "val": 4, "test": 10}
     assert Counter(record.reason for record in records if isinstance(record, Rejected)).keys() == {
         "missing image",
         "no annotation",
     }
-    assert all(record.key.startswith("COCO_val2014_") for record in kept if record.split == "val")
+    assert all(record.key.startswith("COCO_val2014_") for record in usable if record.split == "val")
     for index in (0, 5):
         key = f"COCO_test2015_{writer.image_id('test', index):012d}"
-        record = next(record for record in kept if record.key == key)
-        wanted = writer.image_with_questions(WORLD, "test", index).questions
+        record = next(record for record in usable if record.key == key)
+        wanted = writer.image_with_questions(PARAMS, "test", index).questions
         assert [question.text for question in record.questions] == [
             question.text for question in wanted
         ]
@@ -120,8 +120,8 @@ def annotation(number: int, image: int, answers: list[str], best: str) -> dict:
         "question_type": "what",
         "answer_type": "other",
         "answers": [
-            {"answer": text, "answer_id": place, "answer_confidence": "yes"}
-            for place, text in enumerate(answers, 1)
+            {"answer": text, "answer_id": answer_id, "answer_confidence": "yes"}
+            for answer_id, text in enumerate(answers, 1)
         ],
     }
 
@@ -146,7 +146,7 @@ def write_part(folder: Path, part: str, name: str, asked: list, answered: list |
         )
     (folder / part).mkdir()
     for image in {image for _, image, _ in asked} - {4}:
-        (folder / part / f"COCO_{part}_{image:012d}.jpg").write_bytes(b"picture %d" % image)
+        (folder / part / f"COCO_{part}_{image:012d}.jpg").write_bytes(b"image %d" % image)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def faulty(tmp_path: Path) -> Path:
         (5, 2, "How?"),
         (1, 2, "Again?"),
         (6, 3, "Where?"),
-        (7, 4, "No picture?"),
+        (7, 4, "No image?"),
     ]
     write_part(
         tmp_path,
@@ -184,14 +184,14 @@ def faulty(tmp_path: Path) -> Path:
 
 def test_unusable_questions_are_rejected_with_a_reason(faulty: Path) -> None:
     records = list(record_reader.read("vqav2", faulty))
-    kept = [record for record in records if isinstance(record, QuestionsRecord)]
-    assert [(record.key, record.split) for record in kept] == [
+    usable = [record for record in records if isinstance(record, QuestionsRecord)]
+    assert [(record.key, record.split) for record in usable] == [
         ("COCO_train2014_000000000001", "train"),
         ("COCO_val2014_000000000010", "train"),
         ("COCO_test2015_000000000020", "test"),
     ]
-    assert kept[0].questions[0].text == "What is it?"
-    assert kept[0].questions[0].answers == ("dog", *["cat"] * 9)
+    assert usable[0].questions[0].text == "What is it?"
+    assert usable[0].questions[0].answers == ("dog", *["cat"] * 9)
     reasons = {
         record.key.removeprefix("COCO_train2014_000000"): record.reason.partition(":")[0]
         for record in records
@@ -207,27 +207,25 @@ def test_unusable_questions_are_rejected_with_a_reason(faulty: Path) -> None:
         "000004#7": "missing image",
         "000009#8": "annotation without question",
     }
-    assert (
-        sum(
-            record.reason.startswith("wrong answers")
-            for record in records
-            if isinstance(record, Rejected)
-        )
-        == 2
-    )
+    wrong = [
+        record
+        for record in records
+        if isinstance(record, Rejected) and record.reason.startswith("wrong answers")
+    ]
+    assert len(wrong) == 2
 
 
-def test_a_damaged_file_is_named_with_the_place_of_the_fault(faulty: Path) -> None:
+def test_a_damaged_file_is_named_with_the_index_of_the_fault(faulty: Path) -> None:
     path = faulty / "v2_Questions_Train_mscoco.zip"
     member = "v2_OpenEnded_mscoco_train2014_questions.json"
-    for content, said in (
+    for content, message in (
         ('{"questions": [{"question_id": 1, "image_id": 1, "question": "a"}, {"qu', "cut short"),
         ('{"questions": [{"question_id": 1}]}', "image_id"),
         ('{"items": []}', "questions"),
     ):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(member, content)
-        with pytest.raises(UserError, match=said) as error:
+        with pytest.raises(UserError, match=message) as error:
             list(record_reader.read("vqav2", faulty))
         assert member in str(error.value) and "\n" not in str(error.value)
     path.unlink()
@@ -241,8 +239,8 @@ def test_real_files(faulty: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     for path in (*REAL.iterdir(), *faulty.glob("*Test*"), faulty / "test2015"):
         (root / path.name).symlink_to(path)
     records = list(record_reader.read("vqav2", root))
-    kept = [record for record in records if isinstance(record, QuestionsRecord)]
-    assert sum(len(record.questions) for record in kept if record.split != "test") == 14
+    usable = [record for record in records if isinstance(record, QuestionsRecord)]
+    assert sum(len(record.questions) for record in usable if record.split != "test") == 14
     assert {record.reason for record in records if isinstance(record, Rejected)} == {
         "missing image"
     }
