@@ -183,18 +183,18 @@ def test_classes_have_their_names(project):
         "0",
         *(f"n{label:08d}" for label in range(1, 6)),
     )  # class 0 has no picture
-    ranked = loaded.classify(Image.open("picture.jpg"))
+    ranked = loaded.classify(Image.open("image.jpg"))
     assert {name for name, _ in ranked} < set(loaded.classes) and len(ranked) == 5
     assert [value for _, value in ranked] == sorted((value for _, value in ranked), reverse=True)
     encoder = ImageEncoder.from_pretrained("exports/small/imagenet1k")
-    assert encoder(loaded.pixels([Image.open("picture.jpg")])).argmax() == loaded.classes.index(
+    assert encoder(loaded.pixels([Image.open("image.jpg")])).argmax() == loaded.classes.index(
         ranked[0][0]
     )
 
 
 def test_what_is_told_is_what_the_model_computes(project):
     loaded = predictor.load("exports/small/flickr30k")
-    pictures, captions = [Image.open("picture.jpg"), Image.open("other.jpg")], list(WORDS)
+    pictures, captions = [Image.open("image.jpg"), Image.open("other.jpg")], list(WORDS)
     cosines = loaded.similarity(pictures, captions)
     assert cosines.shape == (2, 3)
     one = loaded.similarity(pictures[1:], captions[2:])
@@ -203,7 +203,7 @@ def test_what_is_told_is_what_the_model_computes(project):
         torch.testing.assert_close(features.norm(dim=1), torch.ones(len(features)))
     matches = loaded.match(pictures, captions[:2])
     answer = RowPredictor(project / "exports/small/flickr30k", None).predict(
-        {"image": (project / "picture.jpg").read_bytes(), "text": captions[0]}
+        {"image": (project / "image.jpg").read_bytes(), "text": captions[0]}
     )
     assert answer["match"] == pytest.approx(matches[0].item(), abs=1e-5)
     assert answer["similarity"] == pytest.approx(cosines[0, 0].item(), abs=1e-5)
@@ -221,7 +221,7 @@ def test_what_a_model_cannot_tell_is_one_line(project, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text(json.dumps({"architecture": "vit"}))
     (tmp_path / "other" / "model.safetensors").write_bytes(b"")
-    picture = Image.open("picture.jpg")
+    picture = Image.open("image.jpg")
     for call, words in (
         (
             lambda: predictor.load("exports/small/vqa").similarity([picture], ["x"]),
