@@ -1,4 +1,4 @@
-"""Bytes that training takes on a GPU: weights and optimiser, and what forward passes keep for their
+"""Bytes that training takes on a GPU: weights and optimizer, and what forward passes keep for their
 backward passes.
 
 The second is a formula over what the layers save. Numbers are `WIDE` (fp32: the residual stream,
