@@ -1,5 +1,5 @@
-"""A trained model as a folder that needs nothing else: weights, sizes, words, names of classes, and
-a model card."""
+"""A trained model as a self-contained folder: weights, configuration, text tokenizer, names of
+classes, and a model card."""
 
 import math
 import shutil
@@ -24,35 +24,35 @@ from pipeline.utils import files
 
 TEMPLATE = "inference/model_card.md.j2"  # in `pipeline`
 GENERATED = (
-    "It has seen nothing but drawings of a generated world and sentences about them: it is of no use on "
-    "photographs, and its scores compare with nobody else's."
+    "It was trained on generated drawings and sentences about them alone: it is of no use on "
+    "photographs, and its scores cannot be compared with those of other models."
 )
 COLLECTED = (
-    "It has learnt from pictures and English texts of the web, with their errors, gaps and prejudices; "
-    "nothing was filtered for what people may find harmful."
+    "It was trained on images and English texts from the web, with their errors, gaps and "
+    "prejudices; nothing was filtered for what people may find harmful."
 )
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one step of a model's making was: pretraining, or a fine-tune."""
+class TrainingStage:
+    """A stage of a model's training: pretraining, or a fine-tune."""
 
-    step: str
+    name: str  # such as `pretrain/main`
     sources: list[str]
-    settings: dict[str, Any]
+    params: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class DataRow:
-    """A line of the card's table of data."""
+class CardDataRow:
+    """A line of the card's table of data; counts are those of the training split."""
 
-    step: str
+    stage: str
     source: str
     rows: int
     units: int
-    rejected: int
+    rejected: int  # records of all splits that could not be used
     origin: str
-    terms: str
+    license: str
 
 
 @dataclass(frozen=True)
@@ -62,26 +62,26 @@ class Export:
     name: str
     title: str
     model: Path  # folder
-    classes: list[str]
-    scores: Path  # file
-    made: list[Made]  # in order
+    classes: list[str]  # names
+    scores: Path  # JSON file
+    stages: list[TrainingStage]  # in order
 
 
 def of_variant(scale: str, name: str) -> Export:
-    """A pretrained model."""
-    place = Path("runs", scale, "pretrain", name)
+    """The pretrained model of a variant."""
+    run = Path("runs", scale, "pretrain", name)
     return Export(
         name,
         f"pretrained ({name})",
-        place / "model",
+        run / "model",
         [],
-        place / "validation.json",
-        _chain(f"pretrain/{name}"),
+        run / "validation.json",
+        _training_stages(f"pretrain/{name}"),
     )
 
 
 def of_fine_tune(scale: str, name: str) -> Export:
-    """A fine-tuned model."""
+    """The model of a fine-tune."""
     fine_tune = fine_tunes.load(name)
     return Export(
         name,
@@ -89,12 +89,12 @@ def of_fine_tune(scale: str, name: str) -> Export:
         Path("runs", scale, "finetune", name, "model"),
         _class_names(scale, fine_tune),
         Path("results", scale, "evaluate", f"{name}.json"),
-        _chain(f"finetune/{name}"),
+        _training_stages(f"finetune/{name}"),
     )
 
 
 def _class_names(scale: str, fine_tune: FineTune) -> list[str]:
-    """Of tasks with classes."""
+    """Names of the classes, of tasks that have them."""
     predict = tasks.load(fine_tune.task, "predict")
     if not hasattr(predict, "class_names"):
         return []
@@ -104,7 +104,7 @@ def _class_names(scale: str, fine_tune: FineTune) -> list[str]:
 
 
 def _reads_text(model: str) -> bool:
-    """Whether a class of saved models has a text among its inputs."""
+    """Whether models of the class `model` take a text."""
     return "text" in row_predictors()[model].INPUTS
 
 
@@ -126,21 +126,19 @@ def write(export: Export, scale: str, folder: Path) -> None:
 
 
 def card(export: Export, config: dict[str, Any], scale: str) -> str:
-    """The model card, as Markdown."""
-    data = [row for made in export.made for row in _data(made, scale)]
-    backbone = config["backbone"]
-    scores = {
-        key: value
-        for key, value in files.read_json(export.scores).items()
-        if not isinstance(value, str)
-    }
-    with_text = _reads_text(config["model"])
+    """The model card as Markdown; `config` is the content of the model's config.json."""
+    data: list[CardDataRow] = []
+    for stage in export.stages:
+        data += _data(stage, scale)
+    backbone, with_text = config["backbone"], _reads_text(config["model"])
+    scores = files.read_json(export.scores)
+    scores = {key: value for key, value in scores.items() if not isinstance(value, str)}
     return html_report.template(TEMPLATE, autoescape=False).render(
         name=export.name,
         title=export.title,
         scale=scale,
         model=config["model"],
-        weights=_weights(export.model / "model.safetensors"),
+        parameters=_num_parameters(export.model / "model.safetensors"),
         image_size=backbone["image_size"],
         text_length=backbone["text_length"] if with_text else 0,
         answers=len(config.get("answers", ())),
@@ -148,36 +146,36 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
         data=data,
         rejected=sum({row.source: row.rejected for row in data}.values()),
         scores=html_report.facts(scores),
-        steps=[made.step for made in export.made],
-        settings=tracking.flatten(export.made[-1].settings),
+        stages=[stage.name for stage in export.stages],
+        params=tracking.flatten(export.stages[-1].params),
         limits=_limits(data, backbone, with_text),
     )
 
 
-def _chain(place: str) -> list[Made]:
-    """From pretraining to the model in `runs/<scale>/<place>`."""
-    kind, name = place.split("/")
+def _training_stages(stage: str) -> list[TrainingStage]:
+    """The stages from pretraining to `stage`, such as `finetune/vqa`."""
+    kind, name = stage.split("/")
     if kind == "pretrain":
         return [_pretrained(name)]
     fine_tune = fine_tunes.load(name)
     block = params.read().block(*fine_tune.blocks(), loop=("loop",))
-    return [*_chain(fine_tune.init), Made(place, [fine_tune.data], block)]
+    return [*_training_stages(fine_tune.init), TrainingStage(stage, [fine_tune.data], block)]
 
 
-def _pretrained(variant: str) -> Made:
+def _pretrained(variant: str) -> TrainingStage:
     settings = task.load_params(params.read(), variant)
     streams = [getattr(settings.data, task.STREAM_OF[name]) for name in settings.objectives]
     sources = [source for stream in streams for source in stream.sources]
-    return Made(f"pretrain/{variant}", list(dict.fromkeys(sources)), asdict(settings))
+    return TrainingStage(f"pretrain/{variant}", list(dict.fromkeys(sources)), asdict(settings))
 
 
-def _data(made: Made, scale: str) -> Iterator[DataRow]:
-    for source in made.sources:
+def _data(stage: TrainingStage, scale: str) -> Iterator[CardDataRow]:
+    for source in stage.sources:
         index = files.read_json(Path("data", scale, "shards", source, "index.json"))
         origin = params.subtree(f"download.{source}.origin")
         train = index["splits"]["train"]
-        yield DataRow(
-            made.step,
+        yield CardDataRow(
+            stage.name,
             source,
             train["rows"],
             train["units"],
@@ -187,18 +185,21 @@ def _data(made: Made, scale: str) -> Iterator[DataRow]:
         )
 
 
-def _limits(data: list[DataRow], backbone: dict[str, Any], with_text: bool) -> list[str]:
+def _limits(data: list[CardDataRow], backbone: dict[str, Any], with_text: bool) -> list[str]:
     limits = [
         GENERATED if all(row.origin == "synthetic" for row in data) else COLLECTED,
-        f"Pictures are squeezed into a square of {backbone['image_size']} pixels, whatever their shape.",
+        f"Images are resized to a square of {backbone['image_size']} pixels, whatever their shape.",
     ]
-    return limits + [f"Texts longer than {backbone['text_length']} tokens are cut off."] * with_text
+    if with_text:
+        limits.append(f"Texts longer than {backbone['text_length']} tokens are truncated.")
+    return limits
 
 
-def _weights(path: Path) -> int:
-    """Numbers in a safetensors file."""
+def _num_parameters(path: Path) -> int:
+    """How many numbers the tensors of a safetensors file have."""
     with safe_open(path, "pt") as file:
-        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
+        names = file.keys()
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def _copy(source: Path, target: Path) -> None:

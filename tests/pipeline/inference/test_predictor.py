@@ -44,9 +44,8 @@ ITEMS = (
     "imagenet1k",
     "ade20k",
 )
-BASE = replace(
-    BACKBONE, image_size=224, patch_size=16, depth=12, drop_path=0.0
-)  # depth and pictures of the base size
+# depth and image size of the base model
+BASE = replace(BACKBONE, image_size=224, patch_size=16, depth=12, drop_path=0.0)
 
 
 def model_of(item, vocab_size):
@@ -87,17 +86,17 @@ def write_data(data):
             for label in range(1, classes)
             for number in range(2)
         ]
-        place = data / "shards" / source
+        folder = data / "shards" / source
         written = parquet.write(
-            place, "train", rows, schema.IMAGE_SHARD, rows_per_group=4, groups_per_file=9
+            folder, "train", rows, schema.IMAGE_SHARD, rows_per_group=4, groups_per_file=9
         )
-        parquet.write_index(place, {"train": written}, rejected={"train": 0})
+        parquet.write_index(folder, {"train": written}, rejected={"train": 0})
     return write_tokenizer(data / "text_tokenizer")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project after its pipeline, with models that learnt nothing, all exported."""
+    """A project after its pipeline, with random models, all exported."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -114,13 +113,13 @@ def project(tmp_path_factory):
                 {"item": item, "chance": {"acc1": 0.0625}},
             )
         export.main()
-        for name in ("picture", "other"):
-            pixels = np.random.default_rng(len(name)).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        for seed, name in enumerate(("image", "other")):
+            pixels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(f"{name}.jpg")
         yield root
 
 
-def test_every_export_is_whole_and_by_itself(project, tmp_path):
+def test_every_export_is_complete_by_itself(project, tmp_path):
     for item in ("main", *ITEMS):
         moved = (project / "exports/small" / item).rename(tmp_path / item)
         loaded = predictor.load(moved)
@@ -133,7 +132,7 @@ def test_every_export_is_whole_and_by_itself(project, tmp_path):
         moved.rename(project / "exports/small" / item)
 
 
-def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
+def test_cards_state_data_scale_scores_params_limits_and_license(project):
     cards = {
         item: (project / "exports/small" / item / "README.md").read_text()
         for item in ("main", *ITEMS)
@@ -141,14 +140,14 @@ def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
     for item, card in cards.items():
         assert "\n\n\n" not in card and "{" not in card, item
         assert card.startswith("---\nlicense: apache-2.0\n---\n\n# VL-BEiT: ")
-        for heading in ("Data", "Scores", "Training", "Limits", "Licence"):
+        for heading in ("Data", "Scores", "Training", "Limits", "License"):
             assert f"\n## {heading}\n" in card
         assert "scale `small`" in card and facts.GENERATED_LICENSE in card
         assert "| pretrain/main | vg | 1,234 | 5,678 |" in card
     assert "| mlm_accuracy | 0.1250 |" in cards["main"] and "| lr | 0.0015 |" in cards["main"]
     assert "| chance.acc1 | 0.0625 |" in cards["vqa"] and "the 4 answers" in cards["vqa"]
     assert (
-        "Steps, in order: pretrain/main, finetune/imagenet22k, finetune/imagenet1k."
+        "Stages, in order: pretrain/main, finetune/imagenet22k, finetune/imagenet1k."
         in cards["imagenet1k"]
     )
     assert "| finetune/imagenet1k | imagenet1k | 10 | 10 |" in cards["imagenet1k"]
@@ -158,7 +157,7 @@ def test_cards_state_data_scale_scores_settings_limits_and_licence(project):
     )
 
 
-def test_cards_of_collected_data_state_their_terms(project, tmp_path):
+def test_cards_of_collected_data_state_their_licenses(project, tmp_path):
     tree = tiny.settings()
     for block in tree["download"].values():
         block["origin"] = "upstream"
@@ -182,7 +181,7 @@ def test_classes_have_their_names(project):
     assert loaded.classes == (
         "0",
         *(f"n{label:08d}" for label in range(1, 6)),
-    )  # class 0 has no picture
+    )  # class 0 has no image
     ranked = loaded.classify(Image.open("image.jpg"))
     assert {name for name, _ in ranked} < set(loaded.classes) and len(ranked) == 5
     assert [value for _, value in ranked] == sorted((value for _, value in ranked), reverse=True)
@@ -192,43 +191,43 @@ def test_classes_have_their_names(project):
     )
 
 
-def test_what_is_told_is_what_the_model_computes(project):
+def test_predictions_are_what_the_model_computes(project):
     loaded = predictor.load("exports/small/flickr30k")
-    pictures, captions = [Image.open("image.jpg"), Image.open("other.jpg")], list(WORDS)
-    cosines = loaded.similarity(pictures, captions)
+    shown, captions = [Image.open("image.jpg"), Image.open("other.jpg")], list(WORDS)
+    cosines = loaded.similarity(shown, captions)
     assert cosines.shape == (2, 3)
-    one = loaded.similarity(pictures[1:], captions[2:])
-    torch.testing.assert_close(cosines[1:, 2:], one)  # whatever stands beside it in the batch
-    for features in (loaded.image_features(pictures), loaded.text_features(captions)):
+    one = loaded.similarity(shown[1:], captions[2:])
+    torch.testing.assert_close(cosines[1:, 2:], one)  # whatever else is in the batch
+    for features in (loaded.image_features(shown), loaded.text_features(captions)):
         torch.testing.assert_close(features.norm(dim=1), torch.ones(len(features)))
-    matches = loaded.match(pictures, captions[:2])
+    matches = loaded.match(shown, captions[:2])
     answer = RowPredictor(project / "exports/small/flickr30k", None).predict(
         {"image": (project / "image.jpg").read_bytes(), "text": captions[0]}
     )
     assert answer["match"] == pytest.approx(matches[0].item(), abs=1e-5)
     assert answer["similarity"] == pytest.approx(cosines[0, 0].item(), abs=1e-5)
     pretrained = predictor.load("exports/small/main")
-    pixels = images.normalize(torch.from_numpy(images.square(pictures[0], 16).copy())[None])
+    pixels = images.normalize(torch.from_numpy(images.square(shown[0], 16).copy())[None])
     with torch.no_grad():
         expected = pretrained.model.backbone.cls(pixels)
-    assert torch.equal(pretrained.image_features(pictures[:1]), expected)
-    best = predictor.load("exports/small/vqa").answers(pictures[0], captions[0], best=9)
+    assert torch.equal(pretrained.image_features(shown[:1]), expected)
+    best = predictor.load("exports/small/vqa").answers(shown[0], captions[0], best=9)
     assert {answer for answer, _ in best} == set(ANSWERS)
 
 
-def test_what_a_model_cannot_tell_is_one_line(project, tmp_path):
+def test_what_a_model_cannot_do_is_an_error_of_one_line(project, tmp_path):
     checkpoint.save(model_of("vqa", 40), tmp_path / "bare")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text(json.dumps({"architecture": "vit"}))
     (tmp_path / "other" / "model.safetensors").write_bytes(b"")
-    picture = Image.open("image.jpg")
+    image = Image.open("image.jpg")
     for call, words in (
         (
-            lambda: predictor.load("exports/small/vqa").similarity([picture], ["x"]),
+            lambda: predictor.load("exports/small/vqa").similarity([image], ["x"]),
             "similarity: this model is a VQA; load",
         ),
         (
-            lambda: predictor.load(tmp_path / "bare").answers(picture, "x"),
+            lambda: predictor.load(tmp_path / "bare").answers(image, "x"),
             "without the SentencePiece model",
         ),
         (lambda: predictor.load(tmp_path / "nowhere"), "nowhere/config.json: not found"),
@@ -295,8 +294,8 @@ def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
         "logits": (1, 1000),
         "vectors": (1, 577, 16),
     }
-    told = {name: tuple(value.shape) for name, value in space.items() if name in shapes}
-    assert told == {name: shape for name, shape in shapes.items() if name in space}
+    found = {name: tuple(value.shape) for name, value in space.items() if name in shapes}
+    assert found == {name: shape for name, shape in shapes.items() if name in space}
     if heading == "The timm model":
         assert [tuple(one.shape) for one in space["maps"]] == [(1, 16, 14, 14)] * 4
         assert space["tuned"](torch.zeros(1, 3, 384, 384)).shape == (1, 10)

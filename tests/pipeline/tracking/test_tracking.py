@@ -267,7 +267,7 @@ def test_the_documentations_example_runs(
     with tracking.run("asked", stage="finetune", params={}) as run:
         run.model(Path("vqa"), "vl-beit-vqa", Path("words/spm.model"))
     until(written)
-    Path("picture.jpg").write_bytes(mlflow_pyfunc.example()["image"][0])
+    Path("image.jpg").write_bytes(mlflow_pyfunc.example()["image"][0])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")  # the example names its own
     run_example("docs/use.md", "From MLflow")
     assert capsys.readouterr().out == "['ring']\n"
