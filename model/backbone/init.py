@@ -1,4 +1,4 @@
-"""Initialisation "as BEiT" (VL-BEiT §3.1): truncated normals cut at one standard
+"""Initialization "as BEiT" (VL-BEiT §3.1): truncated normals cut at one standard
 deviation, and a depth rescale."""
 
 import math

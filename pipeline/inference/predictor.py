@@ -1,7 +1,7 @@
 """Saved models in use: images and texts in; vectors, similarities, answers and classes out.
 
     model = predictor.load("exports/small/vqa")
-    model.answers(Image.open("picture.jpg"), "What is above the star?")
+    model.answers(Image.open("image.jpg"), "What is above the star?")
 
 Needs torch, timm, safetensors, sentencepiece and a PIL, and none of the pipeline's other packages.
 Each call is one batch: hand in as many images as fit into memory.

@@ -13,7 +13,7 @@ from pipeline.data.download.params import DownloadParams, load_params
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.tokenizers import visual_tokens, vqkd_training
 
-VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colours, flip
+VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colors, flip
 CODE = 2  # bytes of a visual token
 # Of the generated world:
 PIXEL = 0.6  # bytes of an image for each of its pixels, raw or in a shard

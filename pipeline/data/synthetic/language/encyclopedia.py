@@ -85,8 +85,8 @@ def _vocabulary() -> dict[str, list[str]]:
     vocabulary = {}
     for name, table in tables.items():
         vocabulary[name] = _distinct_words(*chain.from_iterable(table.values()))
-    places = chain.from_iterable(lexicon.BACKGROUNDS.values())
-    vocabulary["places"] = _distinct_words(*map(" ".join, places))
+    phrases = chain.from_iterable(lexicon.BACKGROUNDS.values())
+    vocabulary["places"] = _distinct_words(*map(" ".join, phrases))
     vocabulary["sentences"] = _distinct_words(
         *caption_grammar.VERBS,
         *lexicon.NEXT_TO,

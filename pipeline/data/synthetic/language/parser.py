@@ -190,8 +190,8 @@ def _phrase_table() -> dict[str, Phrase]:
     for texture, words in lexicon.TEXTURE_ENDINGS.items():
         table[words] = ("ending", texture)
     table |= dict.fromkeys(lexicon.NEXT_TO, ("relation", "next to"))
-    for background, places in lexicon.BACKGROUNDS.items():
-        table |= dict.fromkeys(map(" ".join, places), ("background", background))
+    for background, phrases in lexicon.BACKGROUNDS.items():
+        table |= dict.fromkeys(map(" ".join, phrases), ("background", background))
     table |= dict.fromkeys((*lexicon.NUMBERS[1], "all alone"), ("number", "1"))
     return table | _number_phrases()
 
