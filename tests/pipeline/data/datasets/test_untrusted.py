@@ -136,8 +136,8 @@ def test_zips_that_lie_are_damaged(tmp_path, monkeypatch):
 def test_names_from_lists_do_not_lead_out_of_a_folder(tmp_path, name):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     (tmp_path / "images").mkdir()
-    with Tree(tmp_path / "images") as tree, pytest.raises(BadMember, match="missing image"):
-        tree.read(name)
+    with Tree(tmp_path / "images") as folder, pytest.raises(BadMember, match="missing image"):
+        folder.read(name)
 
 
 def test_json_without_end_is_not_read_to_its_end(monkeypatch):
