@@ -15,7 +15,7 @@ from pipeline.tokenizers import visual_tokens, vqkd_training
 
 VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colors, flip
 CODE = 2  # bytes of a visual token
-# Of the generated world:
+# Of the synthetic data:
 PIXEL = 0.6  # bytes of an image for each of its pixels, raw or in a shard
 TEXT_BYTES = {"pages": 2000, "lines": 50}  # of one
 QUESTIONS = 5.5  # of an image
@@ -54,9 +54,9 @@ class PlannedSource:
 
 def planned_sources(params: Params) -> list[PlannedSource]:
     """All sources of a scale; nothing is downloaded."""
-    world = params.load(SyntheticParams, "synthetic")
+    synthetic = params.load(SyntheticParams, "synthetic")
     names = [name for name in params.subtree("download") if name != "common"]
-    return [_planned(params, name, world) for name in names] + _weights(params)
+    return [_planned(params, name, synthetic) for name in names] + _weights(params)
 
 
 def visual_token_bytes(params: Params, sources: Sequence[PlannedSource], patches: int) -> float:
@@ -73,10 +73,10 @@ def views(params: Params, sources: Sequence[PlannedSource]) -> float:
     return sum(source.images * per_image.get(source.name, 0) for source in sources)
 
 
-def _planned(params: Params, name: str, world: SyntheticParams) -> PlannedSource:
+def _planned(params: Params, name: str, synthetic: SyntheticParams) -> PlannedSource:
     chosen = load_params(params, name)
     if chosen.origin == "synthetic":
-        return _generated(name, world, params.subtree(f"shard.{name}.val_fraction"))
+        return _generated(name, synthetic, params.subtree(f"shard.{name}.val_fraction"))
     known = facts.read(name)
     plan = known.plan
     if known.pretraining is not None:
@@ -110,11 +110,11 @@ def _weights(params: Params) -> list[PlannedSource]:
     return [PlannedSource("weights", chosen.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0)]
 
 
-def _generated(name: str, world: SyntheticParams, val_fraction: float) -> PlannedSource:
-    """A source of the generated world, by the sizes that params.yaml gives it and the share that is
+def _generated(name: str, synthetic: SyntheticParams, val_fraction: float) -> PlannedSource:
+    """A synthetic source, by the sizes that params.yaml gives it and the share that is
     set aside."""
-    sizes, kind = world.sizes[name], datasets.load(name).KIND
-    unit, size = "images", PIXEL * world.image_size**2
+    sizes, kind = synthetic.sizes[name], datasets.load(name).KIND
+    unit, size = "images", PIXEL * synthetic.image_size**2
     if kind == "statements":
         unit, size = "sets", EXAMPLES * size
     elif kind == "text":

@@ -1,5 +1,5 @@
 """A sheet of test images with one caption each: `python -m pipeline.data.synthetic.contact_sheet
-docs/world.png`."""
+docs/synthetic.png`."""
 
 import sys
 import textwrap

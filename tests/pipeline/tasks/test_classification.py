@@ -21,7 +21,7 @@ from pipeline.data.loading.sampler import MicroBatch, OrderParams
 from pipeline.data.records import ImageRecord, Rejected
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.shards import parquet
-from pipeline.data.synthetic import generate as world_sources
+from pipeline.data.synthetic import generate
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render, scene
 from pipeline.data.synthetic.writers import imagenet1k as writer
@@ -47,7 +47,7 @@ from tests.helpers.toy import BACKBONE
 
 CLASSES = 6
 SIZES = {"imagenet1k": {"classes": CLASSES, "train": 8, "val": 2}}
-WORLD = SyntheticParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
+SYNTHETIC = SyntheticParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
 INPUTS = InputParams(
     image_size=16,
     resize=18,
@@ -75,7 +75,7 @@ LOOP = LoopParams(
 def official(tmp_path_factory) -> Path:
     """The generated official files."""
     folder = tmp_path_factory.mktemp("imagenet1k")
-    world_sources.write("imagenet1k", folder, WORLD)
+    generate.write("imagenet1k", folder, SYNTHETIC)
     return folder
 
 
@@ -104,7 +104,8 @@ def test_the_generated_files_are_read_with_their_labels(official):
         kinds.items()
     ):  # the pictures are those of the class, in the order in which they were drawn
         expected = [
-            render.jpeg(world, 85) for world in islice(writer.scenes(wnid, kind, "val", WORLD), 2)
+            render.jpeg(sample, 85)
+            for sample in islice(writer.scenes(wnid, kind, "val", SYNTHETIC), 2)
         ]
         assert [record.image for record in val if record.label == label[wnid]] == expected
 
@@ -112,11 +113,11 @@ def test_the_generated_files_are_read_with_their_labels(official):
 def test_training_and_validation_scenes_are_apart_and_of_their_class():
     for wnid, (shape, look) in list(writer.classes().items())[:4]:
         training, val = (
-            list(islice(writer.scenes(wnid, (shape, look), part, WORLD), 5))
+            list(islice(writer.scenes(wnid, (shape, look), part, SYNTHETIC), 5))
             for part in ("train", "val")
         )
         assert not any(map(scene.is_evaluation, training)) and all(map(scene.is_evaluation, val))
-        things = [world.things[0] for world in training + val]
+        things = [sample.things[0] for sample in training + val]
         assert all(
             thing.shape == shape and look in (thing.color, thing.texture) for thing in things
         )
@@ -130,7 +131,7 @@ def test_some_classes_are_those_of_imagenet22k():
 
 
 def test_the_same_official_bytes_again(official, tmp_path):
-    world_sources.write("imagenet1k", tmp_path, WORLD)
+    generate.write("imagenet1k", tmp_path, SYNTHETIC)
     assert len(list(official.iterdir())) == 3
     assert all(
         (tmp_path / path.name).read_bytes() == path.read_bytes() for path in official.iterdir()
@@ -140,7 +141,7 @@ def test_the_same_official_bytes_again(official, tmp_path):
 def test_too_many_classes_are_refused(tmp_path):
     sizes = {"imagenet1k": {"classes": 31, "train": 1, "val": 1}}
     with pytest.raises(UserError, match="imagenet1k.classes: at most 30"):
-        world_sources.write("imagenet1k", tmp_path, replace(WORLD, sizes=sizes))
+        generate.write("imagenet1k", tmp_path, replace(SYNTHETIC, sizes=sizes))
 
 
 def test_shards_hold_the_usual_oddities(folder):

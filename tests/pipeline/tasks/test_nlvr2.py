@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections import Counter, defaultdict
 from dataclasses import asdict, replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ from pipeline.training.loop import train
 from tests.helpers import real_data
 
 REAL_EXAMPLES = real_data.folder("nlvr2") / "data" / "dev.json"
-WORLD = SyntheticParams(
+SYNTHETIC = SyntheticParams(
     seed=5, image_size=40, jpeg_quality=85, sizes={"nlvr2": {"train": 34, "val": 3, "test": 4}}
 )
 TINY = BackboneConfig(
@@ -96,13 +97,13 @@ TUNE = {
 @pytest.fixture(scope="module")
 def official(tmp_path_factory):
     folder = tmp_path_factory.mktemp("official")
-    writer.write(folder, WORLD)
+    writer.write(folder, SYNTHETIC)
     return folder
 
 
 @pytest.fixture(scope="module")
 def folders(official, tmp_path_factory):
-    """Shards of the world, and a text tokenizer of its statements."""
+    """Shards of the generated files, and a text tokenizer of its statements."""
     root = tmp_path_factory.mktemp("project")
     build.shard("nlvr2", official, root / "nlvr2", build.ImageShardParams(8, 4, 0.0, 0))
     (root / "texts").mkdir()
@@ -175,22 +176,20 @@ def test_groups_of_the_real_file_have_one_sentence_each():
     assert all(len(found) == 1 for found in sentences.values())
 
 
-# The world
+# Generated statements
 
 
 def test_every_statement_and_every_pair_is_true_as_often_as_false():
-    pool, chosen = writer.sets(WORLD, "train")
-    told = [statements.facts(world) for world in pool]
-    assert len(chosen) == 34
-    for one in chosen:
-        table = np.array(
-            [
-                [text.holds(told[left], told[right]) for left, right in one.pairs]
-                for text in one.statements
-            ]
-        )
-        assert table.tolist() == [[True, True, False, False], [False, False, True, True]]
-        assert all(left != right for left, right in one.pairs)
+    scenes, sets = writer.sets(SYNTHETIC, "train")
+    facts = [statements.facts(drawn) for drawn in scenes]
+    assert len(sets) == 34
+    for example_set in sets:
+        assert all(left != right for left, right in example_set.pairs)
+        first, second = example_set.statements
+        truth = [first.holds(facts[left], facts[right]) for left, right in example_set.pairs]
+        assert truth == [True, True, False, False]
+        truth = [second.holds(facts[left], facts[right]) for left, right in example_set.pairs]
+        assert truth == [False, False, True, True]
 
 
 def test_labels_of_the_files_are_balanced_by_statement_and_by_pair(official):
@@ -207,11 +206,12 @@ def test_labels_of_the_files_are_balanced_by_statement_and_by_pair(official):
     )
 
 
-def test_evaluation_has_the_held_out_combinations_and_training_none():
+def test_evaluation_combinations_occur_in_no_training_set():
     for part, expected in (("train", False), ("val", True), ("test", True)):
-        pool, chosen = writer.sets(WORLD, part)
-        used = {number for one in chosen for pair in one.pairs for number in pair}
-        assert {scene.is_evaluation(pool[number]) for number in used} == {expected}
+        scenes, sets = writer.sets(SYNTHETIC, part)
+        for left, right in chain.from_iterable(example_set.pairs for example_set in sets):
+            assert scene.is_evaluation(scenes[left]) == expected
+            assert scene.is_evaluation(scenes[right]) == expected
 
 
 def test_what_statements_say_is_so():
@@ -243,7 +243,7 @@ def test_what_statements_say_is_so():
 
 
 def test_the_same_bytes_again(official, tmp_path):
-    writer.write(tmp_path, WORLD)
+    writer.write(tmp_path, SYNTHETIC)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         path.name: path.read_bytes() for path in official.iterdir()
     }

@@ -83,7 +83,7 @@ INPUTS = InputParams(
     augment=AUGMENT,
     order=OrderParams(streams=2, shuffle_block=2, batch_size=4),
 )
-WORLD = SyntheticParams(
+SYNTHETIC = SyntheticParams(
     seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}}
 )
 
@@ -95,7 +95,7 @@ WORLD = SyntheticParams(
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = tmp_path_factory.mktemp("ade20k")
     (root / "raw").mkdir()
-    generate.write("ade20k", root / "raw", WORLD)
+    generate.write("ade20k", root / "raw", SYNTHETIC)
     shard("ade20k", root / "raw", root / "shards", ImageShardParams(8, 8, 0.0, 0))
     return Folders(root / "shards", root / "no tokenizer")
 
@@ -128,12 +128,12 @@ def test_masks_agree_with_the_pictures(folders):
     rows = list(parquet.read_rows(folders.shards, "val"))
     assert [row["key"] for row in rows] != sorted(row["key"] for row in rows)
     for row in rows:
-        world = scene.sample(5, "ade20k/val", int(row["key"][-8:]) - 1, 40, evaluation=True)
+        sample = scene.sample(5, "ade20k/val", int(row["key"][-8:]) - 1, 40, evaluation=True)
         mask = np.asarray(Image.open(io.BytesIO(row["mask"])))
-        assert mask.shape == (row["height"], row["width"]) == (world.height, world.width)
+        assert mask.shape == (row["height"], row["width"]) == (sample.height, sample.width)
         shown = {
             masks.value(name)
-            for name in (world.background, *(thing.shape for thing in world.things))
+            for name in (sample.background, *(thing.shape for thing in sample.things))
         }
         assert set(np.unique(mask)) == shown | {0} and 0 < (mask == 0).mean() < 0.25
 
@@ -141,17 +141,17 @@ def test_masks_agree_with_the_pictures(folders):
 def test_a_mask_follows_the_order_of_things_and_leaves_edges_out():
     back = scene.Thing("square", "red", "plain", "large", 0.5, 0.5, 0)
     front = scene.Thing("ring", "blue", "plain", "small", 0.5, 0.5, 0)
-    world = scene.Scene("sea", (back, front), 80, 72, 1)
-    mask = np.asarray(masks.mask(world))
+    sample = scene.Scene("sea", (back, front), 80, 72, 1)
+    mask = np.asarray(masks.mask(sample))
     assert mask[0, 0] == masks.value("sea") and mask[36, 40] == masks.value(
         "square"
     )  # through the ring's hole
-    left, top, side, _ = render.box(front, world)
+    left, top, side, _ = render.box(front, sample)
     assert mask[36, left + 2] == masks.value("ring") and mask[36, left + side + 3] == masks.value(
         "square"
     )
-    red = np.asarray(render.render(replace(world, things=(back,)))).astype(int)
-    covered = np.asarray(masks.mask(replace(world, things=(back,)))) == masks.value("square")
+    red = np.asarray(render.render(replace(sample, things=(back,)))).astype(int)
+    covered = np.asarray(masks.mask(replace(sample, things=(back,)))) == masks.value("square")
     assert (red[covered][:, 0] > red[covered][:, 2] + 30).all()
 
 

@@ -39,7 +39,7 @@ from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 
-WORLD = SyntheticParams(
+SYNTHETIC = SyntheticParams(
     seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
 )
 TINY = BackboneConfig(
@@ -202,7 +202,7 @@ def test_the_vocabulary_counts_normalized_answers() -> None:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     place = tmp_path_factory.mktemp("project")
     (place / "official").mkdir()
-    writer.write(place / "official", WORLD)
+    writer.write(place / "official", SYNTHETIC)
     build.shard(
         "vqav2", place / "official", place / "shards", build.ImageShardParams(4, 64, 0.0, 0)
     )
