@@ -1,6 +1,10 @@
-"""The one exception that a person is meant to read."""
+"""The exceptions that a person is meant to read."""
 
 
 class UserError(Exception):
     """Wrong params, files or data. The message is one line: what is wrong, where, and what to
     do."""
+
+
+class UsageError(UserError):
+    """Wrong arguments on the command line. The message says what is expected."""

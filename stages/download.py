@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
+from pipeline.data import datasets
 from pipeline.data.download import raw_files
 from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.official_files import OfficialFiles
@@ -30,4 +31,4 @@ def main(source: str) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, datasets.names)

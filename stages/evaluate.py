@@ -41,4 +41,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, fine_tunes.names)

@@ -29,10 +29,14 @@ def main(name: str | None = None, folder: str | None = None) -> None:
         print(out)
 
 
+def _names() -> list[str]:
+    return [*params.subtree("pretrain.variants"), *fine_tunes.names()]
+
+
 def _made_from_main() -> list[str]:
     """Names of the fine-tunes of the variant `main`."""
     return [name for name in fine_tunes.names() if fine_tunes.load(name).pretraining == "main"]
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, _names)

@@ -13,4 +13,4 @@ def main(scale: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, params.presets)

@@ -35,4 +35,4 @@ def main(variant: str) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, lambda: params.subtree("pretrain.variants"))

@@ -40,4 +40,4 @@ def _committed(path: Path) -> bytes | None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, params.presets)

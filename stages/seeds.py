@@ -1,4 +1,4 @@
-"""python -m stages.seeds SEED SEED ...: the pipeline with each seed, and the tables with mean and
+"""python -m stages.seeds SEED...: the pipeline with each seed, and the tables with mean and
 spread.
 
 No DVC stage but what runs it: the seeds of pretraining and of all fine-tunes are set together, the
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import params
-from pipeline.errors import UserError
+from pipeline.errors import UsageError, UserError
 from pipeline.reporting import html_report, render, seed_statistics, tables
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
@@ -19,14 +19,14 @@ from pipeline.utils.entry_point import entry
 SEEDS = ("pretrain.common.seed", "finetune.common.seed")
 
 
-def main(*words: str) -> None:
+def main(*seed: str) -> None:
     """Write `results/<scale>/seeds/`: the results of each seed, their mean and spread, the tables,
     and a report."""
-    seeds = _numbers(words)
+    seeds = _numbers(seed)
     scale = params.scale()
     folder = Path("results", scale, "seeds")
-    for seed in seeds:
-        _run(seed, scale, folder / str(seed))
+    for number in seeds:
+        _run(number, scale, folder / str(number))
     results = [tables.load_results(folder / str(seed)) for seed in seeds]
     summary = {
         "seeds": seeds,
@@ -49,9 +49,7 @@ def main(*words: str) -> None:
 
 def _numbers(words: tuple[str, ...]) -> list[int]:
     if len(set(words)) < 2 or not all(word.isdecimal() for word in words):
-        raise UserError(
-            f"seeds: expected at least two different numbers, found {' '.join(words) or 'none'}"
-        )
+        raise UsageError("at least two different numbers")
     return [int(word) for word in words]
 
 

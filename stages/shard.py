@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
+from pipeline.data import datasets
 from pipeline.data.download.params import DownloadParams, load_params, readable
 from pipeline.data.sharding import build, count_checks, coverage
 from pipeline.data.sharding.build import ShardParams
@@ -93,4 +94,4 @@ def _versions(root: Path) -> dict[str, list[int]]:
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, datasets.names)

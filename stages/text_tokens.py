@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
+from pipeline.data import datasets
 from pipeline.tokenizers import packing
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
@@ -21,5 +22,10 @@ def main(source: str) -> None:
         run.metrics(packing.tokenize(documents, tokenizer, folder, settings))
 
 
+def _names() -> list[str]:
+    """The data sets of texts."""
+    return [name for name in datasets.names() if datasets.load(name).KIND == "text"]
+
+
 if __name__ == "__main__":
-    entry(main)
+    entry(main, _names)

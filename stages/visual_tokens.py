@@ -44,5 +44,11 @@ def main(source: str) -> None:
         workdir.publish_folder(work_dir, data / "visual_tokens" / source)
 
 
+def _names() -> list[str]:
+    """The data sets of images that are pretrained on."""
+    streams = [visual_tokens.load_stream(params.read(), name) for name in visual_tokens.STREAMS]
+    return [source for stream in streams for source in stream.sources]
+
+
 if __name__ == "__main__":
-    entry(main)
+    entry(main, _names)
