@@ -1,2 +1,1 @@
-"""Where functions run: Ray Train workers, processes, Ray tasks; and the files that a stage imports.
-Imports `utils`."""
+"""Where functions run: Ray Train workers, processes, Ray tasks. Imports `utils`."""

@@ -23,11 +23,11 @@ from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.inference import predictor
 from pipeline.inference.row_predictor import RowPredictor
-from pipeline.orchestration.code_digests import Code
 from pipeline.utils import files
 from stages import export
 from tests.helpers import tiny
 from tests.helpers.doc_examples import WORDS, examples, run_example, write_tokenizer
+from tests.helpers.import_graph import ImportGraph
 from tests.helpers.toy import BACKBONE, HEAD
 from tests.test_imports import top_level
 
@@ -266,9 +266,8 @@ def test_using_a_model_needs_few_packages():
         "pipeline",
     }
     allowed.add("scipy")  # only where relative biases, which are off, are resized
-    for path in Code(tiny.ROOT).dependencies(
-        ["pipeline.inference.predictor", "model.timm_encoder"]
-    ):
+    modules = ["pipeline.inference.predictor", "model.timm_encoder"]
+    for path in ImportGraph(tiny.ROOT).closure(modules):
         assert top_level(tiny.ROOT / path) <= allowed, path
 
 
