@@ -97,7 +97,7 @@ def _below(node: Node, key: str, comments: list[str], above: str) -> Iterator[Nu
     elif isinstance(node, SequenceNode):
         for child in node.value:
             yield from _below(child, key, comments, above)
-    elif isinstance(node, ScalarNode) and node.tag.endswith((":int", ":float")):
+    elif isinstance(node, ScalarNode) and str(node.tag).endswith((":int", ":float")):
         yield Number(key, node.value, RUN if _is_how(key) else source_of(above))
 
 
@@ -109,5 +109,7 @@ def _is_how(key: str) -> bool:
 
 def source_of(comment: str) -> str:
     """Whom a comment names first."""
-    found = _SOURCE.search(comment)
-    return UNSAID if found is None else list(_NAMES)[int(found.lastgroup[1:])]
+    match = _SOURCE.search(comment)
+    if match is None or match.lastgroup is None:
+        return UNSAID
+    return list(_NAMES)[int(match.lastgroup.removeprefix("k"))]

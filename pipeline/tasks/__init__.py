@@ -1,28 +1,27 @@
 """Downstream tasks, one folder each, found by name: `docs/extending.md` adds one.
 
-A folder `pipeline/tasks/<name>` has these modules. A stage loads the ones that it needs by name.
-What training imports stands in the folder `training`, on which the DVC stage depends, so an edit of
-what comes after training re-runs no training.
+A folder `pipeline/tasks/<name>` has these modules, found by name. What a fine-tune imports stands
+in the folder `training`, on which its DVC stage depends: an edit of the other modules re-runs no
+fine-tune.
 
-    training/
-    task            fine-tuning
+    training.task   fine-tuning
         FineTuneParams      dataclass of the blocks `finetune` of params.yaml: a
                             `pipeline.training.loop.FineTuneParams` with `inputs`, an `InputParams`
         Task(params, backbone, folders)
                             the `pipeline.training.step.Task` that is trained, with its validation;
                             its `model.backbone` takes over the pretrained weights
-    data            samples and batches, for training and for evaluation
+    training.data   samples and batches, for training and for evaluation
         InputParams         dataclass of the block `inputs`: all that evaluation needs of the above
         COLUMNS             columns of the shards that training reads
-    augment         augmentation, where the task has its own
-    metrics         what validation and evaluation measure
+    training.augment        augmentation, where the task has its own
+    training.metrics        what validation measures, and evaluation too
 
     predict         evaluation of a fine-tuned model
         EvaluateParams      dataclass of the block `evaluate.<data>`
         evaluate(model, folders, inputs, params, out) -> dict
                             test metrics; predictions and figures go into the folder `out`
         headline(result) -> dict
-                            the few numbers of a result that stand for it; `score` is the first
+                            the few numbers of a result that stand for it, among them `score`
         class_names(folders, fine_tune, params) -> list
                             only of tasks with classes: their names, none where nobody knows them
     visualize       figures, which `predict` draws
@@ -32,15 +31,14 @@ what comes after training re-runs no training.
         evaluation(fine_tune, params, backbone, tested) -> EvaluationCost
                             of as many test samples as there are
     row_predictor   what a saved model answers to a row with images and text; imports neither torch
-                    nor any of the above
+                    nor any of the above, for those who ask for columns alone
         MODEL               name of the model's class, as in config.json
         INPUTS              columns of a row that it reads: `image`, `image2`, `text`
-        OUTPUTS             columns of its answers, each with its type (see `saved_model.TYPES`)
+        OUTPUTS             columns of its answers, each with its type (`row_columns.Type`)
         predict_row(saved, images, text) -> dict
                             its answer, by column; empty where the row lacks an input
 
-The network itself is in `model/heads/<name>.py`, or in a module of the folder that `row_predictor`
-and `task` import. What several tasks share stands beside the folders.
+The network is `model/heads/<name>.py`. What several tasks share stands beside the folders.
 """
 
 from dataclasses import dataclass
@@ -73,7 +71,7 @@ def names() -> list[str]:
 
 
 def load(task: str, module: str) -> ModuleType:
-    """A module of a task, one of those above.
+    """A module of a task, one of those above, such as `training.task`.
 
     Raises:
         UserError: there is no such task.

@@ -1,6 +1,7 @@
 """Image-text retrieval (VL-BEiT §3.2): COCO and Flickr30k.
 
-Training imports `task`, `data`, `global_negatives` and `metrics`; evaluation `predict` and
-`visualize`, and of the former `data` and `metrics`; `make plan` imports `cost`, and use of a saved
-model `row_predictor`.
+Fine-tunes import `training` alone; evaluation imports `predict` and `visualize`, and from
+`training` data and metrics; `make plan` imports `cost`, and use of a saved model `row_predictor`.
+Beside what every task has, `training` has `global_negatives`: what a micro-batch needs of the
+global batch.
 """

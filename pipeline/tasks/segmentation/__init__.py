@@ -1,6 +1,7 @@
 """Semantic segmentation (VL-BEiT §3.3, with BEiT's recipe for ADE20K).
 
-Training imports `task`, `data`, `augment`, `sliding_window` and `metrics`; evaluation `predict` and
-`visualize`, and of the former `data`, `sliding_window` and `metrics`; `make plan` imports `cost`,
-and use of a saved model `row_predictor`.
+Fine-tunes import `training` alone; evaluation imports `predict` and `visualize`, and from
+`training` data and metrics; `make plan` imports `cost`, and use of a saved model `row_predictor`.
+Beside what every task has, `training` has `augment`, of images together with their masks, and
+`sliding_window`: images of any size.
 """

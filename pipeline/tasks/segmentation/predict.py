@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -114,7 +114,7 @@ class MaskZip:
     def __init__(self, path: Path):
         self._archive = zipfile.ZipFile(path, "w")
 
-    def __enter__(self) -> "MaskZip":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

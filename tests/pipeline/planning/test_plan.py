@@ -265,9 +265,11 @@ def kept(model, forward, precision):
         saved[storage.data_ptr()] = storage  # held, so that no other comes to be in its place
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision.half):
-            loss = forward(model)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision.half),
+    ):
+        loss = forward(model)
     assert loss.requires_grad
     return sum(
         storage.nbytes() for place, storage in saved.items() if place not in own
