@@ -115,7 +115,8 @@ def _entry(
         return Rejected(f"{path.name}:{number}", f"damaged line: {error}")
     if identifier.split("-")[0] != name:
         raise UserError(
-            f"{path}:{number}: {identifier} is no example of {name}; is this the file of another split?"
+            f"{path}:{number}: {identifier} is no example of {name}; "
+            "is this the file of another split?"
         )
     for filename in image_names(identifier):
         if filename not in images:

@@ -50,9 +50,8 @@ def write(folder: Path, params: SyntheticParams) -> None:
     """
     number = params.count("imagenet1k", "classes")
     if number > len(classes()):
-        raise UserError(
-            f"params.yaml: synthetic.sizes.imagenet1k.classes: at most {len(classes())}, found {number}"
-        )
+        key = "synthetic.sizes.imagenet1k.classes"
+        raise UserError(f"params.yaml: {key}: at most {len(classes())}, found {number}")
     looks = dict(sorted(islice(classes().items(), number)))
     archives.write_tar(folder / "ILSVRC2012_img_train.tar", _training_tars(looks, params))
     wnids = _validation_wnids(list(looks), params)

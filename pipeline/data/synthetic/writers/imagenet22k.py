@@ -25,9 +25,8 @@ def write(folder: Path, params: SyntheticParams) -> None:
     """
     number, largest = params.count("imagenet22k", "classes"), params.count("imagenet22k", "largest")
     if number > len(classes()):
-        raise UserError(
-            f"params.yaml: synthetic.sizes.imagenet22k.classes: at most {len(classes())}, found {number}"
-        )
+        key = "synthetic.sizes.imagenet22k.classes"
+        raise UserError(f"params.yaml: {key}: at most {len(classes())}, found {number}")
     archives.write_tar(folder / "fall11_whole.tar", _tars(number, largest, params))
 
 
