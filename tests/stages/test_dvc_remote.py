@@ -79,11 +79,7 @@ def test_an_edit_by_hand_is_seen_and_named(project: Path) -> None:
         status = run(project, "dvc", "status", TARGET)
         assert TARGET in status and "shard.nlvr2" in status
         assert "shard.nlvr2.max_side" in run(project, "dvc", "params", "diff")
-        for words in (
-            ["--dry", TARGET],
-            ["-s", "--dry", TARGET],
-            ["--dry", "--downstream", TARGET],
-        ):
+        for words in (["--dry", TARGET], ["-s", "--dry", TARGET]):
             assert f"Running stage '{TARGET}'" in run(project, "dvc", "repro", *words)
     finally:
         path.write_bytes(before)
