@@ -2,10 +2,10 @@
 names it."""
 
 from copy import deepcopy
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import dacite
 from ruamel.yaml.error import YAMLError
@@ -134,7 +134,7 @@ def _convert(cls: type[T], tree: Any, keys: Keys, params: Params | None) -> T:
         return dacite.from_dict(cls, _floats(cls, tree), dacite.Config(strict=True))
     except dacite.UnexpectedDataError as error:
         unknown = sorted(error.keys)
-        known = ", ".join(field.name for field in fields(cls))
+        known = ", ".join(field.name for field in fields(cast(Any, cls)))
         where = _owner(keys, unknown[0], params)
         raise UserError(
             f"{file}: {where}: unknown key {', '.join(unknown)} (known: {known})"
@@ -152,8 +152,8 @@ def _convert(cls: type[T], tree: Any, keys: Keys, params: Params | None) -> T:
 
 def _owner(keys: Keys, path: str, params: Params | None) -> str:
     """The last of the blocks that has a value at a dotted path in it, or else the last of all."""
-    for key in reversed(keys if params else ()):
-        node = params.subtree(key)
+    for key in reversed(keys):
+        node: Any = params.subtree(key) if params else _ABSENT
         for part in path.split("."):
             node = node.get(part, _ABSENT) if isinstance(node, dict) else _ABSENT
         if node is not _ABSENT:
@@ -210,13 +210,9 @@ def _floats(cls: type, tree: Tree) -> Tree:
     """Write `1` as `1.0` where a float is expected: YAML has no other way to say it shortly."""
     out = dict(tree)
     for field in fields(cls):
-        value = out.get(field.name)
-        if field.type is float and type(value) is int:
+        value, expected = out.get(field.name), field.type
+        if expected is float and type(value) is int:
             out[field.name] = float(value)
-        elif _is_block(field) and isinstance(value, dict):
-            out[field.name] = _floats(field.type, value)
+        elif isinstance(expected, type) and is_dataclass(expected) and isinstance(value, dict):
+            out[field.name] = _floats(expected, value)
     return out
-
-
-def _is_block(field: Field) -> bool:
-    return isinstance(field.type, type) and is_dataclass(field.type)
