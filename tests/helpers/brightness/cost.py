@@ -1,0 +1,30 @@
+"""What brightness costs."""
+
+from model.heads.brightness import Brightness, BrightnessConfig
+from pipeline.tasks.brightness.predict import EvaluateParams
+from pipeline.tasks.brightness.training.task import FineTuneParams
+
+from model.backbone.config import BackboneConfig
+from pipeline.utils import flops
+from pipeline.utils.flops import Pass
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+
+IMAGE = Pass(image=True, read=1)
+
+
+def sample_flops(config: BackboneConfig) -> float:
+    """Forward FLOPs of one image."""
+    return flops.encoder(config, IMAGE) + flops.linear(1, config.embed_dim, 1)
+
+
+def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Brightness, SampleCost]:
+    """The model on the meta device, and what one of its samples takes."""
+    model = on_meta(lambda: Brightness(BrightnessConfig(backbone)))
+    return model, SampleCost(params.inputs.order.batch_size, sample_flops(backbone), (IMAGE,))
+
+
+def evaluation(
+    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+) -> EvaluationCost:
+    """`tested` images."""
+    return EvaluationCost(f"{tested:,.0f} images, brightness", tested * sample_flops(backbone))
