@@ -144,7 +144,7 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
         answers=len(config.get("answers", ())),
         classes=len(export.classes),
         data=data,
-        rejected=sum({row.source: row.rejected for row in data}.values()),
+        rejected=_rejected(data),
         scores=html_report.facts(scores),
         stages=[stage.name for stage in export.stages],
         params=tracking.flatten(export.stages[-1].params),
@@ -163,10 +163,12 @@ def _training_stages(stage: str) -> list[TrainingStage]:
 
 
 def _pretrained(variant: str) -> TrainingStage:
-    settings = task.load_params(params.read(), variant)
-    streams = [getattr(settings.data, task.STREAM_OF[name]) for name in settings.objectives]
-    sources = [source for stream in streams for source in stream.sources]
-    return TrainingStage(f"pretrain/{variant}", list(dict.fromkeys(sources)), asdict(settings))
+    pretrain_params = task.load_params(params.read(), variant)
+    sources: dict[str, None] = {}  # in order, each once
+    for objective in pretrain_params.objectives:
+        stream = getattr(pretrain_params.data, task.STREAM_OF[objective])
+        sources |= dict.fromkeys(stream.sources)
+    return TrainingStage(f"pretrain/{variant}", list(sources), asdict(pretrain_params))
 
 
 def _data(stage: TrainingStage, scale: str) -> Iterator[CardDataRow]:
@@ -183,6 +185,12 @@ def _data(stage: TrainingStage, scale: str) -> Iterator[CardDataRow]:
             origin,
             facts.GENERATED_LICENSE if origin == "synthetic" else facts.read(source).license,
         )
+
+
+def _rejected(data: list[CardDataRow]) -> int:
+    """Rejected records of all sources; a source may be in several rows."""
+    of_source = {row.source: row.rejected for row in data}
+    return sum(of_source.values())
 
 
 def _limits(data: list[CardDataRow], backbone: dict[str, Any], with_text: bool) -> list[str]:

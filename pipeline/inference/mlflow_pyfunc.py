@@ -6,10 +6,11 @@ the columns that the model's row predictor names (see `pipeline.tasks`).
 
     VisualTokenizer   visual_tokens
     MaskedModeling    image_embedding, text_embedding: the final [I_CLS] and [T_CLS]
-    Retrieval         the same as unit vectors; of a pair also `similarity`, their cosine, and `match`,
-                      the fusion encoder's probability that image and text belong together
+    Retrieval         the same as unit vectors; of a pair also `similarity`, their cosine, and
+                      `match`, the fusion encoder's probability that image and text belong together
     VQA               answers and probabilities: the three best ones to the question in `text`
-    NLVR2             truth: the probability that `text` is true of `image`, left, and `image2`, right
+    NLVR2             truth: the probability that `text` is true of `image`, left, and `image2`,
+                      right
     Classification    classes and probabilities: the five best ones
     Segmentation      mask: rows of the class of each pixel, of the image as a square
 """

@@ -20,11 +20,14 @@ def write(table: Table, stem: Path) -> None:
 def markdown(table: Table) -> str:
     """A Markdown table, aligned for the terminal; the group stands in each heading, since Markdown
     has no second heading line."""
-    headings = [f"{column.group} {column.name}" for column in table.columns]
-    rows = [[table.head, *headings]]
+    headings = [table.head]
+    for column in table.columns:
+        headings.append(f"{column.group} {column.name}")
+    rows = [headings]
     for section in table.sections:
-        rows.append([f"*{section.title}*", *("" for _ in table.columns)])
-        rows += [[row.label, *texts(row, table.columns)] for row in section.rows]
+        rows.append([f"*{section.title}*"] + [""] * len(table.columns))
+        for row in section.rows:
+            rows.append([row.label, *texts(row, table.columns)])
     return "\n".join([f"**{table.title}**", "", aligned(rows), "", table.note, ""])
 
 
@@ -32,8 +35,11 @@ def aligned(rows: list[list[str]]) -> str:
     """Rows of cells, the first row the headings, as a Markdown table that is also aligned as plain
     text: labels to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join(_pipes(row, widths) for row in (rows[0], rule, *rows[1:]))
+    rule = ["-" * widths[0]]
+    for width in widths[1:]:
+        rule.append("-" * (width - 1) + ":")
+    lines = [_pipes(row, widths) for row in (rows[0], rule, *rows[1:])]
+    return "\n".join(lines)
 
 
 def comma_separated(table: Table) -> str:

@@ -1,6 +1,7 @@
 """Tables with the paper's numbers and ours. `render` writes them as Markdown and CSV."""
 
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,10 @@ def read_layout(path: Path = LAYOUT) -> dict[str, list[RowLayout]]:
     Raises:
         UserError: a row lacks its label or cells, or has another key.
     """
-    tables = yaml_reader.parse(path.read_bytes())
-    return {name: [_row_layout(path, name, row) for row in rows] for name, rows in tables.items()}
+    layout: dict[str, list[RowLayout]] = {}
+    for name, rows in yaml_reader.parse(path.read_bytes()).items():
+        layout[name] = [_row_layout(path, name, row) for row in rows]
+    return layout
 
 
 def _row_layout(path: Path, table: str, row: dict[str, Any]) -> RowLayout:
@@ -103,29 +106,27 @@ def against_paper(
         raise UserError(
             f"{LAYOUT.name}: {name}: the paper has no such table (has: {', '.join(printed)})"
         )
-    columns = [TableColumn(*column) for column in printed[name]["columns"]]
-    sections = [_printed_section(*section) for section in printed[name]["sections"].items()]
+    columns = list(starmap(TableColumn, printed[name]["columns"]))
+    sections = list(starmap(_printed_section, printed[name]["sections"].items()))
     rows = [_our_row(name, row, columns, results) for row in layout]
     sections.append(TableSection(params.section, rows))
     return Table(printed[name]["title"], columns, sections, params.note)
 
 
 def _printed_section(title: str, rows: dict[str, list[float | None]]) -> TableSection:
-    return TableSection(title, [TableRow(label, cells) for label, cells in rows.items()])
+    return TableSection(title, list(starmap(TableRow, rows.items())))
 
 
 def retrieval_recalls(results: dict[str, Any], params: TableParams) -> Table:
     """R@1, R@5 and R@10 of our retrieval results in percent, before and after reranking."""
-    columns = [
-        TableColumn(f"{direction}_r{k}", group, f"R@{k}", 1)
-        for direction, group in (("tr", "Text retrieval"), ("ir", "Image retrieval"))
-        for k in (1, 5, 10)
-    ]
-    sections = [
-        _recall_section(name, result, columns)
-        for name, result in results.items()
-        if result["task"] == "retrieval"
-    ]
+    columns = []
+    for direction, group in (("tr", "Text retrieval"), ("ir", "Image retrieval")):
+        for k in (1, 5, 10):
+            columns.append(TableColumn(f"{direction}_r{k}", group, f"R@{k}", 1))
+    sections = []
+    for name, result in results.items():
+        if result["task"] == "retrieval":
+            sections.append(_recall_section(name, result, columns))
     return Table("Retrieval in detail", columns, sections, params.note)
 
 
@@ -136,8 +137,10 @@ def _recall_section(name: str, result: dict[str, Any], columns: list[TableColumn
         ("reranked", "reranked by the fusion encoder"),
         ("chance", "chance"),
     ):
-        recalls = result[key]
-        rows.append(TableRow(label, [100 * recalls[column.key] for column in columns]))
+        cells: list[float | None] = []
+        for column in columns:
+            cells.append(100 * result[key][column.key])
+        rows.append(TableRow(label, cells))
     title = (
         f"{name} ({result['images']:,} images, {result['captions']:,} captions; pretraining: "
         f"{result['variant']})"
@@ -148,11 +151,13 @@ def _recall_section(name: str, result: dict[str, Any], columns: list[TableColumn
 def _our_row(
     table: str, layout: RowLayout, columns: list[TableColumn], results: dict[str, Any]
 ) -> TableRow:
-    if unknown := set(layout.cells) - {column.key for column in columns}:
+    sources, cells = dict(layout.cells), []
+    for column in columns:
+        cells.append(percentage(sources.pop(column.key, None), results))
+    if sources:
         raise UserError(
-            f"{LAYOUT.name}: {table}: {layout.label}: the table has no column {min(unknown)!r}"
+            f"{LAYOUT.name}: {table}: {layout.label}: the table has no column {min(sources)!r}"
         )
-    cells = [percentage(layout.cells.get(column.key), results) for column in columns]
     return TableRow(layout.label, cells)
 
 

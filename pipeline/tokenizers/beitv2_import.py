@@ -71,8 +71,13 @@ def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Shape]) -> 
 def _read_state(path: Path) -> dict[str, Tensor]:
     saved = safe_checkpoint.read(path)
     state = saved.get("model", saved.get("state_dict")) if isinstance(saved, dict) else None
-    if not isinstance(state, dict) or not all(
-        isinstance(tensor, Tensor) for tensor in state.values()
-    ):
-        raise UserError(f"{path}: no tensors under the key `model` or `state_dict`")
-    return {name: tensor for name, tensor in state.items() if not name.startswith(IGNORED_PREFIXES)}
+    no_tensors = UserError(f"{path}: no tensors under the key `model` or `state_dict`")
+    if not isinstance(state, dict):
+        raise no_tensors
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise no_tensors
+        if not name.startswith(IGNORED_PREFIXES):
+            tensors[name] = tensor
+    return tensors

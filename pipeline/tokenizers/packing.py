@@ -15,7 +15,8 @@ from pipeline.utils import files
 @dataclass(frozen=True)
 class TextTokensParams:
     """max_length: tokens of a row, [T_CLS] and [T_SEP] included; min_words: rows with fewer tokens
-    than this, not counting these two, are dropped; rows_per_group, groups_per_file: sizes of the Parquet files."""
+    than this, not counting these two, are dropped; rows_per_group, groups_per_file: sizes of the
+    Parquet files."""
 
     max_length: int
     min_words: int

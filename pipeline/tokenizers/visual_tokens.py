@@ -1,7 +1,7 @@
 """Visual tokens: fixed views of every image of a source, and the token ids of each view.
 
-There is one Parquet file per shard file, with the same name, rows and row groups. The loader replays
-the stored views, so the token ids always belong to the pixels that the model sees.
+There is one Parquet file per shard file, with the same name, rows and row groups. The loader
+replays the stored views, so the token ids always belong to the pixels that the model sees.
 """
 
 import shutil
@@ -88,7 +88,9 @@ class ViewTokenizer:
 
     def table(self, prepared: Sequence[PreparedImage]) -> pa.Table:
         """The rows of one row group, in `schema.visual_tokens`."""
-        pixels = [view for image in prepared for view in image.pixels]
+        pixels: list[np.ndarray] = []
+        for image in prepared:
+            pixels += image.pixels
         token_ids = self.token_ids(pixels).reshape(len(prepared), -1)
         rows = []
         for image, tokens in zip(prepared, token_ids, strict=True):
@@ -104,9 +106,10 @@ class ViewTokenizer:
 
     def token_ids(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Token ids uint16 [n, patches] of n views, uint8 [size, size, 3] each."""
-        batch = self.params.batch
-        starts = range(0, len(pixels), batch)
-        return np.concatenate([self._of_batch(pixels[start : start + batch]) for start in starts])
+        token_ids = []
+        for start in range(0, len(pixels), self.params.batch):
+            token_ids.append(self._of_batch(pixels[start : start + self.params.batch]))
+        return np.concatenate(token_ids)
 
     def _of_batch(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Token ids of at most a batch of views. Every batch is padded to its full size: the shape
@@ -159,8 +162,11 @@ def tokenize(
     job = TokenizeJob(shards, tokenizer, _digest(tokenizer), out, params, workers)
     splits = files.read_json(shards / "index.json")["splits"]
     if not (out / "index.json").exists():
-        names = [file["name"] for facts in splits.values() for file in facts["files"]]
-        pending = ((job, name) for name in names if not job.record(name).exists())
+        pending = []
+        for facts in splits.values():
+            for file in facts["files"]:
+                if not job.record(file["name"]).exists():
+                    pending.append((job, file["name"]))
         parallel_map.run(_tokenize_file, pending, 1, gpu=True)
         _write_index(job, splits)
     shutil.rmtree(out / ".unfinished", ignore_errors=True)
@@ -224,9 +230,13 @@ def tokenized_groups(shard: Path, tokenizer: ViewTokenizer, workers: int) -> Ite
                 [threads.submit(tokenizer.prepare, row["key"], row["image"]) for row in rows]
             )
             if len(pending) > 1:
-                yield tokenizer.table([future.result() for future in pending.popleft()])
+                yield tokenizer.table(_results(pending.popleft()))
         for futures in pending:
-            yield tokenizer.table([future.result() for future in futures])
+            yield tokenizer.table(_results(futures))
+
+
+def _results(futures: Sequence[Future[PreparedImage]]) -> list[PreparedImage]:
+    return [future.result() for future in futures]
 
 
 def _write_index(job: TokenizeJob, splits: dict[str, Any]) -> None:

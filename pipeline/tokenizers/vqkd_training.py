@@ -139,7 +139,9 @@ class VQKDTask(Task):
     def evaluate(self) -> dict[str, float]:
         """Mean cosine similarity with the teacher on validation images, and use of the codebook on
         validation and training images."""
-        cosines = [self._cosines(pixels).flatten() for pixels in self._images("val")]
+        cosines = []
+        for pixels in self._images("val"):
+            cosines.append(self._cosines(pixels).flatten())
         usage = codebook_usage(self.model, self._images("val", "train"))
         return {"teacher_cosine": torch.cat(cosines).mean().item(), **usage}
 
@@ -159,11 +161,12 @@ class VQKDBatches:
 
     def __init__(self, shards: Path, params: VisualTokenizerParams):
         self.params = params
-        groups: list[parquet.RowGroup] = []
+        groups: list[tuple[parquet.RowGroup, None]] = []
         for source in params.used:
-            groups += parquet.row_groups(shards / source, "train") * params.sources[source]
+            for group in parquet.row_groups(shards / source, "train") * params.sources[source]:
+                groups.append((group, None))
         self.reader = ImageReader(
-            [(group, None) for group in groups],
+            groups,
             cache=2 * params.order.streams * params.order.shuffle_block,
             pairs=False,
         )
@@ -173,8 +176,9 @@ class VQKDBatches:
 
     def __getitem__(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """`pixels` uint8 [batch, size, size, 3]."""
-        samples = self.sampler.samples(micro_batch)
-        pixels = [self._view(index.group, index.offset, index.position) for index in samples]
+        pixels = []
+        for index in self.sampler.samples(micro_batch):
+            pixels.append(self._view(index.group, index.offset, index.position))
         return {"pixels": torch.from_numpy(np.stack(pixels))}
 
     def _view(self, group: int, offset: int, position: int) -> np.ndarray:
@@ -208,8 +212,8 @@ def run(job: VQKDJob) -> None:
         train(task, job.params, job.params.loop, job.work_dir, tracked)
         if first:
             rows = curves.read_jsonl(job.work_dir / curves.JSONL)
-            metrics = [row.values for row in rows if row.kind == "validation"]
-            _finish(job, tokenizer_of(task.model), metrics[-1], tracked)
+            last = [row for row in rows if row.kind == "validation"][-1]
+            _finish(job, tokenizer_of(task.model), last.values, tracked)
 
 
 def inputs(shards: Path, params: VisualTokenizerParams) -> list[Path]:

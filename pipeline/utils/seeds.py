@@ -1,7 +1,7 @@
 """Keyed random numbers: a pure function of what they are for, such as (seed, stream, position).
 
-Every use has a generator of its own, so there is no state to save, and nothing depends on the number
-of workers.
+Every use has a generator of its own, so there is no state to save, and nothing depends on the
+number of workers.
 """
 
 import hashlib
