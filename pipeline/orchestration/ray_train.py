@@ -14,8 +14,8 @@ from pipeline.errors import UserError
 
 Entry = Callable[[Any], None]
 WORKER_DIED = "WorkerHealthCheckFailedError"  # Ray's class of error for a worker that was killed
-# Seconds that workers wait in a collective while worker 0 evaluates; torch's 10 to 30 minutes are too
-# few.
+# Seconds that workers wait in a collective while worker 0 evaluates; torch's 10 to 30 minutes are
+# too few.
 COLLECTIVE_TIMEOUT = 4 * 3600
 # Environment variables that workers on a cluster get from the driver.
 WORKER_ENV = ("PYTHONPATH", "OMP_NUM_THREADS", "DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI")

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -77,7 +77,7 @@ class Run:
         self._records = records
         self._num_files = 0
 
-    def metrics(self, values: dict[str, float], step: int = 0) -> None:
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record values at a step (0-based). Cheap enough for every step."""
         with _tolerant():
             numbers = {key: float(value) for key, value in values.items()}
@@ -184,8 +184,8 @@ def _milliseconds() -> int:
 
 
 def _opened(record: dict[str, Any]) -> Run:
-    """A run with its first record. The scale and the store are those of this process; the writer may
-    have been started by another one."""
+    """A run with its first record. The scale and the store are those of this process; the writer
+    may have been started by another one."""
     record["tags"]["scale"] = params.scale()
     tracked = Run(None)
     with _tolerant():

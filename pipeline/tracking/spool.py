@@ -1,10 +1,11 @@
-"""The files by which stages hand records to the writer, `.work/tracking/<run>/` in the project's root.
+"""The files by which stages hand records to the writer, `.work/tracking/<run>/` in the project's
+root.
 
-A stage appends records to `records.jsonl`, one JSON object a line, and keeps the file locked while it
-lives: the kernel frees the lock however the stage ends, so that the writer can tell a killed stage.
-`files/` holds copies or hard links of artifacts and models, which DVC may move once the stage has
-ended; `run_id` is the id of the MLflow run once there is one. The writer holds `writer.lock`, and
-removes the folder of a run when all of it is written.
+A stage appends records to `records.jsonl`, one JSON object a line, and keeps the file locked while
+it lives: the kernel frees the lock however the stage ends, so that the writer can tell a killed
+stage. `files/` holds copies or hard links of artifacts and models, which DVC may move once the
+stage has ended; `run_id` is the id of the MLflow run once there is one. The writer holds
+`writer.lock`, and removes the folder of a run when all of it is written.
 """
 
 import fcntl
@@ -37,8 +38,8 @@ def create() -> tuple[Path, IO[str]]:
 
 
 def pending(spool: Path) -> list[Path]:
-    """The folders of runs that are not wholly written, the oldest first. A run exists from its first
-    record on."""
+    """The folders of runs that are not wholly written, the oldest first. A run exists from its
+    first record on."""
     records = spool.glob("*/records.jsonl")
     return sorted(path.parent for path in records if path.stat().st_size)
 
@@ -56,8 +57,8 @@ def start_writer() -> bool:
     """Start the writer of this project if none is running, and say whether that was so.
 
     The writer inherits the lock, so that of several stages one starts it. It gets a session of its
-    own (Ctrl-C is for the stage), is nobody's child (Ray kills a worker's children), and has none of
-    our files open (`make | tee` ends when we do).
+    own (Ctrl-C is for the stage), is nobody's child (Ray kills a worker's children), and has none
+    of our files open (`make | tee` ends when we do).
     """
     spool = folder()
     spool.mkdir(parents=True, exist_ok=True)

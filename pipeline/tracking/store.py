@@ -21,7 +21,8 @@ class Store(NamedTuple):
 
 
 def locate(root: Path, uri: str | None) -> Store:
-    """The store at the tracking URI `uri`, by default `mlflow.db` and `mlruns/` in the project's root.
+    """The store at the tracking URI `uri`, by default `mlflow.db` and `mlruns/` in the project's
+    root.
 
     The database's path is relative: SQLAlchemy and MLflow disagree on how to quote `%` and `?` in
     the name of a folder.

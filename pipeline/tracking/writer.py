@@ -1,9 +1,11 @@
-"""The process that writes MLflow runs from the records that stages leave, of several stages at once.
+"""The process that writes MLflow runs from the records that stages leave, of several stages at
+once.
 
 `python -m pipeline.tracking.writer SPOOL LOCK IDLE`: the folder of runs (see `spool`), the file
-descriptor of its lock, and the seconds without a stage after which it ends. What a killed writer has
-left is written by the next one, from its first record: MLflow ignores what it has already. Where the
-records end without `close` and their lock is free, the stage was killed, and so says its run.
+descriptor of its lock, and the seconds without a stage after which it ends. What a killed writer
+has left is written by the next one, from its first record: MLflow ignores what it has already.
+Where the records end without `close` and their lock is free, the stage was killed, and so says its
+run.
 """
 
 import fcntl

@@ -25,16 +25,16 @@ from pipeline.utils import files
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
 LOCK_TIMEOUT = 60  # seconds to wait for another process in the same work folder
-# Parameters that say on how many processes and threads a run is spread: results differ in their last
-# digits at most.
+# Parameters that say on how many processes and threads a run is spread: results differ in their
+# last digits at most.
 EXECUTION_PARAMS = ("num_workers", "threads", "loader_workers")
 # Files of a work folder that hold no work yet.
 BOOKKEEPING = ("code.json", "lock", "run_id")
 
 
 def root() -> Path:
-    """The folder of all work folders. It lies in the project's root even where DVC runs a stage in a
-    temporary copy of the project."""
+    """The folder of all work folders. It lies in the project's root even where DVC runs a stage in
+    a temporary copy of the project."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".work"
 
 
@@ -84,8 +84,8 @@ def _without_execution_params(params: Any) -> Any:
 
 @contextmanager
 def locked(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-    """Hold a work folder exclusively, in the process that writes: workers of a killed driver live on
-    for seconds.
+    """Hold a work folder exclusively, in the process that writes: workers of a killed driver live
+    on for seconds.
 
     Raises:
         UserError: another process holds it, after `timeout` seconds.
@@ -145,8 +145,8 @@ def _recorded_outputs() -> dict[str, dict[str, Any]]:
 
 
 def _is_recorded(recorded: dict[str, Any] | None, out: Path) -> bool:
-    """Whether an entry of dvc.lock fits the output on disk: a file's MD5, a folder's number of files
-    and total size in bytes."""
+    """Whether an entry of dvc.lock fits the output on disk: a file's MD5, a folder's number of
+    files and total size in bytes."""
     if recorded is None or not out.exists():
         return False
     if out.is_file():
@@ -156,7 +156,8 @@ def _is_recorded(recorded: dict[str, Any] | None, out: Path) -> bool:
 
 
 def _check_code(path: Path) -> None:
-    """Compare the project's modules with those recorded when the work was begun, and record them."""
+    """Compare the project's modules with those recorded when the work was begun, and record
+    them."""
     digests = _module_digests()
     record = path / "code.json"
     begun = any(entry.name not in BOOKKEEPING for entry in path.iterdir())
