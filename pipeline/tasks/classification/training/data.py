@@ -94,16 +94,15 @@ class ImageBatches:
     def __getitem__(self, micro_batch: MicroBatch) -> ImageBatch:
         indices = self.order.samples(micro_batch)
         samples = [self._sample(index) for index in indices]
-        pixels = torch.stack([sample.pixels for sample in samples])
-        labels = torch.tensor([sample.label for sample in samples])
+        views, classes, noise = zip(*samples, strict=True)
+        pixels, labels = torch.stack(views), torch.tensor(classes)
         targets = []
         for first in range(0, len(indices), self.share):
             stream = slice(first, first + self.share)
             with drawing_from(self.seed, "mix", indices[first].position):
                 _, mixed = self.mix(pixels[stream], labels[stream])  # pixels are mixed in place
             targets.append(mixed)
-        noise = stack([sample.drop_path_noise for sample in samples])
-        return ImageBatch(pixels, torch.cat(targets), noise)
+        return ImageBatch(pixels, torch.cat(targets), stack(noise))
 
     def _sample(self, index: SampleIndex) -> _Sample:
         row, _ = self.rows.get(index.group, index.offset)

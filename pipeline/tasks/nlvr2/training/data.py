@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,14 +75,8 @@ class StatementBatches:
 
 def collate(samples: list[Sample]) -> StatementBatch:
     """Stack samples; statements are padded to the longest."""
-    ids, mask = pad([sample.ids for sample in samples])
-    return StatementBatch(
-        stack([sample.pixels for sample in samples]),
-        ids,
-        mask,
-        torch.tensor([sample.label for sample in samples]),
-        stack([sample.drop_path_noise for sample in samples]),
-    )
+    pixels, texts, labels, noise = zip(*samples, strict=True)
+    return StatementBatch(stack(pixels), *pad(texts), torch.tensor(labels), stack(noise))
 
 
 class Examples(NamedTuple):
@@ -102,22 +97,17 @@ def evaluation_batches(
     """A split in order, `batch` examples in memory at a time."""
     remaining = parquet.read_rows(folder, split)
     while rows := list(islice(remaining, batch)):
-        statements = [row["statement"] for row in rows]
-        ids, mask = pad([tokenizer.encode(text, params.text_length) for text in statements])
-        yield Examples(
-            [row["key"] for row in rows],
-            [row["group"] for row in rows],
-            statements,
-            torch.tensor([row["label"] for row in rows]),
-            stack([_both_images(row, params.image_size) for row in rows]),
-            ids,
-            mask,
-        )
+        columns = map(itemgetter("key", "group", "statement", "label"), rows)
+        keys, groups, statements, labels = map(list, zip(*columns, strict=True))
+        texts = [tokenizer.encode(text, params.text_length) for text in statements]
+        pixels = [_both_images(row, params.image_size) for row in rows]
+        yield Examples(keys, groups, statements, torch.tensor(labels), stack(pixels), *pad(texts))
 
 
 def _both_images(row: dict[str, Any], size: int) -> np.ndarray:
-    """uint8 [2, size, size, 3], as they are evaluated."""
-    return np.stack([images.square(images.decode(row[side]), size) for side in SIDES])
+    """uint8 [2, size, size, 3], as they are evaluated, the left one first."""
+    left, right = (images.square(images.decode(row[side]), size) for side in SIDES)
+    return np.stack([left, right])
 
 
 def share_true(folder: Path) -> float:

@@ -78,15 +78,13 @@ class PairBatches:
 
 def collate(samples: list[Sample]) -> PairBatch:
     """Stack samples; texts are padded to the longest."""
-    ids, mask = pad([sample.ids for sample in samples])
-    noise = np.stack([sample.drop_path_noise for sample in samples], axis=1)
+    pixels, texts, image_ids, negative_noise, drop_path_noise = zip(*samples, strict=True)
     return PairBatch(
-        stack([sample.pixels for sample in samples]),
-        ids,
-        mask,
-        torch.tensor([sample.image_id for sample in samples]),
-        stack([sample.negative_noise for sample in samples]),
-        torch.from_numpy(noise),
+        stack(pixels),
+        *pad(texts),
+        torch.tensor(image_ids),
+        stack(negative_noise),
+        torch.from_numpy(np.stack(drop_path_noise, axis=1)),
     )
 
 

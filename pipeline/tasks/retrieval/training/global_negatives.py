@@ -66,9 +66,10 @@ def of_several_passes(
 
     features: what the model makes of each, without gradient.
     """
+    images_of_batches, texts_of_batches, _ = zip(*features, strict=True)
     leaves = [
-        torch.cat([one.images for one in features]).requires_grad_(),
-        torch.cat([one.texts for one in features]).requires_grad_(),
+        torch.cat(images_of_batches).requires_grad_(),
+        torch.cat(texts_of_batches).requires_grad_(),
         features[0].log_scale.requires_grad_(),
     ]
     itc = _global_itc(*leaves)
@@ -142,13 +143,14 @@ def of_equal_length(batches: Sequence[PairBatch]) -> list[PairBatch]:
 
 
 def _joined(batches: Sequence[PairBatch]) -> PairBatch:
-    """All micro-batches as one; of the noise only what negatives are drawn with."""
+    """All micro-batches as one; without stochastic depth's noise, which negatives do not need."""
+    pixels, ids, mask, image_ids, negative_noise, _ = zip(*batches, strict=True)
     return batches[0]._replace(
-        pixels=torch.cat([batch.pixels for batch in batches]),
-        ids=torch.cat([batch.ids for batch in batches]),
-        mask=torch.cat([batch.mask for batch in batches]),
-        image_ids=torch.cat([batch.image_ids for batch in batches]),
-        negative_noise=torch.cat([batch.negative_noise for batch in batches]),
+        pixels=torch.cat(pixels),
+        ids=torch.cat(ids),
+        mask=torch.cat(mask),
+        image_ids=torch.cat(image_ids),
+        negative_noise=torch.cat(negative_noise),
     )
 
 

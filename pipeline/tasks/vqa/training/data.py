@@ -83,14 +83,8 @@ class QuestionBatches:
 
 def collate(samples: list[Sample]) -> QuestionBatch:
     """Stack samples; questions are padded to the longest."""
-    ids, mask = pad([sample.ids for sample in samples])
-    return QuestionBatch(
-        stack([sample.pixels for sample in samples]),
-        ids,
-        mask,
-        stack([sample.targets for sample in samples]),
-        stack([sample.drop_path_noise for sample in samples]),
-    )
+    pixels, texts, targets, noise = zip(*samples, strict=True)
+    return QuestionBatch(stack(pixels), *pad(texts), stack(targets), stack(noise))
 
 
 def class_indices(answers: Sequence[str]) -> dict[str, int]:
