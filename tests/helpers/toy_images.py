@@ -10,7 +10,7 @@ from pipeline.utils.seeds import generator
 
 
 def jpeg(*name) -> bytes:
-    """A smooth random picture, 20 to 28 pixels wide and high."""
+    """A smooth random image, 20 to 28 pixels wide and high."""
     random = generator("toy picture", *name)
     width, height = (int(side) for side in random.integers(20, 29, 2))
     image = Image.fromarray(random.integers(0, 256, (5, 5, 3)).astype(np.uint8)).resize(
@@ -22,7 +22,7 @@ def jpeg(*name) -> bytes:
 
 
 def write(folder, splits):
-    """Shards with `splits[name]` pictures, in groups of 6 and files of 2 groups."""
+    """Shards with `splits[name]` images, in groups of 6 and files of 2 groups."""
     entries = {}
     folder.mkdir(parents=True)
     for split, count in splits.items():

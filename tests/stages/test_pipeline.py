@@ -109,16 +109,13 @@ def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project
             )
             for group, size in enumerate(rows.group_sizes):
                 for unit in range(size):
-                    picture, _ = rows.get(group, unit)
+                    row, _ = rows.get(group, unit)
                     shown = np.stack(
-                        [
-                            views.apply(images.decode(picture.image), view, 24)
-                            for view in picture.views
-                        ]
+                        [views.apply(images.decode(row.image), view, 24) for view in row.views]
                     )
                     with torch.inference_mode():
                         ids = tokenizer.token_ids(images.normalize(torch.from_numpy(shown)))
-                    assert (ids.numpy() == picture.tokens).all(), (source, picture.key)
+                    assert (ids.numpy() == row.tokens).all(), (source, row.key)
                     count += ids.numel()
     assert count > 1000
 
@@ -131,10 +128,10 @@ def test_every_caption_is_a_sample_of_the_pair_stream(project):
         DataFolders.of("small"), "pairs", StreamParams({"vg": 1}, OrderParams(1, 1, 1)), "train"
     )
     seen = [
-        (picture.key, caption)
+        (row.key, caption)
         for group, size in enumerate(rows.group_sizes)
         for unit in range(size)
-        for picture, caption in [rows.get(group, unit)]
+        for row, caption in [rows.get(group, unit)]
     ]
     stored = [
         (row["key"], caption)

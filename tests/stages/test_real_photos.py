@@ -1,4 +1,4 @@
-"""The same code on real photographs: Flickr8k pictures in Flickr30k's layout, where a copy of them
+"""The same code on real photographs: Flickr8k images in Flickr30k's layout, where a copy of them
 is at hand."""
 
 import json
@@ -12,7 +12,7 @@ REAL = real_data.folder("flickr30k")
 
 
 @real_data.needs("flickr30k")
-def test_shard_tokens_fine_tune_and_evaluate_run_through_on_real_pictures(tmp_path, monkeypatch):
+def test_shard_tokens_fine_tune_and_evaluate_run_through_on_real_images(tmp_path, monkeypatch):
     tree = tiny.settings()
     tree["download"]["flickr30k"] = {
         "origin": "local",

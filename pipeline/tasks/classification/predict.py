@@ -29,13 +29,13 @@ class EvaluateParams:
 def evaluate(
     model: Classification, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
 ) -> dict[str, Any]:
-    """Accuracy on a split; `predictions.csv` and `pictures.png` in `out`."""
+    """Accuracy on a split; `predictions.csv` and `examples.png` in `out`."""
     predictions = predict(model, folders.shards, params.split, inputs, params.batch)
     counts, names = training_classes(folders.shards, model.config.classes)
     write_csv(predictions, out / "predictions.csv")
-    visualize.draw(folders.shards, params.split, predictions, names, out / "pictures.png")
+    visualize.draw(folders.shards, params.split, predictions, names, out / "examples.png")
     return {
-        "pictures": len(predictions.keys),
+        "images": len(predictions.keys),
         "classes": model.config.classes,
         **accuracy(predictions.ranks),
         "chance": chance(model.config.classes),

@@ -68,7 +68,7 @@ def evaluate(
     write_classes(out / "classes.csv", total, names)
     visualize.draw(out / "overlays.png", shown, names)
     return {
-        "pictures": len(areas),
+        "images": len(areas),
         "classes_seen": int((total[TRUTH] > 0).sum()),
         **scores(total),
         "standard_error": standard_error(np.stack(areas)),

@@ -99,15 +99,15 @@ def texts():
     return TextBatch(*ids(), positions, targets, noise())
 
 
-def pictures():
+def image_batch():
     return ImageBatch(pixels(), *masked_at(BACKBONE.patches, MASKED_COUNT["image"]), noise())
 
 
 def streams(*names):
     batches = {
         "texts": texts(),
-        "images": pictures(),
-        "pairs": PairBatch(texts(), pictures(), noise()),
+        "images": image_batch(),
+        "pairs": PairBatch(texts(), image_batch(), noise()),
     }
     return PretrainingBatch(**{name: batches[name] for name in names})
 
@@ -141,7 +141,7 @@ def encoder(precision, *passes):
     return sum(memory.encoder(BACKBONE, one, precision) for one in passes)
 
 
-PICTURE = Pass(image=True)
+IMAGE = Pass(image=True)
 STREAMS = (
     Pass(TEXT, read=MASKED_COUNT["text"]),
     Pass(image=True, read=MASKED_COUNT["image"]),  # of pretraining, in one pass
@@ -199,13 +199,13 @@ CASES = {
         lambda: Classification(ClassificationConfig(BACKBONE, 30)),
         lambda m: m(pixels(), noise()).sum(),
         classification_cost.sample_flops(BACKBONE, 30),
-        lambda p: encoder(p, PICTURE),
+        lambda p: encoder(p, IMAGE),
     ),
     "segmentation": (
         lambda: Segmentation(SegmentationConfig(BACKBONE, HEAD)),
         segmentation,
         segmentation_cost.sample_flops(BACKBONE, HEAD),
-        lambda p: encoder(p, PICTURE) + segmentation_cost.head_bytes(BACKBONE, HEAD, p),
+        lambda p: encoder(p, IMAGE) + segmentation_cost.head_bytes(BACKBONE, HEAD, p),
     ),
     "visual tokenizer": (
         lambda: VQKD(TOKENIZER).eval(),
@@ -327,7 +327,7 @@ BASE = BackboneConfig(
 
 
 def test_flops_of_the_base_size_are_the_known_ones():
-    """34.9 GFLOP per picture, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step,
+    """34.9 GFLOP per image, 34.7 per text and 42.4 per pair forward; 108, 113 and 136 per step,
     with heads. What nobody reads of the last block is 4 % of these."""
     base = MaskedModelingConfig(BASE, codebook_size=8192)
     whole = [flops.encoder(BASE, Pass(*one)) for one in ((0, True), (196, False), (40, True))]

@@ -100,9 +100,7 @@ def test_the_generated_files_are_read_with_their_labels(official):
     for (
         wnid,
         kind,
-    ) in (
-        kinds.items()
-    ):  # the pictures are those of the class, in the order in which they were drawn
+    ) in kinds.items():  # the images are those of the class, in the order in which they were drawn
         expected = [
             render.jpeg(sample, 85)
             for sample in islice(writer.scenes(wnid, kind, "val", SYNTHETIC), 2)
@@ -172,7 +170,7 @@ def tar_bytes(members, mode="w"):
 
 def write_by_hand(root, truth="2\n1\n2\n", meta=None, **extra):
     """Two classes below one synset, whose devkit ids are against the order of their names; three
-    val pictures."""
+    val images."""
     from scipy.io import savemat
 
     fields = [(name, object) for name in ("ILSVRC2012_ID", "WNID", "words", "num_children")]
@@ -411,10 +409,10 @@ def test_training_and_evaluation(folder, tmp_path):
         results.append(
             evaluate(task.model.eval(), folders, params.inputs, EvaluateParams("val", 7, 1), out)
         )
-    assert results[0] == results[1] and results[0]["pictures"] == 2 * CLASSES
+    assert results[0] == results[1] and results[0]["images"] == 2 * CLASSES
     assert all(
         (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-        for name in ("predictions.csv", "pictures.png")
+        for name in ("predictions.csv", "examples.png")
     )
     check_result(results[0], folder, tmp_path / "one")
 

@@ -279,7 +279,7 @@ def test_what_the_world_writes_is_read_and_its_faults_are_rejected(official):
         assert first.label == 1
 
 
-def test_cut_pictures_are_rejected_by_the_shards(folders):
+def test_truncated_images_are_rejected_by_the_shards(folders):
     index = json.loads((folders.shards / "index.json").read_text())
     assert {split: facts["rows"] for split, facts in index["splits"].items()} == {
         "train": 34 * 8 - 5,

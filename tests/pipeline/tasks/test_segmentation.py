@@ -124,7 +124,7 @@ def test_the_world_is_written_and_read_in_the_official_format(folders):
     )
 
 
-def test_masks_agree_with_the_pictures(folders):
+def test_masks_agree_with_the_images(folders):
     rows = list(parquet.read_rows(folders.shards, "val"))
     assert [row["key"] for row in rows] != sorted(row["key"] for row in rows)
     for row in rows:
@@ -162,7 +162,7 @@ def member(mode: str = "L", size: tuple[int, int] = (6, 4), kind: str = "PNG") -
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_pictures_without_masks_and_masks_without_pictures_are_rejected(tmp_path, packed):
+def test_images_without_masks_and_masks_without_images_are_rejected(tmp_path, packed):
     members = {
         "images/training/ADE_train_00000001.jpg": b"p1",
         "annotations/training/ADE_train_00000001.png": b"m1",
@@ -193,9 +193,7 @@ def test_pictures_without_masks_and_masks_without_pictures_are_rejected(tmp_path
 
 def test_wrong_masks_are_counted_or_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "ADEChallengeData2016.zip", "w") as archive:
-        for number, mask in enumerate(
-            (member(), member(size=(4, 6)), member("RGB"), b"no picture")
-        ):
+        for number, mask in enumerate((member(), member(size=(4, 6)), member("RGB"), b"no image")):
             archive.writestr(
                 f"ADEChallengeData2016/images/training/ADE_train_{number}.jpg",
                 member("RGB", kind="JPEG"),
@@ -213,7 +211,7 @@ def test_wrong_masks_are_counted_or_named(tmp_path):
 
 
 @real_data.needs("ade20k")
-def test_a_real_picture_and_its_mask(tmp_path):
+def test_a_real_image_and_its_mask(tmp_path):
     (record,) = record_reader.read("ade20k", REAL)
     assert (record.key, record.split) == ("ADE_val_00000001", "val")
     assert shard("ade20k", REAL, tmp_path, ImageShardParams(8, 8, 0.0, 0)) == {
@@ -231,7 +229,7 @@ def test_the_zero_label_is_ignored_and_255_stays():
     assert training_labels(np.array([[0, 1, 150]], np.uint8)).tolist() == [[255, 0, 149]]
 
 
-def test_picture_and_labels_stay_aligned():
+def test_image_and_labels_stay_aligned():
     rng = np.random.default_rng(0)
     labels = np.kron(rng.integers(0, 4, size=(5, 7)), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.stack([labels * 60, labels * 20, 250 - labels * 80], axis=2))
@@ -346,7 +344,7 @@ def test_baselines_are_what_their_predictions_score():
 def test_the_standard_error_is_the_spread_over_samples_of_images():
     rng = np.random.default_rng(0)
 
-    def pictures(count):
+    def areas(count):
         truth = rng.integers(1, 4, size=(count, 30))
         good = rng.random((count, 1)) < 0.7
         return np.stack(
@@ -356,8 +354,8 @@ def test_the_standard_error_is_the_spread_over_samples_of_images():
             ]
         )
 
-    spread = np.std([metrics.scores(pictures(50).sum(axis=0))["miou"] for _ in range(200)])
-    claimed = np.mean([predict.standard_error(pictures(50)) for _ in range(40)])
+    spread = np.std([metrics.scores(areas(50).sum(axis=0))["miou"] for _ in range(200)])
+    claimed = np.mean([predict.standard_error(areas(50)) for _ in range(40)])
     assert claimed == pytest.approx(spread, rel=0.2)
 
 
@@ -405,12 +403,10 @@ def test_windows_of_several_images_share_batches_and_each_gets_what_it_gets_alon
         batches.append(len(windows))
         return convolution(windows)
 
-    pictures = [
-        torch.rand(3, height, width) for height, width in ((8, 17), (6, 8), (13, 11), (8, 8))
-    ]
-    together = list(sliding_window.slide(predict, pictures, how()))
+    batch = [torch.rand(3, height, width) for height, width in ((8, 17), (6, 8), (13, 11), (8, 8))]
+    together = list(sliding_window.slide(predict, batch, how()))
     assert batches == [3, 3, 3]  # windows: 3, 1, 4, 1
-    for pixels, found in zip(pictures, together, strict=True):
+    for pixels, found in zip(batch, together, strict=True):
         torch.testing.assert_close(found, *sliding_window.slide(convolution, [pixels], how()))
 
 
@@ -430,11 +426,11 @@ class Colors(nn.Module):
 def test_predicted_masks_have_the_size_of_the_image(ratios, flip):
     truth = np.kron(np.array([[1, 2, 3], [3, 1, 2]]), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.eye(4, dtype=np.uint8)[truth][..., 1:] * 255)
-    pictures = [LabeledImage(name, image, truth) for name in "ab"]
+    labeled = [LabeledImage(name, image, truth) for name in "ab"]
     (_, found), (second, again) = sliding_window.segment(
-        Colors(), pictures, how(ratios=ratios, flip=flip)
+        Colors(), labeled, how(ratios=ratios, flip=flip)
     )
-    assert second is pictures[1] and np.array_equal(found, again)
+    assert second is labeled[1] and np.array_equal(found, again)
     assert found.shape == (40, 60) and found.dtype == np.uint8
     assert (found == truth).mean() > 0.85
 
@@ -596,7 +592,7 @@ def test_training_and_evaluation_run_through(folders, tmp_path):
         )
     assert results[0] == results[1] == json.loads(json.dumps(results[0]))
     assert (
-        results[0]["pictures"] == 5
+        results[0]["images"] == 5
         and 0 <= results[0]["miou"] <= 1
         and results[0]["standard_error"] > 0
     )
