@@ -180,7 +180,8 @@ def write_tokenizer(path: Path, captions: Path, words: int) -> None:
     little."""
     path.parent.mkdir()
     train_tokenizer([captions], path, TextTokenizerParams([], 28, 1.0, 1000, 1), "text_tokenizer")
-    model = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    proto: Any = sentencepiece_model_pb2  # protobuf makes its classes when it is imported
+    model = proto.ModelProto.FromString(path.read_bytes())
     for number in range(words - len(model.pieces)):
         model.pieces.add(piece=f"\N{WHITE SQUARE}{number}", score=-100.0)
     path.write_bytes(model.SerializeToString())
