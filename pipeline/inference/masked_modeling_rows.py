@@ -32,11 +32,11 @@ def predict_row(
 
 
 def image_features(saved: SavedModel, images: Sequence[Image.Image]) -> Tensor:
-    """[I_CLS] of each image, [images, width] fp32."""
+    """[I_CLS] of each image, [images, embed_dim] fp32."""
     return saved.model.backbone.cls(saved.pixels(images))
 
 
 def text_features(saved: SavedModel, texts: Sequence[str]) -> Tensor:
-    """[T_CLS] of each text, [texts, width] fp32."""
+    """[T_CLS] of each text, [texts, embed_dim] fp32."""
     ids, mask = saved.ids(texts)
     return saved.model.backbone.cls(text=ids, text_mask=mask)

@@ -37,11 +37,11 @@ class Predictor(SavedModel):
         return self.call("predict_row", images, text)
 
     def image_features(self, images: Sequence[Image.Image]) -> Tensor:
-        """[images, width] fp32: unit vectors of a retrieval model, [I_CLS] of a pretrained one."""
+        """[images, embed_dim] fp32: unit vectors of a retrieval model, [I_CLS] of a pretrained one."""
         return self.call("image_features", images)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """[texts, width] fp32: unit vectors of a retrieval model, [T_CLS] of a pretrained one."""
+        """[texts, embed_dim] fp32: unit vectors of a retrieval model, [T_CLS] of a pretrained one."""
         return self.call("text_features", texts)
 
     def similarity(self, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:

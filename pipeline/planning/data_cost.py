@@ -74,8 +74,8 @@ def views(params: Params, sources: Sequence[PlannedSource]) -> float:
 
 
 def _planned(params: Params, name: str, synthetic: SyntheticParams) -> PlannedSource:
-    chosen = load_params(params, name)
-    if chosen.origin == "synthetic":
+    origin_params = load_params(params, name)
+    if origin_params.origin == "synthetic":
         return _generated(name, synthetic, params.subtree(f"shard.{name}.val_fraction"))
     known = facts.read(name)
     plan = known.plan
@@ -85,8 +85,8 @@ def _planned(params: Params, name: str, synthetic: SyntheticParams) -> PlannedSo
         images = plan.records if datasets.load(name).KIND == "image" else 0
     return PlannedSource(
         name,
-        chosen.origin,
-        OfficialFiles(name, chosen).planned(),
+        origin_params.origin,
+        OfficialFiles(name, origin_params).planned(),
         plan.unit,
         plan.records,
         plan.shard_bytes,
@@ -100,14 +100,18 @@ def _weights(params: Params) -> list[PlannedSource]:
     """The released file that the visual tokenizer starts from, if any."""
     tokenizer = vqkd_training.load_params(params)
     name = tokenizer.official_file if tokenizer.origin == "official" else tokenizer.teacher_file
-    chosen = params.load(DownloadParams, "released_weights")
+    origin_params = params.load(DownloadParams, "released_weights")
     if name is None:
         return []
-    planned = OfficialFiles("weights", chosen).planned()
+    planned = OfficialFiles("weights", origin_params).planned()
     files = [file for file in planned if file.name == Path(name).name]
     if not files:
         return []
-    return [PlannedSource("weights", chosen.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0)]
+    return [
+        PlannedSource(
+            "weights", origin_params.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0
+        )
+    ]
 
 
 def _generated(name: str, synthetic: SyntheticParams, val_fraction: float) -> PlannedSource:

@@ -14,7 +14,7 @@ from pipeline.config.params import Params
 from pipeline.planning import data_cost, evaluation_cost, provenance, training_cost
 from pipeline.planning.data_cost import PlannedSource
 from pipeline.planning.evaluation_cost import ForwardCost
-from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSAID, Number
+from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSTATED, Number
 from pipeline.planning.training_cost import TrainingRun
 from pipeline.reporting.render import DASH, aligned
 from pipeline.tasks import fine_tunes
@@ -230,7 +230,7 @@ def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[Train
 
 def _provenance(numbers: Sequence[Number]) -> str:
     """How many numbers of each block come from where."""
-    kinds = (PAPER, RELATIVE, CHOICE, RUN, UNSAID)
+    kinds = (PAPER, RELATIVE, CHOICE, RUN, UNSTATED)
     rows, total = [["block", *kinds]], Counter[str]()
     for block, group in groupby(numbers, key=_block):
         counts = Counter(number.source for number in group)
@@ -241,7 +241,7 @@ def _provenance(numbers: Sequence[Number]) -> str:
         f"By the comment on a number's line: whom it names first. {RELATIVE}: BEiT, BEiTv2, VLMo, "
         f"mmsegmentation and others; {RUN}: workers, portions, intervals and seeds."
     )
-    listed = [_listed(kind, numbers) for kind in (PAPER, CHOICE, UNSAID)]
+    listed = [_listed(kind, numbers) for kind in (PAPER, CHOICE, UNSTATED)]
     return "\n\n".join([aligned(rows), _prose(note), *listed])
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-PAPER, RELATIVE, CHOICE, RUN, UNSAID = "VL-BEiT", "a relative", "choice", "how it runs", "not said"
+PAPER, RELATIVE, CHOICE, RUN, UNSTATED = (
+    "VL-BEiT",
+    "a relative",
+    "choice",
+    "how it runs",
+    "unstated",
+)
 # Numbers of no method: where and in what portions work is done, how often one looks, and seeds.
 HOW = {
     "seed",
@@ -92,7 +98,7 @@ def _below(node: Node, key: str, comments: list[str], above: str) -> Iterator[Nu
     if isinstance(node, MappingNode):
         for name, child in node.value:
             comment = comments[name.start_mark.line]
-            decides = source_of(comment) != UNSAID and ALL_CHOICES not in above
+            decides = source_of(comment) != UNSTATED and ALL_CHOICES not in above
             yield from _below(child, f"{key}.{name.value}", comments, comment if decides else above)
     elif isinstance(node, SequenceNode):
         for child in node.value:
@@ -111,5 +117,5 @@ def source_of(comment: str) -> str:
     """Whom a comment names first."""
     match = _SOURCE.search(comment)
     if match is None or match.lastgroup is None:
-        return UNSAID
+        return UNSTATED
     return list(_NAMES)[int(match.lastgroup.removeprefix("k"))]

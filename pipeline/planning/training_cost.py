@@ -50,7 +50,7 @@ class TrainingRun:
 
     @property
     def extra_flops(self) -> float:
-        """Of a step, besides: teachers, ids of online views, cached features, and blocks computed
+        """Of a step, on top of these: teachers, ids of online views, cached features, and blocks computed
         again."""
         recomputed = 0.0
         if self.loop.activation_checkpointing and self.backbone:

@@ -40,12 +40,12 @@ def predict_row(
 
 
 def image_features(saved: SavedModel, images: Sequence[Image.Image]) -> Tensor:
-    """Unit vectors [images, width], fp32."""
+    """Unit vectors [images, embed_dim], fp32."""
     return saved.model.encode_image(saved.pixels(images))
 
 
 def text_features(saved: SavedModel, texts: Sequence[str]) -> Tensor:
-    """Unit vectors [texts, width], fp32."""
+    """Unit vectors [texts, embed_dim], fp32."""
     return saved.model.encode_text(*saved.ids(texts))
 
 

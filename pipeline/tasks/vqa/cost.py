@@ -7,7 +7,7 @@ from pipeline.tasks.vqa.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
 
-ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the generated world has fewer
+ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the synthetic data have fewer
 
 
 def sample_flops(config: BackboneConfig, text: int, answers: int) -> float:

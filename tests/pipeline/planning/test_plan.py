@@ -232,7 +232,7 @@ def counted(work):
     return counter.get_total_flops()
 
 
-# What forward passes do of the backward pass: the loss of hidden places finds the gradients of the
+# What forward passes do of the backward pass: the loss at masked positions finds the gradients of the
 # last layer.
 AHEAD = {
     "pretraining": 2
@@ -257,12 +257,12 @@ def test_flops_are_those_that_torch_counts(case):
 
 def kept(model, forward, precision):
     """Bytes of what autograd keeps, parameters aside; casts of weights are in it."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     saved = {}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage  # held, so that no other comes to be in its place
+        saved[storage.data_ptr()] = storage  # held, so that no other comes to have its address
         return tensor
 
     with (
@@ -272,12 +272,12 @@ def kept(model, forward, precision):
         loss = forward(model)
     assert loss.requires_grad
     return sum(
-        storage.nbytes() for place, storage in saved.items() if place not in own
+        storage.nbytes() for pointer, storage in saved.items() if pointer not in parameters
     ) + found_ahead(loss.grad_fn)
 
 
 def found_ahead(function):
-    """Bytes of the gradients that losses of hidden places hold, in the graph behind a function."""
+    """Bytes of the gradients that losses at masked positions hold, in the graph behind a function."""
     waiting, seen, total = [function], set(), 0
     while waiting:
         if (one := waiting.pop()) is not None and one not in seen:
@@ -396,12 +396,12 @@ other:
 """,
         encoding="utf-8",
     )
-    found = {
+    sources = {
         number.key.removeprefix("stage."): number.source
         for number in provenance.numbers(tmp_path / "params.yaml")
     }
-    assert found == {
-        "lone": "not said",
+    assert sources == {
+        "lone": "unstated",
         "size.width": "VL-BEiT",
         "size.deep.depth": "VL-BEiT",
         "size.heads": "choice",

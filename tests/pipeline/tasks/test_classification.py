@@ -90,7 +90,7 @@ def folder(official, tmp_path_factory) -> Path:
 def test_the_generated_files_are_read_with_their_labels(official):
     records = list(record_reader.read("imagenet1k", official))
     kinds = dict(list(writer.classes().items())[:CLASSES])
-    label = {wnid: place for place, wnid in enumerate(sorted(kinds))}
+    label = {wnid: index for index, wnid in enumerate(sorted(kinds))}
     training = [record for record in records if record.split == "train"]
     assert all(record.label == label[record.key.partition("_")[0]] for record in training)
     val = [record for record in records if record.split == "val"]

@@ -173,7 +173,7 @@ def test_groups_of_the_real_file_have_one_sentence_each():
     for line in REAL_EXAMPLES.read_text(encoding="utf-8").splitlines():
         example = json.loads(line)
         sentences[nlvr2.group(example["identifier"])].add(example["sentence"])
-    assert all(len(found) == 1 for found in sentences.values())
+    assert all(len(texts) == 1 for texts in sentences.values())
 
 
 # Generated statements
@@ -199,10 +199,10 @@ def test_labels_of_the_files_are_balanced_by_statement_and_by_pair(official):
         by_statement[nlvr2.group(example["identifier"])][example["label"]] += 1
         by_pair[example["identifier"].rpartition("-")[0]][example["label"]] += 1
     assert len(by_statement) == 8 and all(
-        found == {"True": 2, "False": 2} for found in by_statement.values()
+        counts == {"True": 2, "False": 2} for counts in by_statement.values()
     )
     assert len(by_pair) == 16 and all(
-        found == {"True": 1, "False": 1} for found in by_pair.values()
+        counts == {"True": 1, "False": 1} for counts in by_pair.values()
     )
 
 
@@ -254,8 +254,8 @@ def test_the_same_bytes_again(official, tmp_path):
 
 def test_what_the_world_writes_is_read_and_its_faults_are_rejected(official):
     assert len(nlvr2.files(official)) == 6
-    found = list(record_reader.read("nlvr2", official))
-    records = [record for record in found if isinstance(record, StatementRecord)]
+    records_read = list(record_reader.read("nlvr2", official))
+    records = [record for record in records_read if isinstance(record, StatementRecord)]
     assert Counter(record.split for record in records) == {
         "train": 34 * 8 - 3,
         "val": 24,
@@ -263,7 +263,7 @@ def test_what_the_world_writes_is_read_and_its_faults_are_rejected(official):
     }
     rejected = [
         (record.key, record.reason.partition(":")[0])
-        for record in found
+        for record in records_read
         if isinstance(record, Rejected)
     ]
     assert rejected == [
@@ -300,9 +300,9 @@ def official_folders(root):
     """Plain folders; `train` has lost its numbered ones."""
     for name in ("train", "dev", "test1"):
         (root / "images" / name).mkdir(parents=True)
-        for place in range(2):
-            (root / "images" / name / f"{name}-7-0-img{place}.png").write_bytes(
-                f"{name} {place}".encode()
+        for side in range(2):
+            (root / "images" / name / f"{name}-7-0-img{side}.png").write_bytes(
+                f"{name} {side}".encode()
             )
         (root / f"{name}.json").write_text(lines(name, (f"{name}-7-0-0", " Two  boats. ", "False")))
 
@@ -321,19 +321,19 @@ def test_folders_are_read_and_damaged_lines_are_named(tmp_path):
         + '{"identifier": "dev-7\n[]\n\n{}\n'
     )
     assert len(nlvr2.files(tmp_path)) == 9
-    found = list(record_reader.read("nlvr2", tmp_path))
-    assert found[:2] == [
+    records_read = list(record_reader.read("nlvr2", tmp_path))
+    assert records_read[:2] == [
         StatementRecord(
             "train-7-0-0", "train", b"train 0", b"train 1", "Two boats.", 0, "train-7-0"
         ),
         StatementRecord("dev-7-0-0", "val", b"dev 0", b"dev 1", "A boat.", 1, "dev-7-0"),
     ]
-    assert found[2] == Rejected("dev-7-1-0", "missing image: dev-7-1-img0.png")
-    assert [record.key for record in found[3:-1]] == [
+    assert records_read[2] == Rejected("dev-7-1-0", "missing image: dev-7-1-img0.png")
+    assert [record.key for record in records_read[3:-1]] == [
         f"dev.json:{line}" for line in (3, 4, 5, 6, 7, 9)
     ]
-    assert all(record.reason.startswith("damaged line: ") for record in found[3:-1])
-    assert found[-1].split == "test"
+    assert all(record.reason.startswith("damaged line: ") for record in records_read[3:-1])
+    assert records_read[-1].split == "test"
 
 
 def test_a_file_of_another_split_is_refused(tmp_path):
@@ -407,18 +407,19 @@ def test_training_and_evaluation(folders, tuned, tmp_path):
 
 def check(result, predictions, folders):
     """The result says of the predictions file what the official evaluator would."""
-    told = dict(line.split(",") for line in predictions.splitlines())
+    answers = dict(line.split(",") for line in predictions.splitlines())
     for name, split in (("dev", "val"), ("test_p", "test")):
         rows = list(parquet.read_rows(folders.shards, split))
         hits = {
-            row["key"]: told[row["key"]].lower() == str(bool(row["label"])).lower() for row in rows
+            row["key"]: answers[row["key"]].lower() == str(bool(row["label"])).lower()
+            for row in rows
         }
         assert result[name]["accuracy"] == pytest.approx(sum(hits.values()) / len(rows))
         assert result["examples"][name] == len(rows)
         assert result["majority_class"][name] == {"accuracy": 0.5, "consistency": 0.0}
         assert result["chance"][name] == {"accuracy": 0.5, "consistency": 0.5**4}
         assert 0 <= result["shuffled_images"][name]["accuracy"] <= 1
-    assert len(told) == result["examples"]["dev"] + result["examples"]["test_p"]
+    assert len(answers) == result["examples"]["dev"] + result["examples"]["test_p"]
     assert headline(result)["score"] == result["test_p"]["accuracy"]
     json.dumps(result)
 

@@ -51,16 +51,18 @@ def batch(n=6):
     return pairs, noise
 
 
-def moved_on(pairs, found):
+def next_as_negatives(pairs, itc):
     """ITC, and the next pair's halves as negatives."""
-    return found.loss, HardNegatives(
+    return itc.loss, HardNegatives(
         pairs.pixels.roll(-1, 0), pairs.ids.roll(-1, 0), pairs.mask.roll(-1, 0)
     )
 
 
 def losses(net, pairs, noise):
     return net(
-        pairs, noise, lambda *features: moved_on(pairs, itc_loss(*features, lambda rows: rows, 0))
+        pairs,
+        noise,
+        lambda *features: next_as_negatives(pairs, itc_loss(*features, lambda rows: rows, 0)),
     )
 
 
@@ -109,20 +111,21 @@ def test_hard_negatives_survive_a_row_where_all_the_weight_is_on_the_own_image()
         assert sample_hard_negatives(logits, is_negative, torch.tensor([draw])).item() in (1, 2)
 
 
-def reference_recalls(image_scores, text_scores, owner):
+def reference_recalls(image_scores, text_scores, image_indices):
     result = {}
     for cut in (1, 5, 10):
         hits = [
             any(
-                owner[c] == i
-                for c in sorted(range(len(owner)), key=lambda c: -image_scores[i][c])[:cut]
+                image_indices[c] == i
+                for c in sorted(range(len(image_indices)), key=lambda c: -image_scores[i][c])[:cut]
             )
             for i in range(len(image_scores))
         ]
         result[f"tr_r{cut}"] = sum(hits) / len(hits)
         hits = [
-            owner[c] in sorted(range(len(image_scores)), key=lambda i: -text_scores[c][i])[:cut]
-            for c in range(len(owner))
+            image_indices[c]
+            in sorted(range(len(image_scores)), key=lambda i: -text_scores[c][i])[:cut]
+            for c in range(len(image_indices))
         ]
         result[f"ir_r{cut}"] = sum(hits) / len(hits)
     return result
@@ -130,10 +133,15 @@ def reference_recalls(image_scores, text_scores, owner):
 
 def test_recalls_agree_with_sorting_for_any_number_of_captions():
     rng = np.random.default_rng(0)
-    owner = np.repeat(np.arange(12), rng.integers(1, 8, size=12))
-    image_scores, text_scores = rng.normal(size=(12, len(owner))), rng.normal(size=(len(owner), 12))
-    got = recalls(torch.tensor(image_scores), torch.tensor(text_scores), torch.tensor(owner))
-    assert got == pytest.approx(reference_recalls(image_scores, text_scores, owner))
+    image_indices = np.repeat(np.arange(12), rng.integers(1, 8, size=12))
+    image_scores, text_scores = (
+        rng.normal(size=(12, len(image_indices))),
+        rng.normal(size=(len(image_indices), 12)),
+    )
+    got = recalls(
+        torch.tensor(image_scores), torch.tensor(text_scores), torch.tensor(image_indices)
+    )
+    assert got == pytest.approx(reference_recalls(image_scores, text_scores, image_indices))
     assert mean_recall(got) == pytest.approx(sum(got.values()) / 6)
 
 
@@ -144,24 +152,31 @@ def test_ties_count_against_us():
 
 
 def test_chance_is_what_random_scores_get():
-    owner = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    image_indices = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11])
     generator = torch.Generator().manual_seed(0)
     runs = [
         recalls(
-            torch.rand(12, 16, generator=generator), torch.rand(16, 12, generator=generator), owner
+            torch.rand(12, 16, generator=generator),
+            torch.rand(16, 12, generator=generator),
+            image_indices,
         )
         for _ in range(2000)
     ]
-    for name, value in chance(12, owner).items():
+    for name, value in chance(12, image_indices).items():
         assert sum(run[name] for run in runs) / 2000 == pytest.approx(value, abs=0.02)
 
 
 def evaluation_data():
     rng = np.random.default_rng(0)
-    owner = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4])
-    ids = [np.concatenate([[0], rng.integers(5, 30, size=rng.integers(1, 7)), [2]]) for _ in owner]
+    image_indices = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4])
+    ids = [
+        np.concatenate([[0], rng.integers(5, 30, size=rng.integers(1, 7)), [2]])
+        for _ in image_indices
+    ]
     pixels = torch.from_numpy(rng.integers(0, 256, size=(5, 8, 8, 3), dtype=np.uint8))
-    return EvaluationSet([str(n) for n in range(5)], ["" for _ in owner], pixels, ids, owner)
+    return EvaluationSet(
+        [str(n) for n in range(5)], ["" for _ in image_indices], pixels, ids, image_indices
+    )
 
 
 def test_batched_scores_are_those_of_one_pair_at_a_time():
@@ -207,22 +222,22 @@ def test_each_image_and_caption_is_encoded_once_and_each_pair_fused_once_unpadde
     net, data = model(), evaluation_data()
     seen = {"image": 0, "text": 0, "pairs": 0}
 
-    def counted(name, encode, place):
+    def counted(name, encode, mask_index):
         def call(*inputs):
             seen[name] += len(inputs[0])
-            assert place is None or inputs[place] is None, (
+            assert mask_index is None or inputs[mask_index] is None, (
                 "a mask, though texts of one length need none"
             )
             return encode(*inputs)
 
         monkeypatch.setattr(net, encode.__name__, call)
 
-    for name, encode, place in (
+    for name, encode, mask_index in (
         ("image", net.encode_image, None),
         ("text", net.encode_text, 1),
         ("pairs", net.match_logits, 2),
     ):
-        counted(name, encode, place)
+        counted(name, encode, mask_index)
     scores = dual_scores(net, data, batch=3)
     rerank(net, data, scores, k=2, dual_weight=3.0, batch=3)
     both = {

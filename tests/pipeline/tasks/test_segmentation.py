@@ -105,14 +105,14 @@ def test_the_world_is_written_and_read_in_the_official_format(folders):
     with zipfile.ZipFile(raw / "ADEChallengeData2016.zip") as archive:
         names = archive.namelist()
         info = archive.read("ADEChallengeData2016/objectInfo150.txt").decode().splitlines()
-        places = archive.read("ADEChallengeData2016/sceneCategories.txt").decode().splitlines()
+        scenes = archive.read("ADEChallengeData2016/sceneCategories.txt").decode().splitlines()
     assert "ADEChallengeData2016/images/training/ADE_train_00000001.jpg" in names
     assert "ADEChallengeData2016/annotations/validation/ADE_val_00000005.png" in names
     assert (
         info[0].split("\t") == ["Idx", "Ratio", "Train", "Val", "Name"] and len(info) == 1 + CLASSES
     )
     assert sum(float(line.split("\t")[1]) for line in info[1:]) == pytest.approx(1, abs=0.002)
-    assert len(places) == 39 and places[0].split()[0] == "ADE_train_00000001"
+    assert len(scenes) == 39 and scenes[0].split()[0] == "ADE_train_00000001"
     index = json.loads((folders.shards / "index.json").read_text())
     assert {split: facts["rows"] for split, facts in index["splits"].items()} == {
         "train": 32,
@@ -234,16 +234,18 @@ def test_image_and_labels_stay_aligned():
     labels = np.kron(rng.integers(0, 4, size=(5, 7)), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.stack([labels * 60, labels * 20, 250 - labels * 80], axis=2))
     for _ in range(30):
-        pixels, found = augment.augmented(
+        pixels, cropped = augment.augmented(
             image, labels, 48, (200, 60), replace(AUGMENT, photometric=STILL), (1, 2, 3), rng
         )
         assert (
             pixels.shape == (48, 48, 3)
-            and found.shape == (48, 48)
-            and pixels.dtype == found.dtype == np.uint8
+            and cropped.shape == (48, 48)
+            and pixels.dtype == cropped.dtype == np.uint8
         )
-        inside = found != 255
-        expected = np.stack([found * 60, found * 20, 250 - found * 80], axis=2).astype(np.uint8)
+        inside = cropped != 255
+        expected = np.stack([cropped * 60, cropped * 20, 250 - cropped * 80], axis=2).astype(
+            np.uint8
+        )
         close = (np.abs(pixels.astype(int) - expected) < 12).all(
             axis=2
         )  # all but the blurred edges of the squares
@@ -294,14 +296,18 @@ def reference_miou(predicted: list[np.ndarray], truth: list[np.ndarray], classes
     """Sets of pixels, class by class."""
     values = []
     for number in range(1, classes + 1):
-        said = {
+        claimed_pixels = {
             (i, *p)
             for i, (a, t) in enumerate(zip(predicted, truth, strict=True))
             for p in np.ndindex(a.shape)
             if a[p] == number and t[p] != 0
         }
         true = {(i, *p) for i, t in enumerate(truth) for p in np.ndindex(t.shape) if t[p] == number}
-        values.append(len(said & true) / len(said | true) if said | true else 0.0)
+        values.append(
+            len(claimed_pixels & true) / len(claimed_pixels | true)
+            if claimed_pixels | true
+            else 0.0
+        )
     return sum(values) / classes
 
 
@@ -382,7 +388,7 @@ def test_one_window_is_the_plain_forward():
 
 
 def test_overlaps_are_averaged_and_short_sides_filled_up():
-    def predict(windows):  # something that depends on the place within the window
+    def predict(windows):  # something that depends on the position within the window
         return torch.cat([windows[:, :2] * torch.arange(8.0), windows[:, 2:]], dim=1)
 
     pixels = torch.rand(3, 6, 17)

@@ -155,7 +155,7 @@ def straightforward_accuracy(answer: str, given: list[str]) -> float:
     if len(set(given)) > 1:
         answer, given = normalize(answer), [normalize(one) for one in given]
     scores = [
-        min(1.0, sum(other == answer for place, other in enumerate(given) if place != left_out) / 3)
+        min(1.0, sum(other == answer for index, other in enumerate(given) if index != left_out) / 3)
         for left_out in range(len(given))
     ]
     return sum(scores) / len(scores)
@@ -165,7 +165,7 @@ def test_accuracy_agrees_with_leaving_one_annotator_out() -> None:
     rng = np.random.default_rng(0)
     words = ["two", "2", "the cat", "cat", "Cat", "t-shirt", "t shirt", "3.5", "dont", "don't"]
     for _ in range(500):
-        given = [words[place] for place in rng.integers(int(rng.integers(1, len(words))), size=10)]
+        given = [words[index] for index in rng.integers(int(rng.integers(1, len(words))), size=10)]
         answer = words[int(rng.integers(len(words)))]
         assert accuracy(answer, given) == pytest.approx(
             straightforward_accuracy(answer, given), abs=1e-12
@@ -180,7 +180,7 @@ def test_nothing_is_normalized_where_all_annotators_agree() -> None:
 
 
 def test_soft_targets_are_the_official_accuracies_of_all_classes() -> None:
-    classes = {word: place for place, word in enumerate(("cat", "2", "t shirt", "dog", "bird"))}
+    classes = {word: index for index, word in enumerate(("cat", "2", "t shirt", "dog", "bird"))}
     given = ["two", "2", "t-shirt", "the cat", "cat", "cat", "Cat", "fish", "fish", "dog"]
     targets = soft_targets(given, classes)
     assert targets == pytest.approx([1.0, 0.6, 0.3, 0.3, 0.0])
@@ -200,20 +200,20 @@ def test_the_vocabulary_counts_normalized_answers() -> None:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    place = tmp_path_factory.mktemp("project")
-    (place / "official").mkdir()
-    writer.write(place / "official", SYNTHETIC)
+    project = tmp_path_factory.mktemp("project")
+    (project / "official").mkdir()
+    writer.write(project / "official", SYNTHETIC)
     build.shard(
-        "vqav2", place / "official", place / "shards", build.ImageShardParams(4, 64, 0.0, 0)
+        "vqav2", project / "official", project / "shards", build.ImageShardParams(4, 64, 0.0, 0)
     )
     texts = [
-        text for row in parquet.read_rows(place / "shards", "train") for text in row["questions"]
+        text for row in parquet.read_rows(project / "shards", "train") for text in row["questions"]
     ]
     parquet.write_index(
-        place,
+        project,
         {
             "train": parquet.write(
-                place,
+                project,
                 "train",
                 [{"key": "0", "sentences": texts}],
                 build.schema.TEXT_SHARD,
@@ -224,12 +224,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
         kind="text",
     )
     train_tokenizer(
-        [place],
-        place / "spm.model",
+        [project],
+        project / "spm.model",
         TextTokenizerParams(["x"], 140, 1.0, 1000, 1),
         "text_tokenizer",
     )
-    return Folders(place / "shards", place / "spm.model")
+    return Folders(project / "shards", project / "spm.model")
 
 
 def test_the_loss_sums_over_the_answers_and_counts_answerable_questions() -> None:
@@ -293,7 +293,7 @@ def test_a_step_moves_every_trained_weight_and_evaluation_is_a_share(task: Task)
 
 
 def test_targets_belong_to_the_question_of_the_sample(task: Task, folders: Folders) -> None:
-    classes = {answer: place for place, answer in enumerate(task.model.config.answers)}
+    classes = {answer: index for index, answer in enumerate(task.model.config.answers)}
     tokenizer = TextTokenizer.load(folders.text_tokenizer)
     known = {}
     for row in parquet.read_rows(folders.shards, "train"):
@@ -326,7 +326,7 @@ def test_classes_and_blind_answers_come_from_the_labeled_questions(folders: Fold
 def test_a_new_classifier_expects_each_answer_as_often_as_it_is_right(
     task: Task, folders: Folders
 ) -> None:
-    classes = {answer: place for place, answer in enumerate(task.model.config.answers)}
+    classes = {answer: index for index, answer in enumerate(task.model.config.answers)}
     targets = [
         soft_targets(answers, classes)
         for split in ("train", "val")
@@ -344,28 +344,28 @@ def test_a_new_classifier_expects_each_answer_as_often_as_it_is_right(
 
 def test_shuffled_images_are_never_the_own_ones(folders: Folders) -> None:
     own = list(questions(folders.shards, "test", 16))
-    swapped = list(questions(folders.shards, "test", 16, shuffled=True))
-    assert [asked for asked, _ in own] == [asked for asked, _ in swapped]
-    assert not any(np.array_equal(a, b) for (_, a), (_, b) in zip(own, swapped, strict=True))
-    assert {a.tobytes() for _, a in own} == {b.tobytes() for _, b in swapped}
+    shuffled = list(questions(folders.shards, "test", 16, shuffled=True))
+    assert [question for question, _ in own] == [question for question, _ in shuffled]
+    assert not any(np.array_equal(a, b) for (_, a), (_, b) in zip(own, shuffled, strict=True))
+    assert {a.tobytes() for _, a in own} == {b.tobytes() for _, b in shuffled}
 
 
 def test_predictions_do_not_depend_on_the_batch(task: Task, folders: Folders) -> None:
     task.model.eval()
-    found = [
+    predictions = [
         list(predict(task.model, questions(folders.shards, "val", 32), task.tokenizer, 16, batch))
         for batch in (1, 7)
     ]
-    assert [prediction.question for prediction in found[0]] == [
-        prediction.question for prediction in found[1]
+    assert [prediction.question for prediction in predictions[0]] == [
+        prediction.question for prediction in predictions[1]
     ]
-    for one, other in zip(*found, strict=True):
-        values = [[value for _, value in prediction.best] for prediction in (one, other)]
+    for first, second in zip(*predictions, strict=True):
+        values = [[value for _, value in prediction.best] for prediction in (first, second)]
         assert values[0] == pytest.approx(values[1], abs=1e-4)
-    squares = np.array([prediction.accuracy for prediction in found[0]])
-    groups = np.array([prediction.question.image_key for prediction in found[0]])
+    squares = np.array([prediction.accuracy for prediction in predictions[0]])
+    groups = np.array([prediction.question.image_key for prediction in predictions[0]])
     residuals = [(squares - squares.mean())[groups == group].sum() for group in set(groups)]
-    assert standard_error(found[0]) == pytest.approx(
+    assert standard_error(predictions[0]) == pytest.approx(
         np.sqrt(np.square(residuals).sum()) / len(squares)
     )
 
@@ -419,19 +419,19 @@ def test_evaluation_reports_baselines_and_covers_every_test_question_once(
 def test_without_test_answers_only_the_server_knows(
     task: Task, folders: Folders, tmp_path: Path
 ) -> None:
-    hidden = tmp_path / "shards"
+    unlabeled = tmp_path / "shards"
     entries = {}
     for split in ("train", "val", "test"):
         rows = list(parquet.read_rows(folders.shards, split))
         if split == "test":
             rows = [row | {"answers": [[] for _ in row["answers"]]} for row in rows]
-        hidden.mkdir(exist_ok=True)
+        unlabeled.mkdir(exist_ok=True)
         entries[split] = parquet.write(
-            hidden, split, rows, build.schema.QUESTION_SHARD, rows_per_group=4, groups_per_file=9
+            unlabeled, split, rows, build.schema.QUESTION_SHARD, rows_per_group=4, groups_per_file=9
         )
-    parquet.write_index(hidden, entries)
-    place = replace(folders, shards=hidden)
-    result = evaluate(task.model.eval(), place, tuning().inputs, EVALUATE, tmp_path)
+    parquet.write_index(unlabeled, entries)
+    without_answers = replace(folders, shards=unlabeled)
+    result = evaluate(task.model.eval(), without_answers, tuning().inputs, EVALUATE, tmp_path)
     assert (result["accuracy"], result["test_dev"], result["test_std"], result["scored"]) == (
         None,
         None,
@@ -442,10 +442,14 @@ def test_without_test_answers_only_the_server_knows(
     rows = tables.read_layout()["table1"]
     table = tables.against_paper("table1", rows, {"vqa": result}, tables.TableParams("ours", ""))
     assert all(row.cells == [None] * 4 for row in table.sections[-1].rows)
-    told = evaluate(
-        task.model, place, tuning().inputs, replace(EVALUATE, server_test_dev=0.775), tmp_path
+    scored = evaluate(
+        task.model,
+        without_answers,
+        tuning().inputs,
+        replace(EVALUATE, server_test_dev=0.775),
+        tmp_path,
     )
-    assert (told["test_dev"], told["test_std"]) == (0.775, None)
+    assert (scored["test_dev"], scored["test_std"]) == (0.775, None)
     with pytest.raises(UserError, match=r"server_test_std.*77\.5"):
         parameters.convert(
             EvaluateParams, asdict(EVALUATE) | {"server_test_std": 77.5}, "evaluate.vqav2"
