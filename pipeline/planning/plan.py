@@ -2,7 +2,7 @@
 and what it takes."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -92,10 +92,10 @@ def _items(params: Params, foreach: str | Collection[str]) -> Collection[str]:
 def _sources(sources: Sequence[PlannedSource], assumed: PlanParams) -> str:
     head = "source,origin,files,bytes,by hand,to fetch,at that rate,records,sharding on a core"
     rows = [head.split(","), *(_source_row(source, assumed) for source in sources)]
-    fetch = sum(source.to_fetch for source in sources)
-    sharding = duration(sum(source.core_seconds for source in sources))
+    fetch = _total("to_fetch", sources)
+    sharding = duration(_total("core_seconds", sources))
     total = (
-        f"In all {size(sum(source.raw for source in sources))} of official files and images. To be "
+        f"In all {size(_total('raw', sources))} of official files and images. To be "
         f"fetched: {size(fetch)}, {duration(fetch / assumed.download)} at that rate. Sharding: "
         f"{sharding} of one core."
     )
@@ -109,7 +109,7 @@ def _sources(sources: Sequence[PlannedSource], assumed: PlanParams) -> str:
 
 
 def _source_row(source: PlannedSource, assumed: PlanParams) -> list[str]:
-    by_hand = sum(file.bytes for file in source.by_hand)
+    by_hand = _total("bytes", source.by_hand)
     return [
         source.name,
         source.origin,
@@ -214,18 +214,18 @@ def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[Train
         checkpoint = weights + memory.WIDE * memory.MOMENTS * counts.trained
         largest = max(largest, KEPT_CHECKPOINTS * checkpoint + weights)
         models += weights
-    shards = [source.shards for source in sources]
     entries = {
-        "official files and fetched images": sum(source.raw for source in sources),
-        "shards": sum(shards),
-        "runs of the largest source while it is sharded": max(shards),
+        "official files and fetched images": _total("raw", sources),
+        "shards": _total("shards", sources),
+        "runs of the largest source while it is sharded": max(map(attrgetter("shards"), sources)),
         "visual tokens": data_cost.visual_token_bytes(params, sources, patches),
         f"checkpoints of the largest run while it trains ({KEPT_CHECKPOINTS}, and the best "
         "weights)": largest,
         f"models of {len(runs)} runs": models,
     }
     entries["all at once, at most"] = sum(entries.values())
-    return aligned([["what", "bytes"], *([name, size(count)] for name, count in entries.items())])
+    rows = [["what", "bytes"], *zip(entries, map(size, entries.values()), strict=True)]
+    return aligned(list(map(list, rows)))
 
 
 def _provenance(numbers: Sequence[Number]) -> str:
@@ -233,7 +233,7 @@ def _provenance(numbers: Sequence[Number]) -> str:
     kinds = (PAPER, RELATIVE, CHOICE, RUN, UNSTATED)
     rows, total = [["block", *kinds]], Counter[str]()
     for block, group in groupby(numbers, key=_block):
-        counts = Counter(number.source for number in group)
+        counts = Counter(map(attrgetter("source"), group))
         total += counts
         rows.append([block, *(str(counts[kind] or DASH) for kind in kinds)])
     rows.append(["all", *(str(total[kind]) for kind in kinds)])
@@ -277,7 +277,13 @@ def _alike(runs: Sequence[TrainingRun]) -> Iterator[tuple[str, int, TrainingRun]
         alike = (run.steps, run.workers, run.loop, run.weights, run.backbone, run.streams)
         groups.setdefault(alike, []).append(run)
     for group in groups.values():
-        yield _named([run.stage for run in group]), len(group), group[0]
+        stages = list(map(attrgetter("stage"), group))
+        yield _named(stages), len(group), group[0]
+
+
+def _total(attribute: str, objects: Iterable[object]) -> float:
+    """The sum of an attribute of all."""
+    return sum(map(attrgetter(attribute), objects))
 
 
 def _named(stages: Sequence[str]) -> str:

@@ -45,8 +45,8 @@ def evaluation(
 
 def sample_flops(config: BackboneConfig, head: HeadConfig) -> float:
     """Forward FLOPs of a crop through both heads."""
-    auxiliary = sum(conv.flops for conv in auxiliary_convs(config, head))
-    return window_flops(config, head) + auxiliary
+    conv, classify = auxiliary_convs(config, head)
+    return window_flops(config, head) + conv.flops + classify.flops
 
 
 def window_flops(config: BackboneConfig, head: HeadConfig) -> float:
@@ -65,8 +65,10 @@ def decode_convs(config: BackboneConfig, head: HeadConfig) -> tuple[list[Conv], 
     embed_dim, channels, sides = config.embed_dim, head.channels, pyramid_sides(config)
     pooled = [Conv(embed_dim, channels, 1, scale) for scale in head.pool_scales]
     bottleneck = Conv(embed_dim + len(pooled) * channels, channels, 3, sides[-1])
-    lateral = [Conv(embed_dim, channels, 1, side) for side in sides[:-1]]
-    smooth = [Conv(channels, channels, 3, side) for side in sides[:-1]]
+    lateral, smooth = [], []
+    for side in sides[:-1]:
+        lateral.append(Conv(embed_dim, channels, 1, side))
+        smooth.append(Conv(channels, channels, 3, side))
     fuse = Conv(LEVELS * channels, channels, 3, sides[0])
     return [*pooled, bottleneck, *lateral, *smooth, fuse], Conv(channels, head.classes, 1, sides[0])
 

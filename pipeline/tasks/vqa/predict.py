@@ -67,7 +67,7 @@ def evaluate(
     write_submission(predictions, out / "submission.json")
     examples = visualize.choose(predictions)
     visualize.draw(examples, questions(folders.shards, params.split, size), out / "answers.png")
-    scored = [prediction for prediction in predictions if prediction.question.answers]
+    scored = _with_answers(predictions)
     result: dict[str, Any] = {
         "questions": len(predictions),
         "scored": len(scored),
@@ -78,8 +78,8 @@ def evaluate(
     }
     if scored:
         shuffled = answered(params.split, shuffled=True)
-        result |= _scores(scored, [one for one in shuffled if one.question.answers])
-        result |= _baselines(model, [one.question for one in scored], folders.shards)
+        result |= _scores(scored, _with_answers(shuffled))
+        result |= _baselines(model, _questions(scored), folders.shards)
     for half in HALVES:
         server = params.server(half)
         if server is not None:
@@ -94,15 +94,27 @@ def headline(result: dict[str, Any]) -> dict[str, float]:
     return {**known, "score": known.get("accuracy", result["validation"])}
 
 
+def _with_answers(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Those whose questions have annotators' answers."""
+    return [prediction for prediction in predictions if prediction.question.answers]
+
+
+def _questions(predictions: Sequence[Prediction]) -> list[Question]:
+    return [prediction.question for prediction in predictions]
+
+
+def _answers(predictions: Sequence[Prediction]) -> list[str]:
+    return [prediction.answer for prediction in predictions]
+
+
 def _scores(scored: Sequence[Prediction], shuffled: Sequence[Prediction]) -> dict[str, Any]:
     """Accuracy of the answers, also of those to the same questions about shuffled images."""
-    asked = [prediction.question for prediction in scored]
-    shuffled_answers = [prediction.answer for prediction in shuffled]
+    asked = _questions(scored)
     return {
-        **mean_accuracies(asked, [prediction.answer for prediction in scored]),
+        **mean_accuracies(asked, _answers(scored)),
         "standard_error": standard_error(scored),
         **by_type(scored),
-        "shuffled_images": mean_accuracies(asked, shuffled_answers),
+        "shuffled_images": mean_accuracies(asked, _answers(shuffled)),
     }
 
 
@@ -111,10 +123,10 @@ def _baselines(model: VQA, asked: Sequence[Question], folder: Path) -> dict[str,
     most_frequent = model.config.answers[0]
     classes = class_indices(model.config.answers)
     best_answers = best_by_type(folder)
-    by_type_answers = []
+    by_type_answers, guesses = [], []
     for question in asked:
         by_type_answers.append(best_answers.get(question_type(question.text), most_frequent))
-    guesses = [float(soft_targets(question.answers, classes).mean()) for question in asked]
+        guesses.append(float(soft_targets(question.answers, classes).mean()))
     return {
         "chance": {"accuracy": fmean(guesses)},
         "most_frequent": mean_accuracies(asked, [most_frequent] * len(asked)),
@@ -162,7 +174,7 @@ def _grouped(
     groups: dict[str, list[float]] = {}
     for prediction in predictions:
         groups.setdefault(type_of(prediction.question), []).append(prediction.accuracy)
-    result = {}
+    result: dict[str, dict[str, float]] = {}
     for name, values in groups.items():
         result[name] = {"accuracy": fmean(values), "questions": len(values)}
     return result
