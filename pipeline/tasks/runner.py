@@ -10,6 +10,7 @@ import torch
 from model import checkpoint
 from model.backbone.config import BackboneConfig
 from pipeline import tasks
+from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.fine_tunes import FineTune
@@ -38,6 +39,7 @@ def run(job: FineTuneJob) -> None:
     first = collectives.rank() == 0
     # for the new heads: the only draws from torch's generator in the whole stage
     torch.manual_seed(job.params.seed)
+    _check_columns(job)
     module = tasks.load(job.fine_tune.task, "training.task")
     task = module.Task(job.params, backbone_config(job.init), job.folders)
     _start_from(task.model.backbone, job.init)
@@ -70,6 +72,18 @@ def backbone_config(folder: Path) -> BackboneConfig:
             f"{folder / 'config.json'}: no backbone in it; name a pretrained or fine-tuned model"
         )
     return BackboneConfig(**checkpoint.with_current_keys(config["backbone"], BackboneConfig))
+
+
+def _check_columns(job: FineTuneJob) -> None:
+    """Raises UserError where the data set's shards lack a column that the task reads."""
+    task, shards = job.fine_tune.task, job.folders.shards
+    group = parquet.row_groups(shards, "train")[0]
+    missing = set(tasks.load(task, "training.data").COLUMNS) - set(parquet.columns(group))
+    if missing:
+        raise UserError(
+            f"fine_tunes.yaml: {job.name}: task {task} reads {', '.join(sorted(missing))}, which "
+            f"{shards} does not have"
+        )
 
 
 def _start_from(backbone: checkpoint.Pretrained, folder: Path) -> None:

@@ -108,6 +108,11 @@ def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Tabl
         )
 
 
+def columns(group: RowGroup) -> list[str]:
+    """Names of the columns of a row group."""
+    return pq.read_schema(group.file).names
+
+
 def numbers(array: pa.Array) -> np.ndarray:
     """The values of an array without nulls, [len(array)] of its type, not copied. `to_numpy` would
     import pandas, which takes a second."""

@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent, indent
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from ruamel.yaml import YAML
 from model import checkpoint
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from pipeline.data.shards import parquet, schema
+from pipeline.errors import UserError
+from pipeline.tasks import Folders, runner
+from pipeline.tasks.fine_tunes import FineTune
 from tests.helpers import tiny
 from tests.helpers.doc_examples import write_tokenizer
 from tests.helpers.toy import BACKBONE
@@ -135,3 +139,17 @@ def test_a_task_is_fine_tuned_evaluated_planned_and_used(project: Path) -> None:
     (row,) = [line for line in printed if line.startswith("row ")]
     assert predicted.removeprefix("predicted ") == row.removeprefix("row ")
     assert "'brightness'" in next(line for line in printed if line.startswith("columns "))
+
+
+def test_data_that_a_task_cannot_read_are_refused(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    folders = Folders(tmp_path / "shards/imagenet1k", tmp_path / "text_tokenizer/spm.model")
+    fine_tune = FineTune(
+        "VQA", "vqa", "imagenet1k", "vqa", "vqa", "main", "pretrain/main", "table1"
+    )
+    params = SimpleNamespace(seed=1)
+    job = runner.FineTuneJob("wrong", fine_tune, tmp_path, tmp_path, folders, params)
+    with pytest.raises(
+        UserError, match="^fine_tunes.yaml: wrong: task vqa reads answers, questions"
+    ):
+        runner.run(job)
