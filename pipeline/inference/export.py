@@ -49,7 +49,7 @@ class CardDataRow:
     stage: str
     source: str
     rows: int
-    units: int
+    samples: int
     rejected: int  # records of all splits that could not be used
     origin: str
     license: str
@@ -180,7 +180,7 @@ def _data(stage: TrainingStage, scale: str) -> Iterator[CardDataRow]:
             stage.name,
             source,
             train["rows"],
-            train["units"],
+            train["samples"],
             sum(index["rejected"].values()),
             origin,
             facts.GENERATED_LICENSE if origin == "synthetic" else facts.read(source).license,

@@ -65,7 +65,7 @@ def test_how_much_of_the_papers_data_there_is_stands_under_the_tables(project):
     (row,) = [line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| vg ")]
     assert [int(cell.replace(",", "")) for cell in (row[1], row[4])] == [
         found["rows"],
-        found["units"],
+        found["samples"],
     ]
     page = (project / "results/small/report.html").read_text()
     assert page.index("Pretraining data: what") > page.index("Retrieval in detail")
@@ -179,7 +179,7 @@ def test_every_model_is_exported_with_its_card(project):
     for name in made:
         predictor.load(project / "exports/small" / name)
         card = (project / "exports/small" / name / "README.md").read_text()
-        assert f"| pretrain/main | coco | {train['rows']} | {train['units']} |" in card
+        assert f"| pretrain/main | coco | {train['rows']} | {train['samples']} |" in card
     result = json.loads((project / "results/small/evaluate/vqa.json").read_text())
     assert (
         f"| test_dev | {result['test_dev']:.4f} |"

@@ -44,7 +44,7 @@ def test_shard_tokens_fine_tune_and_evaluate_run_through_on_real_images(tmp_path
         tiny.run(*stage)
 
     splits = json.loads(Path("data/small/shards/flickr30k/index.json").read_text())["splits"]
-    assert {split: (facts["rows"], facts["units"]) for split, facts in splits.items()} == {
+    assert {split: (facts["rows"], facts["samples"]) for split, facts in splits.items()} == {
         "train": (80, 400),
         "val": (20, 100),
         "test": (20, 100),

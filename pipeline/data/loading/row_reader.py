@@ -41,7 +41,7 @@ class RowReader:
     @property
     def group_sizes(self) -> list[int]:
         """Samples of each row group."""
-        return [group.units if self.list_column else group.rows for group in self.groups]
+        return [group.samples if self.list_column else group.rows for group in self.groups]
 
     def get(self, group: int, offset: int) -> tuple[dict[str, Any], int]:
         """The row of a sample, and the sample's index in the row's list (0 where rows are
@@ -83,7 +83,7 @@ class ImageReader:
     @property
     def group_sizes(self) -> list[int]:
         """Samples of each row group."""
-        return [group.units if self.pairs else group.rows for group, _ in self.groups]
+        return [group.samples if self.pairs else group.rows for group, _ in self.groups]
 
     def get(self, group: int, offset: int) -> tuple[ImageRow, str]:
         """The image of a sample, and its caption (empty where images are samples)."""
@@ -125,7 +125,7 @@ class _TokenGroup:
 
     def __init__(self, images: RowGroup, folder: Path, keys: pa.ChunkedArray):
         file = folder / images.file.name
-        table = parquet.read_group(RowGroup(file, images.group, images.rows, images.units))
+        table = parquet.read_group(RowGroup(file, images.group, images.rows, images.samples))
         if table["key"] != keys:
             raise UserError(
                 f"{file}: row group {images.group} belongs to other images than {images.file}; "

@@ -88,8 +88,8 @@ def _paper() -> dict[str, ImageCounts]:
 
 def _counted(shards: Path) -> ImageCounts:
     """Training images and captions in a folder of shards."""
-    split = files.read_json(shards / "index.json")["splits"].get("train", {"rows": 0, "units": 0})
-    return ImageCounts(split["rows"], split["units"])
+    split = files.read_json(shards / "index.json")["splits"].get("train", {"rows": 0, "samples": 0})
+    return ImageCounts(split["rows"], split["samples"])
 
 
 def _compared(source: str, shards: Path) -> Iterator[tuple[str, int, int]]:

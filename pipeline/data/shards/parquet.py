@@ -27,8 +27,8 @@ class RowGroup(NamedTuple):
     file: Path
     group: int  # index within the file
     rows: int
-    # samples: (image, caption or question) pairs, or rows where there are no such lists
-    units: int
+    # (image, caption or question) pairs, or rows where there are no such lists
+    samples: int
 
 
 def write(
@@ -72,13 +72,13 @@ def write_file(
 
 
 def write_index(folder: Path, splits: dict[str, list[dict[str, Any]]], **facts: Any) -> None:
-    """Write `index.json`: per split its files and the numbers of its rows and samples (`units`);
+    """Write `index.json`: per split its files and the numbers of its rows and samples;
     `facts` (such as `rejected`) stand beside the splits."""
     described = {}
     for split, entries in splits.items():
         groups = list(chain.from_iterable(entry["groups"] for entry in entries))
         rows, samples = map(sum, zip(*groups, strict=True)) if groups else (0, 0)
-        described[split] = {"files": entries, "rows": rows, "units": samples}
+        described[split] = {"files": entries, "rows": rows, "samples": samples}
     files.write_json(folder / "index.json", {"splits": described, **facts})
 
 

@@ -69,7 +69,7 @@ def model_of(item, vocab_size):
 def write_data(data):
     """Shards as far as exports read them, and a text tokenizer."""
     for source in tiny.SOURCES:
-        splits = {"train": {"rows": 1234, "units": 5678}}
+        splits = {"train": {"rows": 1234, "samples": 5678}}
         files.write_json(
             data / "shards" / source / "index.json", {"splits": splits, "rejected": {"train": 3}}
         )

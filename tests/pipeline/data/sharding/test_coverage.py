@@ -21,13 +21,13 @@ shard:
 """
 
 
-def index(folder, train, units, val=0):
+def index(folder, train, samples, val=0):
     files.write_json(
         folder / "index.json",
         {
             "splits": {
-                "train": {"rows": train, "units": units},
-                "val": {"rows": val, "units": val},
+                "train": {"rows": train, "samples": samples},
+                "val": {"rows": val, "samples": val},
             },
             "rejected": {},
         },
