@@ -18,7 +18,7 @@ from pipeline.utils.entry_point import entry
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
 BACKSLASH = "\\"
 RESULTS, RUN = Path("results/small"), Path("runs/small/pretrain/main")
-HEADLINE = (  # what, ours, the same without the image's help (or pretraining), chance
+HEADLINE = (  # what, ours, a control, chance
     (
         "VQAv2 test-dev",
         "vqa/test_dev",
@@ -63,7 +63,7 @@ def main() -> None:
 
 def _headline() -> str:
     results = tables.load_results(RESULTS / "evaluate")
-    lines = ["| | VL-BEiT | without | chance |", "|---|---:|---:|---:|"]
+    lines = ["| | VL-BEiT | control | chance |", "|---|---:|---:|---:|"]
     for title, *cells in HEADLINE:
         numbers = [tables.percentage(cell, results) for cell in cells]
         lines.append(f"| {title} | {' | '.join(map(_number, numbers))} |")
