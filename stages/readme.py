@@ -63,7 +63,10 @@ def main() -> None:
 
 def _headline() -> str:
     results = tables.load_results(RESULTS / "evaluate")
-    lines = ["| | VL-BEiT | control | chance |", "|---|---:|---:|---:|"]
+    lines = [
+        "| | VL-BEiT | control | chance, or the most frequent answer |",
+        "|---|---:|---:|---:|",
+    ]
     for title, *cells in HEADLINE:
         numbers = [tables.percentage(cell, results) for cell in cells]
         lines.append(f"| {title} | {' | '.join(map(_number, numbers))} |")
