@@ -16,7 +16,6 @@ from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
-BACKSLASH = "\\"
 RESULTS, RUN = Path("results/small"), Path("runs/small/pretrain/main")
 HEADLINE = (  # what, ours, a control, chance
     (
@@ -54,11 +53,18 @@ def main() -> None:
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         for name, part in parts.items():
-            pattern = rf"(<!-- small: {name} -->\n).*?(<!-- /small -->)"
-            filled = rf"\g<1>{part.replace(BACKSLASH, 2 * BACKSLASH)}\g<2>"
-            text = re.sub(pattern, filled, text, flags=re.DOTALL)
+            text = _filled(text, f"<!-- small: {name} -->\n", part)
         with files.replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _filled(text: str, start: str, part: str) -> str:
+    """A document with `part` between a start mark, where it has one, and the end mark after it."""
+    before, mark, rest = text.partition(start)
+    if not mark:
+        return text
+    _, end, after = rest.partition("<!-- /small -->")
+    return before + mark + part + end + after
 
 
 def _headline() -> str:

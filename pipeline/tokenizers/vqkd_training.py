@@ -227,16 +227,8 @@ def inputs(shards: Path, params: VisualTokenizerParams) -> list[Path]:
 
 def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
     """The model's configuration; `teacher_dim` is the length of the teacher's features."""
-    size = params.size
     return VQKDConfig(
-        image_size=size.image_size,
-        patch_size=size.patch_size,
-        depth=size.depth,
-        decoder_depth=size.decoder_depth,
-        embed_dim=size.embed_dim,
-        num_heads=size.num_heads,
-        codebook_size=size.codebook_size,
-        codebook_dim=size.codebook_dim,
+        **asdict(params.size),
         teacher_dim=teacher_dim,
         ema_decay=params.ema_decay,
         codebook_start_step=params.codebook_start_step,

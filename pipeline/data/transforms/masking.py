@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 
-MIN_BLOCK = 16  # patches, at the 14 x 14 grid that BEiT tuned it for
 MAX_ASPECT = 1 / 0.3
 ATTEMPTS = 10
 
