@@ -1,7 +1,14 @@
 """Settings of every test process."""
 
+import hypothesis
 import pytest
 import torch
+
+# The same examples in every run, and no time limit: a busy machine is no fault.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, max_examples=60
+)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")
