@@ -18,12 +18,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
-from pipeline.training import collectives, curves, data_parallel
+from pipeline.training import collectives, curves, data_parallel, loader
 from pipeline.training.curve_logger import CurveLogger, log
 from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
 from pipeline.training.step import Task, train_step
@@ -118,14 +117,9 @@ def step_batches(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequenc
         )
     share = count // world_size
     first = collectives.rank() * share
-    loader = DataLoader(
-        task.batches,
-        batch_size=None,
-        sampler=(MicroBatch(step, first + i, count) for step in steps for i in range(share)),
-        num_workers=loop.loader_workers,
-        pin_memory=torch.cuda.is_available(),
-    )
-    return zip(*[iter(loader)] * share, strict=True)
+    order = (MicroBatch(step, first + i, count) for step in steps for i in range(share))
+    arriving = loader.load(task.batches, order, loop.loader_workers)
+    return zip(*[arriving] * share, strict=True)
 
 
 def evaluate(task: Task) -> dict[str, float]:

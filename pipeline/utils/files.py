@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and their checksums."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.utils import machine_errors
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to. On success it is flushed to disk and renamed to
-    `path`, on failure it is removed."""
+    `path`, on failure it is removed.
+
+    Raises:
+        OSError: it cannot be written; it names `path`, and says so where libraries say otherwise
+            (torch: "unexpected pos 576 vs 534", NumPy: "300 requested and 26 written").
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
@@ -23,6 +30,14 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            error.filename = error.filename or str(path)
+        elif machine_errors.is_full(path.parent):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,9 +66,13 @@ def sha256(path: Path) -> str:
 
 
 def fresh_directory(path: Path) -> Path:
-    """An empty directory at `path`, whatever was there."""
+    """An empty directory at `path`, whatever was there: a file, a link, a mount point."""
+    if path.is_symlink() or path.exists() and not path.is_dir():
+        path.unlink()
     shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
+    if rest := sorted(path.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(rest[0]))
     return path
 
 

@@ -29,6 +29,7 @@ HARMLESS = (
     "pipeline/training/curve_plots.py",  # figures
     "pipeline/utils/entry_point.py",  # the command line
     "pipeline/utils/files.py",  # files that are whole or absent
+    "pipeline/utils/machine_errors.py",  # messages
     "pipeline/utils/malloc.py",  # how a process gets its memory
     "pipeline/utils/progress.py",  # messages
     "pipeline/utils/safe_checkpoint.py",  # refuses files
