@@ -10,20 +10,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import BinaryIO
 
-from pipeline.data.datasets.formats import json_stream, sentence_splitter
+from pipeline.data.datasets.formats import json_stream, sentence_splitter, text_files
+from pipeline.data.datasets.formats.text_files import NotText
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import Rejected, TextRecord, document, tidy
 
 KIND = "text"
 _PARTS = ("books_large_p1.txt", "books_large_p2.txt")
 _LINES = 64  # of a document, where the file does not mark the ends of books (choice)
-_LARGEST = 64 << 20  # bytes of a book or a line (choice: the longest real books have a tenth of it)
 _START = re.compile(r"^\*\*\* ?START OF.*$", re.MULTILINE)
 _END = re.compile(r"^\*\*\* ?END OF.*$", re.MULTILINE)
 _BREAK = re.compile(r"\n\s*\n")
-_UNDERSCORED = re.compile(r"_([^_\n]+)_")  # italics
+_UNDERSCORED = re.compile(r"_(?! )([^_]+)(?<! )_")  # italics
+_UNDERSCORE = re.compile(r"(?<!\w)_(?=[^_ ])|(?<=[^_ ])_(?!\w)")
+_BLANKS = " \t\n\r\x0b\x0c"
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class _Lines:
     """Successive lines of a file of many books."""
 
     key: str
-    data: bytes
+    text: str
 
     @property
     def size(self) -> int:
         """Bytes: a line of 60 takes 200 as a string in a list, and then it is pickled."""
-        return 4 * len(self.data)
+        return 4 * len(self.text)
 
 
 @dataclass(frozen=True)
@@ -80,45 +81,42 @@ def open_reader(
 
 def _read(entry: _Lines | _Book) -> Iterator[TextRecord | Rejected]:
     if isinstance(entry, _Lines):
-        lines = entry.data.decode("utf-8", "replace").split("\n")
-        yield from document(entry.key, "train", map(tidy, lines))
-    elif entry.size > _LARGEST:
+        yield from document(entry.key, "train", map(tidy, entry.text.split("\n")))
+    elif entry.size > text_files.LARGEST:
         yield Rejected(entry.path.stem, f"too large a file: {entry.size} bytes")
     else:
-        yield from document(entry.path.stem, "train", _sentences(entry.path))
+        yield from _book(entry.path)
+
+
+def _book(path: Path) -> Iterator[TextRecord | Rejected]:
+    try:
+        text = text_files.decode(path.read_bytes())
+    except NotText as error:
+        yield Rejected(path.stem, str(error))
+    else:
+        yield from document(path.stem, "train", _sentences(text))
 
 
 def _chunks(path: Path) -> Iterator[_Lines]:
     """The lines that are not blank, _LINES at a time."""
-    with open(path, "rb") as file:
-        lines = filter(None, map(bytes.strip, _bounded_lines(file)))
-        for number in count():
-            if not (chunk := list(islice(lines, _LINES))):
-                return
-            yield _Lines(f"{path.stem}_{number:07d}", b"\n".join(chunk))
+    lines = filter(None, (line.strip(_BLANKS) for line in text_files.lines(path)))
+    for number in count():
+        if not (chunk := list(islice(lines, _LINES))):
+            return
+        yield _Lines(f"{path.stem}_{number:07d}", "\n".join(chunk))
 
 
-def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines; one of more than _LARGEST bytes is cut into several."""
-    while line := file.readline(_LARGEST):
-        yield line
-
-
-def _sentences(path: Path) -> Iterator[str]:
+def _sentences(text: str) -> Iterator[str]:
     """The sentences of one book without Gutenberg's header and footer, hard line breaks undone."""
-    text = _decode(path.read_bytes())
     if start := _START.search(text):
         text = text[start.end() :]
     if end := _END.search(text):
         text = text[: end.start()]
-    for paragraph in _BREAK.split(_UNDERSCORED.sub(r"\1", text)):
-        yield from sentence_splitter.split(tidy(paragraph))
+    for paragraph in _BREAK.split(text):
+        yield from sentence_splitter.split(_without_italics(tidy(paragraph)))
 
 
-def _decode(raw: bytes) -> str:
-    """UTF-8, or the Latin-1 of older files; line ends as `\\n`."""
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    return text.replace("\r\n", "\n")
+def _without_italics(paragraph: str) -> str:
+    """A tidy paragraph without the underscores around words in italics, however many; one at the
+    edge of a word that has no partner goes, too."""
+    return _UNDERSCORE.sub("", _UNDERSCORED.sub(r"\1", paragraph))

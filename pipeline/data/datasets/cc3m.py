@@ -4,7 +4,7 @@ quoting."""
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.datasets.formats import fetched_urls, json_stream
+from pipeline.data.datasets.formats import fetched_urls, json_stream, text_files
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import Split, UrlRow
 
@@ -41,8 +41,7 @@ def urls(root: Path) -> Iterator[UrlRow]:
 
 def rows(path: Path, split: Split) -> Iterator[UrlRow]:
     """The rows of one list. A line without exactly one tab has no URL."""
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
-        for number, line in enumerate(file):
-            caption, *rest = line.rstrip("\n").split("\t")
-            url = rest[0].strip() if len(rest) == 1 else ""
-            yield UrlRow(f"{split}_{number:07d}", split, url, caption)
+    for number, line in enumerate(text_files.lines(path)):
+        caption, *rest = line.split("\t")
+        url = rest[0].strip() if len(rest) == 1 else ""
+        yield UrlRow(f"{split}_{number:07d}", split, url, caption)
