@@ -1,10 +1,12 @@
 """The records that readers of data sets yield, and how texts are cleaned.
 
-Texts lose control characters and have their white space collapsed. A text that is not UTF-8, is
+Texts lose control characters and have their white space collapsed; in captions, questions and
+statements HTML's entities become the characters that they mean. A text that is not UTF-8, is
 empty or is much too long is rejected with this reason, and so is a record that is left without
 texts.
 """
 
+import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -126,6 +128,15 @@ def tidy(text: str) -> str:
     return " ".join(_CONTROLS.sub("", text).split())
 
 
+def annotation_text(text: str) -> str:
+    """The tidy text of a caption, question or statement: these come from web pages and forms, so
+    HTML's entities are resolved, twice as in CLIP's tokenizers, as some were escaped twice."""
+    try:
+        return tidy(html.unescape(html.unescape(text)))
+    except ValueError:  # "&#" and thousands of digits
+        return tidy(text)
+
+
 def fault(text: str, longest: int = LONGEST) -> str | None:
     """What is wrong with a tidy text: `empty`, `damaged` (not UTF-8), `over-long`, or None.
 
@@ -141,10 +152,10 @@ def fault(text: str, longest: int = LONGEST) -> str | None:
 def captioned(
     key: str, split: Split, image: bytes, captions: Iterable[str], names: tuple[str, ...] = ()
 ) -> Iterator[ImageRecord | Rejected]:
-    """An image with its captions tidied. Unusable captions are rejected, and so is an image that is
+    """An image with its captions as `annotation_text`. Unusable captions are rejected, and so is an image that is
     left with none."""
     usable = []
-    for number, caption in enumerate(map(tidy, captions)):
+    for number, caption in enumerate(map(annotation_text, captions)):
         if problem := fault(caption):
             yield Rejected(f"{key}#{number}", f"{problem} caption")
         else:

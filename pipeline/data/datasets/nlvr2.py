@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import Rejected, Split, StatementRecord, fault, tidy
+from pipeline.data.records import Rejected, Split, StatementRecord, annotation_text, fault
 from pipeline.errors import UserError
 
 KIND = "statements"
@@ -152,7 +152,7 @@ def _parse(line: str) -> tuple[str, str, int]:
         ValueError, KeyError, TypeError, AttributeError: the line is not as it should be.
     """
     example: dict[str, Any] = json.loads(line)
-    identifier, statement = example["identifier"], tidy(example["sentence"])
+    identifier, statement = example["identifier"], annotation_text(example["sentence"])
     label = example["label"].lower()
     if identifier.count("-") != 3:
         raise ValueError(f"identifier {identifier!r} is not split-set-pair-sentence")

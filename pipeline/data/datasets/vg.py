@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import ImageRecord, Rejected, captioned, tidy
+from pipeline.data.records import ImageRecord, Rejected, annotation_text, captioned
 from pipeline.errors import UserError
 
 KIND = "image"
@@ -110,7 +110,7 @@ def _distinct(phrases: tuple[str, ...]) -> tuple[list[str], list[int]]:
     """
     first: dict[str, int] = {}
     for number in reversed(range(len(phrases))):
-        first[tidy(phrases[number]).casefold()] = number
+        first[annotation_text(phrases[number]).casefold()] = number
     distinct = list(first.values())[::-1]
     repeated = sorted(set(range(len(phrases))) - set(distinct))
     return [phrases[number] for number in distinct], repeated

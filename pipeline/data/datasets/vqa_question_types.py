@@ -1,5 +1,7 @@
 """The 65 kinds of questions and the three kinds of answers by which VQA 2.0 reports accuracy."""
 
+import string
+
 # The words that a question starts with.
 _OPENINGS = (
     "are",
@@ -72,8 +74,8 @@ OTHER = "none of the above"
 
 def question_type(question: str) -> str:
     """The longest of the openings with which the question starts: the `question_type` of the
-    annotations."""
-    words = question.lower().split()
+    annotations. Punctuation at the ends of words does not count."""
+    words = [word.strip(string.punctuation) for word in question.lower().split()]
     for length in range(min(len(words), 6), 0, -1):
         if (opening := " ".join(words[:length])) in _OPENINGS:
             return opening

@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 from pipeline.data.datasets.formats import json_stream
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import Question, QuestionsRecord, Rejected, Split, fault, tidy
+from pipeline.data.records import (
+    Question,
+    QuestionsRecord,
+    Rejected,
+    Split,
+    annotation_text,
+    fault,
+)
 from pipeline.errors import UserError
 from pipeline.utils import seeds
 
@@ -181,7 +188,7 @@ def _questions(root: Path, archive: str, part: str) -> Iterator[tuple[int, int, 
 
 
 def _parse_question(item: dict[str, Any]) -> tuple[int, int, str]:
-    return int(item["question_id"]), int(item["image_id"]), tidy(item["question"])
+    return int(item["question_id"]), int(item["image_id"]), annotation_text(item["question"])
 
 
 def _parse_annotation(item: dict[str, Any]) -> tuple[int, int, str, list[str]]:

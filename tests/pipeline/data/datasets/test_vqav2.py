@@ -35,6 +35,11 @@ def test_question_types_are_the_longest_official_openings() -> None:
         "Whose is it?": "none of the above",
         "Where is this?": "none of the above",
         "Which one?": "which",
+        "What is this?": "what is this",
+        "Is it?": "is it",
+        "What is this, a dog?": "what is this",
+        "What's this?": "none of the above",
+        "How many?": "how many",
     }
     assert {text: question_type(text) for text in expected} == expected
     assert [answer_type(text) for text in ("no", "12", "3.5", "1,000", "nobody")] == [
