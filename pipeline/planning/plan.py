@@ -212,15 +212,15 @@ def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[Train
         counts = run.weights
         weights = memory.WIDE * (counts.trained + counts.frozen)
         checkpoint = weights + memory.WIDE * memory.MOMENTS * counts.trained
-        largest = max(largest, KEPT_CHECKPOINTS * checkpoint + weights)
+        largest = max(largest, KEPT_CHECKPOINTS * (checkpoint + weights))
         models += weights
     entries = {
         "official files and fetched images": _total("raw", sources),
         "shards": _total("shards", sources),
         "runs of the largest source while it is sharded": max(map(attrgetter("shards"), sources)),
         "visual tokens": data_cost.visual_token_bytes(params, sources, patches),
-        f"checkpoints of the largest run while it trains ({KEPT_CHECKPOINTS}, and the best "
-        "weights)": largest,
+        f"checkpoints of the largest run while it trains ({KEPT_CHECKPOINTS}, each with "
+        "its best weights)": largest,
         f"models of {len(runs)} runs": models,
     }
     entries["all at once, at most"] = sum(entries.values())

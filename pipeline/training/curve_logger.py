@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import collectives, curves
 from pipeline.training.curves import CurveKind, CurveRow
@@ -13,16 +14,17 @@ class CurveLogger:
     """Metrics by step, into a JSONL file, the tracked run and the terminal. Worker 0 alone writes.
 
     Args:
-        path: the file; rows after `step`, from which the run resumes, are dropped.
+        path: the file; it is written anew from `rows`.
+        rows: of the curve up to `step`, from which the run resumes; new ones are added.
         steps: of the whole run.
     """
 
-    def __init__(self, path: Path, step: int, steps: int, run: Run):
-        self.path, self.steps, self.run = path, steps, run
+    def __init__(self, path: Path, rows: list[CurveRow], step: int, steps: int, run: Run):
+        self.path, self.rows, self.steps, self.run = path, rows, steps, run
         self._last_step, self._last_time = step, time.monotonic()
         if collectives.rank() == 0:
-            done = [row for row in curves.read_jsonl(path) if row.step <= step]
-            curves.write_jsonl(path, done)
+            _report_damage(path)
+            curves.write_jsonl(path, rows)
 
     def train(self, step: int, values: dict[str, float]) -> None:
         """Log values of training, and how fast it is since the last call."""
@@ -38,7 +40,9 @@ class CurveLogger:
         """`rates` are not reproducible, so the file goes without them."""
         if collectives.rank() != 0:
             return
-        curves.append_jsonl(self.path, CurveRow(step, kind, values))
+        row = CurveRow(step, kind, values)
+        self.rows.append(row)
+        curves.append_jsonl(self.path, row)
         shown = {**values, **rates}
         self.run.metrics({f"{kind}/{name}": value for name, value in shown.items()}, step)
         shown.pop("finite", None)
@@ -54,6 +58,13 @@ class CurveLogger:
             "steps_per_s": rate,
             "minutes_left": (self.steps - step) / max(rate, 1e-9) / 60,
         }
+
+
+def _report_damage(path: Path) -> None:
+    try:
+        curves.read_jsonl(path)
+    except UserError as error:
+        log(f"{error}; written anew from the checkpoint")
 
 
 def log(line: str) -> None:

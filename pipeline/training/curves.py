@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from pipeline.errors import UserError
 from pipeline.utils import files
 
 CurveKind = Literal["train", "validation"]
@@ -26,11 +27,20 @@ class CurveRow(NamedTuple):
 
 def read_jsonl(path: Path) -> list[CurveRow]:
     """The rows of a JSONL curve, none if there is no file; a last line cut off by a crash is
-    dropped."""
+    dropped.
+
+    Raises:
+        UserError: another line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [CurveRow(**json.loads(line)) for line in lines[:-1]]
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            rows.append(CurveRow(**json.loads(line)))
+        except (ValueError, TypeError, RecursionError):
+            raise UserError(f"{path}: line {number} is damaged") from None
+    return rows
 
 
 def write_jsonl(path: Path, rows: Sequence[CurveRow]) -> None:

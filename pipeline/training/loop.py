@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
-from pipeline.training import collectives, curves, data_parallel, loader
+from pipeline.training import checked_files, collectives, curves, data_parallel, loader
 from pipeline.training.curve_logger import CurveLogger, log
 from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
 from pipeline.training.step import Task, train_step
 from pipeline.training.train_state import TrainState
-from pipeline.utils import files, malloc
+from pipeline.utils import malloc
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run:
     worker 0 alone writes.
 
     Raises:
-        UserError: the workers cannot share out the micro-batches evenly, or too many consecutive
-            steps were without a finite gradient.
+        UserError: the workers cannot share out the micro-batches evenly, too many consecutive
+            steps were without a finite gradient, no checkpoint is whole, or the file of the best
+            weights is damaged.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     malloc.keep_freed_memory()
@@ -80,7 +81,7 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run:
     state.resume(work_dir)
     if state.step:
         log(f"resumed at step {state.step} of {optim.steps}")
-    logger = CurveLogger(work_dir / curves.JSONL, state.step, optim.steps, run)
+    logger = CurveLogger(work_dir / curves.JSONL, state.curve, state.step, optim.steps, run)
     for batches in step_batches(task, loop, range(state.step, optim.steps)):
         set_learning_rate(state.optimizer, learning_rate(state.step, optim))
         values = train_step(
@@ -97,9 +98,8 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run:
             state.save(work_dir)
     collectives.barrier()
     with wrapped.full_params(task.model):
-        best = work_dir / "best.pt"
-        if state.best and best.exists():
-            weights = torch.load(best, map_location=device, weights_only=True)
+        if state.best and collectives.rank() == 0:
+            weights = checked_files.load(work_dir / state.best.file, device)
             task.model.load_state_dict(weights)
 
 
@@ -164,8 +164,7 @@ def _validate(task: Task, state: TrainState, work_dir: Path, logger: CurveLogger
         if collectives.rank() == 0:
             metrics = evaluate(task)
             logger.validation(state.step, metrics)
-            if "score" in metrics and metrics["score"] > state.best.get("score", float("-inf")):
-                state.best = {"score": metrics["score"], "step": float(state.step)}
-                with files.replacing(work_dir / "best.pt") as path:
-                    torch.save(task.model.state_dict(), path)
+            best = state.best.score if state.best else float("-inf")
+            if "score" in metrics and metrics["score"] > best:
+                state.keep_best(metrics["score"], task.model.state_dict(), work_dir)
     collectives.barrier()
