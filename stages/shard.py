@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.data import datasets
 from pipeline.data.download.params import DownloadParams, load_params, readable
-from pipeline.data.sharding import build, count_checks, coverage
+from pipeline.data.sharding import build, count_checks, coverage, rejections
 from pipeline.data.sharding.build import ShardParams
 from pipeline.orchestration import parallel_map
 from pipeline.tracking import client as tracking
@@ -51,6 +51,7 @@ def _shard(
         counts = build.shard(
             source, root, work_dir / "finished", settings, workers=workers, excluded=names
         )
+        print(rejections.summary(source, work_dir / "finished"))
         (work_dir / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
         if counted:
             counts |= _count(source, root, work_dir / "finished")

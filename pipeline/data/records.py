@@ -25,6 +25,8 @@ _CONTROLS = re.compile(
 # half a surrogate pair, which JSON can spell; the replacement character for invalid bytes
 _NOT_UTF8 = re.compile("[\ud800-\udfff\ufffd]")
 
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffd]")
+
 
 class Entry(Protocol):
     """Where an official file has one or some records: enough to read them in any process. It can be
@@ -147,6 +149,16 @@ def fault(text: str, longest: int = LONGEST) -> str | None:
     if _NOT_UTF8.search(text):
         return "damaged"
     return "over-long" if len(text) > longest else None
+
+
+def key_fault(key: str) -> str | None:
+    """What is wrong with the key of a record: `empty`, `damaged` (control characters, line breaks,
+    not UTF-8), `over-long`, or None."""
+    if not key.strip():
+        return "empty"
+    if len(key) > LONGEST:
+        return "over-long"
+    return "damaged" if not key.isprintable() and _UNPRINTABLE.search(key) else None
 
 
 def captioned(

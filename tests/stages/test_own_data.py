@@ -114,5 +114,7 @@ def test_captioned_images_of_ones_own_replace_coco(project, tmp_path):
     ):
         tiny.run(*stage)
     rows = list(parquet.read_rows(Path("data/small/shards/coco"), "train"))
-    assert sorted(row["key"] for row in rows) == [f"holiday {number}" for number in range(6)]
+    assert sorted(row["key"] for row in rows) == [
+        f"train2014/holiday {number}.jpg" for number in range(6)
+    ]
     assert all(len(row["captions"]) == 2 for row in rows)

@@ -1,6 +1,7 @@
 """ADE20K's scene-parsing benchmark (2016): `ADEChallengeData2016.zip`, or the folder that it
 unpacks to."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.data.datasets.formats import json_stream
+from pipeline.data.datasets.formats import json_stream, names
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import MaskRecord, Rejected, Split
@@ -19,6 +20,8 @@ KIND = "masks"
 _CLASSES = 150
 _NAME = "ADEChallengeData2016"
 _SPLITS: dict[str, Split] = {"training": "train", "validation": "val"}
+_OFFICIAL = re.compile(r"ADE_(?:train|val)_\d{8}\.jpg")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -35,23 +38,19 @@ class _Entry:
 def files(root: Path) -> list[Path]:
     """The archive, or all images and masks."""
     path = json_stream.pick(root, f"{_NAME}.zip", _NAME)
-    return sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]
+    return [path / name for name in names.files_below(path)] if path.is_dir() else [path]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """Images and masks by name; the key is the file name without its suffix."""
+    """Images and masks by name; the key is the file name without its suffix, or the path of an
+    image that is not called as ADE20K's."""
     with _tree(root) as tree:
-        names = tree.names()
+        paths = tree.names()
         for folder, split in _SPLITS.items():
-            images = _by_key(names, f"images/{folder}/", ".jpg")
-            masks = _by_key(names, f"annotations/{folder}/", ".png")
-            for key in sorted(images.keys() | masks.keys()):
-                if key not in images:
-                    yield Rejected(key, "missing image")
-                elif key not in masks:
-                    yield Rejected(key, "missing annotation")
-                else:
-                    yield _Entry(key, split, images[key], masks[key], tree.size(images[key]))
+            images = _by_stem(paths, f"images/{folder}/", _IMAGES)
+            masks = _by_stem(paths, f"annotations/{folder}/", (".png",))
+            for stem in sorted(images.keys() | masks.keys()):
+                yield from _entries(stem, split, images.get(stem, []), masks.get(stem, []), tree)
 
 
 @contextmanager
@@ -73,10 +72,11 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord |
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Images by split, and masks with a value above the number of classes."""
     with _tree(root) as tree:
-        names = tree.names()
+        paths = tree.names()
     totals: dict[str, int] = {}
     for folder, split in _SPLITS.items():
-        totals[split] = len(_by_key(names, f"images/{folder}/", ".jpg"))
+        images = _by_stem(paths, f"images/{folder}/", _IMAGES)
+        totals[split] = sum(map(len, images.values()))
     unknown = sum(_largest_value(mask) > _CLASSES for mask in sharded.column("mask"))
     return totals | {"masks with other classes": unknown}
 
@@ -90,10 +90,25 @@ def _tree(root: Path) -> Tree:
     return Tree(json_stream.pick(root, f"{_NAME}.zip", _NAME), f"{_NAME}/")
 
 
-def _by_key(names: list[str], folder: str, suffix: str) -> dict[str, str]:
-    """The names in a folder that have the suffix, by what stands between the two."""
-    by_key = {}
-    for name in names:
-        if name.startswith(folder) and name.endswith(suffix):
-            by_key[name.removeprefix(folder).removesuffix(suffix)] = name
-    return by_key
+def _entries(
+    stem: str, split: Split, images: list[str], masks: list[str], tree: Tree
+) -> Iterator[_Entry | Rejected]:
+    """The images of a path without its suffix, each with the one mask of that path."""
+    if not images:
+        yield Rejected(stem, "missing image")
+    for image in images:
+        folder, name = image.split("/", 2)[1:]
+        key = names.image_key(name, _OFFICIAL, folder)
+        if masks:
+            yield _Entry(key, split, image, masks[0], tree.size(image))
+        else:
+            yield Rejected(key, "missing annotation")
+
+
+def _by_stem(paths: list[str], folder: str, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
+    """The files in a folder that have one of the suffixes, by their path in it without it."""
+    by_stem: dict[str, list[str]] = {}
+    for path in paths:
+        if path.startswith(folder) and path.lower().endswith(suffixes):
+            by_stem.setdefault(path.removeprefix(folder).rpartition(".")[0], []).append(path)
+    return by_stem

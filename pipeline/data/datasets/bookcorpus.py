@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-from pipeline.data.datasets.formats import json_stream, sentence_splitter, text_files
+from pipeline.data.datasets.formats import json_stream, names, sentence_splitter, text_files
 from pipeline.data.datasets.formats.text_files import NotText
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import Rejected, TextRecord, document, tidy
@@ -52,9 +52,13 @@ def files(root: Path) -> list[Path]:
     """The two official parts, or else every text file of the folder."""
     if (root / _PARTS[0]).exists():
         return [json_stream.pick(root, name) for name in _PARTS]
-    if books := sorted(root.glob("*.txt")):
+    if books := sorted(path for path in root.glob("*.txt") if _is_book(path)):
         return books
     raise FileNotFoundError(f"no {_PARTS[0]} or other *.txt in {root}")
+
+
+def _is_book(path: Path) -> bool:
+    return names.is_data(path.name) and path.is_file()
 
 
 def entries(root: Path) -> Iterator[_Lines | _Book]:

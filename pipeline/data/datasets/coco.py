@@ -8,12 +8,19 @@ only the URLs at Flickr are read.
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.datasets.formats import flickr_ids, json_stream, karpathy_splits
+from pipeline.data.datasets.formats import (
+    fields,
+    flickr_ids,
+    json_stream,
+    karpathy_splits,
+    names,
+)
 from pipeline.data.datasets.formats.archives import BadMember, Tree
+from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import ImageRecord, Rejected, Split, captioned
 from pipeline.errors import UserError
@@ -22,7 +29,8 @@ KIND = "image"
 SHARED = True
 _ZIPS = ("train2014", "val2014")
 _ANNOTATIONS = "annotations_trainval2014.zip"
-_NUMBER = re.compile(r"_(\d{12})\.jpg$")
+_NUMBER = re.compile(r"_(\d{12})\.jpg\Z")
+_OFFICIAL = re.compile(r"COCO_\w+_\d{12}\.jpg")
 
 
 @dataclass(frozen=True)
@@ -45,18 +53,23 @@ def files(root: Path) -> list[Path]:
     paths: list[Path] = []
     for name in _ZIPS:
         images = _image_root(root, name)
-        paths += sorted(images.iterdir()) if images.is_dir() else [images]
+        listed = names.files_below(images) if images.is_dir() else [""]
+        paths += [images / path for path in listed]
     paths.append(karpathy_splits.find(root, "coco"))
     annotations = root / _ANNOTATIONS
     return [*paths, annotations] if annotations.exists() else paths
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """In the order of the split file; the key is the file name without its suffix."""
-    names = _names(root)
+    """In the order of the split file; the key is the file name without its suffix, or the path of
+    an image that is not called as COCO's."""
+    names_of = _names(root)
     with _trees(root) as trees:
         for entry in karpathy_splits.entries(root, "coco"):
-            key = Path(entry.filename).stem
+            if isinstance(entry, Rejected):
+                yield entry
+                continue
+            key = names.image_key(entry.filename, _OFFICIAL, entry.folder)
             if entry.folder not in trees:
                 yield Rejected(key, "missing image")
             else:
@@ -66,7 +79,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
                     entry.folder,
                     entry.filename,
                     entry.captions,
-                    names(entry.filename),
+                    names_of(entry.filename),
                     trees[entry.folder].size(entry.filename),
                 )
 
@@ -96,10 +109,10 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 def evaluation_images(root: Path) -> Iterator[str]:
     """Names of Karpathy's validation and test images in other data sets."""
-    names = _names(root)
-    for entry in karpathy_splits.entries(root, "coco"):
+    names_of = _names(root)
+    for entry in karpathy_splits.usable(root, "coco"):
         if entry.split != "train":
-            yield from names(entry.filename)
+            yield from names_of(entry.filename)
 
 
 def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
@@ -113,23 +126,24 @@ def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
         for year in _ZIPS:
             urls |= _flickr_urls(root / _ANNOTATIONS, f"captions_{year}.json")
 
-    def names(filename: str) -> tuple[str, ...]:
+    def names_of(filename: str) -> tuple[str, ...]:
         if not (match := _NUMBER.search(filename)):
             return ()
         number = int(match[1])
         return f"coco {number}", *flickr_ids.names(urls.get(number, ""))
 
-    return names
+    return names_of
 
 
 def _flickr_urls(path: Path, member: str) -> dict[int, str]:
-    """URLs at Flickr by COCO's number."""
+    """URLs at Flickr by COCO's number; of images without either nothing."""
     urls = {}
     try:
         with json_stream.open_text(path, member) as stream:
-            for image in json_stream.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
-                urls[image["id"]] = image["flickr_url"]
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            for image in json_stream.json_items(stream, "images"):
+                with suppress(BadRecord):
+                    urls[fields.integer(image, "id")] = fields.text(image, "flickr_url")
+    except (ValueError, FileNotFoundError) as error:
         raise UserError(f"{path}: {member}: {error!r}") from None
     return urls
 

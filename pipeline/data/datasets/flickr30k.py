@@ -2,19 +2,20 @@
 file."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.datasets.formats import archives, json_stream, karpathy_splits
-from pipeline.data.datasets.formats.archives import BadMember, FileSlice, LoadedMember
+from pipeline.data.datasets.formats import archives, json_stream, karpathy_splits, names, tars
+from pipeline.data.datasets.formats.archives import BadMember, Member
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import ImageRecord, Rejected, Split, captioned
 
 KIND = "image"
 _IMAGES = ("flickr30k-images.tar.gz", "flickr30k-images", "flickr30k_images")
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"\d{1,20}")
+_OFFICIAL = re.compile(r"\d+\.jpg")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class _Entry:
     key: str
     split: Split
     captions: tuple[str, ...]
-    image: LoadedMember | FileSlice
+    image: Member
 
     @property
     def size(self) -> int:
@@ -34,23 +35,32 @@ class _Entry:
 def files(root: Path) -> list[Path]:
     """The images and the split."""
     images = json_stream.pick(root, *_IMAGES)
-    paths = sorted(images.iterdir()) if images.is_dir() else [images]
-    return [*paths, karpathy_splits.find(root, "flickr30k")]
+    split = karpathy_splits.find(root, "flickr30k")
+    if images.is_dir():
+        return [*(images / name for name in names.files_below(images)), split]
+    return [images, split]
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """In archive order; the key is the file name without its suffix. Some real images are in no
-    split."""
-    known = {entry.filename: entry for entry in karpathy_splits.entries(root, "flickr30k")}
-    for name, image in _images(json_stream.pick(root, *_IMAGES)):
-        key = Path(name).stem
+    """In archive order; the key is the file name without its suffix, or the path of an image that
+    is not called by a number. Some real images are in no split."""
+    known: dict[str, karpathy_splits.Entry] = {}
+    for listed in karpathy_splits.entries(root, "flickr30k"):
+        if isinstance(listed, Rejected):
+            yield listed
+        elif listed.filename in known:
+            yield Rejected(_key(listed.filename), "duplicate key")
+        else:
+            known[listed.filename] = listed
+    for path, image in _images(json_stream.pick(root, *_IMAGES)):
+        name = _listed(path, known)
         entry = known.pop(name, None)
         if entry is None:
-            yield Rejected(key, "in no split")
+            yield Rejected(_key(name), "in no split")
         else:
-            yield _Entry(key, entry.split, entry.captions, image)
+            yield _Entry(_key(name), entry.split, entry.captions, image)
     for name in known:
-        yield Rejected(Path(name).stem, "missing image")
+        yield Rejected(_key(name), "missing image")
 
 
 @contextmanager
@@ -80,16 +90,28 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 def evaluation_images(root: Path) -> Iterator[str]:
     """Names of the validation and test images in other data sets: file names are Flickr's
     numbers."""
-    for entry in karpathy_splits.entries(root, "flickr30k"):
+    for entry in karpathy_splits.usable(root, "flickr30k"):
         if entry.split != "train" and (number := _NUMBER.match(entry.filename)):
             yield f"flickr {int(number[0])}"
 
 
-def _images(root: Path) -> Iterator[tuple[str, LoadedMember | FileSlice]]:
-    """File name and content of each image in a folder or tar."""
+def _key(name: str) -> str:
+    return names.image_key(name, _OFFICIAL)
+
+
+def _listed(path: str, known: Container[str]) -> str:
+    """The name under which a file is listed: its path, without some of the first folders of it."""
+    name = path
+    while name not in known and "/" in name:
+        name = name.partition("/")[2]
+    return name
+
+
+def _images(root: Path) -> Iterator[tuple[str, Member]]:
+    """Path and content of each image in a folder or tar."""
     if root.is_dir():
-        for path in sorted(root.iterdir()):
-            yield path.name, archives.whole_file(path)
+        for name in names.files_below(root):
+            yield name, archives.whole_file(root / name)
         return
-    for member, stream in archives.in_stream(root):
-        yield member.name.rpartition("/")[2], archives.load_member(member, stream)
+    for name, stream, size in tars.in_stream(root):
+        yield name, tars.load_member(stream, size)

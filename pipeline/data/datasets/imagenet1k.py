@@ -1,10 +1,12 @@
 """ImageNet-1K (ILSVRC-2012): the training tar of one tar per synset, the flat validation tar, and
-the devkit.
+the devkit; or the folders `train` and `val`.
 
 The classes of validation images are in the devkit, as ILSVRC2012_IDs. These are not the usual
-labels: a label is the index of the class's synset id in sorted order.
+labels: a label is the index of the class's synset id in sorted order. Where `val` has a folder for
+each class, as `train` has, no devkit is needed.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,17 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.datasets.formats import archives, imagenet_tars, json_stream
+from pipeline.data.datasets.formats import archives, imagenet_tars, json_stream, names, tars
+from pipeline.data.datasets.formats.archives import Member
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import ImageRecord, Rejected
 from pipeline.errors import UserError
 
 KIND = "image"
-_TRAIN = "ILSVRC2012_img_train.tar"
-_VAL = "ILSVRC2012_img_val.tar"
-_DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
+_TRAIN = ("ILSVRC2012_img_train.tar", "train")
+_VAL = ("ILSVRC2012_img_val.tar", "val")
+_DEVKIT = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12")
 _META = "data/meta.mat"
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
+_NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})\.(?:jpe?g|png)", re.IGNORECASE)
+_OFFICIAL = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 
 
 @dataclass(frozen=True)
@@ -40,36 +45,46 @@ _Entry = imagenet_tars.Synset | imagenet_tars.LabeledImage | _ValidationImage
 
 
 def files(root: Path) -> list[Path]:
-    """Both archives of images and the devkit."""
-    return [json_stream.pick(root, name) for name in (_TRAIN, _VAL, _DEVKIT)]
+    """Both archives or all files of both folders, and the devkit, if it is there or needed."""
+    paths = []
+    for forms in (_TRAIN, _VAL):
+        path = json_stream.pick(root, *forms)
+        listed = names.files_below(path) if path.is_dir() else [""]
+        paths += [path / name for name in listed]
+    devkit = _devkit_path(root)
+    return [*paths, devkit] if devkit else paths
 
 
 def entries(root: Path) -> Iterator[_Entry | Rejected]:
-    """Training, then validation images, in archive order.
+    """Training, then validation images, in the order of archives or names.
 
     Raises:
         UserError: the devkit is incomplete or contradicts itself.
     """
-    train, val, devkit = files(root)
-    known = _devkit(devkit)
-    yield from imagenet_tars.entries(train, known.labels)
-    yield from _validation_images(val, known.validation)
+    devkit, val = _devkit(root), json_stream.pick(root, *_VAL)
+    yield from imagenet_tars.entries(json_stream.pick(root, *_TRAIN), devkit.labels)
+    if folders := _class_folders(val):
+        for wnid, folder in folders.items():
+            yield from _class_of_validation_images(wnid, folder, devkit.labels)
+    else:
+        yield from _validation_images(val, devkit.validation)
 
 
 def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Images, usable or not, and classes."""
     rejected = sharded.rejected_keys()
-    rejected_val = sum(key.startswith("ILSVRC2012_val") for key in rejected)
+    rejected_val = sum(key.startswith(("ILSVRC2012_val", "val/")) for key in rejected)
     return {
         "train": sharded.rows("train") + len(rejected) - rejected_val,
         "val": sharded.rows("val") + rejected_val,
-        "classes": len(_devkit(json_stream.pick(root, _DEVKIT)).labels),
+        "classes": len(_devkit(root).labels),
     }
 
 
 @contextmanager
 def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
-    """Images; the key is the file name without its suffix."""
+    """Images; the key is the file name without its suffix, or the path of an image that is not
+    called as ImageNet's."""
 
     def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
         if isinstance(entry, _ValidationImage):
@@ -80,13 +95,30 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord 
     yield read
 
 
+def _class_folders(val: Path) -> dict[str, Path]:
+    """The folders of classes that validation images are in; none where these are in a tar or a
+    flat folder."""
+    return imagenet_tars.synset_folders(val) if val.is_dir() else {}
+
+
+def _class_of_validation_images(
+    wnid: str, folder: Path, labels: dict[str, int]
+) -> Iterator[_ValidationImage | Rejected]:
+    if wnid not in labels:
+        yield Rejected(f"val/{wnid}", "unknown synset")
+        return
+    for name in names.files_below(folder):
+        key = names.image_key(name, _OFFICIAL, f"val/{wnid}")
+        yield _ValidationImage(key, labels[wnid], archives.whole_file(folder / name))
+
+
 def _validation_images(path: Path, labels: list[int]) -> Iterator[_ValidationImage | Rejected]:
     """`ILSVRC2012_val_00000001.JPEG` is on the first line of the ground truth."""
     missing = set(range(1, len(labels) + 1))
-    for name, file in archives.in_tar(archives.whole_file(path)):
-        key = Path(name).stem
-        digits = key.rpartition("_")[2]
-        number = int(digits) if digits.isdecimal() else 0
+    for name, file in _files(path):
+        key = names.image_key(name.rpartition("/")[2], _OFFICIAL, "val")
+        match = _NUMBERED.fullmatch(name.rpartition("/")[2])
+        number = int(match[1]) if match else 0
         if number in missing:
             missing.remove(number)
             yield _ValidationImage(key, labels[number - 1], file)
@@ -96,14 +128,38 @@ def _validation_images(path: Path, labels: list[int]) -> Iterator[_ValidationIma
         yield Rejected(f"ILSVRC2012_val_{number:08d}", "missing image")
 
 
-def _devkit(path: Path) -> _Devkit:
+def _files(path: Path) -> Iterator[tuple[str, Member]]:
+    """Name and content of the files in a folder or tar."""
+    if not path.is_dir():
+        yield from tars.in_tar(archives.whole_file(path))
+        return
+    for name in names.files_below(path):
+        yield name, archives.whole_file(path / name)
+
+
+def _devkit_path(root: Path) -> Path | None:
+    """None where it is neither there nor needed. Raises FileNotFoundError."""
+    try:
+        return json_stream.pick(root, *_DEVKIT)
+    except FileNotFoundError:
+        if _class_folders(json_stream.pick(root, *_VAL)):
+            return None
+        raise
+
+
+def _devkit(root: Path) -> _Devkit:
+    """What the devkit says, or the names of the training classes."""
+    path = _devkit_path(root)
+    if path is None:
+        wnids = imagenet_tars.wnids(json_stream.pick(root, *_TRAIN))
+        return _Devkit({wnid: label for label, wnid in enumerate(wnids)}, [])
     wnid_of = _classes(path, _member(path, _META))
     labels = {wnid: label for label, wnid in enumerate(sorted(wnid_of.values()))}
     validation = []
     for number, line in enumerate(_member(path, _TRUTH).decode("ascii", "replace").split(), 1):
-        wnid = wnid_of.get(int(line)) if line.isdecimal() else None
+        wnid = wnid_of.get(int(line)) if line.isdecimal() and len(line) < 20 else None
         if wnid is None:
-            raise UserError(f"{path}: {_TRUTH}: line {number}: no class has the id {line}")
+            raise UserError(f"{path}: {_TRUTH}: line {number}: no class has the id {line[:100]}")
         validation.append(labels[wnid])
     return _Devkit(labels, validation)
 
@@ -122,7 +178,9 @@ def _classes(path: Path, meta: bytes) -> dict[int, str]:
 
 
 def _member(path: Path, name: str) -> bytes:
-    for member, stream in archives.in_stream(path):
-        if member.name.endswith(name) and member.size <= archives.LARGEST:
+    if path.is_dir():
+        return archives.whole_file(json_stream.pick(path, name)).read()
+    for member, stream, size in tars.in_stream(path):
+        if member.endswith(name) and stream is not None and size <= archives.LARGEST:
             return stream.read()
     raise UserError(f"{path}: no {name} in it")

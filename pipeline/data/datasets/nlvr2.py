@@ -1,15 +1,15 @@
 """NLVR2: statements from `train.json`, `dev.json` and `test1.json` (test-P), images from folders or
 zips of them."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from pipeline.data.datasets.formats import json_stream
+from pipeline.data.datasets.formats import fields, json_stream, names
 from pipeline.data.datasets.formats.archives import BadMember, Tree
+from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import Rejected, Split, StatementRecord, annotation_text, fault
 from pipeline.errors import UserError
@@ -20,15 +20,21 @@ _SPLITS: dict[str, Split] = {"train": "train", "dev": "val", "test1": "test"}
 _LABELS = {"true": 1, "false": 0}  # the official evaluator ignores case
 
 
+class _Example(NamedTuple):
+    """label: 1 if the statement is true, else 0."""
+
+    identifier: str
+    statement: str
+    label: int
+
+
 @dataclass(frozen=True)
 class _Entry:
     """name: of the file of statements; images: names of the left and the right image in the tree;
     size: bytes of both images."""
 
     name: str
-    identifier: str
-    statement: str
-    label: int
+    example: _Example
     images: tuple[str, str]
     size: int
 
@@ -39,7 +45,8 @@ def files(root: Path) -> list[Path]:
     for name in _SPLITS:
         images = _image_root(root, name)
         paths.append(_statements(root, name))
-        paths += [images] if images.is_file() else sorted(filter(Path.is_file, images.rglob("*")))
+        listed = names.files_below(images) if images.is_dir() else [""]
+        paths += [images / path for path in listed]
     return paths
 
 
@@ -47,19 +54,18 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """Examples in file order.
 
     Raises:
-        UserError: a file holds the examples of another split.
+        UserError: the first example of a file is one of another split.
     """
     for name in _SPLITS:
         path = _statements(root, name)
-        with (
-            Tree(_image_root(root, name)) as tree,
-            open(path, encoding="utf-8", errors="replace") as lines,
-        ):
+        with Tree(_image_root(root, name)) as tree:
             # By file name: some copies have lost the numbered folders of `train`.
             images = {image.rpartition("/")[2]: image for image in tree.names()}
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _entry(name, path, number, line, images, tree)
+            for example in _examples(path, name):
+                if isinstance(example, Rejected):
+                    yield example
+                else:
+                    yield _entry(name, example, images, tree)
 
 
 @contextmanager
@@ -78,8 +84,8 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Examples of each file, and those that lack an image."""
     totals = {}
     for name in _SPLITS:
-        with open(_statements(root, name), "rb") as lines:
-            totals[name] = sum(1 for line in lines if line.strip())
+        with json_stream.open_text(_statements(root, name)) as stream:
+            totals[name] = sum(1 for line in json_stream.lines(stream) if line.strip())
     return totals | {"missing images": sharded.rejected("missing image")}
 
 
@@ -106,58 +112,62 @@ def _image_root(root: Path, name: str) -> Path:
     return json_stream.pick(root, f"{name}_img.zip", f"images/{name}", name)
 
 
-def _entry(
-    name: str, path: Path, number: int, line: str, images: dict[str, str], tree: Tree
-) -> _Entry | Rejected:
-    try:
-        identifier, statement, label = _parse(line)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Rejected(f"{path.name}:{number}", f"damaged line: {error}")
-    if identifier.split("-")[0] != name:
-        raise UserError(
-            f"{path}:{number}: {identifier} is no example of {name}; "
-            "is this the file of another split?"
-        )
-    for filename in image_names(identifier):
+def _examples(path: Path, name: str) -> Iterator[_Example | Rejected]:
+    """The examples of a file. Raises UserError: the first is one of another split."""
+    is_first = True
+    with json_stream.open_text(path) as stream:
+        for number, line in enumerate(json_stream.lines(stream), 1):
+            if not line.strip():
+                continue
+            try:
+                example = _parse(line)
+            except BadRecord as error:
+                yield Rejected(f"{path.name}:{number}", str(error))
+                continue
+            if example.identifier.split("-")[0] == name:
+                yield example
+            elif is_first:
+                raise UserError(
+                    f"{path}:{number}: {example.identifier} is no example of {name}; "
+                    "is this the file of another split?"
+                )
+            else:
+                yield Rejected(example.identifier, "example of another split")
+            is_first = False
+
+
+def _entry(name: str, example: _Example, images: dict[str, str], tree: Tree) -> _Entry | Rejected:
+    filenames = image_names(example.identifier)
+    for filename in filenames:
         if filename not in images:
-            return Rejected(identifier, f"missing image: {filename}")
-    left, right = map(images.__getitem__, image_names(identifier))
-    size = tree.size(left) + tree.size(right)
-    return _Entry(name, identifier, statement, label, (left, right), size)
+            return Rejected(example.identifier, f"missing image: {filename}")
+    left, right = map(images.__getitem__, filenames)
+    return _Entry(name, example, (left, right), tree.size(left) + tree.size(right))
 
 
 def _record(entry: _Entry, tree: Tree) -> StatementRecord | Rejected:
+    identifier, statement, label = entry.example
     contents = []
     for image in entry.images:
         try:
             contents.append(tree.read(image))
         except BadMember as error:
-            return Rejected(entry.identifier, f"{error}: {image.rpartition('/')[2]}")
+            return Rejected(identifier, f"{error}: {image.rpartition('/')[2]}")
     left, right = contents
-    return StatementRecord(
-        entry.identifier,
-        _SPLITS[entry.name],
-        left,
-        right,
-        entry.statement,
-        entry.label,
-        group(entry.identifier),
-    )
+    split = _SPLITS[entry.name]
+    return StatementRecord(identifier, split, left, right, statement, label, group(identifier))
 
 
-def _parse(line: str) -> tuple[str, str, int]:
-    """Identifier, statement and label (0 or 1).
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError: the line is not as it should be.
-    """
-    example: dict[str, Any] = json.loads(line)
-    identifier, statement = example["identifier"], annotation_text(example["sentence"])
-    label = example["label"].lower()
+def _parse(line: str) -> _Example:
+    """Raises BadRecord: the line is not as it should be."""
+    example = fields.parse(line)
+    identifier = fields.text(example, "identifier")
+    statement = annotation_text(fields.text(example, "sentence"))
+    label = str(fields.value(example, "label")).lower()
     if identifier.count("-") != 3:
-        raise ValueError(f"identifier {identifier!r} is not split-set-pair-sentence")
+        raise BadRecord("damaged record: the identifier is not split-set-pair-sentence")
     if problem := fault(statement):
-        raise ValueError(f"{identifier}: {problem} sentence")
+        raise BadRecord(f"{problem} sentence: {identifier}")
     if label not in _LABELS:
-        raise ValueError(f"{identifier} has the label {label!r}, neither True nor False")
-    return identifier, statement, _LABELS[label]
+        raise BadRecord(f"damaged record: the label of {identifier} is neither True nor False")
+    return _Example(identifier, statement, _LABELS[label])

@@ -4,8 +4,9 @@ import tarfile
 from codecs import getreader
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from pipeline.data.datasets.formats import archives, fetched_urls, json_stream
+from pipeline.data.datasets.formats import fetched_urls, fields, json_stream, tars
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import UrlRow
 from pipeline.errors import UserError
@@ -28,7 +29,8 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 
 def urls(root: Path) -> Iterator[UrlRow]:
-    """The rows of the list; the key is the row number. The list has no official split.
+    """The rows of the list; the key is the row number. The list has no official split. A URL that
+    is no text is empty.
 
     The object has 144 MB and its arrays follow one another, so it is read by two streams at the
     same time.
@@ -40,19 +42,21 @@ def urls(root: Path) -> Iterator[UrlRow]:
     try:
         pairs = zip(_array(path, "image_urls"), _array(path, "captions"), strict=True)
         for number, (url, caption) in enumerate(pairs):
-            yield UrlRow(f"{number:07d}", "train", url.strip(), caption)
+            url = url.strip() if isinstance(url, str) else ""
+            caption = caption if isinstance(caption, str) else fields.DAMAGED
+            yield UrlRow(f"{number:07d}", "train", url, caption)
     except (ValueError, tarfile.TarError) as error:
         raise UserError(
             f"{path}: expected {_MEMBER} with image_urls and captions of one length: {error}"
         ) from None
 
 
-def _array(path: Path, name: str) -> Iterator[str]:
+def _array(path: Path, name: str) -> Iterator[Any]:
     """The strings of one array. A quote inside a string is escaped, so the key cannot be found in
     one."""
-    for member, stream in archives.in_stream(path):
-        if member.name.rpartition("/")[2] == _MEMBER:
+    for member, stream, _ in tars.in_stream(path):
+        if member.rpartition("/")[2] == _MEMBER and stream is not None:
             text = getreader("utf-8")(stream, "replace")
-            yield from json_stream.json_items(text, rf'(?<!\\)"{name}"\s*:\s*\[')
+            yield from json_stream.json_items(text, name)
             return
     raise ValueError(f"no {_MEMBER}")

@@ -7,14 +7,15 @@ read from it.
 """
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.data.datasets.formats import json_stream
+from pipeline.data.datasets.formats import fields, json_stream, names
 from pipeline.data.datasets.formats.archives import BadMember, Tree
+from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import (
     Question,
@@ -23,6 +24,7 @@ from pipeline.data.records import (
     Split,
     annotation_text,
     fault,
+    tidy,
 )
 from pipeline.errors import UserError
 from pipeline.utils import seeds
@@ -58,7 +60,8 @@ def files(root: Path) -> list[Path]:
     paths: list[Path] = []
     for part, name in _PARTS.items():
         images = json_stream.pick(root, f"{part}.zip", part)
-        paths += sorted(images.iterdir()) if images.is_dir() else [images]
+        listed = names.files_below(images) if images.is_dir() else [""]
+        paths += [images / path for path in listed]
         paths.append(json_stream.pick(root, f"v2_Questions_{name}_mscoco.zip"))
         if _is_annotated(root, part):
             paths.append(json_stream.pick(root, _annotation_path(root, part).name))
@@ -78,14 +81,13 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
     """
     for part in _PARTS:
         questions_of = yield from _usable_questions(root, part)
-        validation = _validation_images(questions_of) if part == "val2014" else frozenset()
-        with _tree(root, part) as tree:
-            for image, questions in questions_of.items():
-                split: Split = "val" if image in validation else "train"
-                if part == "test2015":
-                    split = "test"
-                key = _key(part, image)
-                yield _Entry(key, split, part, tuple(questions), tree.size(f"{key}.jpg"))
+        sizes = _sizes(root, part, questions_of)
+        validation = _validation_images(sizes) if part == "val2014" else frozenset()
+        for image, questions in questions_of.items():
+            split: Split = "val" if image in validation else "train"
+            if part == "test2015":
+                split = "test"
+            yield _Entry(_key(part, image), split, part, tuple(questions), sizes[image])
 
 
 @contextmanager
@@ -130,9 +132,17 @@ def _is_annotated(root: Path, part: str) -> bool:
     return part != "test2015" or _annotation_path(root, part).exists()
 
 
-def _validation_images(images: Iterable[int]) -> frozenset[int]:
-    """1,000 of the images by a hash of their ids, or half of them where they are few."""
-    order = sorted(images, key=lambda image: seeds.key("vqav2 held out", image))
+def _sizes(root: Path, part: str, images: Iterable[int]) -> dict[int, int]:
+    """Bytes of images, 0 for those that are missing."""
+    with _tree(root, part) as tree:
+        return {image: tree.size(f"{_key(part, image)}.jpg") for image in images}
+
+
+def _validation_images(sizes: Mapping[int, int]) -> frozenset[int]:
+    """1,000 of the images that are there by a hash of their ids, or half of them where they are
+    few. sizes: bytes of images by id."""
+    there = (image for image, size in sizes.items() if size)
+    order = sorted(there, key=lambda image: seeds.key("vqav2 held out", image))
     return frozenset(order[: min(_VALIDATION, len(order) // 2)])
 
 
@@ -143,7 +153,11 @@ def _usable_questions(
     annotations = (yield from _usable_answers(root, part)) if _is_annotated(root, part) else None
     usable: dict[int, list[Question]] = {}
     seen: set[int] = set()
-    for number, image, text in _questions(root, _PARTS[part], part):
+    for asked in _questions(root, _PARTS[part], part):
+        if isinstance(asked, Rejected):
+            yield asked
+            continue
+        number, image, text = asked
         annotation = (image, ()) if annotations is None else annotations.pop(number, None)
         problem = "duplicate question" if number in seen else _problem(text, image, annotation)
         if problem:
@@ -170,7 +184,14 @@ def _usable_answers(root: Path, part: str) -> Generator[Rejected, None, dict[int
     """Yields what is rejected; returns the usable answers by question id."""
     usable: dict[int, _Annotation] = {}
     path, member = _annotation_path(root, part), f"v2_mscoco_{part}_annotations.json"
-    for number, image, best, answers in _items(path, member, "annotations", _parse_annotation):
+    for found in _items(path, member, "annotations", _parse_annotation):
+        if isinstance(found, Rejected):
+            yield found
+            continue
+        number, image, best, answers = found
+        if number in usable:
+            yield Rejected(f"{_key(part, image)}#{number}", "duplicate annotation")
+            continue
         if len(answers) != ANSWERS or best not in answers:
             problem = f"expected {ANSWERS} answers, {best!r} among them, found {len(answers)}"
             yield Rejected(f"{_key(part, image)}#{number}", f"wrong answers: {problem}")
@@ -180,42 +201,57 @@ def _usable_answers(root: Path, part: str) -> Generator[Rejected, None, dict[int
     return usable
 
 
-def _questions(root: Path, archive: str, part: str) -> Iterator[tuple[int, int, str]]:
+def _questions(root: Path, archive: str, part: str) -> Iterator[tuple[int, int, str] | Rejected]:
     """Question id, image id and text of each question of a file."""
     path = root / f"v2_Questions_{archive}_mscoco.zip"
     member = f"v2_OpenEnded_mscoco_{part}_questions.json"
     return _items(path, member, "questions", _parse_question)
 
 
-def _parse_question(item: dict[str, Any]) -> tuple[int, int, str]:
-    return int(item["question_id"]), int(item["image_id"]), annotation_text(item["question"])
+def _parse_question(item: Any) -> tuple[int, int, str]:
+    """Raises BadRecord."""
+    number, image = fields.integer(item, "question_id"), fields.integer(item, "image_id")
+    return number, image, annotation_text(fields.text_or_damaged(item, "question"))
 
 
-def _parse_annotation(item: dict[str, Any]) -> tuple[int, int, str, list[str]]:
+def _parse_annotation(item: Any) -> tuple[int, int, str, list[str]]:
     """Question id, image id, most frequent answer and all answers. Equal answers share one string:
-    the file has six million."""
-    answers = [sys.intern(answer["answer"]) for answer in item["answers"]]
-    best = sys.intern(item["multiple_choice_answer"])
-    return int(item["question_id"]), int(item["image_id"]), best, answers
+    the file has six million. Raises BadRecord."""
+    answers = [_answer(answer, "answer") for answer in fields.items(item, "answers")]
+    best = _answer(item, "multiple_choice_answer")
+    return fields.integer(item, "question_id"), fields.integer(item, "image_id"), best, answers
+
+
+def _answer(item: Any, name: str) -> str:
+    """As the annotator wrote it, if it can be printed. Raises BadRecord."""
+    text = fields.text(item, name)
+    if not text.isprintable():
+        text = tidy(text)
+    if text and (problem := fault(text)):
+        raise BadRecord(f"wrong answers: {problem} {name}")
+    return sys.intern(text)
 
 
 def _items(
-    path: Path, member: str, array: str, parse: Callable[[dict[str, Any]], _T]
-) -> Iterator[_T]:
-    """The parsed objects of an array of a zipped JSON file.
+    path: Path, member: str, array: str, parse: Callable[[Any], _T]
+) -> Iterator[_T | Rejected]:
+    """The parsed objects of an array of a zipped JSON file, `Rejected` in place of those that are
+    not as they should be.
 
     Raises:
-        UserError: an object is damaged or lacks a key; the message names the file and its index.
+        UserError: the file is damaged.
     """
     json_stream.pick(path.parent, path.name)
-    count = 0
+    number = 0
     try:
         with json_stream.open_text(path, member) as stream:
-            for item in json_stream.json_items(stream, rf'"{array}"\s*:\s*\['):
-                yield parse(item)
-                count += 1
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        raise UserError(f"{path}: {member}: {array}[{count}]: {error!r}") from None
+            for number, item in enumerate(json_stream.json_items(stream, array)):
+                try:
+                    yield parse(item)
+                except BadRecord as error:
+                    yield Rejected(f"{member}: {array}[{number}]", str(error))
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(f"{path}: {member}: {array}[{number}]: {error}") from None
 
 
 def _tree(root: Path, part: str) -> Tree:

@@ -20,14 +20,22 @@ import pyarrow.parquet as pq
 
 from pipeline.data import datasets
 from pipeline.data.records import ImageRecord, Record, Rejected
-from pipeline.data.sharding import coverage, external_shuffle, record_reader, shard_rows
+from pipeline.data.sharding import (
+    coverage,
+    external_shuffle,
+    record_reader,
+    rejections,
+    shard_rows,
+)
 from pipeline.data.sharding.external_shuffle import Span
-from pipeline.data.shards import parquet, schema
+from pipeline.data.shards import parquet
 from pipeline.data.shards.parquet import ShardRow
 from pipeline.data.transforms.image_validation import BadImage
 from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.utils import files
+
+_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,7 @@ def _write_run(job: ShardJob, run: Path, piece: record_reader.Piece) -> None:
     records = record_reader.records(job.source, job.root, piece)
     external_shuffle.write_run(run, _rows(job, records, rejected))
     with files.replacing(_rejected_of(run)) as temporary:
-        pq.write_table(_table(rejected), temporary, compression="zstd")
+        pq.write_table(rejections.table(rejected), temporary, compression="zstd")
 
 
 def _rejected_of(run: Path) -> Path:
@@ -257,11 +265,11 @@ def _finish(job: ShardJob, runs: Sequence[Path], notes: dict[str, list[dict[str,
     """Write the list of all rejected records and, last of all, the index."""
     rejected = _all_rejected(runs, notes)
     if not notes:
-        raise UserError(f"{job.root}: no usable record of {job.source} ({len(rejected)} rejected)")
+        raise UserError(f"{job.root}: no usable record of {job.source}{_why(rejected)}")
     with files.replacing(job.folder / "rejected.parquet") as temporary:
         ordered = rejected.sort_by([("key", "ascending"), ("reason", "ascending")])
         pq.write_table(ordered.combine_chunks(), temporary, compression="zstd")
-    reasons = pc.value_counts(pc.list_element(pc.split_pattern(rejected["reason"], ":"), 0))
+    reasons = pc.value_counts(rejections.kinds(rejected["reason"]))
     entries = {}
     for split, group in notes.items():
         entries[split] = [note["entry"] for note in group]
@@ -273,23 +281,18 @@ def _finish(job: ShardJob, runs: Sequence[Path], notes: dict[str, list[dict[str,
     )
 
 
+def _why(rejected: pa.Table) -> str:
+    """The most frequent reasons."""
+    if not rejected:
+        return ": there is none"
+    shown = "; ".join(map(str, rejections.reasons(rejected)[:_REASONS_SHOWN]))
+    return f", {len(rejected):,} rejected: {shown}"
+
+
 def _all_rejected(runs: Sequence[Path], notes: dict[str, list[dict[str, Any]]]) -> pa.Table:
     """What the runs rejected, and the keys that occur more than once."""
     tables = [pq.read_table(_rejected_of(run)) for run in runs]
     repeated = []
     for note in chain.from_iterable(notes.values()):
         repeated += [Rejected(key, "duplicate key") for key in note["repeated"]]
-    return pa.concat_tables([*tables, _table(repeated)])
-
-
-def _table(rejected: Sequence[Rejected]) -> pa.Table:
-    """Names in damaged archives may be no UTF-8."""
-    rows = []
-    for record in rejected:
-        key, reason = _as_utf8(record.key), _as_utf8(record.reason)
-        rows.append({"key": key, "reason": reason})
-    return pa.Table.from_pylist(rows, schema.REJECTED)
-
-
-def _as_utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    return pa.concat_tables([*tables, rejections.table(repeated)])

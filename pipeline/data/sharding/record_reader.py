@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.data import datasets
-from pipeline.data.records import Entry, Record, Rejected
+from pipeline.data.records import Entry, Record, Rejected, key_fault
 from pipeline.errors import UserError
 
 # bytes; a piece's records are in memory together, so a worker needs two to three times as much
@@ -37,7 +37,14 @@ def records(source: str, root: Path, piece: Piece) -> Iterator[Record | Rejected
             if isinstance(entry, Rejected):
                 yield entry
             else:
-                yield from read(entry)
+                yield from map(_checked, read(entry))
+
+
+def _checked(record: Record | Rejected) -> Record | Rejected:
+    """A record whose key can stand in any file, or why it cannot be used."""
+    if isinstance(record, Rejected) or (problem := key_fault(record.key)) is None:
+        return record
+    return Rejected(record.key, f"{problem} key")
 
 
 def read(source: str, root: Path) -> Iterator[Record | Rejected]:

@@ -4,7 +4,7 @@ import re
 
 # http://farm4.staticflickr.com/3153/2970773875_164f0c0b83_z.jpg: number, secret, size.
 _URL = re.compile(
-    r"https?://(?:[^/]*\.)?(?:static)?flickr\.com/(?:[^?#]*/)?(\d+)_[0-9a-f]+(?:_\w+)?\.\w+"
+    r"https?://(?:[^/]*\.)?(?:static)?flickr\.com/(?:[^?#]*/)?(\d{1,20})_[0-9a-f]+(?:_\w+)?\.\w+"
 )
 
 

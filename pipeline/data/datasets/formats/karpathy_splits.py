@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline.data.datasets.formats import json_stream
-from pipeline.data.records import Split
+from pipeline.data.datasets.formats import fields, json_stream
+from pipeline.data.datasets.formats.fields import BadRecord
+from pipeline.data.records import Rejected, Split
 from pipeline.errors import UserError
 
 # `restval` is the rest of COCO's validation images, on which everybody trains.
@@ -31,29 +33,45 @@ def find(root: Path, dataset: str) -> Path:
 def counts(root: Path, dataset: str) -> dict[str, int]:
     """Images of each split as the file names them, and `captions` of all."""
     totals = dict.fromkeys((*_SPLITS, "captions"), 0)
-    for entry in entries(root, dataset):
+    for entry in usable(root, dataset):
         totals[entry.part] += 1
         totals["captions"] += len(entry.captions)
     return totals
 
 
-def entries(root: Path, dataset: str) -> Iterator[Entry]:
+def usable(root: Path, dataset: str) -> Iterator[Entry]:
+    """The entries that are not rejected. Raises as `entries`."""
+    for entry in entries(root, dataset):
+        if isinstance(entry, Entry):
+            yield entry
+
+
+def entries(root: Path, dataset: str) -> Iterator[Entry | Rejected]:
     """The entries in file order. Captions are the `raw` ones: `tokens` have lost case, punctuation
     and hyphens.
 
     Raises:
         UserError: the file is damaged or not of this format.
     """
-    path = find(root, dataset)
+    path, name = find(root, dataset), f"dataset_{dataset}.json"
     try:
-        with json_stream.open_text(path, f"dataset_{dataset}.json") as stream:
-            for image in json_stream.json_items(stream, r'(?<!\\)"images"\s*:\s*\['):
-                yield Entry(
-                    image["filename"],
-                    image.get("filepath", ""),
-                    _SPLITS[image["split"]],
-                    tuple(sentence["raw"] for sentence in image["sentences"]),
-                    image["split"],
-                )
-    except (ValueError, KeyError, TypeError) as error:
+        with json_stream.open_text(path, name) as stream:
+            for number, image in enumerate(json_stream.json_items(stream, "images")):
+                try:
+                    yield _entry(image)
+                except BadRecord as error:
+                    yield Rejected(f"{name}: images[{number}]", str(error))
+    except ValueError as error:
         raise UserError(f"{path}: not Karpathy's split of {dataset}: {error}") from None
+
+
+def _entry(image: Any) -> Entry:
+    """Raises BadRecord."""
+    part = fields.text(image, "split")
+    if part not in _SPLITS:
+        raise BadRecord(f"unknown split: {part!r}, not one of {', '.join(_SPLITS)}")
+    captions = []
+    for sentence in fields.items(image, "sentences"):
+        captions.append(fields.text_or_damaged(sentence, "raw"))
+    folder = fields.text(image, "filepath") if "filepath" in image else ""
+    return Entry(fields.text(image, "filename"), folder, _SPLITS[part], tuple(captions), part)

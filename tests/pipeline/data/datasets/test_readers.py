@@ -427,10 +427,10 @@ def test_sentences_end_where_they_should():
 def test_json_arrays_are_streamed_across_chunks(monkeypatch):
     items = [{"n": number, "text": "x" * number, "inner": [{"]": "}"}]} for number in range(30)]
     monkeypatch.setattr(json_stream, "_CHUNK", 17)
-    assert list(json_stream.json_items(io.StringIO(json.dumps(items)), r"^\s*\[")) == items
-    assert list(json_stream.json_items(io.StringIO("[ ]"), r"^\s*\[")) == []
+    assert list(json_stream.json_items(io.StringIO(json.dumps(items)))) == items
+    assert list(json_stream.json_items(io.StringIO("[ ]"))) == []
     with pytest.raises(ValueError, match="cut short"):
-        list(json_stream.json_items(io.StringIO(json.dumps(items)[:-5]), r"^\s*\["))
+        list(json_stream.json_items(io.StringIO(json.dumps(items)[:-5])))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_only_regular_members_are_read_and_no_name_leads_anywhere(tmp_path, name
     (raw / name).write_bytes(tar_bytes({"../n01.tar": inner.getvalue()}, mode))
     before = tree(tmp_path)
     counts = build.shard("imagenet22k", raw, out, build.ImageShardParams(4, 4, 0.0, 0))
-    assert counts == {"train": 2, "rejected": 0}
+    assert counts == {"train": 2, "rejected": 4}
     assert tree(tmp_path) - before == {"deep/out", *(f"deep/out/{path}" for path in tree(out))}
     assert tree(out) == {"index.json", "rejected.parquet", "train-00000.parquet"}
 
@@ -145,7 +145,7 @@ def test_json_without_end_is_not_read_to_its_end(monkeypatch):
     monkeypatch.setattr(json_stream, "_CHUNK", 1000)
     endless = io.StringIO(json.dumps(["a", "x" * 100_000]))
     with pytest.raises(ValueError, match="damaged or cut short"):
-        list(json_stream.json_items(endless, r"\["))
+        list(json_stream.json_items(endless))
     assert endless.tell() <= 8000
 
 

@@ -225,7 +225,6 @@ def test_a_damaged_file_is_named_with_the_index_of_the_fault(faulty: Path) -> No
     member = "v2_OpenEnded_mscoco_train2014_questions.json"
     for content, message in (
         ('{"questions": [{"question_id": 1, "image_id": 1, "question": "a"}, {"qu', "cut short"),
-        ('{"questions": [{"question_id": 1}]}', "image_id"),
         ('{"items": []}', "questions"),
     ):
         with zipfile.ZipFile(path, "w") as archive:
