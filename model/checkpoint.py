@@ -10,11 +10,26 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Self
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from model import config_types, weights_file
 from model.backbone.config import BackboneConfig
+from model.meta import on_meta
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+# What JSON of any kind, and sizes without sense, end in; RecursionError is a RuntimeError.
+MALFORMED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+LARGEST_CONFIG = 64 * 1024**2  # bytes; that of VQAv2's 3,129 answers has 70 KB
 
 # Classes that belong to no downstream task, by their name in config.json, and the modules that
 # define them: imported when they are asked for. Those of downstream tasks register themselves.
@@ -42,15 +57,20 @@ Folder = str | PathLike[str]
 
 
 def save(model: "Pretrained", folder: Path) -> None:
-    """Write a model. Its `config` is a dataclass."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a model. Its `config` is a dataclass.
+
+    Raises:
+        ValueError: a number of its weights is NaN or infinite; nothing is written. One line.
+    """
     state = {}
     for name, tensor in model.state_dict().items():
         state[name] = tensor.detach().cpu().contiguous()
+    weights_file.check_finite(folder / WEIGHTS, state)
+    folder.mkdir(parents=True, exist_ok=True)
     # One metadata key at most: safetensors does not sort them.
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     config = {"model": type(model).__name__, **asdict(model.config)}
-    (folder / "config.json").write_text(
+    (folder / CONFIG).write_text(
         json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8"
     )
 
@@ -58,32 +78,65 @@ def save(model: "Pretrained", folder: Path) -> None:
 def load(folder: Folder) -> "Pretrained":
     """Build the model that a folder describes, with its weights, in evaluation mode.
 
+    Nothing is allocated for a model that the file of weights does not have.
+
     Raises:
         FileNotFoundError: the folder has no model; `filename` says what is missing.
-        ValueError: config.json is not one of a model of this project, or the weights do not fit it.
-            One line.
+        ValueError: config.json is not one of a model of this project, the weights do not fit it, or
+            a number in them is NaN or infinite. One line.
     """
-    model = _from_config(Path(folder, "config.json"))
-    weights = Path(folder, "model.safetensors")
-    if not weights.is_file():
-        raise FileNotFoundError(ENOENT, "no weights", str(weights))
+    path, weights = Path(folder, CONFIG), Path(folder, WEIGHTS)
+    cls, config = read_config(path)
+    headers = weights_file.read_header(weights)
     try:
-        model.load_state_dict(load_file(weights))
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(
-            f"{weights}: not the weights of config.json's model: {_one_line(error)}"
-        ) from None
+        expected = on_meta(lambda: cls(config)).state_dict()
+    except MALFORMED as error:  # sizes without sense
+        raise ValueError(_not_ours(path, error)) from None
+    weights_file.check_fits(weights, headers, expected)
+    model = cls(config)
+    model.load_state_dict(weights_file.read(weights))
+    weights_file.check_finite(weights, model.state_dict())
     return model.eval()
 
 
-def _from_config(path: Path) -> "Pretrained":
-    """The model that a config.json describes, with initial weights."""
+def read_config(path: Path) -> tuple[Any, Any]:
+    """The class of the model that a config.json describes, and its configuration.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it is a folder or a device.
+        ValueError: it is not one of a model of this project. One line.
+    """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        cls = model_class(config.pop("model"))
-        return cls(cls.Config.from_dict(with_current_keys(config, cls.Config)))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a model of this project: {_one_line(error)}") from None
+        tree = _read_json(path)
+        cls = model_class(tree.pop("model"))
+        tree = with_current_keys(tree, cls.Config)
+        config_types.check(tree, cls.Config)
+        return cls, cls.Config.from_dict(tree)
+    except MALFORMED as error:
+        raise ValueError(_not_ours(path, error)) from None
+
+
+def read_backbone_config(path: Path) -> BackboneConfig:
+    """The backbone in a config.json, of whatever class its model is. Raises as `read_config`; there
+    may be no backbone."""
+    try:
+        tree = with_current_keys(_read_json(path)["backbone"], BackboneConfig)
+        config_types.check(tree, BackboneConfig, "backbone")
+        return BackboneConfig(**tree)
+    except MALFORMED as error:
+        raise ValueError(_not_ours(path, error)) from None
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(ENOENT, "no configuration", str(path))
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise ValueError(f"larger than {LARGEST_CONFIG:,} bytes")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _not_ours(path: Path, error: Exception) -> str:
+    return f"{path}: not a model of this project: {weights_file.one_line(error)}"
 
 
 def with_current_keys(tree: dict[str, Any], config: type) -> dict[str, Any]:
@@ -114,10 +167,6 @@ def model_class(name: str) -> Any:
     if name not in Pretrained.registered:
         raise ValueError(f"unknown model {name!r}")
     return Pretrained.registered[name]
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 class Pretrained(nn.Module):
@@ -184,16 +233,19 @@ def load_backbone(backbone: Pretrained, folder: Path) -> LoadReport:
     new grid.
 
     Raises:
+        FileNotFoundError: the folder has no weights.
         ValueError: a tensor of the backbone is missing or has another shape, so that part would
-            stay untrained.
+            stay untrained; or a number is NaN or infinite. One line.
     """
+    path = folder / WEIGHTS
     prefix = "backbone."
     source, unexpected = {}, []
-    for name, tensor in load_file(folder / "model.safetensors").items():
+    for name, tensor in weights_file.read(path).items():
         if name.startswith(prefix):
             source[name.removeprefix(prefix)] = tensor
         else:
             unexpected.append(name)
+    weights_file.check_finite(path, source)
     target: dict[str, Tensor] = backbone.state_dict()
     unexpected += [name for name in source if name not in target]
     missing = [name for name in target if name not in source]
@@ -218,7 +270,7 @@ def _fit(source: dict[str, Tensor], backbone: Pretrained, folder: Path) -> list[
     for name, tensor in backbone.state_dict().items():
         if name not in source or source[name].shape == tensor.shape:
             continue
-        fitted = backbone.fitted(name, source[name])
+        fitted = _fitted(backbone, name, source[name])
         if fitted is not source[name]:
             source[name] = fitted
             resized.append(name)
@@ -230,3 +282,11 @@ def _fit(source: dict[str, Tensor], backbone: Pretrained, folder: Path) -> list[
             "the sizes of the model must be equal"
         )
     return resized
+
+
+def _fitted(backbone: Pretrained, name: str, tensor: Tensor) -> Tensor:
+    """As `Pretrained.fitted`; a tensor of which that makes nothing comes back as it is."""
+    try:
+        return backbone.fitted(name, tensor)
+    except (ArithmeticError, IndexError, RuntimeError, ValueError):  # no table of positions
+        return tensor

@@ -14,8 +14,9 @@ from tests.helpers.tiny import ROOT
 FILES = {
     package: sorted((ROOT / package).rglob("*.py")) for package in ("model", "pipeline", "stages")
 }
-# All but the module that reads and writes model folders.
-NETWORKS = [path for path in FILES["model"] if path.name != "checkpoint.py"]
+# All but the modules that read and write model folders.
+FOLDERS = ("checkpoint.py", "weights_file.py")
+NETWORKS = [path for path in FILES["model"] if path.name not in FOLDERS]
 NETWORK_PACKAGES = {"model", "numpy", "scipy", "timm", "torch", "torchvision"}
 HEAVY = {"mlflow", "pandas", "ray", "timm", "torch"}
 DATA_STAGES = ("download", "shard", "text_tokenizer", "text_tokens")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PAD_ID = 1  # of padding among the text ids
+MAX_DEPTH = 1000  # blocks; the deepest Transformers of the field have some hundreds
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class BackboneConfig:
     vl_ffn_start_layer: int | None = None
 
     def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise ValueError(f"depth: expected 1 to {MAX_DEPTH} blocks, found {self.depth}")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"

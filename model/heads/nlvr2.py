@@ -4,7 +4,6 @@ decision."""
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
@@ -60,8 +59,3 @@ class NLVR2(Pretrained, nn.Module):
         )
         pooled = self.pooler(cls)  # left, right, left, right, ...
         return self.classifier(pooled.view(len(ids), -1)).float()
-
-    @torch.inference_mode()
-    def truth(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Probabilities [n] that the statements are true."""
-        return self(pixels, ids, mask).softmax(dim=1)[:, 1]

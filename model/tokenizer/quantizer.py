@@ -57,7 +57,8 @@ class Quantizer(nn.Module):
 
     def token_ids(self, inputs: Tensor) -> Tensor:
         """float32 [n, dim], of any length, to the indices of the nearest codebook vectors, int64
-        [n]. Ties go to the lower index."""
+        [n]. Ties go to the lower index. The largest product is the smallest distance, since the
+        codebook vectors are of length one."""
         return (F.normalize(inputs, dim=-1) @ self.embedding.weight.T).argmax(dim=-1)
 
     def forward(self, inputs: Tensor) -> Quantized:
@@ -98,7 +99,9 @@ class Quantizer(nn.Module):
             dist.all_reduce(counts)
         means = F.normalize(sums, dim=-1)  # a sum points where its mean does
         moved = F.normalize(self.ema_decay * weight + (1 - self.ema_decay) * means, dim=-1)
-        weight.copy_(torch.where(counts[:, None] > 0, moved, weight))
+        # inputs that are no finite numbers, of a step that is skipped, move nothing
+        moves = (counts > 0) & moved.isfinite().all(dim=1)
+        weight.copy_(torch.where(moves[:, None], moved, weight))
 
 
 def kmeans(inputs: Tensor, clusters: int) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
+from model.backbone.config import MAX_DEPTH
 from model.backbone.layers import Attention, FeedForward, layer_norm
 from model.backbone.pos_embed import resize_image_positions
 from model.checkpoint import Pretrained
@@ -40,6 +41,10 @@ class VQKDConfig:
     teacher_dim: int  # length of the teacher's patch features
     ema_decay: float  # of the codebook's moving average
     codebook_start_step: int  # training batches before the codebook starts
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise ValueError(f"depth: expected 1 to {MAX_DEPTH} blocks, found {self.depth}")
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "VQKDConfig":
@@ -132,7 +137,7 @@ class VisualTokenizer(Pretrained, nn.Module):
     @torch.no_grad()
     def token_ids(self, images: Tensor) -> Tensor:
         """Images float32 [batch, 3, size, size] in -1..1 to visual tokens int64 [batch, patches],
-        row-major over the grid.
+        row-major over the grid; -1 where the vector of a patch is no finite number.
 
         Always computed in fp32: under bf16 a third of the ids of an untrained tokenizer would
         change.
@@ -141,7 +146,9 @@ class VisualTokenizer(Pretrained, nn.Module):
             torch.autocast(images.device.type, enabled=False),
             cudnn.flags(enabled=True, allow_tf32=False),
         ):
-            token_ids = self.quantize.token_ids(self.encode(images).flatten(0, 1))
+            vectors = self.encode(images).flatten(0, 1)
+            token_ids = self.quantize.token_ids(vectors)
+        token_ids = torch.where(vectors.isfinite().all(dim=1), token_ids, -1)
         return token_ids.view(len(images), -1)
 
 

@@ -15,13 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model import checkpoint
 from pipeline.errors import UserError
 from pipeline.inference.registry import row_predictors
 from pipeline.tasks.row_columns import Ranked
 from pipeline.tasks.saved_model import SavedModel
 from pipeline.tokenizers.text import TextTokenizer
-from pipeline.utils import files
+from pipeline.utils import files, finite, model_folder
 
 
 class Predictor(SavedModel):
@@ -79,13 +78,15 @@ class Predictor(SavedModel):
         """A function of the row predictor of this model.
 
         Raises:
-            UserError: it has no such function.
+            UserError: it has no such function, or answers with numbers that are NaN or infinite.
         """
         predictors, name = row_predictors(), type(self.model).__name__
         if not hasattr(predictors.get(name), function):
             able = [other for other, module in predictors.items() if hasattr(module, function)]
             raise UserError(f"{function}: this model is a {name}; load a {' or '.join(able)}")
-        return getattr(predictors[name], function)(self, *arguments)
+        answer = getattr(predictors[name], function)(self, *arguments)
+        finite.check_tree(answer, f"{function} of this {name}")
+        return answer
 
 
 def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "cpu") -> Predictor:
@@ -96,12 +97,7 @@ def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "
     """
     folder = Path(folder)
     row_predictors()  # a task may define the class of its model beside its own
-    try:
-        model = checkpoint.load(folder)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not found; name the folder of a model") from None
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    model = model_folder.load(folder, "name the folder of a model")
     tokenizer, names = text_tokenizer or folder / "spm.model", folder / "classes.json"
     return Predictor(
         model.to(device),

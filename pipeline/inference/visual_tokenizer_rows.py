@@ -28,4 +28,6 @@ def predict_row(
 
 def visual_tokens(saved: SavedModel, images: Sequence[Image.Image]) -> Tensor:
     """The token ids of the patches, int64 [images, patches], row by row."""
-    return saved.model.token_ids(saved.pixels(images))
+    from pipeline.tokenizers.visual_token_ids import visual_token_ids
+
+    return visual_token_ids(saved.model, saved.pixels(images))

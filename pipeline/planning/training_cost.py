@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from model.backbone.config import BackboneConfig
+from model.meta import on_meta
 from model.pretraining.masked_modeling import MaskedModelingConfig
 from model.tokenizer.teachers import Hog
 from model.tokenizer.vqkd import VQKD, VQKDConfig
@@ -21,7 +22,7 @@ from pipeline.training.loop import LoopParams
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Pass
 from pipeline.utils.memory import ParameterCounts, Precision
-from pipeline.utils.sample_cost import SampleCost, on_meta
+from pipeline.utils.sample_cost import SampleCost
 
 ENDS = 2  # special ids of a text, which are never masked
 

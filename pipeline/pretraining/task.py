@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from model import checkpoint
 from model.backbone.config import BackboneConfig
 from model.pretraining.batches import ImageBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
@@ -38,7 +37,7 @@ from pipeline.training.curves import CurveRow
 from pipeline.training.loop import LoopParams, evaluate, train
 from pipeline.training.optim import OptimParams
 from pipeline.training.step import Task
-from pipeline.utils import files, workdir
+from pipeline.utils import files, model_folder, workdir
 
 STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}
 INPUT_OF = {"mlm": "text", "mim": "image", "mvlm": "pair"}
@@ -146,7 +145,8 @@ class PretrainingTask(Task):
         self.model = build(params, self.tokenizer.vocab_size, codebook_size)
         self.visual_tokenizer: Any = None
         if view_params is not None:
-            self.visual_tokenizer = checkpoint.load(folders.visual_tokenizer).requires_grad_(False)
+            loaded = model_folder.load(folders.visual_tokenizer, "run the stage visual_tokenizer")
+            self.visual_tokenizer = loaded.requires_grad_(False)
 
     @cached_property
     def batches(self) -> PretrainingBatches:

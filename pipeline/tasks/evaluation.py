@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from model import checkpoint
 from pipeline import tasks
-from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.fine_tunes import FineTune
+from pipeline.utils import finite, model_folder
 
 
 def evaluate(
@@ -22,11 +20,16 @@ def evaluate(
     Args:
         model: folder of the saved model.
         inputs, params: the task's `InputParams` and `EvaluateParams`.
+
+    Raises:
+        UserError: there is no such model, or one of its scores is NaN or infinite.
     """
     torch.set_num_threads(params.threads)
     module = tasks.load(fine_tune.task, "predict")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    result = module.evaluate(_load(model).to(device), folders, inputs, params, out)
+    network = model_folder.load(model, "run the fine-tune again").to(device)
+    result = module.evaluate(network, folders, inputs, params, out)
+    finite.check_tree(result, f"evaluation of {model}")
     return {
         "task": fine_tune.task,
         "data": fine_tune.data,
@@ -34,12 +37,3 @@ def evaluate(
         "init": fine_tune.init,
         **result,
     }
-
-
-def _load(folder: Path) -> nn.Module:
-    try:
-        return checkpoint.load(folder)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not found; run the fine-tune") from None
-    except ValueError as error:
-        raise UserError(f"{error}; run the fine-tune again") from None

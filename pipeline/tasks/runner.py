@@ -66,12 +66,15 @@ def inputs(job_init: Path, folders: Folders) -> list[Path]:
 
 def backbone_config(folder: Path) -> BackboneConfig:
     """The backbone of a saved model. Raises UserError where there is none."""
-    config = files.read_json(folder / "config.json")
-    if "backbone" not in config:
+    path = folder / "config.json"
+    try:
+        return checkpoint.read_backbone_config(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; train the model to start from") from None
+    except ValueError as error:
         raise UserError(
-            f"{folder / 'config.json'}: no backbone in it; name a pretrained or fine-tuned model"
-        )
-    return BackboneConfig(**checkpoint.with_current_keys(config["backbone"], BackboneConfig))
+            f"{error}; name a pretrained or fine-tuned model, which has a backbone"
+        ) from None
 
 
 def _check_columns(job: FineTuneJob) -> None:
@@ -89,6 +92,8 @@ def _check_columns(job: FineTuneJob) -> None:
 def _start_from(backbone: checkpoint.Pretrained, folder: Path) -> None:
     try:
         report = checkpoint.load_backbone(backbone, folder)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not found; train the model to start from") from None
     except ValueError as error:
         raise UserError(str(error)) from None
     log(f"weights from {folder}: {report}")

@@ -11,8 +11,10 @@ from torch import Tensor
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tasks.image_text_inputs import pad, stack
+from pipeline.tasks.ranking import best_first
 from pipeline.tasks.row_columns import Ranked
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.utils import finite
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ class SavedModel:
         return next(self.model.parameters()).device
 
 
-def ranked(probabilities: Tensor, names: Sequence[str], best: int) -> Ranked:
-    """The `best` most probable names. probabilities: [names] in 0..1."""
-    top = probabilities.topk(min(best, len(names)))
-    answers = [names[index] for index in top.indices.tolist()]
-    return list(zip(answers, top.values.tolist(), strict=True))
+def ranked(logits: Tensor, probabilities: Tensor, names: Sequence[str], best: int) -> Ranked:
+    """The `best` names by their logits [names], with their probabilities [names] in 0..1.
+
+    Raises:
+        NonFiniteError: a logit is NaN or infinite.
+    """
+    top = best_first(finite.checked(logits, "logits"), best)
+    answers = [names[index] for index in top.tolist()]
+    return list(zip(answers, probabilities[top].tolist(), strict=True))

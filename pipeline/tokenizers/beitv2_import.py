@@ -15,6 +15,10 @@ IGNORED_PREFIXES = ("teacher", "scaling", "loss")  # tensors that BEiTv2's own l
 # a buffer of ours alone; released codebooks started at the first batch, so it is zero
 WAITED = "quantize.embedding.waited"
 
+# Of the length of codebook vectors. Rounding to 16 bits moves it by less, and no id whose vector is
+# nearer than the next by as much.
+UNIT_TOLERANCE = 1e-3
+
 Shape = tuple[int, ...]
 
 
@@ -66,6 +70,13 @@ def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Shape]) -> 
             )
     if not state["quantize.embedding.initted"]:
         raise UserError(f"{path}: its codebook was never started (quantize.embedding.initted is 0)")
+    # else the largest product would not be BEiTv2's smallest distance
+    lengths = state["quantize.embedding.weight"].double().norm(dim=1)
+    if not (lengths - 1).abs().max() <= UNIT_TOLERANCE:  # NaN is neither
+        raise UserError(
+            f"{path}: quantize.embedding.weight: BEiTv2's codebook vectors are of length one, these "
+            f"are of {lengths.min():.4g} to {lengths.max():.4g}"
+        )
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from model import checkpoint
 from model.tokenizer.vqkd import VisualTokenizer
 from pipeline.config.params import Params
 from pipeline.data.shards import parquet, schema
@@ -26,7 +25,8 @@ from pipeline.data.transforms import images, views
 from pipeline.data.transforms.views import View, ViewParams
 from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
-from pipeline.utils import files
+from pipeline.tokenizers.visual_token_ids import visual_token_ids
+from pipeline.utils import files, model_folder
 
 STREAMS = ("images", "pairs")
 
@@ -116,7 +116,7 @@ class ViewTokenizer:
         of a matrix product can change its last bits, and with them the nearest codebook vector."""
         padding = [pixels[0]] * (self.params.batch - len(pixels))
         batch = torch.from_numpy(np.stack([*pixels, *padding])).to(self.device)
-        token_ids = self.tokenizer.token_ids(images.normalize(batch))
+        token_ids = visual_token_ids(self.tokenizer, images.normalize(batch))
         return token_ids[: len(pixels)].cpu().numpy().astype(np.uint16)
 
 
@@ -184,10 +184,11 @@ def load_tokenizer(folder: Path, digest: str) -> VisualTokenizer:
     digest of its weights.
 
     Raises:
-        UserError: its codebook is too large for token ids of 16 bits.
+        UserError: the folder holds none, or its codebook is too large for token ids of 16 bits.
     """
-    model = checkpoint.load(folder)
-    assert isinstance(model, VisualTokenizer)
+    model = model_folder.load(folder, "run the stage visual_tokenizer again")
+    if not isinstance(model, VisualTokenizer):
+        raise UserError(f"{folder}: holds a {type(model).__name__}, not a visual tokenizer")
     size = model.config.codebook_size
     if size > np.iinfo(np.uint16).max + 1:
         raise UserError(f"{folder}: the ids of {size} visual tokens do not fit into 16 bits")

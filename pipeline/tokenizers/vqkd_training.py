@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import checkpoint
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
 from pipeline.config.params import Params
 from pipeline.data.loading.row_reader import ImageReader
@@ -23,12 +22,13 @@ from pipeline.data.transforms import images, views
 from pipeline.errors import UserError
 from pipeline.tokenizers.beitv2_import import read_official
 from pipeline.tokenizers.teacher_loading import NETWORKS, TeacherName, load_teacher
+from pipeline.tokenizers.visual_token_ids import visual_token_ids
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
 from pipeline.training.loop import LoopParams, train
 from pipeline.training.optim import OptimParams
 from pipeline.training.step import Task
-from pipeline.utils import files, workdir
+from pipeline.utils import files, model_folder, workdir
 
 EVALUATION_BATCH = 64  # images
 
@@ -270,7 +270,8 @@ def codebook_usage(tokenizer: VisualTokenizer, batches: Iterable[Tensor]) -> dic
     size = tokenizer.config.codebook_size
     counts = torch.zeros(size, dtype=torch.int64)
     for pixels in batches:
-        counts += torch.bincount(tokenizer.token_ids(pixels).flatten(), minlength=size).cpu()
+        token_ids = visual_token_ids(tokenizer, pixels).flatten()
+        counts += torch.bincount(token_ids, minlength=size).cpu()
     share = counts[counts > 0].double() / counts.sum()
     return {
         "codebook_usage": (counts > 0).double().mean().item(),
@@ -291,7 +292,7 @@ def _finish(
 ) -> None:
     """Write the tokenizer, the curve of its training and the metrics for publication."""
     folder = workdir.finished(job.work_dir)
-    checkpoint.save(tokenizer, folder / "model")
+    model_folder.save(tokenizer, folder / "model")
     curves.publish(curves.read_jsonl(job.work_dir / curves.JSONL), folder)
     files.write_json(folder / "metrics.json", metrics)
     tracked.metrics(metrics)

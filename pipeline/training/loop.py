@@ -27,7 +27,7 @@ from pipeline.training.curve_logger import CurveLogger, log
 from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
 from pipeline.training.step import Task, train_step
 from pipeline.training.train_state import TrainState
-from pipeline.utils import malloc
+from pipeline.utils import finite, malloc
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run:
 
     Raises:
         UserError: the workers cannot share out the micro-batches evenly, too many consecutive
-            steps were without a finite gradient, no checkpoint is whole, or the file of the best
-            weights is damaged.
+            steps were without a finite gradient, a validation metric is NaN or infinite, no
+            checkpoint is whole, or the file of the best weights is damaged.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     malloc.keep_freed_memory()
@@ -123,10 +123,16 @@ def step_batches(task: Task, loop: LoopParams, steps: range) -> Iterator[Sequenc
 
 
 def evaluate(task: Task) -> dict[str, float]:
-    """The task's validation metrics of the model as it stands."""
+    """The task's validation metrics of the model as it stands.
+
+    Raises:
+        NonFiniteError: one of them, or what they are counted from, is NaN or infinite.
+    """
     task.model.eval()
     with torch.inference_mode():
-        return task.evaluate()
+        metrics = task.evaluate()
+    finite.check_tree(metrics, "validation")
+    return metrics
 
 
 def _wrap(model: nn.Module, loop: LoopParams, device: torch.device) -> data_parallel.WrappedModel:
@@ -158,11 +164,19 @@ def _check_finite(state: TrainState, values: dict[str, Tensor], max_nonfinite_st
     )
 
 
+def _evaluate_at(step: int, task: Task) -> dict[str, float]:
+    """As `evaluate`; the error says after which step."""
+    try:
+        return evaluate(task)
+    except finite.NonFiniteError as error:
+        raise UserError(f"training stopped at step {step}: {error}") from None
+
+
 def _validate(task: Task, state: TrainState, work_dir: Path, logger: CurveLogger) -> None:
     """Evaluate on worker 0, and keep the weights if their score is the best so far."""
     with state.parallel.full_params(task.model):
         if collectives.rank() == 0:
-            metrics = evaluate(task)
+            metrics = _evaluate_at(state.step, task)
             logger.validation(state.step, metrics)
             best = state.best.score if state.best else float("-inf")
             if "score" in metrics and metrics["score"] > best:

@@ -1,17 +1,8 @@
-"""What a training sample costs, and models without numbers: what the cost modules of tasks and of
-pretraining share."""
+"""What a training sample costs: what the cost modules of tasks and of pretraining share."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from pipeline.utils.flops import Pass
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -33,21 +24,3 @@ class EvaluationCost:
 
     description: str  # of what is counted: "5,000 images, 25,000 captions"
     flops: float
-
-
-def on_meta(build: Callable[[], Model]) -> Model:
-    """The model that `build` makes, on the meta device: shapes without numbers."""
-    with torch.device("meta"), _WithoutInitialization():
-        return build()
-
-
-class _WithoutInitialization(TorchFunctionMode):
-    """Draws no initial numbers. There are none on the meta device, and to draw them there torch
-    imports its compiler, for seconds."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
-            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
-        return func(*args, **(kwargs or {}))

@@ -2,11 +2,12 @@
 
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
+from model.meta import on_meta
 from pipeline.tasks.classification.predict import EvaluateParams
 from pipeline.tasks.classification.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.flops import Pass
-from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 
 def sample_flops(config: BackboneConfig, classes: int) -> float:

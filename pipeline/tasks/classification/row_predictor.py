@@ -29,4 +29,5 @@ def classify(saved: SavedModel, image: Image.Image, best: int = 5) -> Ranked:
     from pipeline.tasks.saved_model import ranked
 
     names = saved.classes or [str(number) for number in range(saved.model.config.classes)]
-    return ranked(saved.model(saved.pixels([image]))[0].softmax(dim=0), names, best)
+    logits = saved.model(saved.pixels([image]))[0]
+    return ranked(logits, logits.softmax(dim=0), names, best)

@@ -2,10 +2,11 @@
 
 from model.backbone.config import BackboneConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
+from model.meta import on_meta
 from pipeline.tasks.nlvr2.predict import EvaluateParams
 from pipeline.tasks.nlvr2.training.task import FineTuneParams
 from pipeline.utils import flops
-from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 PASSES = 2  # of an evaluation: with the examples' own images, and with shuffled ones
 

@@ -29,5 +29,8 @@ def predict_row(
 
 def truth(saved: SavedModel, left: Image.Image, right: Image.Image, statement: str) -> float:
     """The probability, in 0..1, that a statement is true of two images."""
+    from pipeline.utils import finite
+
     pixels = saved.pixels([left, right])[None]
-    return saved.model.truth(pixels, *saved.ids([statement])).item()
+    logits = finite.checked(saved.model(pixels, *saved.ids([statement])), "logits")
+    return logits.softmax(dim=1)[0, 1].item()

@@ -2,11 +2,12 @@
 
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
+from model.meta import on_meta
 from pipeline.tasks.retrieval.predict import EvaluateParams
 from pipeline.tasks.retrieval.training.data import FUSION_PASSES
 from pipeline.tasks.retrieval.training.task import FineTuneParams
 from pipeline.utils import flops
-from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 CAPTIONS = 5  # of an image
 

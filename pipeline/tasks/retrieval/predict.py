@@ -20,6 +20,7 @@ from pipeline.tasks.retrieval.training.metrics import (
     recalls,
 )
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.utils import finite
 
 # Added to the cosines of candidates that the dual encoder does not rank among the best k (VLMo:
 # all get -100).
@@ -98,13 +99,17 @@ def rerank(
 def match_logits(
     model: Retrieval, data: EvaluationSet, image: Tensor, caption: Tensor, batch: int
 ) -> Tensor:
-    """The fusion encoder's logit that each pair (image[i], caption[i]) belongs together, [n]."""
+    """The fusion encoder's logit that each pair (image[i], caption[i]) belongs together, [n].
+
+    Raises:
+        NonFiniteError: a logit is NaN or infinite.
+    """
     device = next(model.parameters()).device
     pixels, matches = data.pixels.to(device), torch.empty(len(image), device=device)
     for indices, ids in batches_of_one_length(data, caption, batch):
         candidates = images.normalize(pixels[image[indices].to(device)])
         matches[indices.to(device)] = model.match_logits(candidates, ids.to(device), None)[:, 1]
-    return matches.cpu()
+    return finite.checked(matches.cpu(), "match logits")
 
 
 def _best(scores: Tensor, k: int) -> Tensor:

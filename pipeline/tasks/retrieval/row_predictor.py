@@ -57,5 +57,7 @@ def similarity(saved: SavedModel, images: Sequence[Image.Image], captions: Seque
 def match(saved: SavedModel, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
     """The probability that each image and the caption beside it belong together, [pairs] in 0..1:
     the fusion encoder reads both at once."""
+    from pipeline.utils import finite
+
     logits = saved.model.match_logits(saved.pixels(images), *saved.ids(captions))
-    return logits.softmax(dim=1)[:, 1]
+    return finite.checked(logits, "match logits").softmax(dim=1)[:, 1]

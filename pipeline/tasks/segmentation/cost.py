@@ -8,12 +8,13 @@ from model.heads.segmentation import (
     Segmentation,
     SegmentationConfig,
 )
+from model.meta import on_meta
 from pipeline.tasks.segmentation.predict import EvaluateParams
 from pipeline.tasks.segmentation.training.task import FineTuneParams
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Conv, Pass
 from pipeline.utils.memory import WIDE, Precision
-from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 LABEL = 8  # bytes of a pixel's label
 WINDOWS = 2  # of an image of 4:3, as ADE20K's usually are

@@ -28,4 +28,7 @@ def predict_row(
 def segment(saved: SavedModel, image: Image.Image) -> Tensor:
     """The class of each pixel, from 1, int64 [size, size], of the image as the model sees it: a
     square."""
-    return saved.model.logits(saved.pixels([image]))[0].argmax(dim=0) + 1
+    from pipeline.utils import finite
+
+    logits = finite.checked(saved.model.logits(saved.pixels([image])), "logits of the classes")
+    return logits[0].argmax(dim=0) + 1

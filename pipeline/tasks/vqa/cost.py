@@ -2,10 +2,11 @@
 
 from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig
+from model.meta import on_meta
 from pipeline.tasks.vqa.predict import EvaluateParams
 from pipeline.tasks.vqa.training.task import FineTuneParams
 from pipeline.utils import flops
-from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the synthetic data have fewer
 

@@ -30,5 +30,5 @@ def answers(saved: SavedModel, image: Image.Image, question: str, best: int = 3)
     """The best answers to a question about an image."""
     from pipeline.tasks.saved_model import ranked
 
-    logits = saved.model(saved.pixels([image]), *saved.ids([question]))
-    return ranked(logits.sigmoid()[0], saved.model.config.answers, best)
+    logits = saved.model(saved.pixels([image]), *saved.ids([question]))[0]
+    return ranked(logits, logits.sigmoid(), saved.model.config.answers, best)

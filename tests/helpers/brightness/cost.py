@@ -5,9 +5,10 @@ from pipeline.tasks.brightness.predict import EvaluateParams
 from pipeline.tasks.brightness.training.task import FineTuneParams
 
 from model.backbone.config import BackboneConfig
+from model.meta import on_meta
 from pipeline.utils import flops
 from pipeline.utils.flops import Pass
-from pipeline.utils.sample_cost import EvaluationCost, SampleCost, on_meta
+from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 IMAGE = Pass(image=True, read=1)
 

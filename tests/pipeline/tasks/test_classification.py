@@ -363,11 +363,19 @@ def test_every_trained_parameter_has_a_gradient():
     )
 
 
-def test_ranks_count_ties_against_us():
-    logits = torch.tensor([[1.0, 1.0, 0.0], [3.0, 2.0, 1.0], [0.0, 5.0, 1.0]])
-    ranks = metrics.label_ranks(logits, torch.tensor([0, 0, 0]))
-    assert ranks.tolist() == [1, 0, 2]
-    assert metrics.accuracy(ranks) == {"acc1": pytest.approx(1 / 3), "acc5": 1.0}
+def test_of_equal_logits_the_first_comes_first_as_in_the_official_counts():
+    logits = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [3.0, 2.0, 1.0], [0.0, 5.0, 1.0]])
+    ranks = metrics.label_ranks(logits, torch.tensor([0, 1, 0, 0]))
+    assert ranks.tolist() == [0, 1, 0, 2]
+    assert metrics.accuracy(ranks) == {"acc1": 0.5, "acc5": 1.0}
+
+
+def test_top_1_of_rounded_logits_is_that_of_argmax():
+    generator = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(2000, 300, generator=generator)).half().float()
+    labels = logits.topk(2).indices[:, torch.randint(2, (), generator=generator)]
+    top1 = metrics.accuracy(metrics.label_ranks(logits, labels))["acc1"]
+    assert top1 == (logits.argmax(dim=1) == labels).double().mean().item()
 
 
 def fine_tune_params():

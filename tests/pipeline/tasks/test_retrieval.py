@@ -16,9 +16,10 @@ from model.heads.retrieval import (
     itc_loss,
     sample_hard_negatives,
 )
+from pipeline.tasks.ranking import ranks
 from pipeline.tasks.retrieval.predict import chance, match_logits, rerank
 from pipeline.tasks.retrieval.training.data import EvaluationSet
-from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, ranks, recalls
+from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
 
 TINY = BackboneConfig(
     image_size=8,
@@ -145,10 +146,14 @@ def test_recalls_agree_with_sorting_for_any_number_of_captions():
     assert mean_recall(got) == pytest.approx(sum(got.values()) / 6)
 
 
-def test_ties_count_against_us():
+def test_of_equal_scores_the_first_comes_first_so_that_a_constant_model_gets_chance():
     scores = torch.zeros(3, 4)
     relevant = torch.eye(3, 4, dtype=torch.bool)
-    assert ranks(scores, relevant).tolist() == [3, 3, 3]
+    assert ranks(scores, relevant).tolist() == [0, 1, 2]
+    relevant[2] = torch.tensor([False, True, True, False])
+    assert ranks(scores, relevant).tolist() == [0, 1, 1]
+    constant = recalls(torch.zeros(20, 20), torch.zeros(20, 20), torch.arange(20))
+    assert constant == pytest.approx(chance(20, torch.arange(20)))
 
 
 def test_chance_is_what_random_scores_get():

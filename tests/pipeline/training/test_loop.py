@@ -10,6 +10,7 @@ from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import curves, data_parallel
+from pipeline.training.artifacts import finish
 from pipeline.training.loop import LoopParams, step_batches, train
 from pipeline.training.optim import OptimParams, adamw
 from pipeline.training.step import train_step
@@ -214,3 +215,43 @@ def test_a_step_in_several_micro_batches_trains_as_in_one(tmp_path):
         run(task, tmp_path / str(count), gradient_accumulation=count)
         weights.append(torch.cat([p.detach().flatten() for p in task.model.parameters()]))
     assert (weights[1] - weights[0]).norm() < 1e-3 * weights[0].norm()
+
+
+class Validated(MaskedToy):
+    """Its validations give these scores, one after the other."""
+
+    def __init__(self, *scores):
+        super().__init__()
+        self.scores = iter(scores)
+
+    def evaluate(self):
+        return {"loss": 0.5, "score": next(self.scores)}
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("before", [(), (0.5,)])
+def test_a_score_that_is_no_number_ends_the_run_and_is_no_best(tmp_path, before, score):
+    step = 4 * (1 + len(before))
+    with pytest.raises(UserError, match=f"stopped at step {step}: validation: score is") as caught:
+        run(Validated(*before, score, 0.1, 0.1), tmp_path, evaluate_every=4)
+    assert "\n" not in str(caught.value)
+    assert len(list(tmp_path.glob("best*"))) == bool(before)
+    assert "NaN" not in (tmp_path / "curve.jsonl").read_text()
+
+
+def test_a_loss_at_validation_that_is_no_number_ends_the_run(tmp_path):
+    class Lossy(MaskedToy):
+        def evaluate(self):
+            return {"mlm_loss": float("nan")}
+
+    with pytest.raises(UserError, match="stopped at step 6: validation: mlm_loss is nan"):
+        run(Lossy(), tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_not_published(tmp_path):
+    task = MaskedToy()
+    with torch.no_grad():
+        task.model.backbone.mask_token[0, 0, 3] = float("inf")
+    with pytest.raises(UserError, match=r"1 of the 16 numbers of backbone\.mask_token"):
+        finish(task.model, tmp_path, "title")
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from model.heads.classification import Classification
 from pipeline.data.transforms import images
+from pipeline.tasks import ranking
 from pipeline.tasks.classification.training.data import (
     EvaluationBatch,
     InputParams,
     evaluation_batches,
 )
+from pipeline.utils import finite
 
 TOP_K = (1, 5)
 
@@ -26,8 +28,7 @@ class Predictions(NamedTuple):
     labels: Tensor  # int64 [n]
     predicted: Tensor  # int64 [n], the most probable class
     confidence: Tensor  # float [n], its probability
-    # int64 [n], how many wrong classes score at least as high as the true one: ties count against us
-    ranks: Tensor
+    ranks: Tensor  # int64 [n], how many wrong classes come before the true one
     losses: Tensor  # float [n], cross-entropy, nats
 
 
@@ -47,16 +48,22 @@ def predict(
 def _classify(model: Classification, batch: EvaluationBatch) -> Predictions:
     device = next(model.parameters()).device
     logits = model(images.normalize(batch.pixels.to(device))).cpu()
-    confidence, predicted = logits.softmax(dim=1).max(dim=1)
-    losses = F.cross_entropy(logits, batch.labels, reduction="none")
     ranks = label_ranks(logits, batch.labels)
+    predicted = logits.argmax(dim=1)
+    confidence = logits.softmax(dim=1).amax(dim=1)
+    losses = F.cross_entropy(logits, batch.labels, reduction="none")
     return Predictions(batch.keys, batch.labels, predicted, confidence, ranks, losses)
 
 
 def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:
-    """HardNegatives classes that score at least as high as the true one: logits [n, classes], labels int64
-    [n] to int64 [n]."""
-    return (logits >= logits.gather(1, labels[:, None])).sum(dim=1) - 1
+    """How many classes come before the true one, the first of equals first, as in the official
+    counts: logits [n, classes], labels int64 [n] to int64 [n].
+
+    Raises:
+        NonFiniteError: a logit is NaN or infinite.
+    """
+    finite.checked(logits, "logits of the classes")
+    return ranking.ranks(logits, F.one_hot(labels, logits.shape[1]).bool())
 
 
 def accuracy(ranks: Tensor) -> dict[str, float]:

@@ -4,8 +4,11 @@ examples, consistency over statements."""
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from model.heads.nlvr2 import NLVR2
 from pipeline.tasks.nlvr2.training.data import Examples, normalized
+from pipeline.utils import finite
 
 SPLITS = {"dev": "val", "test_p": "test"}  # the official names, and those of the shards
 
@@ -20,23 +23,28 @@ class Predictions:
     probabilities: list[float] = field(default_factory=list)  # that the statement is true
 
     def answers(self) -> list[bool]:
-        """True where a statement is at least as probably true as false."""
-        return [probability >= 0.5 for probability in self.probabilities]
+        """True where a statement is more probably true than false; of equals the first class, false,
+        as `argmax` has it."""
+        return [probability > 0.5 for probability in self.probabilities]
 
     def scores(self) -> dict[str, float]:
         """Accuracy and consistency."""
         return scores(self.answers(), self.labels, self.groups)
 
 
+@torch.inference_mode()
 def predict(model: NLVR2, batches: Iterable[Examples], *, shuffled: bool = False) -> Predictions:
     """Predictions for all examples; `shuffled`: each with the images of the example before, which
-    nearly always has another statement, since shards are in random order."""
+    nearly always has another statement, since shards are in random order.
+
+    Raises:
+        NonFiniteError: a logit is NaN or infinite.
+    """
     device, predictions = next(model.parameters()).device, Predictions()
     for batch in batches:
         pixels = batch.pixels.roll(1, dims=0) if shuffled else batch.pixels
-        probabilities = model.truth(
-            normalized(pixels.to(device)), batch.ids.to(device), batch.mask.to(device)
-        )
+        logits = model(normalized(pixels.to(device)), batch.ids.to(device), batch.mask.to(device))
+        probabilities = finite.checked(logits, "logits of statements").softmax(dim=1)[:, 1]
         predictions.keys += batch.keys
         predictions.groups += batch.groups
         predictions.labels += batch.labels.bool().tolist()

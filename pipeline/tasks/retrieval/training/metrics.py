@@ -9,14 +9,20 @@ from torch import Tensor
 from model.heads.retrieval import Retrieval
 from pipeline.data.transforms import images
 from pipeline.tasks.image_text_inputs import pad
+from pipeline.tasks.ranking import ranks
 from pipeline.tasks.retrieval.training.data import EvaluationSet
+from pipeline.utils import finite
 
 TOP_K = (1, 5, 10)
 
 
 @torch.inference_mode()
 def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
-    """Cosines [images, captions], fp32. Every image and every caption is encoded once."""
+    """Cosines [images, captions], fp32. Every image and every caption is encoded once.
+
+    Raises:
+        NonFiniteError: the model's vectors are NaN or infinite.
+    """
     device = next(model.parameters()).device
     image_features = []
     for pixels in data.pixels.split(batch):
@@ -24,7 +30,8 @@ def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
     text_features = torch.empty(len(data.ids), image_features[0].shape[1], device=device)
     for indices, ids in batches_of_one_length(data, torch.arange(len(data.ids)), batch):
         text_features[indices] = model.encode_text(ids.to(device), None)
-    return (torch.cat(image_features) @ text_features.T).cpu()
+    cosines = (torch.cat(image_features) @ text_features.T).cpu()
+    return finite.checked(cosines, "cosines of images and captions")
 
 
 def batches_of_one_length(
@@ -39,29 +46,22 @@ def batches_of_one_length(
             yield indices, ids[captions[indices], :length]
 
 
-def ranks(scores: Tensor, relevant: Tensor) -> Tensor:
-    """How many irrelevant candidates score at least as high as the best relevant one: ties count
-    against us.
-
-    scores: [queries, candidates]; relevant: bool of the same shape, at least one True per row.
-    int64 [queries].
-    """
-    best = scores.masked_fill(~relevant, float("-inf")).amax(dim=1, keepdim=True)
-    return ((scores >= best) & ~relevant).sum(dim=1)
-
-
 def recalls(image_scores: Tensor, text_scores: Tensor, image_indices: Tensor) -> dict[str, float]:
-    """Shares in 0..1.
+    """Shares in 0..1; of equal scores the first candidate comes first.
 
     Args:
         image_scores: [images, captions], the captions' scores for each image (text retrieval, TR).
         text_scores: [captions, images], the images' scores for each caption (image retrieval, IR).
         image_indices: int64 [captions], the image of each caption.
+
+    Raises:
+        NonFiniteError: a score is NaN or infinite.
     """
     numbers = torch.arange(len(image_scores), device=image_indices.device)
     relevant = image_indices[None, :] == numbers[:, None]
     result: dict[str, float] = {}
     for way, scores, truth in (("tr", image_scores, relevant), ("ir", text_scores, relevant.T)):
+        finite.checked(scores, "scores of candidates")
         best_ranks = ranks(scores, truth)
         for k in TOP_K:
             result[f"{way}_r{k}"] = (best_ranks < k).double().mean().item()

@@ -17,6 +17,7 @@ from model.heads.segmentation import Segmentation, resize
 from pipeline.data.transforms import images
 from pipeline.tasks.segmentation.training.augment import fitted
 from pipeline.tasks.segmentation.training.data import InputParams, LabeledImage
+from pipeline.utils import finite
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ def segment(
     """Each image with the predicted class of each of its pixels, from 1: uint8 [height, width].
 
     Class probabilities are averaged over ratios and flips at the image's own size (mmsegmentation).
+
+    Raises:
+        NonFiniteError: one is NaN or infinite.
     """
     device = next(model.parameters()).device
     flips = (False, True) if params.flip else (False,)
@@ -64,6 +68,7 @@ def segment(
         for view, (_, mirrored) in zip(logits, views, strict=True):
             view = view.flip(2) if mirrored else view
             total = total + resize(view[None], (height, width))[0].softmax(dim=0)
+        finite.checked(total, f"probabilities of the classes in {one.key}")
         yield one, (total.argmax(dim=0) + 1).to(torch.uint8).cpu().numpy()
 
 

@@ -11,9 +11,11 @@ import torch
 from model.heads.vqa import VQA
 from pipeline.data.transforms import images
 from pipeline.tasks.image_text_inputs import pad, stack
+from pipeline.tasks.ranking import best_first
 from pipeline.tasks.vqa.training.answers import accuracy
 from pipeline.tasks.vqa.training.data import Question, ShownQuestion
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.utils import finite
 
 TOP_K = 3
 
@@ -44,7 +46,11 @@ def predict(
     text_length: int,
     batch: int,
 ) -> Iterator[Prediction]:
-    """The model's answers, in the order of the questions."""
+    """The model's answers, in the order of the questions.
+
+    Raises:
+        NonFiniteError: a logit is NaN or infinite.
+    """
     remaining = iter(shown)
     while chunk := list(islice(remaining, batch)):
         yield from _answer(model, chunk, tokenizer, text_length)
@@ -57,8 +63,9 @@ def _answer(
     ids, mask = pad([tokenizer.encode(one.question.text, text_length) for one in chunk])
     pixels = images.normalize(stack([one.image for one in chunk]).to(device))
     logits = model(pixels, ids.to(device), mask.to(device))
-    top = logits.sigmoid().topk(min(TOP_K, logits.shape[1]), dim=1)
-    for one, classes, values in zip(chunk, top.indices.tolist(), top.values.tolist(), strict=True):
+    best = best_first(finite.checked(logits, "logits of the answers"), TOP_K)
+    probabilities = logits.sigmoid().gather(1, best).tolist()
+    for one, classes, values in zip(chunk, best.tolist(), probabilities, strict=True):
         answers = [model.config.answers[index] for index in classes]
         yield Prediction(one.question, tuple(zip(answers, values, strict=True)))
 
