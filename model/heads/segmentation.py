@@ -26,6 +26,8 @@ from model.normalize import Normalize
 IGNORED = 255  # label of pixels without a class
 AUXILIARY_LEVEL = 2  # of the pyramid: the map that the auxiliary head reads
 LEVELS = 4
+MAX_CHANNELS = 65_536
+MAX_POOL_SCALE = 256
 INIT_STD = 0.01  # of the classifiers' initial weights (mmsegmentation)
 
 
@@ -40,6 +42,17 @@ class HeadConfig:
     auxiliary_channels: int
     pool_scales: list[int]  # of the pyramid pooling: side of each pooled map
     dropout: float  # of whole channels before the classifiers
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.classes < IGNORED:
+            raise ValueError(f"classes: expected 1 to {IGNORED - 1}, found {self.classes}")
+        for name in ("channels", "auxiliary_channels"):
+            if not 1 <= getattr(self, name) <= MAX_CHANNELS:
+                raise ValueError(f"{name}: expected 1 to {MAX_CHANNELS}")
+        if not all(1 <= scale <= MAX_POOL_SCALE for scale in self.pool_scales):
+            raise ValueError(f"pool_scales: expected 1 to {MAX_POOL_SCALE} each")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: expected at least 0 and less than 1, found {self.dropout}")
 
 
 class Neck(nn.Module):

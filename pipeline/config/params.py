@@ -1,8 +1,9 @@
 """params.yaml as frozen dataclasses: every key known, typed and present, or a one-line error that
 names it."""
 
+import math
 from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -10,7 +11,7 @@ from typing import Any, TypeVar, cast
 import dacite
 from ruamel.yaml.error import YAMLError
 
-from pipeline.config import yaml_reader
+from pipeline.config import limits, yaml_reader
 from pipeline.errors import UserError
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ Keys = tuple[str, ...]  # dotted
 FILE = Path("params.yaml")
 FINE_TUNES = Path("fine_tunes.yaml")
 PRESETS = Path("params")
+MAX_VALUES = 20_000  # of a file, ten times what there is; aliases of aliases would be billions
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _convert(cls: type[T], tree: Any, keys: Keys, params: Params | None) -> T:
     if not isinstance(tree, dict):
         raise UserError(f"{file}: {keys[-1]}: expected a block of keys, found {tree!r}")
     try:
-        return dacite.from_dict(cls, _floats(cls, tree), dacite.Config(strict=True))
+        loaded = dacite.from_dict(cls, tree, _DACITE)
     except dacite.UnexpectedDataError as error:
         unknown = sorted(error.keys)
         known = ", ".join(field.name for field in fields(cast(Any, cls)))
@@ -148,6 +150,12 @@ def _convert(cls: type[T], tree: Any, keys: Keys, params: Params | None) -> T:
             f"{file}: {_owner(keys, path, params)}.{path}: expected {expected}, "
             f"found {error.value!r}"
         ) from None
+    except ValueError as error:  # of a class that checks itself
+        raise UserError(f"{file}: {keys[-1]}: {error}") from None
+    for path, expected, found in limits.faults(loaded, cls):
+        key = _owner(keys, path.partition("[")[0], params)
+        raise UserError(f"{file}: {key}.{path}: expected {expected}, found {found!r}")
+    return loaded
 
 
 def _owner(keys: Keys, path: str, params: Params | None) -> str:
@@ -189,6 +197,7 @@ def _parsed(path: Path, text: bytes) -> Tree:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected keys at the top level")
+    _check_values(path, tree)
     return tree
 
 
@@ -196,7 +205,7 @@ def _checked(path: Path, text: bytes) -> Params:
     """A file that says which scale it is."""
     tree = _parsed(path, text)
     for key in ("scale", "preset"):
-        if not isinstance(tree.get(key), str):
+        if not limits.is_name(tree.get(key)):
             raise UserError(f"{path}: {key}: expected the name of a scale, found {tree.get(key)!r}")
     if tree["scale"] != tree["preset"]:
         raise UserError(
@@ -206,13 +215,53 @@ def _checked(path: Path, text: bytes) -> Params:
     return Params(path, tree)
 
 
-def _floats(cls: type, tree: Tree) -> Tree:
-    """Write `1` as `1.0` where a float is expected: YAML has no other way to say it shortly."""
-    out = dict(tree)
-    for field in fields(cls):
-        value, expected = out.get(field.name), field.type
-        if expected is float and type(value) is int:
-            out[field.name] = float(value)
-        elif isinstance(expected, type) and is_dataclass(expected) and isinstance(value, dict):
-            out[field.name] = _floats(expected, value)
-    return out
+def _int(value: Any) -> Any:
+    """YAML's `true` is no 1."""
+    if isinstance(value, bool):
+        raise dacite.WrongTypeError(int, value)
+    return value
+
+
+def _float(value: Any) -> Any:
+    """Whole numbers serve as floats: YAML has no other way to say `1.0` shortly."""
+    return float(value) if type(value) is int else _int(value)
+
+
+_DACITE = dacite.Config(strict=True, type_hooks={int: _int, float: _float})
+
+
+def _check_values(path: Path, tree: Tree) -> None:
+    """Every key is a name, so that it can be part of a path, and every value a string, a number,
+    true, false or nothing, at any depth.
+
+    Raises:
+        UserError: the first that is not; or there are too many, as where aliases stand for aliases.
+    """
+    open_nodes: list[tuple[str, Any]] = [("", tree)]
+    for number, (key, node) in enumerate(open_nodes):
+        if number > MAX_VALUES:
+            raise UserError(f"{path}: more than {MAX_VALUES:,} values, counting those of aliases")
+        if isinstance(node, dict):
+            for name, value in node.items():
+                inner = f"{key}.{name}".lstrip(".")
+                if not limits.is_name(name):
+                    raise UserError(
+                        f"{path}: {inner!r}: expected a key of letters, digits, _ and -"
+                    )
+                open_nodes.append((inner, value))
+        elif isinstance(node, list):
+            open_nodes += [(f"{key}[{index}]", value) for index, value in enumerate(node)]
+        elif fault := _scalar_fault(node):
+            raise UserError(f"{path}: {key}: {fault}")
+
+
+def _scalar_fault(value: Any) -> str | None:
+    """What is wrong with a value that is neither block nor list."""
+    if isinstance(value, str):
+        damaged = "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)
+        return f"expected text, found {value!r}" if damaged else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"expected a finite number, found {value}"
+    if isinstance(value, int):
+        return None if abs(value) < 2**63 else "expected a number of at most 63 bits"
+    return None if value is None else f"expected text or a number, found {value}; use quotes"

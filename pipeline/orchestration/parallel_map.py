@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config.limits import Threads
 from pipeline.errors import UserError
 from pipeline.orchestration import ray_train
 
@@ -22,7 +23,7 @@ class PoolParams:
         tokens, threads of each.
     """
 
-    workers: int
+    workers: Threads
 
 
 def run(

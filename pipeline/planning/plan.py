@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import fill
 
 from pipeline.config import yaml_reader
+from pipeline.config.limits import Positive, ShareAboveZero
 from pipeline.config.params import Params
 from pipeline.planning import data_cost, evaluation_cost, provenance, training_cost
 from pipeline.planning.data_cost import PlannedSource
@@ -32,11 +33,11 @@ class PlanParams:
     """Block `plan`: what the plan assumes. Nothing else reads it."""
 
     device: str  # what a worker runs on
-    bf16: float  # FLOP/s at most, dense
-    fp32: float
-    utilization: float  # share of that which is reached
-    memory: float  # bytes of the device
-    download: float  # bytes per second
+    bf16: Positive  # FLOP/s at most, dense
+    fp32: Positive
+    utilization: ShareAboveZero  # share of that which is reached
+    memory: Positive  # bytes of the device
+    download: Positive  # bytes per second
 
     def hours(self, flops: float, precision: str) -> float:
         """Of one device."""

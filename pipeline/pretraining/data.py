@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, StreamBatch
+from pipeline.config.limits import Passes
 from pipeline.data.loading.row_reader import ImageReader, TextReader
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
@@ -18,7 +19,7 @@ from pipeline.pretraining.samples import TRAIN, SampleBuilder
 class StreamParams:
     """One of the three streams."""
 
-    sources: dict[str, int]  # how often an epoch passes through each source
+    sources: dict[str, Passes]  # how often an epoch passes through each source
     order: OrderParams
 
 

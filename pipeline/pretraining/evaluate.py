@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.pretraining.batches import ImageBatch, PairBatch, StreamBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling
+from pipeline.config.limits import Count
 from pipeline.data.loading.row_reader import ImageReader, TextReader
 from pipeline.pretraining.data import (
     DataFolders,
@@ -34,8 +35,8 @@ class ValidationParams:
     texts: list[str]  # sources
     images: list[str]
     pairs: list[str]
-    samples: int  # of each stream
-    batch: int
+    samples: Count  # of each stream
+    batch: Count
 
 
 def measure(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_BRANCHES
 from model.pretraining.batches import ImageBatch, PairBatch, StreamBatch, TextBatch
+from pipeline.config.limits import Count, ShareAboveZero
 from pipeline.data.loading.row_reader import ImageReader, ImageRow, TextReader
 from pipeline.data.loading.sampler import SampleIndex
 from pipeline.data.transforms import images, views
@@ -27,10 +28,10 @@ VALIDATION = "held-out"
 class MaskParams:
     """How much is masked."""
 
-    num_masked_patches: int  # of an image
-    min_block: int  # patches of the smallest block
-    text_mask_ratio: float  # share of the tokens of a text alone
-    caption_mask_ratio: float  # share of the tokens of a caption
+    num_masked_patches: Count  # of an image
+    min_block: Count  # patches of the smallest block
+    text_mask_ratio: ShareAboveZero  # share of the tokens of a text alone
+    caption_mask_ratio: ShareAboveZero  # share of the tokens of a caption
 
 
 @dataclass(frozen=True)

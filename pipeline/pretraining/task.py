@@ -15,6 +15,16 @@ from model.backbone.config import BackboneConfig
 from model.pretraining.batches import ImageBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.pretraining.mlm_head import Form
+from pipeline.config.limits import (
+    Layers,
+    Pixels,
+    Positive,
+    Processes,
+    ShareBelowOne,
+    TextLength,
+    Threads,
+    Width,
+)
 from pipeline.config.params import Params
 from pipeline.data.transforms import images
 from pipeline.data.transforms.views import ViewParams
@@ -47,16 +57,16 @@ INPUT_OF = {"mlm": "text", "mim": "image", "mvlm": "pair"}
 class SizeParams:
     """Size of the backbone; its vocabularies come from the tokenizers."""
 
-    image_size: int  # pixels
-    patch_size: int  # pixels
-    depth: int
-    embed_dim: int
-    num_heads: int
-    mlp_dim: int
-    init_std: float  # of the truncated normal; BEiT: 0.02
-    drop_path: float
-    text_length: int  # rows of the text position table, the longest text of any stage
-    caption_length: int  # longest caption, special ids included
+    image_size: Pixels  # pixels
+    patch_size: Pixels  # pixels
+    depth: Layers
+    embed_dim: Width
+    num_heads: Width
+    mlp_dim: Width
+    init_std: Positive  # of the truncated normal; BEiT: 0.02
+    drop_path: ShareBelowOne
+    text_length: TextLength  # rows of the text position table, the longest text of any stage
+    caption_length: TextLength  # longest caption, special ids included
 
 
 @dataclass(frozen=True)
@@ -102,8 +112,8 @@ class PretrainParams(OptimParams):
     validation: ValidationParams
     budget: str
     objectives: list[Literal["mlm", "mim", "mvlm"]]  # empty: the initial weights
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
+    num_workers: Processes  # Ray Train workers; 0: in this process
+    threads: Threads  # per worker
 
 
 def load_params(params: Params, variant: str) -> PretrainParams:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import tasks
 from pipeline.config import params
+from pipeline.config.limits import Name, RunName
 from pipeline.config.params import Params, convert
 from pipeline.errors import UserError
 from pipeline.utils import files
@@ -17,13 +18,13 @@ class FineTune:
     """One fine-tune."""
 
     title: str  # as people read it
-    task: str  # folder in `pipeline/tasks`, and block of `finetune`
-    data: str  # data set, and block of `evaluate`
-    params: str  # block of `finetune`
-    budget: str  # block of `finetune`
-    pretraining: str  # variant
-    init: str  # folder in `runs/SCALE` whose backbone it starts from
-    table: str  # of the paper, that shows it
+    task: Name  # folder in `pipeline/tasks`, and block of `finetune`
+    data: Name  # data set, and block of `evaluate`
+    params: Name  # block of `finetune`
+    budget: Name  # block of `finetune`
+    pretraining: Name  # variant
+    init: RunName  # folder in `runs/SCALE` whose backbone it starts from
+    table: Name  # of the paper, that shows it
 
     def blocks(self) -> tuple[str, ...]:
         """The blocks of parameters that make this fine-tune's; later ones win."""

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.config.limits import Pixels, TextLength
 from pipeline.data.loading.sampler import OrderParams
 from pipeline.data.transforms import views
 from pipeline.data.transforms.rand_augment import RandAugmentParams, rand_augment
@@ -18,8 +19,8 @@ from pipeline.tokenizers.text import SPECIAL_IDS
 class ImageTextParams:
     """Block `inputs` of a fine-tune on pairs of image and text."""
 
-    image_size: int  # pixels
-    text_length: int  # longest text, special ids included
+    image_size: Pixels  # pixels
+    text_length: TextLength  # longest text, special ids included
     crop: views.ViewParams
     rand_augment: RandAugmentParams
     order: OrderParams

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.limits import Count, TextLength
 from pipeline.data.sharding import external_shuffle
 from pipeline.data.shards import parquet, schema
 from pipeline.tokenizers.text import TextTokenizer, add_special_ids
@@ -18,10 +19,10 @@ class TextTokensParams:
     than this, not counting these two, are dropped; rows_per_group, groups_per_file: sizes of the
     Parquet files."""
 
-    max_length: int
+    max_length: TextLength
     min_words: int
-    rows_per_group: int
-    groups_per_file: int
+    rows_per_group: Count
+    groups_per_file: Count
 
 
 def tokenize(

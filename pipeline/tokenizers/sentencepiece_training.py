@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.limits import Count, ShareAboveZero, Width
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
@@ -24,9 +25,9 @@ class TextTokenizerParams:
     their own; max_sentences: size of the random sample that is trained on; seed: of that sample."""
 
     sources: list[str]
-    vocab_size: int
-    character_coverage: float
-    max_sentences: int
+    vocab_size: Width
+    character_coverage: ShareAboveZero
+    max_sentences: Count
     seed: int
 
 

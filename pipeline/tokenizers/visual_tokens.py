@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 
 from model.tokenizer.vqkd import VisualTokenizer
+from pipeline.config.limits import Count, Interval, Threads
 from pipeline.config.params import Params
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images, views
@@ -37,10 +38,10 @@ class VisualTokensParams:
 
     seed: int
     sources: list[str]
-    views: int  # per image
+    views: Annotated[int, Interval(1, 1_000)]  # per image
     view: ViewParams
-    batch: int  # views that the tokenizer sees at a time
-    threads: int
+    batch: Count  # views that the tokenizer sees at a time
+    threads: Threads
 
 
 def load_stream(params: Params, stream: str) -> VisualTokensParams:

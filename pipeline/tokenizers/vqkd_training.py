@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
+from pipeline.config.limits import Count, Layers, Passes, Pixels, Processes, Share, Threads, Width
 from pipeline.config.params import Params
 from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, StreamSampler
@@ -37,14 +38,14 @@ EVALUATION_BATCH = 64  # images
 class TokenizerSizeParams:
     """Size of the tokenizer; the length of the teacher's features comes from the teacher."""
 
-    image_size: int  # pixels
-    patch_size: int  # pixels
-    depth: int  # blocks of the encoder
-    decoder_depth: int  # blocks
-    embed_dim: int
-    num_heads: int
-    codebook_size: int
-    codebook_dim: int
+    image_size: Pixels  # pixels
+    patch_size: Pixels  # pixels
+    depth: Layers  # blocks of the encoder
+    decoder_depth: Layers  # blocks
+    embed_dim: Width
+    num_heads: Width
+    codebook_size: Width
+    codebook_dim: Width
 
 
 @dataclass(frozen=True)
@@ -61,27 +62,28 @@ class VisualTokenizerParams(OptimParams):
 
     origin: Literal["train", "official"]  # official: import BEiTv2's released file, do not train
     official_file: str | None  # the released .pth file
+    steps: Count
     seed: int
     size: TokenizerSizeParams
-    ema_decay: float  # of the codebook's moving average
+    ema_decay: Share  # of the codebook's moving average
     codebook_start_step: int  # training batches before the codebook starts (BEiTv2: 0)
     teacher: TeacherName  # for a released file the one that it was trained with, clip or dino
     teacher_file: str | None  # weights of clip or dino, see `safe_checkpoint`
-    sources: dict[str, int]  # how often an epoch passes through each source
+    sources: dict[str, Passes]  # how often an epoch passes through each source
     order: OrderParams
     views: views.ViewParams
     loss_weights: LossWeightParams
     loop: LoopParams
-    evaluation_images: int  # of each source and split
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
+    evaluation_images: Count  # of each source and split
+    num_workers: Processes  # Ray Train workers; 0: in this process
+    threads: Threads  # per worker
 
     def __post_init__(self) -> None:
         block, loop = "params.yaml: visual_tokenizer", self.loop
         if loop.gradient_accumulation != max(self.num_workers, 1) or loop.parallel != "ddp":
             raise UserError(
                 f"{block}.loop: the codebook moves once per forward pass, on every worker alike: "
-                "gradient_accumulation must be the number of workers, and parallel ddp"
+                "gradient_accumulation must be num_workers (1 for 0), and parallel ddp"
             )
         if loop.activation_checkpointing:
             raise UserError(f"{block}.loop: activation_checkpointing: not for the tokenizer")

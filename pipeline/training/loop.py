@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.limits import Count, Processes, ShareBelowOne, Threads
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
@@ -36,15 +37,15 @@ class LoopParams:
     last digits, and `gradient_accumulation` where a model has batch norms or a codebook."""
 
     precision: Literal["fp32", "bf16"]
-    gradient_accumulation: int  # micro-batches of a step; workers share them out evenly
+    gradient_accumulation: Count  # micro-batches of a step; workers share them out evenly
     # ddp: a replica per worker; fsdp2: sharded weights, for models larger than base
     parallel: data_parallel.ParallelKind
     # compute a block again in the backward pass instead of keeping its activations
     activation_checkpointing: bool
-    loader_workers: int  # processes that prepare batches ahead; 0: in the training process
-    log_every: int  # steps
-    evaluate_every: int  # steps; the last step is always evaluated
-    checkpoint_every: int  # steps
+    loader_workers: Processes  # processes that prepare batches ahead; 0: in the training process
+    log_every: Count  # steps
+    evaluate_every: Count  # steps; the last step is always evaluated
+    checkpoint_every: Count  # steps
     # consecutive steps without a finite gradient after which the run stops, at the curve's next row
     max_nonfinite_steps: int
 
@@ -54,12 +55,13 @@ class FineTuneParams(OptimParams):
     """What every block `<scale>.finetune.<data>` has; a task adds its own keys to these and the
     optimizer's."""
 
+    steps: Count
     seed: int
-    drop_path: float
-    evaluation_batch: int  # samples; of segmentation, windows
+    drop_path: ShareBelowOne
+    evaluation_batch: Count  # samples; of segmentation, windows
     loop: LoopParams
-    num_workers: int  # Ray Train workers; 0: in this process
-    threads: int  # per worker
+    num_workers: Processes  # Ray Train workers; 0: in this process
+    threads: Threads  # per worker
 
 
 def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run: Run) -> None:

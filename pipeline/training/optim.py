@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.limits import Betas, Positive, ShareAboveZero
+
 # Besides tensors of one dimension: position tables and CLS vectors (BEiT, BEiTv2; the text table is
 # our addition).
 NO_DECAY = ("positions", "pos_embed", "image_cls", "cls_token")
@@ -24,13 +26,12 @@ class OptimParams:
     warmup_steps: int  # linear from 0 to the peak, inclusive
     schedule: Literal["cosine", "linear"]
     weight_decay: float
-    betas: list[float]
-    eps: float
+    betas: Betas
+    eps: Positive
     max_grad_norm: float  # the gradient is scaled down to this norm; 0: no clipping
     head_lr_mult: float  # of the learning rate of all but backbone and pooler
-    layer_decay: (
-        float  # of the learning rate, from a layer of the backbone to the one below; 1: none
-    )
+    # of the learning rate, from a layer of the backbone to the one below; 1: none
+    layer_decay: ShareAboveZero
 
 
 def learning_rate(step: int, params: OptimParams) -> float:

@@ -13,6 +13,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.utils import machine_errors
 
+OUTPUT_FOLDERS = ("data", "runs", "results", ".work")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -66,7 +68,15 @@ def sha256(path: Path) -> str:
 
 
 def fresh_directory(path: Path) -> Path:
-    """An empty directory at `path`, whatever was there: a file, a link, a mount point."""
+    """An empty directory at `path`, whatever was there: a file, a mount point, a link. Of a link,
+    the link goes and not what it points to.
+
+    Raises:
+        UserError: a relative path that leads into none of the project's `OUTPUT_FOLDERS`, or a
+            folder around the project or a home folder.
+    """
+    if not _may_be_removed(path):
+        raise UserError(f"{path}: no output folder of this project: nothing is removed there")
     if path.is_symlink() or path.exists() and not path.is_dir():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
@@ -74,6 +84,16 @@ def fresh_directory(path: Path) -> Path:
     if rest := sorted(path.iterdir()):
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(rest[0]))
     return path
+
+
+def _may_be_removed(path: Path) -> bool:
+    """By the path as it is written: an output folder may be a link to another disk. Stages write
+    relative paths; absolute ones are work folders and those of callers with a folder of their
+    own."""
+    project, whole = Path(os.environ.get("DVC_ROOT", ".")).resolve(), Path.cwd() / path
+    if ".." in path.parts or any(kept.is_relative_to(whole) for kept in (project, Path.home())):
+        return False
+    return path.is_absolute() or (len(path.parts) > 1 and path.parts[0] in OUTPUT_FOLDERS)
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -19,8 +19,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import disk_usage
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pipeline.config.limits import Interval, Positive
 from pipeline.data.download import checksums
 from pipeline.data.download.manifest import Checksum, OfficialFile
 from pipeline.errors import UserError
@@ -44,8 +45,8 @@ class HttpParams:
     further tries in a row that bring nothing new; pause: seconds before the first of these, doubled
     from one to the next, at most a minute."""
 
-    files: int
-    timeout: float
+    files: Annotated[int, Interval(1, 1_024)]
+    timeout: Positive
     retries: int
     pause: float
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.config.limits import Name
 from pipeline.config.params import Params
 from pipeline.data import datasets
 from pipeline.data.url_fetch.params import FetchParams
@@ -38,7 +39,7 @@ class DumpParams(DownloadParams):
     """For a data set that is published again and again: the date of the wanted dump, as in its
     address."""
 
-    dump: str
+    dump: Name
 
 
 def params_class(source: str) -> type[DownloadParams]:

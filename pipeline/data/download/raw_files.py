@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.data import datasets
 from pipeline.data.download.official_files import OfficialFiles
-from pipeline.data.download.params import UrlListParams
+from pipeline.data.download.params import UrlListParams, user_folder
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.errors import UserError
 from pipeline.utils import files, workdir
@@ -26,6 +26,7 @@ def download(
         UserError: a file is missing, is not the official one, or has to be got by hand.
     """
     origin = official.params.origin
+    _check_user_folder(official, folder)
     files.fresh_directory(folder)
     if origin == "none":
         files.write_json(folder / "manifest.json", {})
@@ -46,6 +47,17 @@ def download(
     if isinstance(official.params, UrlListParams):
         return _fetch_resumably(official, official.params, root, folder)
     return {"files": len(reader.files(root))}
+
+
+def _check_user_folder(official: OfficialFiles, folder: Path) -> None:
+    """Raises UserError where the user's files stand in the folder that is about to be emptied."""
+    if official.params.origin not in ("upstream", "local") or not official.params.path:
+        return
+    if user_folder(official.params).resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"params.yaml: {official.key}.path: {official.params.path} is the output of this "
+            "stage, which is emptied before it runs; move your files to another folder"
+        )
 
 
 def _generate(official: OfficialFiles, folder: Path, synthetic: SyntheticParams) -> dict[str, int]:

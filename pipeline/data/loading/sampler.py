@@ -10,9 +10,11 @@ groups of its own streams, and skipping ahead reads no data at all.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 
+from pipeline.config.limits import Count, Interval
 from pipeline.errors import UserError
 from pipeline.utils import seeds
 
@@ -21,9 +23,10 @@ from pipeline.utils import seeds
 class OrderParams:
     """How the samples of a data set are shuffled."""
 
-    streams: int  # the largest number of micro-batches that a step can be cut into
-    shuffle_block: int  # row groups that a stream shuffles at a time
-    batch_size: int  # samples of a global batch
+    streams: Count  # the largest number of micro-batches that a step can be cut into
+    # row groups that a stream shuffles at a time
+    shuffle_block: Annotated[int, Interval(1, 100_000)]
+    batch_size: Annotated[int, Interval(1, 1_000_000)]  # samples of a global batch
 
 
 @dataclass(frozen=True)

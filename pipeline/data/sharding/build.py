@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.config.limits import Count, Share, ShareBelowOne
 from pipeline.data import datasets
 from pipeline.data.records import ImageRecord, Record, Rejected
 from pipeline.data.sharding import (
@@ -44,9 +45,9 @@ class ShardParams:
     training records, in [0, 1), that becomes the split `val` (chosen by a hash of the key; 0 where
     the data set has an official one)."""
 
-    rows_per_group: int
-    groups_per_file: int
-    val_fraction: float
+    rows_per_group: Count
+    groups_per_file: Count
+    val_fraction: ShareBelowOne
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class PretrainingShardParams(ImageShardParams):
     """For images that the paper pretrains on. min_coverage: the least share of its images and
     captions, in 0..1; with fewer the stage stops."""
 
-    min_coverage: float
+    min_coverage: Share
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Parameters of the synthetic data."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pipeline.config.limits import Interval, Quality
 from pipeline.errors import UserError
 
 
@@ -15,8 +17,8 @@ class SyntheticParams:
     """
 
     seed: int
-    image_size: int
-    jpeg_quality: int
+    image_size: Annotated[int, Interval(16, 16_384)]
+    jpeg_quality: Quality
     sizes: dict[str, dict[str, int]]
 
     def count(self, source: str, part: str) -> int:

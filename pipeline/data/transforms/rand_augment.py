@@ -3,9 +3,12 @@ name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+
+from pipeline.config.limits import Interval, Share
 
 GRAY = (128, 128, 128)  # fills what a geometric operation leaves empty
 LEVELS = 10  # the scale of `magnitude`
@@ -17,9 +20,9 @@ Operation = Callable[[Image.Image, float, int], Image.Image]  # image, level in 
 class RandAugmentParams:
     """How much augmentation."""
 
-    ops: int  # operations drawn, with replacement; 0: none
-    magnitude: float  # 0..10
-    probability: float  # that a drawn operation is applied
+    ops: Annotated[int, Interval(0, 100)]  # operations drawn, with replacement; 0: none
+    magnitude: Annotated[float, Interval(0, 10)]  # 0..10
+    probability: Share  # that a drawn operation is applied
 
 
 def rand_augment(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.config.limits import Share, ShareRange
 from pipeline.data.transforms import images
 from pipeline.utils import seeds
 
@@ -25,9 +26,9 @@ LUMA = (0.299, 0.587, 0.114)  # luma of an RGB pixel (ITU-R 601, as Pillow)
 class ViewParams:
     """How views of a stream are drawn."""
 
-    crop_scale: list[float]  # smallest and largest share of the image's area that a crop covers
-    flip: float  # probability of a left-right flip
-    color_jitter: float  # j: brightness, contrast, saturation factors come from [1 - j, 1 + j]
+    crop_scale: ShareRange  # smallest and largest share of the image's area that a crop covers
+    flip: Share  # probability of a left-right flip
+    color_jitter: Share  # j: brightness, contrast, saturation factors come from [1 - j, 1 + j]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """How the images behind a list of URLs are fetched."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pipeline.config.limits import Count, Interval, Positive, Quality
 
 
 @dataclass(frozen=True)
@@ -12,9 +15,9 @@ class ClientParams:
     a mail address or a page.
     """
 
-    concurrency: int
-    per_host: int
-    timeout: float
+    concurrency: Annotated[int, Interval(1, 65_536)]
+    per_host: Annotated[int, Interval(1, 65_536)]
+    timeout: Positive
     retries: int
     contact: str | None
 
@@ -26,9 +29,9 @@ class FetchParams:
     all stay as they come); placeholder: an image that so many different URLs of the list give
     belongs to none of them."""
 
-    rows_per_file: int
+    rows_per_file: Count
     min_side: int
     max_side: int
-    quality: int
+    quality: Quality
     placeholder: int
     client: ClientParams

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.heads.classification import Classification
+from pipeline.config.limits import Count, SplitName, Threads
 from pipeline.data.shards import parquet
 from pipeline.tasks import Folders
 from pipeline.tasks.classification import visualize
@@ -21,9 +22,9 @@ from pipeline.tasks.classification.training.metrics import TOP_K, Predictions, a
 class EvaluateParams:
     """Block `evaluate.<data>`."""
 
-    split: str
-    batch: int
-    threads: int
+    split: SplitName
+    batch: Count
+    threads: Threads
 
 
 def evaluate(

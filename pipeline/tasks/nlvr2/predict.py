@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.heads.nlvr2 import NLVR2
+from pipeline.config.limits import Count, Threads
 from pipeline.tasks import Folders
 from pipeline.tasks.nlvr2 import visualize
 from pipeline.tasks.nlvr2.training.data import Examples, InputParams, evaluation_batches, share_true
@@ -20,8 +21,8 @@ from pipeline.utils import files
 class EvaluateParams:
     """Block `evaluate.<data>`."""
 
-    batch: int
-    threads: int
+    batch: Count
+    threads: Threads
 
 
 def evaluate(

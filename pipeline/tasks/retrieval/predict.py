@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.heads.retrieval import Retrieval
+from pipeline.config.limits import Count, SplitName, Threads
 from pipeline.data.transforms import images
 from pipeline.tasks import Folders
 from pipeline.tasks.retrieval import visualize
@@ -31,11 +32,11 @@ NOT_RERANKED = -100.0
 class EvaluateParams:
     """Block `evaluate.<data>`."""
 
-    split: str
-    rerank_k: int  # candidates that the dual encoder hands to the fusion encoder
+    split: SplitName
+    rerank_k: Count  # candidates that the dual encoder hands to the fusion encoder
     dual_weight: float  # of the cosine beside the match logit
-    batch: int
-    threads: int
+    batch: Count
+    threads: Threads
 
 
 def evaluate(

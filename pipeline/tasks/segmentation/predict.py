@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from model.heads.segmentation import Segmentation
+from pipeline.config.limits import Count, Factors, SplitName, Threads
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.segmentation import visualize
@@ -30,12 +31,12 @@ _DATE = (2016, 1, 1, 0, 0, 0)  # of all masks in the zip, whose bytes thus depen
 class EvaluateParams:
     """Block `evaluate.<data>`."""
 
-    split: str
-    ratios: list[float]  # on the size of the images; [1.0]: single scale
+    split: SplitName
+    ratios: Factors  # on the size of the images; [1.0]: single scale
     flip: bool  # add mirrored images
     names: str  # of the classes, for people, with commas; empty: their numbers
-    batch: int  # windows
-    threads: int
+    batch: Count  # windows
+    threads: Threads
 
     @property
     def class_names(self) -> list[str]:

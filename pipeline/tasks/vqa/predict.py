@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from model.heads.vqa import VQA
+from pipeline.config.limits import Count, Share, SplitName, Threads
 from pipeline.data.datasets.vqa_question_types import answer_type, question_type
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
@@ -33,11 +34,11 @@ class EvaluateParams:
     """Block `evaluate.<data>`. The evaluation server's scores are shares in 0..1, null
     while unknown."""
 
-    split: str
-    batch: int
-    server_test_dev: float | None
-    server_test_std: float | None
-    threads: int
+    split: SplitName
+    batch: Count
+    server_test_dev: Share | None
+    server_test_std: Share | None
+    threads: Threads
 
     def __post_init__(self) -> None:
         for half in HALVES:

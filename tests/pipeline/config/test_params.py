@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from pipeline.config import params, yaml_reader
@@ -131,3 +133,60 @@ def test_presets_by_name(tmp_path, monkeypatch):
     assert params.preset("small").subtree("x") == 2  # params.yaml itself is that scale
     with pytest.raises(UserError, match="^unknown scale 'huge'; one of big, small$"):
         params.preset("huge")
+
+
+BOMB = "a: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"b{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x: 1\nx: 2\n", "not valid YAML: .*duplicate key"),
+        ("x:\n\trate: 1\n", "not valid YAML: .*line 4"),
+        ("x: " + "[" * 100_000, "not valid YAML: .*more than 100 deep"),
+        ("x: " + "[\n" * 5000 + "]" * 5000, "not valid YAML: .*more than 100 deep"),
+        ("x:\n" + "- " * 50_000 + "1\n", "not valid YAML: .*more than 100 deep"),
+        ("x: 2001-99-99\n", "not valid YAML: month must be"),
+        ("x: 2001-01-01\n", "x: expected text or a number, found 2001-01-01; use quotes"),
+        ("x: !!binary YQ==\n", "x: expected text or a number"),
+        ("x: !!python/object/apply:os.getcwd []\n", "not valid YAML: .*constructor"),
+        (f"x: {'9' * 5000}\n", "not valid YAML: .*digits"),
+        (f"x: {'9' * 30}\n", "x: expected a number of at most 63 bits"),
+        ("x: .nan\n", "x: expected a finite number, found nan"),
+        ("x: [1, [-.inf]]\n", r"x\[1\]\[0\]: expected a finite number, found -inf"),
+        ('x: "a\\0b"\n', "x: expected text"),
+        ("? [1, 2]\n: 3\n", "expected a key of letters"),
+        ("x: {1: 2}\n", "'x.1': expected a key of letters"),
+        ("x: {../y: 2}\n", "'x.../y': expected a key of letters"),
+        ("x: {/etc: 2}\n", "'x./etc': expected a key of letters"),
+        ("x: &a [*a]\n", "more than 20,000 values"),
+        (BOMB, "more than 20,000 values"),
+        ("---\ny: 1\n", "not valid YAML: .*single document"),
+    ],
+)
+def test_what_yaml_can_do_besides(tmp_path, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(NAMED + text)
+    with pytest.raises(UserError, match=f"^params.yaml: .*{words}") as caught:
+        params.read()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", ["..", "a/b", "/tmp", "", "a b", "é"])
+def test_a_scale_is_a_name(tmp_path, monkeypatch, scale):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(f"scale: '{scale}'\npreset: '{scale}'\n")
+    with pytest.raises(UserError, match="^params.yaml: scale: expected the name of a scale"):
+        params.read()
+
+
+@given(st.one_of(st.binary(max_size=60), st.text("{}[]:,-&*!?|>'\"#%@`\n\t ax1.", max_size=40)))
+def test_any_bytes_are_parameters_or_one_line(content):
+    if isinstance(content, str):
+        content = f"{NAMED}x: {content}".encode()
+    try:
+        params._checked(params.FILE, content)
+    except UserError as error:
+        assert str(error).startswith("params.yaml: ") and "\n" not in str(error)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.timm_import import import_timm
+from pipeline.config.limits import Interval, Share
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.utils import seeds
@@ -25,9 +26,9 @@ from pipeline.utils import seeds
 class ErasingParams:
     """Random erasing."""
 
-    probability: float
+    probability: Share
     mode: Literal["const", "rand", "pixel"]  # gray, one random color, random pixels
-    count: int  # most rectangles in an image
+    count: Annotated[int, Interval(1, 100)]  # most rectangles in an image
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class MixingParams:
 
     mixup: float  # alpha of the Beta distribution of the shares
     cutmix: float  # the same for the area that the other image takes
-    probability: float  # that images are mixed at all
-    switch: float  # that they are mixed by cutmix, where both are on
+    probability: Share  # that images are mixed at all
+    switch: Share  # that they are mixed by cutmix, where both are on
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.backbone.mome import DROP_PATH_BRANCHES
+from pipeline.config.limits import Pixels, ShareBelowOne
 from pipeline.data.loading.row_reader import RowReader
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
@@ -36,13 +37,13 @@ COLUMNS = ("key", "image", "label")
 class InputParams:
     """Block `inputs` of the fine-tune."""
 
-    image_size: int  # pixels
-    resize: int  # of the shorter side, before the central `image_size` is cut out for evaluation
+    image_size: Pixels  # pixels
+    resize: Pixels  # of the shorter side, before the central `image_size` is cut out for evaluation
     crop: views.ViewParams
     rand_augment: str | None  # timm's configuration string; null: none
     erasing: ErasingParams
     mixing: MixingParams
-    label_smoothing: float  # share of the target that is spread over all classes
+    label_smoothing: ShareBelowOne  # share of the target that is spread over all classes
     order: OrderParams
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
+from pipeline.config.limits import Width
 from pipeline.tasks import Folders
 from pipeline.tasks.classification.training import metrics
 from pipeline.tasks.classification.training.data import ImageBatch, ImageBatches, InputParams
@@ -18,7 +19,7 @@ from pipeline.training import loop, step
 class FineTuneParams(loop.FineTuneParams):
     """Block `finetune.<task>`: the keys of all fine-tunes, and these."""
 
-    classes: int  # of the head
+    classes: Width  # of the head
     inputs: InputParams
 
 

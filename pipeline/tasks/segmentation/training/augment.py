@@ -2,11 +2,13 @@
 uses for ADE20K)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
 
 from model.heads.segmentation import IGNORED
+from pipeline.config.limits import FactorRange, Interval, Share, ShareAboveZero
 from pipeline.data.transforms import images
 
 RETRIES = 10
@@ -17,21 +19,20 @@ _FULL_TURN = 256  # of hues in Pillow's HSV
 class PhotometricParams:
     """Largest changes; each is made with probability a half. 0: none."""
 
-    brightness: float  # added to 0..255, either way
-    contrast: float  # factors 1 - contrast to 1 + contrast
-    saturation: float  # likewise
-    hue: float  # share of the color circle, either way
+    brightness: Annotated[float, Interval(0, 255)]  # added to 0..255, either way
+    contrast: Share  # factors 1 - contrast to 1 + contrast
+    saturation: Share  # likewise
+    hue: Share  # share of the color circle, either way
 
 
 @dataclass(frozen=True)
 class AugmentParams:
     """Block `augment` of a segmentation fine-tune."""
 
-    ratio: list[float]  # smallest and largest factor on the size to which images are resized
-    one_class: (
-        float  # a crop is drawn anew while one class has at least this share of its labeled pixels
-    )
-    flip: float  # probability
+    ratio: FactorRange  # smallest and largest factor on the size to which images are resized
+    # a crop is drawn anew while one class has at least this share of its labeled pixels
+    one_class: ShareAboveZero
+    flip: Share  # probability
     photometric: PhotometricParams
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from model.backbone.mome import DROP_PATH_BRANCHES
 from model.heads.segmentation import IGNORED, SegmentationConfig
 from model.normalize import STATISTICS
+from pipeline.config.limits import Pixels
 from pipeline.data.loading.row_reader import RowReader
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
@@ -30,10 +31,10 @@ COLUMNS = ("key", "image", "mask")
 class InputParams:
     """Block `inputs` of a segmentation fine-tune."""
 
-    image_size: int  # pixels; side of the training crops and of the windows at test time
-    long_side: int  # pixels; images are resized, in proportion, to fit within these two
-    short_side: int
-    stride: int  # pixels from one window to the next at test time
+    image_size: Pixels  # pixels; side of the training crops and of the windows at test time
+    long_side: Pixels  # pixels; images are resized, in proportion, to fit within these two
+    short_side: Pixels
+    stride: Pixels  # pixels from one window to the next at test time
     normalize: Literal["half", "imagenet"]  # mean and deviation of pixels
     augment: AugmentParams
     order: OrderParams

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.heads.segmentation import IGNORED, HeadConfig, Segmentation, SegmentationConfig
+from pipeline.config.limits import Count
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
@@ -43,7 +44,7 @@ class FineTuneParams(loop.FineTuneParams):
     head: HeadConfig
     loss_weights: LossWeightParams
     # of the validation split, for the curve in training; nothing is selected by them
-    evaluation_images: int
+    evaluation_images: Count
 
 
 class Task(step.Task):

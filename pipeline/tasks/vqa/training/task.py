@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig, answer_loss, answerable
+from pipeline.config.limits import Count
 from pipeline.data.transforms import images
 from pipeline.tasks import Folders
 from pipeline.tasks.vqa.training.data import (
@@ -29,7 +30,7 @@ class FineTuneParams(loop.FineTuneParams):
     """Block `finetune.<task>`: the keys of all fine-tunes, and these."""
 
     inputs: InputParams
-    min_answer_count: int  # an answer is a class if it is the best one of so many questions
+    min_answer_count: Count  # an answer is a class if it is the best one of so many questions
     # the classifier starts from how often each answer is right, not from zero
     init_bias_from_frequency: bool
 

@@ -45,6 +45,21 @@ def test_a_local_source_leaves_a_manifest_and_is_read_in_place(tmp_path, monkeyp
     assert readable(out, DownloadParams("synthetic", "", [], True)) == out
 
 
+@pytest.mark.parametrize("origin", ["local", "upstream"])
+@pytest.mark.parametrize("path", ["raw", "raw/mine", "link"])
+def test_the_users_files_in_the_output_folder_are_not_removed(tmp_path, monkeypatch, origin, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw/mine").mkdir(parents=True)
+    (tmp_path / "raw/mine/books.txt").write_text("the only copy")
+    (tmp_path / "link").symlink_to("raw/mine")
+    official = OfficialFiles(
+        "bookcorpus", DownloadParams(origin, path, [], False), "download.bookcorpus"
+    )
+    with pytest.raises(UserError, match="^params.yaml: download.bookcorpus.path: .* move your"):
+        raw_files.download(official, tmp_path / "raw")
+    assert (tmp_path / "raw/mine/books.txt").read_text() == "the only copy"
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
