@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -71,12 +69,16 @@ def write(root: Path, encoded: list[bytes]) -> DataFolders:
         shards, "train", rows, schema.IMAGE_SHARD, rows_per_group=ROWS, groups_per_file=IMAGES
     )
     parquet.write_index(shards, {"train": train})
-    table = pa.Table.from_pylist(
-        [_tokens(row["key"], stream) for row in rows], schema.visual_tokens(stream.views, 196)
+    drawn = [_tokens(row["key"], stream) for row in rows]
+    train = parquet.write(
+        tokens,
+        "train",
+        drawn,
+        schema.visual_tokens(stream.views, 196),
+        rows_per_group=ROWS,
+        groups_per_file=IMAGES,
     )
-    pq.write_table(
-        table, tokens / parquet.file_name("train", 0), row_group_size=ROWS, compression="zstd"
-    )
+    parquet.write_index(tokens, {"train": train})
     return folders
 
 

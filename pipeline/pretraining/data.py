@@ -12,6 +12,7 @@ from pipeline.data.loading.sampler import MicroBatch, OrderParams, SampleIndex, 
 from pipeline.data.shards import parquet
 from pipeline.data.shards.parquet import RowGroup
 from pipeline.data.transforms import images
+from pipeline.errors import UserError
 from pipeline.pretraining.samples import TRAIN, SampleBuilder
 
 
@@ -66,12 +67,29 @@ def open_stream(
         for source, passes in params.sources.items():
             texts += parquet.row_groups(folders.text_tokens / source, split) * passes
         return TextReader(texts, cache)
-    image_groups: list[tuple[RowGroup, Path | None]] = []
+    image_groups: list[tuple[RowGroup, RowGroup | None]] = []
     for source, passes in params.sources.items():
-        token_folder = folders.visual_tokens / source if tokens else None
-        groups = parquet.row_groups(folders.shards / source, split) * passes
-        image_groups += [(group, token_folder) for group in groups]
+        groups = parquet.row_groups(folders.shards / source, split)
+        token_groups: list[RowGroup] | list[None] = [None] * len(groups)
+        if tokens:
+            token_groups = _token_groups(folders.visual_tokens / source, split, len(groups))
+        image_groups += list(zip(groups, token_groups, strict=True)) * passes
     return ImageReader(image_groups, cache, pairs=stream == "pairs")
+
+
+def _token_groups(folder: Path, split: str, expected: int) -> list[RowGroup]:
+    """The row groups of a source's visual tokens.
+
+    Raises:
+        UserError: there are not as many as of its images.
+    """
+    groups = parquet.row_groups(folder, split)
+    if len(groups) != expected:
+        raise UserError(
+            f"{folder}: {len(groups)} row groups of {split!r} belong to other images, of which there "
+            f"are {expected}; run the visual_tokens stage again"
+        )
+    return groups
 
 
 def open_validation(

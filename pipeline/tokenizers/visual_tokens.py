@@ -22,6 +22,7 @@ from model.tokenizer.vqkd import VisualTokenizer
 from pipeline.config.limits import Count, Interval, Threads
 from pipeline.config.params import Params
 from pipeline.data.shards import parquet, schema
+from pipeline.data.shards.parquet import RowGroup
 from pipeline.data.transforms import images, views
 from pipeline.data.transforms.views import View, ViewParams
 from pipeline.errors import UserError
@@ -210,24 +211,30 @@ def _tokenize_file(job: TokenizeJob, name: str) -> None:
     tokenizer = ViewTokenizer(load_tokenizer(job.tokenizer, job.digest), job.params)
     counts = np.zeros(tokenizer.tokenizer.config.codebook_size, np.int64)
     path = job.out / name
+    groups = parquet.file_groups(job.shards, name)
     with (
         files.replacing(path) as temporary,
-        pq.ParquetWriter(temporary, tokenizer.schema, compression="zstd") as writer,
+        pq.ParquetWriter(
+            temporary, tokenizer.schema, compression="zstd", **parquet.CHECKED
+        ) as writer,
     ):
-        for table in tokenized_groups(job.shards / name, tokenizer, job.workers):
+        for table in tokenized_groups(groups, tokenizer, job.workers):
             writer.write_table(table, row_group_size=len(table))
             token_ids = parquet.numbers(table["tokens"].combine_chunks().flatten())
             counts += np.bincount(token_ids, minlength=len(counts))
-    files.write_json(job.record(name), {"sha256": files.sha256(path), "counts": counts.tolist()})
+    record = {"checksums": parquet.checksums(path), "counts": counts.tolist()}
+    files.write_json(job.record(name), record)
 
 
-def tokenized_groups(shard: Path, tokenizer: ViewTokenizer, workers: int) -> Iterator[pa.Table]:
-    """The tokens of each row group of a shard file. Meanwhile `workers` threads prepare the images
-    of the next one."""
-    with pq.ParquetFile(shard) as file, ThreadPoolExecutor(workers) as threads:
+def tokenized_groups(
+    groups: Sequence[RowGroup], tokenizer: ViewTokenizer, workers: int
+) -> Iterator[pa.Table]:
+    """The tokens of each row group of images. Meanwhile `workers` threads prepare the images of the
+    next one."""
+    with ThreadPoolExecutor(workers) as threads:
         pending: deque[list[Future[PreparedImage]]] = deque()
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=["key", "image"]).to_pylist()
+        for group in groups:
+            rows = parquet.read_group(group, ("key", "image")).to_pylist()
             pending.append(
                 [threads.submit(tokenizer.prepare, row["key"], row["image"]) for row in rows]
             )
@@ -250,7 +257,7 @@ def _write_index(job: TokenizeJob, splits: dict[str, Any]) -> None:
         entries[split] = []
         for file in facts["files"]:
             record = files.read_json(job.record(file["name"]))
-            entries[split].append({**file, "sha256": record["sha256"]})
+            entries[split].append({**file, **record["checksums"]})
             counts.append(record["counts"])
     used = np.sum(counts, axis=0) > 0
     parquet.write_index(job.out, entries, codebook_usage=float(used.mean()), **_provenance(job))

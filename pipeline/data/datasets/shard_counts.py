@@ -7,9 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from pipeline.data.shards import parquet
 from pipeline.utils import files
-
-_ROWS = 64  # that are in memory together
 
 
 class Sharded:
@@ -33,10 +32,9 @@ class Sharded:
 
     def column(self, name: str) -> Iterator[Any]:
         """The values of a column in all shards."""
-        for path in sorted(self.folder.glob("*-*.parquet")):
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(_ROWS, columns=[name]):
-                    yield from batch.column(0).to_pylist()
+        for split in sorted(self._index["splits"]):
+            for row in parquet.read_rows(self.folder, split, [name]):
+                yield row[name]
 
     @cached_property
     def _index(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ captions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,11 +71,13 @@ class ImageReader:
     else images.
 
     Args:
-        groups: row groups of images, each with the folder of its visual tokens where it has any.
+        groups: row groups of images, each with that of its visual tokens where it has any.
         cache: row groups to keep in memory.
     """
 
-    def __init__(self, groups: Sequence[tuple[RowGroup, Path | None]], cache: int, *, pairs: bool):
+    def __init__(
+        self, groups: Sequence[tuple[RowGroup, RowGroup | None]], cache: int, *, pairs: bool
+    ):
         self.groups, self.pairs = list(groups), pairs
         self._read = lru_cache(maxsize=cache)(self._read_group)
 
@@ -100,11 +101,11 @@ class ImageReader:
         return image, captions[element] if self.pairs else ""
 
     def _read_group(self, group: int) -> tuple["_ImageGroup", "_TokenGroup | None"]:
-        row_group, token_folder = self.groups[group]
-        table = parquet.read_group(row_group, ("key", "image", "captions"))
-        if token_folder is None:
+        images, tokens = self.groups[group]
+        table = parquet.read_group(images, ("key", "image", "captions"))
+        if tokens is None:
             return _ImageGroup(table), None
-        return _ImageGroup(table), _TokenGroup(row_group, token_folder, table["key"])
+        return _ImageGroup(table), _TokenGroup(images, tokens, table["key"])
 
 
 class _ImageGroup:
@@ -123,12 +124,11 @@ class _TokenGroup:
         UserError: the tokens are those of other images.
     """
 
-    def __init__(self, images: RowGroup, folder: Path, keys: pa.ChunkedArray):
-        file = folder / images.file.name
-        table = parquet.read_group(RowGroup(file, images.group, images.rows, images.samples))
+    def __init__(self, images: RowGroup, tokens: RowGroup, keys: pa.ChunkedArray):
+        table = parquet.read_group(tokens)
         if table["key"] != keys:
             raise UserError(
-                f"{file}: row group {images.group} belongs to other images than {images.file}; "
+                f"{tokens.file}: row group {tokens.group} belongs to other images than {images.file}; "
                 "run the visual_tokens stage again"
             )
         self._columns = {name: _fixed_size(table[name]) for name in ("box", "flip", "matrix")}

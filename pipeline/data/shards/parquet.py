@@ -1,6 +1,11 @@
 """Shards: Parquet files with small row groups, and the `index.json` that tells what is where
-without opening them."""
+without opening them.
 
+Damage is noticed when a row group is read: pages have checksums, and the index has that of the
+footer.
+"""
+
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -18,6 +23,10 @@ _UNCOMPRESSED = ("image", "left", "right", "mask")
 # Columns whose elements are samples.
 _SAMPLES = ("captions", "questions")
 
+# For every Parquet file that is written.
+CHECKED = {"write_page_checksum": True}
+_TAIL = 8  # bytes: the footer's length, and PAR1
+
 ShardRow = dict[str, Any]  # values by column
 
 
@@ -29,6 +38,7 @@ class RowGroup(NamedTuple):
     rows: int
     # (image, caption or question) pairs, or rows where there are no such lists
     samples: int
+    footer: str  # SHA-256 of the file's footer
 
 
 def write(
@@ -59,16 +69,23 @@ def file_name(split: str, number: int) -> str:
 def write_file(
     path: Path, rows: Iterable[ShardRow], schema: pa.Schema, rows_per_group: int
 ) -> dict[str, Any]:
-    """Write one file and return its entry for `write_index`: name, checksum, and of each row group
+    """Write one file and return its entry for `write_index`: name, checksums, and of each row group
     the numbers of rows and of samples."""
     groups = []
     with files.replacing(path) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression=_compression(schema)) as writer:
+        compression = _compression(schema)
+        with pq.ParquetWriter(temporary, schema, compression=compression, **CHECKED) as writer:
             for group in _batches(rows, rows_per_group):
                 writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=len(group))
                 groups.append([len(group), sum(map(_samples, group))])
-        checksum = files.sha256(temporary)
-    return {"name": path.name, "groups": groups, "sha256": checksum}
+        sums = checksums(temporary)
+    return {"name": path.name, "groups": groups, **sums}
+
+
+def checksums(path: Path) -> dict[str, str]:
+    """SHA-256 of a file, `sha256`, and of its footer, `footer`, for its entry in the index."""
+    with pa.memory_map(str(path)) as source:
+        return {"sha256": files.sha256(path), "footer": _footer(source)}
 
 
 def write_index(folder: Path, splits: dict[str, list[dict[str, Any]]], **facts: Any) -> None:
@@ -86,26 +103,77 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
     """All row groups of a split, in file order.
 
     Raises:
-        UserError: the folder has no such split.
+        UserError: the folder has no such split, or no index that can be read.
     """
-    splits = files.read_json(folder / "index.json")["splits"]
+    path = folder / "index.json"
+    index = files.read_json(path)
+    try:
+        splits = {
+            name: _row_groups(folder, facts["files"]) for name, facts in index["splits"].items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise UserError(
+            f"{path}: not an index of shards of this version; run the stage that makes it again"
+        ) from None
     if split not in splits:
         known = ", ".join(sorted(splits)) or "nothing, as its origin is none"
-        raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: {known})")
+        raise UserError(f"{path}: no split {split!r} (has: {known})")
+    return splits[split]
+
+
+def _row_groups(folder: Path, entries: Sequence[dict[str, Any]]) -> list[RowGroup]:
     groups = []
-    for entry in splits[split]["files"]:
-        file = folder / entry["name"]
+    for entry in entries:
         for number, (rows, samples) in enumerate(entry["groups"]):
-            groups.append(RowGroup(file, number, rows, samples))
+            group = RowGroup(folder / entry["name"], number, rows, samples, entry["footer"])
+            groups.append(group)
     return groups
 
 
+def file_groups(folder: Path, name: str) -> list[RowGroup]:
+    """The row groups of one file of the folder."""
+    groups = row_groups(folder, name.rpartition("-")[0])
+    return [group for group in groups if group.file.name == name]
+
+
 def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one row group."""
-    with pq.ParquetFile(group.file, memory_map=True) as file:
-        return file.read_row_group(
-            group.group, columns=list(columns) if columns else None, use_threads=False
-        )
+    """Read one row group.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with pa.memory_map(str(group.file)) as source:
+            if _footer(source) != group.footer:
+                raise _damaged(group, "footer")
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
+                table = file.read_row_group(
+                    group.group, columns=list(columns) if columns else None, use_threads=False
+                )
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None):  # of the machine, not of the content
+            raise
+        raise _damaged(group, str(error)) from None
+    if len(table) != group.rows:
+        raise _damaged(group, f"{len(table)} rows in place of {group.rows}")
+    return table
+
+
+def _footer(source: pa.NativeFile) -> str:
+    """SHA-256 of what stands at a file's end, "" where that is no footer."""
+    size = source.size()
+    tail = source.read_at(min(_TAIL, size), max(size - _TAIL, 0))
+    length = _TAIL + int.from_bytes(tail[:4], "little")
+    if length > size:
+        return ""
+    return hashlib.sha256(source.read_at(length, size - length)).hexdigest()
+
+
+def _damaged(group: RowGroup, reason: str) -> UserError:
+    return UserError(
+        f"{group.file}: damaged (row group {group.group}: {reason}); "
+        "`make verify` says how to get it back"
+    )
 
 
 def columns(group: RowGroup) -> list[str]:

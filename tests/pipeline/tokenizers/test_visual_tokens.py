@@ -64,8 +64,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 def rows(folder: Path, split: str) -> ImageReader:
-    groups = [(group, folder / "tokens") for group in parquet.row_groups(folder / "shards", split)]
-    return ImageReader(groups, cache=4, pairs=False)
+    images = parquet.row_groups(folder / "shards", split)
+    tokens = parquet.row_groups(folder / "tokens", split)
+    return ImageReader(list(zip(images, tokens, strict=True)), cache=4, pairs=False)
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 20), ("val", 5)])
@@ -189,7 +190,7 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
     monkeypatch.setattr(
         visual_tokens,
         "tokenized_groups",
-        lambda shard, *rest: tokenized.append(shard) or groups(shard, *rest),
+        lambda shard, *rest: tokenized.append(shard[0].file) or groups(shard, *rest),
     )
     monkeypatch.setattr(os, "replace", moved)
     metrics = None
