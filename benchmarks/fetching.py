@@ -32,7 +32,12 @@ PARAMS = FetchParams(
     quality=95,
     placeholder=1_000_000,
     client=ClientParams(
-        concurrency=64, per_host=16, timeout=20.0, retries=2, contact="a benchmark"
+        concurrency=64,
+        per_host=16,
+        timeout=20.0,
+        retries=2,
+        contact="a benchmark",
+        allow_private=False,
     ),
 )
 REDUCED = replace(PARAMS, max_side=256)

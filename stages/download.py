@@ -1,14 +1,12 @@
 """Get the official files of a data set: `python -m stages.download SOURCE`."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
 from pipeline.data import datasets
 from pipeline.data.download import raw_files
-from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.official_files import OfficialFiles
-from pipeline.data.download.params import load_params
+from pipeline.data.download.params import HttpParams, load_params
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.tracking import client as tracking
 from pipeline.utils import workdir
@@ -25,8 +23,9 @@ def main(source: str) -> None:
     scale = params.scale()
     folder = Path("data", scale, "raw", source)
     workdir.clean()
-    with tracking.run(f"download {source}", stage="download", params=asdict(settings)) as run:
-        official = OfficialFiles(source, settings, key, http)
+    official = OfficialFiles(source, settings, key, http)
+    logged = official.logged_params()
+    with tracking.run(f"download {source}", stage="download", params=logged) as run:
         run.metrics(raw_files.download(official, folder, synthetic))
 
 

@@ -1,14 +1,12 @@
 """Get the released weights that the visual tokenizer asks for, if any: `python -m
 stages.released_weights`."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import params
 from pipeline.data.download import released_weights
-from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.official_files import OfficialFiles
-from pipeline.data.download.params import DownloadParams
+from pipeline.data.download.params import DownloadParams, HttpParams
 from pipeline.tracking import client as tracking
 from pipeline.utils.entry_point import entry
 
@@ -18,8 +16,8 @@ def main() -> None:
     scale = params.scale()
     settings = params.load(DownloadParams, "released_weights")
     http = params.load(HttpParams, "http")
-    with tracking.run("weights", stage="weights", params=asdict(settings)) as run:
-        official = OfficialFiles(released_weights.NAME, settings, "released_weights", http)
+    official = OfficialFiles(released_weights.NAME, settings, "released_weights", http)
+    with tracking.run("weights", stage="weights", params=official.logged_params()) as run:
         folder = Path("data", scale, "weights")
         run.metrics(released_weights.gather(official, folder, _named()))
 

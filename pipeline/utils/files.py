@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -59,6 +60,20 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not found; run the stage that makes it") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
+
+
+def write_all(file: io.FileIO, data: bytes) -> None:
+    """Write to an unbuffered file: in one call, or more where the system takes less at a time.
+
+    Raises:
+        OSError: with the name of the file, such as when the disk is full.
+    """
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file.name)) from None
 
 
 def sha256(path: Path) -> str:

@@ -7,10 +7,10 @@ from itertools import count
 from pathlib import Path
 
 from pipeline.data.datasets import facts
-from pipeline.data.download import http_client, raw_files
-from pipeline.data.download.http_client import HttpParams
+from pipeline.data.download import raw_files
 from pipeline.data.download.official_files import OfficialFiles
-from pipeline.data.download.params import DownloadParams
+from pipeline.data.download.params import DownloadParams, HttpParams
+from pipeline.data.download.transfer import Transfer
 
 _PIECE = 512  # bytes that are written at a time
 
@@ -34,11 +34,11 @@ def run(project: Path, source: str, lists: Path, address: str, moment: int) -> N
 
         return called
 
-    take = deadly(http_client._Transfer._take)
-    http_client._Transfer._take = lambda self, file, chunk: [
+    take = deadly(Transfer._take)
+    Transfer._take = lambda self, file, chunk: [
         take(self, file, chunk[start : start + _PIECE]) for start in range(0, len(chunk), _PIECE)
     ]
     os.replace, os.link = deadly(os.replace), deadly(os.link)
     params = DownloadParams("upstream", None, [f"{address}/{source}/"], True)
-    http = HttpParams(files=2, timeout=5.0, retries=2, pause=0.001)
+    http = HttpParams(files=2, timeout=5.0, retries=2, pause=0.001, allow_private=False)
     raw_files.download(OfficialFiles(source, params, source, http), project / "raw" / source)

@@ -2,21 +2,41 @@
 hour."""
 
 import hashlib
+import lzma
+import struct
 import zipfile
+import zlib
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pipeline.data.download.manifest import Checksum, OfficialFile
+from pipeline.errors import UserError
 from pipeline.utils import files, workdir
+from pipeline.utils.progress import size
 
 _CHUNK = 8 << 20  # bytes
+# what zipfile raises, the bytes being anything
+_BROKEN_ZIP = (
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    RuntimeError,  # encrypted, or a method that is not known
+    ValueError,
+    OverflowError,
+    zlib.error,
+    struct.error,
+    lzma.LZMAError,
+)
+_MAX_RATIO = 100  # of the contents to the zip; JSON has some ten
 
 
 def fault(path: Path, official: OfficialFile) -> str | None:
     """What is wrong with a file that claims to be this one, in a few words: its size or its
     checksum."""
-    size = path.stat().st_size
-    if official.bytes is not None and size != official.bytes:
-        return f"{size:,} bytes, the official file has {official.bytes:,}"
+    length = path.stat().st_size
+    if official.bytes is not None and length != official.bytes:
+        return f"{length:,} bytes, the official file has {official.bytes:,}"
     if official.checksum is None:
         return None
     return checksum_fault(official.checksum, digest(path, official.checksum.kind))
@@ -36,8 +56,11 @@ def damage(path: Path, name: str) -> str | None:
         return None
     try:
         with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+            if claimed > _MAX_RATIO * path.stat().st_size:
+                return f"a damaged zip: claims to hold {size(claimed)}"
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN_ZIP as error:
         return f"a damaged zip: {error}"
     return None if damaged is None else f"a damaged zip: {damaged}"
 
@@ -45,14 +68,21 @@ def damage(path: Path, name: str) -> str | None:
 def digest(path: Path, kind: str) -> str:
     """The checksum of a file in hexadecimal, from the note on it if the file has not changed
     since."""
-    note_path = _note_path(path)
-    note = files.read_json(note_path) if note_path.exists() else {}
+    note = _note(path)
     if (note.get("size"), note.get("time"), note.get("kind")) == (*_state(path), kind):
         return note["value"]
     hasher = hashlib.new(kind)
     feed(hasher, path)
     remember(path, path, Checksum(kind, hasher.hexdigest()))
     return hasher.hexdigest()
+
+
+def _note(path: Path) -> dict[str, Any]:
+    """What is noted of a file; empty where nothing is, or nothing that can be read."""
+    with suppress(UserError):
+        note = files.read_json(_note_path(path))
+        return note if isinstance(note, dict) and "value" in note else {}
+    return {}
 
 
 def feed(hasher: "hashlib._Hash", path: Path) -> None:
@@ -64,10 +94,10 @@ def feed(hasher: "hashlib._Hash", path: Path) -> None:
 
 def remember(path: Path, current_path: Path, checksum: Checksum) -> None:
     """Note the checksum of the file that will be `path`, and is still `current_path`."""
-    size, time = _state(current_path)
+    length, time = _state(current_path)
     note = {
         "path": str(path.resolve()),
-        "size": size,
+        "size": length,
         "time": time,
         "kind": checksum.kind,
         "value": checksum.value,

@@ -3,16 +3,17 @@ publisher."""
 
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 from pipeline.data import datasets
 from pipeline.data.download import checksums, http_client, manifest
-from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.manifest import Checksum, OfficialFile, Publication
-from pipeline.data.download.params import DownloadParams, DumpParams, user_folder
+from pipeline.data.download.params import DownloadParams, DumpParams, HttpParams, user_folder
+from pipeline.data.web import urls
 from pipeline.errors import UserError
 from pipeline.utils import files, workdir
 from pipeline.utils.progress import size
@@ -51,9 +52,25 @@ class OfficialFiles:
 
     @cached_property
     def publication(self) -> Publication:
-        """What the publisher offers, the user's mirrors first."""
+        """What the publisher offers, the user's mirrors first.
+
+        Raises:
+            UserError: a mirror is not an address.
+        """
+        for number, mirror in enumerate(self.params.mirrors, 1):
+            if urls.exact(mirror) is None:
+                raise UserError(
+                    f"params.yaml: {self.key}.mirrors: number {number} is not an address such as "
+                    "https://data.example.org/files/"
+                )
         fields = {"dump": self.params.dump} if isinstance(self.params, DumpParams) else {}
         return manifest.read(self.source, self.params.mirrors, **fields)
+
+    def logged_params(self) -> dict[str, Any]:
+        """Those of the run as a tracking server may see them: mirrors without passwords and query
+        strings."""
+        mirrors = [urls.shown(mirror) for mirror in self.params.mirrors]
+        return asdict(self.params) | {"mirrors": mirrors}
 
     def gather(self, folder: Path, only: Collection[str] | None = None) -> None:
         """Link the files into `folder`: those of the user's folder, checked, and the others from

@@ -3,12 +3,27 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pipeline.config.limits import Name
+from pipeline.config.limits import Interval, Name, Positive
 from pipeline.config.params import Params
 from pipeline.data import datasets
 from pipeline.data.url_fetch.params import FetchParams
+
+
+@dataclass(frozen=True)
+class HttpParams:
+    """files: fetched at the same time; timeout: seconds without an answer, without a byte, or with
+    less than a kilobyte per second, that end a try; retries: further tries in a row that bring less
+    than that; pause: seconds before the first of these, doubled from one to the next, at most a
+    minute; allow_private: a redirect may lead into a private network, where addresses that are
+    listed may be anyhow."""
+
+    files: Annotated[int, Interval(1, 1_024)]
+    timeout: Positive
+    retries: int
+    pause: float
+    allow_private: bool
 
 
 @dataclass(frozen=True)

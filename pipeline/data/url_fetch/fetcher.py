@@ -22,7 +22,6 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from aiohttp import ClientSession
 from yarl import URL
 
 from pipeline.data.records import UrlRow
@@ -32,6 +31,8 @@ from pipeline.data.url_fetch.journal import Journal, UrlResult
 from pipeline.data.url_fetch.params import FetchParams
 from pipeline.data.url_fetch.progress import UrlProgress
 from pipeline.data.url_fetch.request import Answer
+from pipeline.data.web.client import Client
+from pipeline.data.web.urls import exact
 from pipeline.errors import UserError
 
 _MAX_OPEN = 50_000  # URLs without an answer that are in memory, a kilobyte each
@@ -87,8 +88,8 @@ async def _fetch_all(
     # aiohttp resolves host names in these threads
     loop.set_default_executor(ThreadPoolExecutor(params.client.concurrency))
     with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(os.cpu_count()) as decoders:
-        async with request.session(params.client, proxy) as session:
-            fetcher = _Fetcher(name, folder, params, session, progress, writer, decoders)
+        async with request.client(params.client, proxy) as client:
+            fetcher = _Fetcher(name, folder, params, client, progress, writer, decoders)
             await fetcher.run(rows)
     return fetcher.statuses
 
@@ -123,7 +124,7 @@ class _UrlTask:
     @property
     def host(self) -> str:
         host = self.url.host
-        assert host is not None  # see `request.address`
+        assert host is not None  # see `exact`
         return host
 
 
@@ -135,13 +136,13 @@ class _Fetcher:
         name: str,
         folder: Path,
         params: FetchParams,
-        session: ClientSession,
+        client: Client,
         progress: UrlProgress,
         writer: ThreadPoolExecutor,
         decoders: ThreadPoolExecutor,
     ) -> None:
         self.statuses: Counter[str] = Counter()
-        self._name, self._folder, self._params, self._session = name, folder, params, session
+        self._name, self._folder, self._params, self._client = name, folder, params, client
         self._progress, self._writer, self._decoders = progress, writer, decoders
         self._changed = asyncio.Event()
         self._hosts: Hosts[_UrlTask] = Hosts(params.client.per_host, self._changed.set)
@@ -198,7 +199,7 @@ class _Fetcher:
             self._lines = None
             return
         self._open += 1
-        if (url := request.address(line.row.url)) is not None:
+        if (url := exact(line.row.url)) is not None:
             self._queue(_UrlTask(line, url))
         else:
             self._answer(line, "bad url" if line.row.url else "no url")
@@ -244,7 +245,7 @@ class _Fetcher:
 
     async def _try(self, task: _UrlTask) -> None:
         """One request, and what follows from its answer."""
-        answer = await request.ask(self._session, task.url)
+        answer = await request.ask(self._client, task.url)
         self._check_network(task, answer)
         transient = request.is_transient(answer.status)
         abandoned = self._hosts.leave(
@@ -309,7 +310,8 @@ class _Fetcher:
     def _finish_if_whole(self, file: _OutputFile) -> None:
         if file.answered == file.rows:
             loop = asyncio.get_running_loop()
-            self._follow(loop.run_in_executor(self._writer, file.journal.finish), self._others)
+            finish = loop.run_in_executor(self._writer, file.journal.finish, file.rows)
+            self._follow(finish, self._others)
 
 
 def _chunks(rows: Iterator[UrlRow], size: int) -> Iterator[Iterator[UrlRow]]:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 # tries one after the other without an answer, while other hosts answer: the host is given up
 MAX_SILENT_TRIES = 100
 MAX_REST = 300.0  # seconds: a host that wants more is asked again after these
+MAX_RESTED = 3600.0  # seconds in a row: a host that still answers nothing else is given up
 
 Task = TypeVar("Task")
 
@@ -19,6 +20,7 @@ class _Host(Generic[Task]):
     waiting: deque[Task] = field(default_factory=deque)
     running: int = 0
     silent: int = 0  # tries in a row without an answer
+    rested: float = 0.0  # seconds in a row, without any other answer after them
     wakes: float = 0.0  # the loop's time
 
 
@@ -59,12 +61,17 @@ class Hosts(Generic[Task]):
         host.running -= 1
         host.silent = host.silent + 1 if silent else 0
         self._silent = self._silent + 1 if silent else 0
+        rest = min(rest, MAX_REST)
+        if not rest:
+            host.rested = 0.0
+        elif self._now() >= host.wakes:  # not one more of the answers that made it sleep
+            host.rested += rest
         abandoned: list[Task] = []
-        if host.silent >= MAX_SILENT_TRIES > self._silent:
+        if host.silent >= MAX_SILENT_TRIES > self._silent or host.rested > MAX_RESTED:
             self.dead[name] = status
             abandoned, host.waiting = list(host.waiting), deque()
-        if rest:
-            self._sleep(name, host, min(rest, MAX_REST))
+        elif rest:
+            self._sleep(name, host, rest)
         self._settle(name)
         return abandoned
 
@@ -83,5 +90,5 @@ class Hosts(Generic[Task]):
             self._changed()
         else:
             self._ready.pop(name, None)
-        if not host.waiting and not host.running and awake:
+        if not host.waiting and not host.running and awake and not host.rested:
             del self._hosts[name]

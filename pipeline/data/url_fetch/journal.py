@@ -2,7 +2,7 @@
 answer.
 
 A note is appended with one call, so that `kill -9` costs no more than the note at work. A checksum
-tells where the notes end that the disk has whole. Neither images nor captions of a finished URL
+tells which notes the disk has whole; the URLs of others are requested again. Neither images nor captions of a finished URL
 stay in memory.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import UserError
 from pipeline.utils import files
 
 FETCHED = pa.schema(
@@ -80,14 +81,23 @@ class Journal:
         """Note what a URL gave."""
         text, body = json.dumps(astuple(result)).encode(), image or b""
         head = _HEAD.pack(zlib.crc32(body, zlib.crc32(text)), len(text), len(body))
-        self._file.write(head + text + body)
+        files.write_all(self._file, head + text + body)
 
-    def finish(self) -> None:
-        """Write the Parquet file, rows in list order; of a row that was noted twice the last note
-        counts."""
+    def finish(self, rows: int) -> None:
+        """Write the Parquet file of `rows` rows, in list order; of a row that was noted twice the
+        last note counts.
+
+        Raises:
+            UserError: the disk does not give back what was noted.
+        """
         self._file.close()
         with open(self._notes, "rb") as notes, files.replacing(self.path) as temporary:
             slices = {result.row: note for note, result in _read(notes)}
+            if len(slices) != rows:
+                raise UserError(
+                    f"{self._notes}: damaged on the disk; run the stage again, what is missing is "
+                    "requested again"
+                )
             writer = pq.ParquetWriter(
                 temporary,
                 FETCHED,
@@ -101,7 +111,7 @@ class Journal:
         self._notes.unlink()
 
     def _recovered(self) -> dict[int, str]:
-        """Read the notes of an earlier run, and cut off what is not whole."""
+        """Read the notes of an earlier run, and cut off an end that is not whole."""
         if not self._notes.exists():
             return {}
         statuses, end = {}, 0
@@ -119,14 +129,15 @@ def remove_notes(path: Path) -> None:
 
 
 def _read(notes: BinaryIO) -> Iterator[tuple[_NoteSlice, UrlResult]]:
-    """All whole notes, one image in memory at a time."""
+    """All whole notes, one image in memory at a time; a damaged one is passed over."""
     while len(head := notes.read(_HEAD.size)) == _HEAD.size:
         checksum, length, size = _HEAD.unpack(head)
         text, body = notes.read(length), notes.read(size)
-        if not text or len(body) < size or zlib.crc32(body, zlib.crc32(text)) != checksum:
+        if not text or len(body) < size:
             return
-        start = notes.tell() - _HEAD.size - length - size
-        yield _NoteSlice(start, length, size), UrlResult(*json.loads(text))
+        if zlib.crc32(body, zlib.crc32(text)) == checksum:
+            start = notes.tell() - _HEAD.size - length - size
+            yield _NoteSlice(start, length, size), UrlResult(*json.loads(text))
 
 
 def _groups(slices: list[_NoteSlice]) -> Iterator[list[_NoteSlice]]:

@@ -12,7 +12,8 @@ class ClientParams:
 
     concurrency: open requests; per_host: of them at one host; timeout: seconds for one try;
     retries: further tries after a transient failure; contact: where a site's owner finds who asks,
-    a mail address or a page.
+    a mail address or a page; allow_private: URLs and redirects may lead to this machine and into
+    the networks around it.
     """
 
     concurrency: Annotated[int, Interval(1, 65_536)]
@@ -20,6 +21,7 @@ class ClientParams:
     timeout: Positive
     retries: int
     contact: str | None
+    allow_private: bool
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ import aiohttp
 from yarl import URL
 
 from pipeline.data.url_fetch.params import ClientParams
+from pipeline.data.web import client as web
+from pipeline.data.web import failures
 
 MAX_BYTES = 32 << 20  # bytes of a body
 _AGENT = "vl-beit"  # what site owners may call us in X-Robots-Tag
 _TRANSIENT = re.compile(r"timeout|connection error|no such host|cut short|http (408|425|429|5\d\d)")
-_REDIRECTS = (301, 302, 303, 307, 308)
+_SILENT = {"timeout", "connection error", "no such host", "tls error"}
 # What owners who do not want their images in data sets declare; img2dataset heeds the same four.
 _OPT_OUTS = {"noai", "noimageai", "noindex", "noimageindex"}
 # seconds that a connection without a request is kept: of many hosts only one image is wanted
@@ -38,29 +40,22 @@ def is_transient(status: str) -> bool:
     return _TRANSIENT.fullmatch(status) is not None
 
 
-def address(url: str) -> URL | None:
-    """The URL, which has a host, or None where it cannot be requested."""
-    try:
-        parsed = URL(url)
-        return parsed if parsed.scheme in ("http", "https") and parsed.host else None
-    except ValueError:
-        return None
-
-
 @asynccontextmanager
-async def session(params: ClientParams, proxy: str | None) -> AsyncIterator[aiohttp.ClientSession]:
-    """Without an explicit `proxy` the usual environment variables name one. Cookies are not
-    kept."""
+async def client(params: ClientParams, proxy: str | None) -> AsyncIterator[web.Client]:
+    """Without an explicit `proxy` the usual environment variables name one. Neither cookies are
+    kept, nor does anybody get passwords of a `.netrc`."""
     contact = f"; {params.contact}" if params.contact else ""
     headers = {
         "User-Agent": f"{_AGENT} (research data set fetcher{contact})",
         "Accept": "image/jpeg, image/png;q=0.9, image/*;q=0.5",
         "Accept-Encoding": "identity",
     }
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=params.concurrency, keepalive_timeout=_IDLE),
+    async with web.client(
+        allow_private=params.allow_private,
         proxy=proxy,
-        trust_env=proxy is None,
+        limit=params.concurrency,
+        keepalive=_IDLE,
+        trust_env=False,
         timeout=aiohttp.ClientTimeout(total=params.timeout),
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -68,30 +63,19 @@ async def session(params: ClientParams, proxy: str | None) -> AsyncIterator[aioh
         yield opened
 
 
-async def ask(opened: aiohttp.ClientSession, url: URL) -> Answer:
+async def ask(opened: web.Client, url: URL) -> Answer:
     """One request. Redirects are not followed: the next host has its own turns."""
     try:
-        async with opened.get(url, allow_redirects=False) as response:
+        async with opened.get(url) as response:
             return await _read(response)
-    except TimeoutError:
-        return Answer("timeout", silent=True)
-    except (aiohttp.InvalidURL, ValueError):
-        return Answer("bad url")
-    except aiohttp.ClientConnectorDNSError:
-        return Answer("no such host", silent=True)
-    except aiohttp.ClientSSLError:
-        return Answer("tls error", silent=True)
-    except aiohttp.ClientPayloadError:
-        return Answer("cut short")
-    except aiohttp.ClientResponseError:
-        return Answer("not http")
-    except (aiohttp.ClientError, OSError):
-        return Answer("connection error", silent=True)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        status = failures.status(error)
+        return Answer(status, silent=status in _SILENT)
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:
-    if response.status in _REDIRECTS:
-        return _redirected(response)
+    if (moved := web.redirect(response)) is not None:
+        return Answer(f"http {response.status}", moved=moved)
     if response.status != 200:
         return Answer(f"http {response.status}", rest=rest(response.headers.get("Retry-After", "")))
     if any(map(opts_out, response.headers.getall("X-Robots-Tag", ()))):
@@ -104,14 +88,6 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
         if len(body) > MAX_BYTES:
             return Answer("too large")
     return Answer("ok", bytes(body)) if body else Answer("empty")
-
-
-def _redirected(response: aiohttp.ClientResponse) -> Answer:
-    try:
-        target = address(str(response.url.join(URL(response.headers["Location"]))))
-    except (KeyError, ValueError):
-        target = None
-    return Answer(f"http {response.status}", moved=target)
 
 
 def rest(retry_after: str) -> float:

@@ -6,14 +6,14 @@ import random
 import pytest
 
 from pipeline.data.download import http_client, manifest
-from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.manifest import Checksum, OfficialFile
+from pipeline.data.download.params import HttpParams
 from pipeline.data.synthetic import archives
 from pipeline.errors import UserError
 from pipeline.utils import progress
 from tests.helpers import misbehaving
 
-QUICK = HttpParams(files=3, timeout=0.3, retries=2, pause=0.001)
+QUICK = HttpParams(files=3, timeout=0.3, retries=2, pause=0.001, allow_private=False)
 DATA = random.Random(1).randbytes(2_000_000)
 SHA = hashlib.sha256(DATA).hexdigest()
 

@@ -22,7 +22,12 @@ FETCH = FetchParams(
     quality=95,
     placeholder=5,
     client=ClientParams(
-        concurrency=8, per_host=8, timeout=5.0, retries=0, contact="data@example.org"
+        concurrency=8,
+        per_host=8,
+        timeout=5.0,
+        retries=0,
+        contact="data@example.org",
+        allow_private=False,
     ),
 )
 

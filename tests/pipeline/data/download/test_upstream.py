@@ -11,9 +11,8 @@ from pipeline.config.params import convert
 from pipeline.data import datasets
 from pipeline.data.datasets import facts
 from pipeline.data.download import checksums, manifest, raw_files, released_weights
-from pipeline.data.download.http_client import HttpParams
 from pipeline.data.download.official_files import OfficialFiles
-from pipeline.data.download.params import DownloadParams, DumpParams, UrlListParams
+from pipeline.data.download.params import DownloadParams, DumpParams, HttpParams, UrlListParams
 from pipeline.data.sharding import build
 from pipeline.data.synthetic import url_server
 from pipeline.data.synthetic.generate import url_responder
@@ -23,7 +22,7 @@ from tests.helpers import misbehaving, official, tiny
 from tests.pipeline.data.download.test_raw_files import FETCH
 from tests.pipeline.data.sharding.test_build import contents
 
-HTTP = HttpParams(files=3, timeout=0.5, retries=8, pause=0.001)
+HTTP = HttpParams(files=3, timeout=0.5, retries=8, pause=0.001, allow_private=False)
 HARMFUL = (
     ["early"],
     ["early", "whole"],

@@ -27,7 +27,14 @@ from pipeline.errors import UserError
 from tests.helpers import tiny, web_server
 from tests.helpers.web_server import Web, jpeg
 
-CLIENT = ClientParams(concurrency=8, per_host=4, timeout=0.5, retries=1, contact="data@example.org")
+CLIENT = ClientParams(
+    concurrency=8,
+    per_host=4,
+    timeout=0.5,
+    retries=1,
+    contact="data@example.org",
+    allow_private=False,
+)
 PARAMS = FetchParams(
     rows_per_file=7, min_side=8, max_side=0, quality=90, placeholder=3, client=CLIENT
 )
@@ -137,7 +144,7 @@ def test_failures_below_http_have_statuses_of_their_own(tmp_path, monkeypatch):
             "list",
             rows(urls),
             tmp_path,
-            replace(PARAMS, client=replace(CLIENT, retries=0, timeout=5.0)),
+            replace(PARAMS, client=replace(CLIENT, retries=0, timeout=5.0, allow_private=True)),
         )
     assert [row["status"] for row in table(tmp_path)] == [
         "no such host",
@@ -352,7 +359,7 @@ def test_notes_that_are_not_whole_are_cut_off(tmp_path):
             journal.add(results[number], b"p" * number)
         return journal
 
-    noted("whole", (0, 1, 2)).finish()
+    noted("whole", (0, 1, 2)).finish(3)
     journal = noted("cut", (2, 0))
     last = (tmp_path / ".cut.log").stat().st_size
     journal.add(results[1], b"p")
@@ -361,7 +368,7 @@ def test_notes_that_are_not_whole_are_cut_off(tmp_path):
         (tmp_path / ".cut.log").write_bytes(notes[:size] + b"\0" * 40 * (size < len(notes)))
         journal = Journal(tmp_path / "cut")
         assert journal.statuses == {2: "ok", 0: "ok"} | ({1: "ok"} if size == len(notes) else {})
-    journal.finish()
+    journal.finish(3)
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
     assert not (tmp_path / ".cut.log").exists()
 
@@ -375,7 +382,7 @@ from pipeline.data.records import UrlRow
 urls, folder, proxy = sys.argv[1:]
 urls = enumerate(Path(urls).read_text().split())
 rows = [UrlRow(str(number), "train", url, "c") for number, url in urls]
-params = FetchParams(50, 8, 0, 90, 3, ClientParams(8, 3, 20.0, 1, "me"))
+params = FetchParams(50, 8, 0, 90, 3, ClientParams(8, 3, 20.0, 1, "me", False))
 fetch("list", lambda: rows, Path(folder), params, proxy)
 """
 
