@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.tasks.row_columns import Type
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
+    from pipeline.data.transforms.image_decoding import Source
     from pipeline.tasks.saved_model import SavedModel
 
 MODEL = "MaskedModeling"
@@ -19,9 +19,7 @@ INPUTS = ("image", "text")
 OUTPUTS: dict[str, Type] = {"image_embedding": "numbers", "text_embedding": "numbers"}
 
 
-def predict_row(
-    saved: SavedModel, images: Sequence[Image.Image], text: str | None
-) -> dict[str, Any]:
+def predict_row(saved: SavedModel, images: Sequence[Source], text: str | None) -> dict[str, Any]:
     """[I_CLS] of an image and [T_CLS] of a text, each encoded by itself."""
     answer: dict[str, Any] = {}
     if images:
@@ -31,7 +29,7 @@ def predict_row(
     return answer
 
 
-def image_features(saved: SavedModel, images: Sequence[Image.Image]) -> Tensor:
+def image_features(saved: SavedModel, images: Sequence[Source]) -> Tensor:
     """[I_CLS] of each image, [images, embed_dim] fp32."""
     return saved.model.backbone.cls(saved.pixels(images))
 

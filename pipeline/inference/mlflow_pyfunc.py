@@ -13,9 +13,13 @@ the columns that the model's row predictor names (see `pipeline.tasks`).
                       right
     Classification    classes and probabilities: the five best ones
     Segmentation      mask: rows of the class of each pixel, of the image as a square
+
+A row with an unusable image or text has the reason in the column `error`, which is empty in all
+others: one bad row does not cost the answers to its neighbors.
 """
 
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,10 @@ from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
 from PIL import Image
+
+from pipeline.errors import UserError
+
+ERROR = "error"  # column of the reasons
 
 
 class Served(PythonModel):
@@ -44,9 +52,16 @@ class Served(PythonModel):
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """One row of answers per row of input; what a row does not have stays empty."""
-        return pd.DataFrame(
-            [self._predictor.predict(row) for row in model_input.to_dict("records")]
-        )
+        answers = [self._answer(row) for row in model_input.to_dict("records")]
+        columns = list(dict.fromkeys(chain.from_iterable(answers)))
+        cells = [[answer.get(column) for column in columns] for answer in answers]
+        return pd.DataFrame(cells, columns=columns, dtype=object)  # JSON has null, but no NaN
+
+    def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._predictor.predict(row) | {ERROR: None}
+        except UserError as error:
+            return {ERROR: str(error)}
 
 
 def signature() -> ModelSignature:
@@ -60,7 +75,7 @@ def signature() -> ModelSignature:
         "integers": Array(DataType.long),
         "integer rows": Array(Array(DataType.long)),
     }
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, Any] = {ERROR: ColSpec(DataType.string, ERROR, required=False)}
     for module in row_predictors().values():
         for name, kind in module.OUTPUTS.items():
             outputs[name] = ColSpec(types[kind], name, required=False)

@@ -1,10 +1,12 @@
 """Saved models in use: images and texts in; vectors, similarities, answers and classes out.
 
     model = predictor.load("exports/small/vqa")
-    model.answers(Image.open("image.jpg"), "What is above the star?")
+    model.answers("image.jpg", "What is above the star?")
 
 Needs torch, timm, safetensors, sentencepiece and a PIL, and none of the pipeline's other packages.
-Each call is one batch: hand in as many images as fit into memory.
+Each call is one batch: hand in as many images as fit into memory, as paths, as the bytes of files or
+as PIL's images. They are turned upright, laid on white and refused as those of shards are (see
+`pipeline.data.transforms.image_decoding`).
 """
 
 from collections.abc import Sequence
@@ -12,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from pipeline.data.transforms.image_decoding import Source
 from pipeline.errors import UserError
 from pipeline.inference.registry import row_predictors
 from pipeline.tasks.row_columns import Ranked
@@ -24,18 +26,19 @@ from pipeline.utils import files, finite, model_folder
 
 
 class Predictor(SavedModel):
-    """A saved model that answers. What its class cannot tell ends in a UserError.
+    """A saved model that answers. What its class cannot tell ends in a UserError, and so do
+    arguments that it cannot use.
 
     Its methods are functions of the models' row predictors, such as
     `pipeline.tasks.vqa.row_predictor.answers`; a row predictor's other functions are called by
     `call`.
     """
 
-    def predict_row(self, images: Sequence[Image.Image], text: str | None) -> dict[str, Any]:
+    def predict_row(self, images: Sequence[Source], text: str | None) -> dict[str, Any]:
         """All that the model can tell of an image or two, a text, or both, by column."""
         return self.call("predict_row", images, text)
 
-    def image_features(self, images: Sequence[Image.Image]) -> Tensor:
+    def image_features(self, images: Sequence[Source]) -> Tensor:
         """[images, embed_dim] fp32: unit vectors of a retrieval model, [I_CLS] of a pretrained one."""
         return self.call("image_features", images)
 
@@ -43,33 +46,33 @@ class Predictor(SavedModel):
         """[texts, embed_dim] fp32: unit vectors of a retrieval model, [T_CLS] of a pretrained one."""
         return self.call("text_features", texts)
 
-    def similarity(self, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
+    def similarity(self, images: Sequence[Source], captions: Sequence[str]) -> Tensor:
         """Cosines of each image with each caption, [images, captions]."""
         return self.call("similarity", images, captions)
 
-    def match(self, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
+    def match(self, images: Sequence[Source], captions: Sequence[str]) -> Tensor:
         """The probability that each image and the caption beside it belong together, [pairs] in
         0..1. The fusion encoder reads both at once: slower than `similarity`, and more exact."""
         return self.call("match", images, captions)
 
-    def answers(self, image: Image.Image, question: str, best: int = 3) -> Ranked:
+    def answers(self, image: Source, question: str, best: int = 3) -> Ranked:
         """The best answers to a question about an image."""
         return self.call("answers", image, question, best)
 
-    def truth(self, left: Image.Image, right: Image.Image, statement: str) -> float:
+    def truth(self, left: Source, right: Source, statement: str) -> float:
         """The probability, in 0..1, that a statement is true of two images."""
         return self.call("truth", left, right, statement)
 
-    def classify(self, image: Image.Image, best: int = 5) -> Ranked:
+    def classify(self, image: Source, best: int = 5) -> Ranked:
         """The most probable classes; numbers from 0 where they have no names."""
         return self.call("classify", image, best)
 
-    def segment(self, image: Image.Image) -> Tensor:
+    def segment(self, image: Source) -> Tensor:
         """The class of each pixel, from 1, int64 [size, size], of the image as the model sees it: a
         square."""
         return self.call("segment", image)
 
-    def visual_tokens(self, images: Sequence[Image.Image]) -> Tensor:
+    def visual_tokens(self, images: Sequence[Source]) -> Tensor:
         """Token ids of the patches, int64 [images, patches], row by row."""
         return self.call("visual_tokens", images)
 

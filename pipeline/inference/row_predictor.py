@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
-from pipeline.data.transforms import images
+from pipeline.data.transforms import image_decoding
+from pipeline.data.transforms.image_decoding import BadImage
+from pipeline.errors import UserError
 from pipeline.inference import predictor
+
+_IMAGES = ("image", "image2")
 
 
 class RowPredictor:
@@ -17,11 +22,26 @@ class RowPredictor:
         self.predictor = predictor.load(model, text_tokenizer)
 
     def predict(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one row, by column; what the row does not have is not in it."""
-        columns = [name for name in ("image", "image2") if _has(row, name)]
+        """The answer to one row, by column; what the row does not have is not in it.
+
+        Raises:
+            UserError: an image or the text is unusable; the message names the column.
+        """
+        images = [_image(name, row[name]) for name in _IMAGES if _has(row, name)]
         text = row["text"] if _has(row, "text") and self.predictor.tokenizer else None
-        return self.predictor.predict_row([images.decode(row[name]) for name in columns], text)
+        return self.predictor.predict_row(images, text)
 
 
 def _has(row: dict[str, Any], name: str) -> bool:
-    return name in row and not pd.isna(row[name])
+    """Whether a column is there and not empty, as pandas has it: None, NaN or NA."""
+    value = row.get(name)
+    return not (pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _image(name: str, data: Any) -> Image.Image:
+    if not isinstance(data, bytes):  # a path would be one on the server
+        raise UserError(f"{name}: expected the bytes of a file, found {type(data).__name__}")
+    try:
+        return image_decoding.read(data)
+    except BadImage as error:
+        raise UserError(f"{name}: {error}") from None

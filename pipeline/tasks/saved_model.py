@@ -1,6 +1,6 @@
 """A saved model with what its inputs are read with: what row predictors get."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.data.transforms import images
+from pipeline.data.transforms import image_decoding, images
+from pipeline.data.transforms.image_decoding import BadImage, Source
 from pipeline.errors import UserError
 from pipeline.tasks.image_text_inputs import pad, stack
 from pipeline.tasks.ranking import best_first
@@ -25,12 +26,16 @@ class SavedModel:
     tokenizer: TextTokenizer | None
     classes: tuple[str, ...]  # names, where there are any
 
-    def pixels(self, batch: Sequence[Image.Image]) -> Tensor:
+    def pixels(self, batch: Sequence[Source]) -> Tensor:
         """Images as the model reads them, squeezed into squares: float [n, 3, size, size] in
-        -1..1."""
+        -1..1.
+
+        Raises:
+            UserError: there is none, or one cannot be used.
+        """
         config = self.model.config
         size = getattr(config, "backbone", config).image_size
-        squares = [images.square(image.convert("RGB"), size) for image in batch]
+        squares = [images.square(image, size) for image in map(_image, _several(batch, "images"))]
         return images.normalize(stack(squares).to(self._device))
 
     def ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -38,14 +43,15 @@ class SavedModel:
         tokens, [n, length].
 
         Raises:
-            UserError: the model was loaded without a tokenizer.
+            UserError: the model was loaded without a tokenizer, or there is no text.
         """
         if self.tokenizer is None:
             raise UserError(
                 "this model was loaded without the SentencePiece model that its texts are read with"
             )
         longest = self.model.config.backbone.text_length
-        ids, mask = pad([self.tokenizer.encode(text, longest) for text in texts])
+        checked = map(_text, _several(texts, "texts"))
+        ids, mask = pad([self.tokenizer.encode(text, longest) for text in checked])
         return ids.to(self._device), mask.to(self._device)
 
     @property
@@ -57,8 +63,35 @@ def ranked(logits: Tensor, probabilities: Tensor, names: Sequence[str], best: in
     """The `best` names by their logits [names], with their probabilities [names] in 0..1.
 
     Raises:
+        UserError: `best` is less than one.
         NonFiniteError: a logit is NaN or infinite.
     """
+    if not isinstance(best, int) or best < 1:
+        raise UserError(f"best: expected a number from 1, found {best!r}")
     top = best_first(finite.checked(logits, "logits"), best)
     answers = [names[index] for index in top.tolist()]
     return list(zip(answers, probabilities[top].tolist(), strict=True))
+
+
+def _several(batch: Any, what: str) -> list[Any]:
+    if isinstance(batch, (str, bytes, Image.Image)) or not isinstance(batch, Iterable):
+        raise UserError(f"{what}: expected a list, found {type(batch).__name__}")
+    several = list(batch)
+    if not several:
+        raise UserError(f"{what}: the list is empty")
+    return several
+
+
+def _image(source: Source) -> Image.Image:
+    try:
+        return image_decoding.read(source)
+    except BadImage as error:
+        raise UserError(str(error)) from None
+
+
+def _text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise UserError(f"text: expected a string, found {type(text).__name__}")
+    if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+        raise UserError("text: it has half a surrogate pair, which is no character")
+    return text

@@ -5,16 +5,15 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pipeline.data.datasets.formats import json_stream, names
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import MaskRecord, Rejected, Split
+from pipeline.data.transforms.image_decoding import first_frame
 
 KIND = "masks"
 _CLASSES = 150
@@ -83,7 +82,7 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 
 def _largest_value(mask: bytes) -> int:
     """The largest value of a PNG of mode L."""
-    return int(np.asarray(Image.open(BytesIO(mask))).max())
+    return int(np.asarray(first_frame(mask).image).max())
 
 
 def _tree(root: Path) -> Tree:

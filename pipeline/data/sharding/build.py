@@ -31,7 +31,7 @@ from pipeline.data.sharding import (
 from pipeline.data.sharding.external_shuffle import Span
 from pipeline.data.shards import parquet
 from pipeline.data.shards.parquet import ShardRow
-from pipeline.data.transforms.image_validation import BadImage
+from pipeline.data.transforms.image_decoding import BadImage
 from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.utils import files

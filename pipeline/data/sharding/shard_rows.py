@@ -33,19 +33,18 @@ def _text(record: TextRecord, max_side: int) -> ShardRow:
     return {"key": record.key, "sentences": record.sentences}
 
 
-def _image_columns(key: str, data: bytes, max_side: int) -> ShardRow:
-    image, width, height = image_validation.check(data, max_side)
-    return {"key": key, "image": image, "width": width, "height": height}
+def _image_columns(key: str, image: image_validation.Checked) -> ShardRow:
+    return {"key": key, "image": image.data, "width": image.width, "height": image.height}
 
 
 def _image(record: ImageRecord, max_side: int) -> ShardRow:
-    row = _image_columns(record.key, record.image, max_side)
+    row = _image_columns(record.key, image_validation.check(record.image, max_side))
     return row | {"label": record.label, "captions": record.captions}
 
 
 def _questions(record: QuestionsRecord, max_side: int) -> ShardRow:
     questions = record.questions
-    return _image_columns(record.key, record.image, max_side) | {
+    return _image_columns(record.key, image_validation.check(record.image, max_side)) | {
         "ids": [question.id for question in questions],
         "questions": [question.text for question in questions],
         "answers": [question.answers for question in questions],
@@ -55,8 +54,8 @@ def _questions(record: QuestionsRecord, max_side: int) -> ShardRow:
 def _statement(record: StatementRecord, max_side: int) -> ShardRow:
     return {
         "key": record.key,
-        "left": image_validation.check(record.left, max_side)[0],
-        "right": image_validation.check(record.right, max_side)[0],
+        "left": image_validation.check(record.left, max_side).data,
+        "right": image_validation.check(record.right, max_side).data,
         "statement": record.statement,
         "label": record.label,
         "group": record.group,
@@ -65,8 +64,8 @@ def _statement(record: StatementRecord, max_side: int) -> ShardRow:
 
 def _mask(record: MaskRecord, max_side: int) -> ShardRow:
     # At full size: the mask's pixels belong to the image's.
-    row = _image_columns(record.key, record.image, 0)
-    return row | {"mask": image_validation.check_mask(record.mask, row["width"], row["height"])}
+    image, mask = image_validation.check_with_mask(record.image, record.mask)
+    return _image_columns(record.key, image) | {"mask": mask}
 
 
 KINDS = {

@@ -1,153 +1,93 @@
 """Checks of the images that go into shards: each is decoded once, as a whole."""
 
-import warnings
 from io import BytesIO
+from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-# What may be behind an image's name. Pillow knows more, but nobody needs it, and some of it starts
-# programs (EPS).
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "AVIF", "ICO")
-_MAX_PIXELS = 89_478_485  # above this Pillow suspects a decompression bomb
-_UNCHANGED_FORMATS = ("JPEG", "PNG")
+from pipeline.data.transforms import image_formats
+from pipeline.data.transforms.image_decoding import (
+    BadImage,
+    Frame,
+    PillowWarnings,
+    as_shown,
+    first_frame,
+)
+
 _UNCHANGED_MODES = ("RGB", "L")
-# `convert` would clip these at 255, not scale them
-_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _QUALITY = 95
-_EXIF_ORIENTATION = 0x0112
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
-class BadImage(Exception):
-    """The bytes are no usable image. The message is the reason: `kind` or `kind: detail`."""
+class Checked(NamedTuple):
+    """Encoded bytes of an upright RGB or gray JPEG or PNG, its width and its height in pixels."""
+
+    data: bytes
+    width: int
+    height: int
 
 
 def size(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels according to the header, unchecked; None where it has none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with PillowWarnings():
         try:
-            return Image.open(BytesIO(data), formats=_FORMATS).size
+            return Image.open(BytesIO(data), formats=image_formats.READ).size
         except Exception:  # noqa: BLE001  Pillow's plug-ins raise anything on damaged files
             return None
 
 
-def check(data: bytes, max_side: int, quality: int = _QUALITY) -> tuple[bytes, int, int]:
-    """Encoded bytes of an upright RGB or gray JPEG or PNG, its width and its height in pixels.
+def check(data: bytes, max_side: int, quality: int = _QUALITY) -> Checked:
+    """An image as a shard holds it.
 
     The bytes come back unchanged where they are this already and no side is longer than `max_side`
-    (0: any length); otherwise the first frame is turned as its EXIF orientation says, laid on white
-    where it is transparent, reduced and written as JPEG of this quality.
+    (0: any length), but without metadata that Pillow cannot read; otherwise the first frame is
+    turned as its EXIF orientation says, laid on white where it is transparent, reduced and written
+    as JPEG of this quality.
 
     Raises:
-        BadImage: empty, damaged, truncated, too large, of more than 8 bits per channel, or of a
-            format that is not read.
+        BadImage: see `first_frame`.
     """
-    if not data:
-        raise BadImage("empty image")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd EXIF blocks and palettes do no harm
-        image = _decode(data)
-        transpose = _TRANSPOSE.get(_orientation(image))
-        if (
-            image.format in _UNCHANGED_FORMATS
-            and image.mode in _UNCHANGED_MODES
-            and not image.has_transparency_data
-            and transpose is None
-            and not 0 < max_side < max(image.size)
-        ):
-            return data, *image.size
-        return _encode(image, max_side, transpose, quality)
+    return _stored(first_frame(data), max_side, quality)
 
 
-def check_mask(data: bytes, width: int, height: int) -> bytes:
-    """A segmentation mask, unchanged: a PNG of mode L, as large as its image.
+def check_with_mask(data: bytes, mask: bytes) -> tuple[Checked, bytes]:
+    """An image, at full size, and its segmentation mask: a PNG of mode L, as large as the image.
+
+    A mask belongs to the pixels that its image's file stores, so an image that is turned upright
+    takes its mask along; else its bytes come back unchanged.
 
     Raises:
-        BadImage: damaged, of another mode (neither a palette nor colors are class indices) or of
-            another size.
+        BadImage: one of them is unusable, or the mask is of another format, of another mode
+            (neither a palette nor colors are class indices) or of another size.
     """
-    image = _decode(data)
-    if image.mode != "L":
-        raise BadImage(f"mask is not of mode L: {image.mode}")
-    if image.size != (width, height):
-        raise BadImage(
-            f"mask is of another size: {image.width}x{image.height}, image {width}x{height}"
-        )
-    return data
+    frame = first_frame(data)
+    classes = first_frame(mask).image
+    if (classes.format, classes.mode) != ("PNG", "L"):
+        raise BadImage(f"mask is not a PNG of mode L: {classes.format} of mode {classes.mode}")
+    if classes.size != frame.image.size:
+        size, expected = (f"{one.width}x{one.height}" for one in (classes, frame.image))
+        raise BadImage(f"mask is of another size: {size}, image {expected}")
+    if frame.transpose is not None:
+        mask = _encode(classes.transpose(frame.transpose), "PNG")
+    return _stored(frame, 0, _QUALITY), mask
 
 
-def _decode(data: bytes) -> Image.Image:
-    """The loaded first frame. The first error counts: some damaged files load "well" when asked a
-    second time."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            image = Image.open(BytesIO(data), formats=_FORMATS)
-            if image.width * image.height > _MAX_PIXELS:
-                raise BadImage("too many pixels")
-            if image.mode in _DEEP_MODES:
-                raise BadImage(f"more than 8 bits per channel: mode {image.mode}")
-            image.load()
-        except Image.DecompressionBombError:
-            raise BadImage("too many pixels") from None
-        except UnidentifiedImageError:
-            raise BadImage(
-                _unidentified(" ".join(str(warning.message) for warning in caught))
-            ) from None
-        except BadImage:
-            raise
-        except Exception as error:  # noqa: BLE001  Pillow's plug-ins raise anything
-            raise BadImage(_damage(error)) from None
-    return image
-
-
-def _unidentified(warning: str) -> str:
-    """Builds of Pillow differ in the formats they read; that one is missing is only in a
-    warning."""
-    return f"no decoder: {warning}" if "support not installed" in warning else "not an image"
-
-
-def _damage(error: Exception) -> str:
-    if "not available" in str(error):
-        return f"no decoder: {error}"
-    return f"damaged image: {type(error).__name__}: {error}"
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation; 1 where there is none or the block is damaged."""
-    try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001  a damaged block does not harm the image
-        return 1
-
-
-def _encode(
-    image: Image.Image, max_side: int, transpose: Image.Transpose | None, quality: int
-) -> tuple[bytes, int, int]:
-    opaque = _opaque(image)
-    if transpose is not None:
-        opaque = opaque.transpose(transpose)
+def _stored(frame: Frame, max_side: int, quality: int) -> Checked:
+    image = frame.image
+    if (
+        image.format in image_formats.STORED
+        and image.mode in _UNCHANGED_MODES
+        and not image.has_transparency_data
+        and frame.transpose is None
+        and not 0 < max_side < max(image.size)
+    ):
+        return Checked(frame.data, *image.size)
+    shown = as_shown(frame)
     if max_side:
-        opaque.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
+        shown.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
+    return Checked(_encode(shown, "JPEG", quality=quality), *shown.size)
+
+
+def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
     buffer = BytesIO()
-    opaque.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue(), *opaque.size
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """In RGB, on white where it is transparent: the color stored there was often not meant to be
-    seen."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    background = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(background, layer).convert("RGB")
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from pipeline.data.transforms import image_formats
+
 if TYPE_CHECKING:  # data stages read images without paying for the import of torch
     from torch import Tensor
 
@@ -20,14 +22,20 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 def decode(data: bytes) -> Image.Image:
-    """The RGB image in encoded bytes.
+    """The RGB image in encoded bytes of a shard. What comes from elsewhere is for
+    `image_decoding.read`.
 
     Raises:
-        OSError: the bytes are no complete image; shards hold only complete ones.
+        OSError: the bytes are no complete JPEG or PNG; shards hold only complete ones.
     """
-    image = Image.open(BytesIO(data))
-    image.load()
+    image = _load(data)
     return image if image.mode == "RGB" else image.convert("RGB")  # which copies in any case
+
+
+def decode_mask(data: bytes) -> np.ndarray:
+    """The classes in a shard's segmentation mask, uint8 [height, width]. Raises OSError as
+    `decode` does."""
+    return np.asarray(_load(data))
 
 
 def crop_resize(image: Image.Image, box: Box, size: int) -> Image.Image:
@@ -39,6 +47,12 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     """The whole image as an evaluation input, uint8 [size, size, 3]: a plain resize without a crop
     (VLMo)."""
     return np.asarray(image.resize((size, size), INTERPOLATION))
+
+
+def _load(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data), formats=image_formats.STORED)
+    image.load()
+    return image
 
 
 def mean_luma(image: Image.Image) -> float:

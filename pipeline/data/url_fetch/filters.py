@@ -3,7 +3,8 @@ none."""
 
 import re
 
-from pipeline.data.transforms import image_validation
+from pipeline.data.transforms import image_formats, image_validation
+from pipeline.data.transforms.image_decoding import BadImage
 from pipeline.data.url_fetch.params import FetchParams
 
 _IMAGE = re.compile(
@@ -17,12 +18,12 @@ def apply(body: bytes, params: FetchParams) -> tuple[str, bytes | None]:
     """Status and encoded image. Without `max_side` only the header is looked at: sharding decodes
     what is kept."""
     if not _IMAGE.match(body):
-        return "not an image", None
+        return image_formats.why_not(body).partition(":")[0], None
     if min(image_validation.size(body) or [params.min_side]) < params.min_side:
         return "too small", None
     if not params.max_side:
         return "ok", body
     try:
-        return "ok", image_validation.check(body, params.max_side, params.quality)[0]
-    except image_validation.BadImage as error:
+        return "ok", image_validation.check(body, params.max_side, params.quality).data
+    except BadImage as error:
         return str(error).partition(":")[0], None

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.tasks.row_columns import Ranked, Type, ranked_columns
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from pipeline.data.transforms.image_decoding import Source
     from pipeline.tasks.saved_model import SavedModel
 
 MODEL = "Classification"
@@ -17,14 +16,12 @@ INPUTS = ("image",)
 OUTPUTS: dict[str, Type] = {"classes": "strings", "probabilities": "numbers"}
 
 
-def predict_row(
-    saved: SavedModel, images: Sequence[Image.Image], text: str | None
-) -> dict[str, Any]:
+def predict_row(saved: SavedModel, images: Sequence[Source], text: str | None) -> dict[str, Any]:
     """The most probable classes, at most five, and their probabilities."""
     return ranked_columns("classes", classify(saved, images[0])) if images else {}
 
 
-def classify(saved: SavedModel, image: Image.Image, best: int = 5) -> Ranked:
+def classify(saved: SavedModel, image: Source, best: int = 5) -> Ranked:
     """The most probable classes; numbers from 0 where they have no names."""
     from pipeline.tasks.saved_model import ranked
 

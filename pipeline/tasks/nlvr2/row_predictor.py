@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.tasks.row_columns import Type
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from pipeline.data.transforms.image_decoding import Source
     from pipeline.tasks.saved_model import SavedModel
 
 MODEL = "NLVR2"
@@ -17,9 +16,7 @@ INPUTS = ("image", "image2", "text")
 OUTPUTS: dict[str, Type] = {"truth": "number"}
 
 
-def predict_row(
-    saved: SavedModel, images: Sequence[Image.Image], text: str | None
-) -> dict[str, Any]:
+def predict_row(saved: SavedModel, images: Sequence[Source], text: str | None) -> dict[str, Any]:
     """The probability that a text is true of two images."""
     if len(images) != 2 or text is None:
         return {}
@@ -27,7 +24,7 @@ def predict_row(
     return {"truth": truth(saved, left, right, text)}
 
 
-def truth(saved: SavedModel, left: Image.Image, right: Image.Image, statement: str) -> float:
+def truth(saved: SavedModel, left: Source, right: Source, statement: str) -> float:
     """The probability, in 0..1, that a statement is true of two images."""
     from pipeline.utils import finite
 

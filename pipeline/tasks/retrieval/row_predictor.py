@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import UserError
 from pipeline.tasks.row_columns import Type
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
+    from pipeline.data.transforms.image_decoding import Source
     from pipeline.tasks.saved_model import SavedModel
 
 MODEL = "Retrieval"
@@ -23,9 +24,7 @@ OUTPUTS: dict[str, Type] = {
 }
 
 
-def predict_row(
-    saved: SavedModel, images: Sequence[Image.Image], text: str | None
-) -> dict[str, Any]:
+def predict_row(saved: SavedModel, images: Sequence[Source], text: str | None) -> dict[str, Any]:
     """Unit vectors of image and text, each by itself; of both, their cosine and the probability
     that they match."""
     answer: dict[str, Any] = {}
@@ -39,7 +38,7 @@ def predict_row(
     return answer
 
 
-def image_features(saved: SavedModel, images: Sequence[Image.Image]) -> Tensor:
+def image_features(saved: SavedModel, images: Sequence[Source]) -> Tensor:
     """Unit vectors [images, embed_dim], fp32."""
     return saved.model.encode_image(saved.pixels(images))
 
@@ -49,15 +48,21 @@ def text_features(saved: SavedModel, texts: Sequence[str]) -> Tensor:
     return saved.model.encode_text(*saved.ids(texts))
 
 
-def similarity(saved: SavedModel, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
+def similarity(saved: SavedModel, images: Sequence[Source], captions: Sequence[str]) -> Tensor:
     """Cosines of each image with each caption, [images, captions]."""
     return image_features(saved, images) @ text_features(saved, captions).T
 
 
-def match(saved: SavedModel, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
+def match(saved: SavedModel, images: Sequence[Source], captions: Sequence[str]) -> Tensor:
     """The probability that each image and the caption beside it belong together, [pairs] in 0..1:
-    the fusion encoder reads both at once."""
+    the fusion encoder reads both at once. Raises UserError where one of a pair is missing."""
     from pipeline.utils import finite
 
-    logits = saved.model.match_logits(saved.pixels(images), *saved.ids(captions))
+    pixels, (ids, mask) = saved.pixels(images), saved.ids(captions)
+    if len(pixels) != len(ids):
+        raise UserError(
+            f"match: {len(pixels)} images and {len(ids)} captions; it takes pairs, and `similarity` "
+            "compares every image with every caption"
+        )
+    logits = saved.model.match_logits(pixels, ids, mask)
     return finite.checked(logits, "match logits").softmax(dim=1)[:, 1]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.tasks.row_columns import Ranked, Type, ranked_columns
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from pipeline.data.transforms.image_decoding import Source
     from pipeline.tasks.saved_model import SavedModel
 
 MODEL = "VQA"
@@ -17,16 +16,14 @@ INPUTS = ("image", "text")
 OUTPUTS: dict[str, Type] = {"answers": "strings", "probabilities": "numbers"}
 
 
-def predict_row(
-    saved: SavedModel, images: Sequence[Image.Image], text: str | None
-) -> dict[str, Any]:
+def predict_row(saved: SavedModel, images: Sequence[Source], text: str | None) -> dict[str, Any]:
     """The three best answers to a question about an image, with their probabilities."""
     if not images or text is None:
         return {}
     return ranked_columns("answers", answers(saved, images[0], text))
 
 
-def answers(saved: SavedModel, image: Image.Image, question: str, best: int = 3) -> Ranked:
+def answers(saved: SavedModel, image: Source, question: str, best: int = 3) -> Ranked:
     """The best answers to a question about an image."""
     from pipeline.tasks.saved_model import ranked
 

@@ -244,7 +244,10 @@ def test_models_are_registered_and_answer(plain: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{plain}/mlflow.db")
     served = mlflow.pyfunc.load_model("models:/vl-beit-pretrained@current")
     answers = served.predict(pd.concat([mlflow_pyfunc.example()] * 2))
-    assert list(answers.columns) == ["image_embedding"] and len(answers["image_embedding"][0]) == 8
+    assert (
+        list(answers.columns) == ["image_embedding", "error"]
+        and len(answers["image_embedding"][0]) == 8
+    )
     assert served.metadata.signature.inputs.input_names() == ["image", "image2", "text"]
 
 

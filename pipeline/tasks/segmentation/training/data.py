@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -127,8 +126,7 @@ def labeled_images(
 def decoded_mask(data: bytes, classes: int, key: str) -> np.ndarray:
     """Classes uint8 [height, width], 0 for none. Raises UserError where there are more classes than
     the head has."""
-    with Image.open(BytesIO(data)) as image:
-        mask = np.asarray(image)
+    mask = images.decode_mask(data)
     if mask.max() > classes:
         raise UserError(
             f"mask {key}: class {mask.max()}, but the head has {classes}; set the head's classes"

@@ -5,29 +5,20 @@ import io
 import json
 import struct
 import subprocess
+import warnings
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
 
-from pipeline.data.transforms import image_validation
-from pipeline.data.transforms.image_validation import BadImage
+from pipeline.data.transforms import image_validation, images
+from pipeline.data.transforms.image_decoding import BadImage
 from tests.helpers import real_data
+from tests.helpers.image_files import chunk, encoded, exif, png, scene
 
 REAL = real_data.folder("odd_images")
 ORIENTATIONS = range(2, 9)
-
-
-def scene() -> Image.Image:
-    """Smooth, so that JPEG keeps it, with four different corners, and wider than high."""
-    across, down = np.meshgrid(np.linspace(0, 255, 48), np.linspace(0, 255, 32))
-    return Image.fromarray(np.stack([across, down, 255 - across], -1).astype(np.uint8))
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    image.save(buffer := io.BytesIO(), kind, **options)
-    return buffer.getvalue()
 
 
 def checked(data: bytes, max_side: int = 0) -> Image.Image:
@@ -47,21 +38,6 @@ def apart(first: Image.Image, second: Image.Image) -> float:
     return float(np.abs(np.asarray(first, float) - np.asarray(second.convert("RGB"), float)).mean())
 
 
-def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -78,17 +54,13 @@ def test_ordinary_images_are_kept_byte_by_byte(data):
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_exif_orientation_is_applied_and_gone(orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(scene(), "JPEG", quality=95, exif=exif)
+    data = encoded(scene(), "JPEG", quality=95, exif=exif(orientation))
     assert apart(checked(data), ImageOps.exif_transpose(Image.open(io.BytesIO(data)))) < 2
 
 
 @pytest.mark.parametrize("value", [0, 9, 1])
 def test_an_orientation_that_means_nothing_is_none(value):
-    exif = Image.Exif()
-    exif[0x0112] = value
-    data = encoded(scene(), "JPEG", exif=exif)
+    data = encoded(scene(), "JPEG", exif=exif(value))
     assert image_validation.check(data, 0)[0] == data
 
 
@@ -172,6 +144,8 @@ def test_long_sides_are_reduced():
         (encoded(scene(), "GIF")[:900], "damaged image"),
         (png(20_000, 20_000, 8, 2, b""), "too many pixels"),
         (png(9500, 9500, 8, 2, b""), "too many pixels"),
+        (png(65_501, 1, 8, 2, b"\0" * 196_504), "too many pixels"),
+        (png(0, 4, 8, 2, b""), "not an image"),
         (png(40, 40, 8, 2, b"\0"), "damaged image"),
     ],
 )
@@ -183,7 +157,7 @@ def test_unusable_images(data, reason):
 def test_the_content_tells_the_format_not_the_name_and_no_other_program_is_started(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
     postscript = encoded(scene(), "EPS")
-    with pytest.raises(BadImage, match="^not an image"):
+    with pytest.raises(BadImage, match="^format not read: EPS"):
         image_validation.check(postscript, 0)
 
 
@@ -196,12 +170,74 @@ def test_a_format_that_this_pillow_lacks_is_called_so(monkeypatch):
             )
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [32, 48])
+def test_a_mask_turns_with_its_image(orientation, side):
+    """Each class stays on the pixels of its color."""
+    classes = np.repeat(np.repeat([[1, 2, 3], [4, 5, 6]], side // 2, 0), 16, 1).astype(np.uint8)
+    colors = Image.fromarray(classes * 40).convert("RGB")
+    image = encoded(colors, "JPEG", quality=100, exif=exif(orientation))
+    mask = encoded(Image.fromarray(classes), "PNG")
+    kept, kept_mask = image_validation.check_with_mask(image, mask)
+    turned, shown = images.decode_mask(kept_mask), np.asarray(images.decode(kept.data), int)
+    assert turned.shape == shown.shape[:2] == (kept.height, kept.width)
+    assert (np.abs(shown - 40 * turned[..., None].astype(int)).max(axis=2) < 20).mean() > 0.9
+    assert (kept.data, kept_mask) == (image, mask) or orientation > 1
+
+
+@pytest.mark.parametrize(
+    "mask, reason",
+    [
+        (
+            encoded(Image.new("L", (48, 32)).transpose(Image.Transpose.ROTATE_90), "PNG"),
+            "of another",
+        ),
+        (encoded(Image.new("L", (48, 32)), "JPEG"), "not a PNG of mode L: JPEG of mode L"),
+        (encoded(Image.new("P", (48, 32)), "PNG"), "not a PNG of mode L: PNG of mode P"),
+    ],
+)
+def test_a_mask_that_does_not_fit_its_image(mask, reason):
+    image = encoded(scene(), "JPEG", exif=exif(6))
+    with pytest.raises(BadImage, match=f"^mask is {reason}"):
+        image_validation.check_with_mask(image, mask)
+
+
+TEXTS = {
+    "color profile": chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(3_000_000))),
+    "texts": chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * 2_000_000)) * 3,
+    "XMP": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"a" * 2_000_000)),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_large_metadata_is_left_out_and_every_pixel_stays(kind):
+    rows = b"".join(b"\0" + bytes(range(row, row + 6)) for row in range(3))
+    turned = chunk(b"eXIf", exif(3).tobytes()[6:])
+    plain = png(2, 3, 8, 2, rows)
+    assert image_validation.check(png(2, 3, 8, 2, rows, TEXTS[kind]), 0).data == plain
+    upright = np.asarray(images.decode(plain))
+    shown = checked(png(2, 3, 8, 2, rows, TEXTS[kind] + turned))
+    assert np.abs(np.asarray(shown, int) - upright[::-1, ::-1]).max() < 8
+
+
+def test_what_pillow_warns_of_is_left_out_so_that_training_warns_of_nothing():
+    damaged = encoded(
+        scene(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0" + b"\x12\x01\x03\0" * 4
+    )
+    with pytest.warns(UserWarning):
+        before = Image.open(io.BytesIO(damaged)).convert("RGB")
+    kept = image_validation.check(damaged, 0).data
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert apart(images.decode(kept), before) == 0
+
+
 REJECTED = {
     "16bit.cropped.tif": "more than 8 bits per channel",
     "badwidth.bmp": "too many pixels",
     "decompression_bomb.gif": "too many pixels",
     "pngtest_bad.png.bin": "not an image",
-    "sgi_crash.bin": "not an image",
+    "sgi_crash.bin": "format not read",
     "truncated_image.png": "damaged image",
     **({} if features.check("webp") else {"hopper.webp": "no decoder"}),
     **({} if features.check("jpg_2000") else {"test-card-lossless.jp2": "no decoder"}),
