@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
 from pipeline.errors import UserError
-from pipeline.utils import safe_checkpoint
+from pipeline.utils import finite, safe_checkpoint
 
 SIZE = "params.yaml: visual_tokenizer.size"
 IGNORED_PREFIXES = ("teacher", "scaling", "loss")  # tensors that BEiTv2's own loader skips
@@ -27,8 +27,8 @@ def read_official(file: str | None, config: VQKDConfig) -> VisualTokenizer:
     decoder is left out.
 
     Raises:
-        UserError: no such file, not such a file, another size, or a codebook that was never
-        started.
+        UserError: no such file, not such a file, another size, numbers that are not finite, or a
+            codebook that was never started or whose vectors are not of length one.
     """
     if file is None or not Path(file).is_file():
         raise UserError(f"params.yaml: visual_tokenizer.official_file: {file}: no such file")
@@ -37,6 +37,7 @@ def read_official(file: str | None, config: VQKDConfig) -> VisualTokenizer:
     state[WAITED] = torch.zeros(1)
     tokenizer = VisualTokenizer(config)
     tokenizer.load_state_dict({name: state[name] for name in tokenizer.state_dict()})
+    finite.check_weights(Path(file), tokenizer)
     return tokenizer.eval()
 
 
@@ -80,15 +81,5 @@ def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Shape]) -> 
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    saved = safe_checkpoint.read(path)
-    state = saved.get("model", saved.get("state_dict")) if isinstance(saved, dict) else None
-    no_tensors = UserError(f"{path}: no tensors under the key `model` or `state_dict`")
-    if not isinstance(state, dict):
-        raise no_tensors
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor):
-            raise no_tensors
-        if not name.startswith(IGNORED_PREFIXES):
-            tensors[name] = tensor
-    return tensors
+    tensors = safe_checkpoint.read_tensors(path)
+    return {name: tensors[name] for name in tensors if not name.startswith(IGNORED_PREFIXES)}

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
+from model.checkpoint import MALFORMED
 from model.tokenizer.teachers import Clip, Dino, Hog
 from pipeline.errors import UserError
-from pipeline.utils import safe_checkpoint
+from pipeline.utils import finite, safe_checkpoint
 
 BLOCK = "params.yaml: visual_tokenizer"
 NETWORKS: dict[str, type[Clip] | type[Dino]] = {"clip": Clip, "dino": Dino}
@@ -22,8 +23,8 @@ def load_teacher(
     HOG has no weights.
 
     Raises:
-        UserError: the weights are missing or another network's, or it does not take images of this
-        size.
+        UserError: the weights are missing, another network's or no finite numbers, or it does not
+            take images of this size.
     """
     if name == "hog":
         return Hog(patch_size)
@@ -38,11 +39,12 @@ def load_teacher(
             f"{BLOCK}.teacher_file: {file}: no such file; give the weights of {network.name} "
             "(.safetensors, .pth or .pt), or choose the teacher hog"
         )
-    teacher = network()
+    teacher, tensors = network(), safe_checkpoint.read_tensors(Path(file))
     try:
-        teacher.load(safe_checkpoint.read(Path(file)))
-    except (RuntimeError, KeyError, AttributeError) as error:
+        teacher.load(tensors)
+    except MALFORMED as error:
         raise UserError(
             f"{file}: not the weights of {network.name}: {' '.join(str(error).split())[:200]}"
         ) from None
+    finite.check_weights(Path(file), teacher)
     return teacher

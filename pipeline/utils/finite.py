@@ -2,10 +2,12 @@
 what is larger than NaN is 0, the best of ranks."""
 
 import math
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from model import weights_file
 from pipeline.errors import UserError
 
 
@@ -27,6 +29,15 @@ def checked(values: Tensor, what: str) -> Tensor:
             "be made of; the model's weights are of no use, train it again at a lower lr or in fp32"
         )
     return values
+
+
+def check_weights(path: Path, model: nn.Module) -> None:
+    """Raises NonFiniteError if a number of a model's weights, which came out of the file `path`, is
+    NaN or infinite."""
+    try:
+        weights_file.check_finite(path, model.state_dict())
+    except ValueError as error:
+        raise NonFiniteError(str(error)) from None
 
 
 def check_tree(tree: Any, what: str) -> None:

@@ -71,6 +71,17 @@ def test_codes_are_nearest_and_gradients_pass_straight_through():
     assert torch.allclose(gradient, wanted)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_inputs_that_are_no_numbers_move_no_vector(value):
+    """Those of a step whose gradient is not finite, which is skipped."""
+    quantizer = started()
+    inputs = tokens(6, seed=1)
+    inputs[2, 1] = value
+    quantizer(inputs)
+    weight = quantizer.embedding.weight
+    torch.testing.assert_close(weight.norm(dim=1), torch.ones(CODEBOOK_SIZE))
+
+
 def test_evaluation_leaves_the_codebook_alone():
     quantizer = started().eval()
     before = quantizer.embedding.weight.clone()

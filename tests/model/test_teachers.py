@@ -9,7 +9,6 @@ from model.timm_import import import_timm
 from model.tokenizer import teachers
 from pipeline.errors import UserError
 from pipeline.tokenizers.teacher_loading import NETWORKS, load_teacher
-from pipeline.utils.safe_checkpoint import read
 
 SUFFIX = {"clip": ".safetensors", "dino": ".pth"}
 
@@ -79,14 +78,84 @@ def test_timm_has_these_networks():
     assert sizes == {"clip": 86_192_640 + 512, "dino": 85_798_656}
 
 
-def test_an_archive_as_openai_publishes_it_gives_its_tensors(tmp_path):
-    layer = torch.nn.Linear(2, 3)
-    torch.jit.script(layer).save(str(tmp_path / "ViT-B-16.pt"))
-    tensors = read(tmp_path / "ViT-B-16.pt")
-    assert tensors.keys() == {"weight", "bias"} and torch.equal(tensors["weight"], layer.weight)
-    (tmp_path / "broken.pt").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="broken.pt: not a checkpoint"):
-        read(tmp_path / "broken.pt")
+OPENAI_NAMES = (
+    ("patch_embed.proj", "conv1"),
+    ("pos_embed", "positional_embedding"),
+    ("cls_token", "class_embedding"),
+    ("norm_pre", "ln_pre"),
+    ("blocks.", "transformer.resblocks."),
+    (".norm", ".ln_"),
+    ("norm.", "ln_post."),
+    ("qkv.", "in_proj_"),
+    ("attn.proj", "attn.out_proj"),
+    ("mlp.fc1", "mlp.c_fc"),
+    ("mlp.fc2", "mlp.c_proj"),
+)
+
+
+def as_openai_names_them(state):
+    """A CLIP's tensors under the names of its publisher, with parts of its text encoder."""
+    tensors = {"logit_scale": torch.ones(()), "token_embedding.weight": torch.ones(3, 4)}
+    for name, tensor in state.items():
+        if name == "head.weight":
+            tensors["visual.proj"] = tensor.T
+            continue
+        for here, there in OPENAI_NAMES:
+            name = name.replace(here, there)
+        tensors[f"visual.{name}"] = tensor.squeeze()
+    del tensors["visual.head.bias"]
+    tensors["visual.conv1.weight"] = state["patch_embed.proj.weight"]
+    return tensors
+
+
+class Archive(torch.nn.Module):
+    """As OpenAI's, whose names have dots: parts in parts."""
+
+    def __init__(self, tensors):
+        super().__init__()
+        for name, tensor in tensors.items():
+            *parents, last = name.split(".")
+            module = self
+            for parent in parents:
+                if not hasattr(module, parent):
+                    module.add_module(parent, torch.nn.Module())
+                module = getattr(module, parent)
+            module.register_parameter(last, torch.nn.Parameter(tensor.contiguous()))
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "safetensors", "archive"])
+def test_clip_as_openai_names_it_in_files_of_any_form(weights, tmp_path, prefix, wrapper):
+    _, model = weights["clip"]
+    with torch.no_grad():
+        model.head.bias.zero_()
+    state = model.state_dict()
+    tensors = {prefix + name: tensor for name, tensor in as_openai_names_them(state).items()}
+    path = tmp_path / "ViT-B-16.pt"
+    if wrapper == "safetensors":
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    elif wrapper == "archive":
+        torch.jit.trace(Archive(tensors), torch.ones(1)).save(str(path))
+    else:
+        torch.save({wrapper: tensors, "epoch": 3} if wrapper else tensors, path)
+    loaded = load_teacher("clip", str(path), 224, 16).model.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_teacher_that_is_no_number_teaches_nothing(weights, tmp_path, value):
+    _, model = weights["dino"]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state["blocks.1.mlp.fc2.bias"][5] = value
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(
+        UserError, match=r"1 of the 768 numbers of model\.blocks\.1\.mlp\.fc2\.bias"
+    ):
+        load_teacher("dino", str(tmp_path / "x.pth"), 224, 16)
 
 
 def test_what_cannot_be_a_teacher_is_refused_in_one_line(weights, tmp_path):

@@ -120,6 +120,13 @@ def test_ids_are_row_major_and_independent_of_the_batch(tokenizer):
     )
 
 
+def test_a_vector_that_is_no_number_has_no_id(tokenizer):
+    images = random_images(2)
+    images[1, 0, 5, 9] = float("nan")
+    ids = tokenizer.token_ids(images)
+    assert (ids[1] == -1).all() and torch.equal(ids[0], tokenizer.token_ids(images[:1])[0])
+
+
 def test_ids_ignore_autocast(tokenizer):
     with torch.autocast("cpu", torch.bfloat16):
         under = tokenizer.token_ids(random_images(6))

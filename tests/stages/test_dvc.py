@@ -39,6 +39,7 @@ HARMLESS = (
     "pipeline/utils/model_folder.py",  # errors
     "pipeline/utils/progress.py",  # messages
     "pipeline/utils/safe_checkpoint.py",  # refuses files
+    "pipeline/utils/torch_archive.py",  # refuses files
     "pipeline/utils/workdir.py",  # unfinished work
 )
 # The same, of some stages.

@@ -101,6 +101,9 @@ def released(config: VQKDConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+CODEBOOK = (TINY.codebook_size, TINY.codebook_dim)
+
+
 def state(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
     """Random tensors of these shapes, with what BEiTv2's loader passes over; changes: other tensors,
     or None for none."""
@@ -237,6 +240,15 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"quantize.embedding.initted": torch.zeros(1)}, "never started"),
+        (
+            {"quantize.embedding.weight": torch.ones(CODEBOOK)},
+            "codebook vectors are of length one, these are of 2 to 2",
+        ),
+        ({"quantize.embedding.weight": torch.full(CODEBOOK, math.nan)}, "these are of nan to nan"),
+        (
+            {"encode_task_layer.0.bias": torch.full((16,), math.inf)},
+            "16 of the 16 numbers of encode_task_layer.0.bias are NaN or infinite",
+        ),
         (
             {"encoder.cls_token": torch.zeros(1, 1, 8)},
             r"encoder.cls_token has shape \(1, 1, 8\), .* \(1, 1, 16\)",
