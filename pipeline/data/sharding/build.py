@@ -27,6 +27,7 @@ from pipeline.data.sharding import (
     record_reader,
     rejections,
     shard_rows,
+    validation_split,
 )
 from pipeline.data.sharding.external_shuffle import Span
 from pipeline.data.shards import parquet
@@ -168,6 +169,8 @@ def _write_runs(job: ShardJob, workers: int) -> list[Path]:
                 yield job, runs[-1], piece
 
     parallel_map.run(_write_run, calls(), workers)
+    if job.params.val_fraction:
+        validation_split.ensure(runs, _rejected_of)
     files.write_json(note, len(runs))
     return runs
 
@@ -215,7 +218,7 @@ def _excluded_names(record: Record, excluded: frozenset[str]) -> list[str]:
 
 def _split(record: Record, val_fraction: float) -> str:
     """The official split, but for a share of the training records."""
-    if record.split == "train" and external_shuffle.share(record.key, "holdout") < val_fraction:
+    if record.split == "train" and validation_split.is_chosen(record.key, val_fraction):
         return "val"
     return record.split
 

@@ -59,6 +59,22 @@ def write_run(run: Path, rows: Iterable[tuple[str, ShardRow]]) -> None:
         np.savez(file, allow_pickle=False, **index)
 
 
+def splits(runs: Iterable[Path]) -> set[str]:
+    """The splits that rows of some runs are of."""
+    return set().union(*map(_load_index, runs))
+
+
+def keys(run: Path, split: str) -> Iterator[str]:
+    """The keys of the rows that a run has of a split."""
+    return (row["key"] for name, row in _all_rows(run) if name == split)
+
+
+def move(run: Path, key: str, split: str) -> None:
+    """Write a run anew, with the rows of a key in another split."""
+    rows = [(split if row["key"] == key else name, row) for name, row in _all_rows(run)]
+    write_run(run, rows)
+
+
 def cut(runs: Sequence[Path], rows: int) -> Iterator[tuple[str, Iterator[list[Span]]]]:
     """By split, in sorted order: chunks of `rows` distinct keys each, and where in the runs each
     chunk is.
@@ -68,7 +84,7 @@ def cut(runs: Sequence[Path], rows: int) -> Iterator[tuple[str, Iterator[list[Sp
     """
     indices = [_load_index(run) for run in runs]
     empty = np.empty(0, _INDEX)
-    for split in sorted(set().union(*indices)):
+    for split in sorted(splits(runs)):
         yield split, _chunks(runs, [index.get(split, empty) for index in indices], rows)
 
 
@@ -120,6 +136,13 @@ def _chunks(runs: Sequence[Path], indices: Sequence[np.ndarray], rows: int) -> I
             if first < end:
                 spans.append(Span(run, int(index["start"][first]), int(index["stop"][end - 1])))
         yield spans
+
+
+def _all_rows(run: Path) -> Iterator[tuple[str, ShardRow]]:
+    """The rows of a run, each with the name of its split."""
+    for split, index in _load_index(run).items():
+        for row in _load_rows(Span(run, int(index["start"][0]), int(index["stop"][-1]))):
+            yield split, row
 
 
 def _load_rows(span: Span) -> Iterator[ShardRow]:
