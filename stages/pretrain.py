@@ -5,9 +5,9 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.data.transforms.views import ViewParams
 from pipeline.orchestration.ray_train import launch
-from pipeline.pretraining import task
+from pipeline.pretraining import requirements, task
 from pipeline.pretraining.data import DataFolders
-from pipeline.utils import workdir
+from pipeline.utils import files, workdir
 from pipeline.utils.entry_point import entry
 
 
@@ -29,6 +29,8 @@ def main(variant: str) -> None:
         {"params": settings, "views": view_params},
         task.inputs(folders, settings),
     )
+    requirements.check(folders, settings)
+    files.require_writable(Path("runs", scale, "pretrain"))
     job = task.PretrainJob(variant, work_dir, folders, settings, view_params)
     launch(task.run, job, num_workers=settings.num_workers, threads=settings.threads)
     workdir.publish(work_dir, Path("runs", scale, "pretrain", variant))

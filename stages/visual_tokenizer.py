@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.orchestration.ray_train import launch
 from pipeline.tokenizers import vqkd_training
-from pipeline.utils import workdir
+from pipeline.utils import files, workdir
 from pipeline.utils.entry_point import entry
 
 
@@ -22,6 +22,8 @@ def main() -> None:
         {"params": settings},
         vqkd_training.inputs(data / "shards", settings),
     )
+    vqkd_training.check(data / "shards", settings)
+    files.require_writable(data)
     job = vqkd_training.VQKDJob(work_dir, data / "shards", settings)
     workers = settings.num_workers if settings.origin == "train" else 0
     launch(vqkd_training.run, job, num_workers=workers, threads=settings.threads)

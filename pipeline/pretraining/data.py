@@ -15,6 +15,8 @@ from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.pretraining.samples import TRAIN, SampleBuilder
 
+STREAMS = ("texts", "images", "pairs")
+
 
 @dataclass(frozen=True)
 class StreamParams:
@@ -65,10 +67,13 @@ def open_stream(
     if stream == "texts":
         texts: list[RowGroup] = []
         for source, passes in params.sources.items():
-            texts += parquet.row_groups(folders.text_tokens / source, split) * passes
+            if passes:
+                texts += parquet.row_groups(folders.text_tokens / source, split) * passes
         return TextReader(texts, cache)
     image_groups: list[tuple[RowGroup, RowGroup | None]] = []
     for source, passes in params.sources.items():
+        if not passes:
+            continue
         groups = parquet.row_groups(folders.shards / source, split)
         token_groups: list[RowGroup] | list[None] = [None] * len(groups)
         if tokens:

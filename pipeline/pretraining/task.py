@@ -45,6 +45,7 @@ from pipeline.training import collectives, curves
 from pipeline.training.artifacts import finish
 from pipeline.training.curves import CurveRow
 from pipeline.training.loop import LoopParams, evaluate, train
+from pipeline.training.machine_limits import check_memory
 from pipeline.training.optim import OptimParams
 from pipeline.training.step import Task
 from pipeline.utils import files, model_folder, workdir
@@ -152,6 +153,10 @@ class PretrainingTask(Task):
         self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
         self.builder = SampleBuilder(_sample_params(params), self.tokenizer)
         codebook_size = _codebook_size(folders, params)
+        check_memory(
+            lambda: build(params, self.tokenizer.vocab_size, codebook_size),
+            "params.yaml: pretrain.common.size",
+        )
         self.model = build(params, self.tokenizer.vocab_size, codebook_size)
         self.visual_tokenizer: Any = None
         if view_params is not None:

@@ -60,7 +60,8 @@ def draw(
         axes.axis("off")
     for stream, part in (("images", lines[:EXAMPLES]), ("pairs", lines[EXAMPLES:])):
         reader = open_validation(folders, stream, data, sources[stream])
-        indices = first_samples(reader, EXAMPLES)
+        if not (indices := first_samples(reader, EXAMPLES)):
+            continue
         batch = builder.batch(stream, reader, indices, VALIDATION)
         assert not isinstance(batch, TextBatch)
         cells, captions = _examples(model, batch, means, builder.tokenizer)

@@ -10,6 +10,7 @@ import torch
 from model import checkpoint
 from model.backbone.config import BackboneConfig
 from pipeline import tasks
+from pipeline.data.loading.requirements import require_split
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
@@ -39,9 +40,7 @@ def run(job: FineTuneJob) -> None:
     first = collectives.rank() == 0
     # for the new heads: the only draws from torch's generator in the whole stage
     torch.manual_seed(job.params.seed)
-    _check_columns(job)
-    module = tasks.load(job.fine_tune.task, "training.task")
-    task = module.Task(job.params, backbone_config(job.init), job.folders)
+    task = _task(job)
     _start_from(task.model.backbone, job.init)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
         train(task, job.params, job.params.loop, job.work_dir, tracked)
@@ -75,6 +74,30 @@ def backbone_config(folder: Path) -> BackboneConfig:
         raise UserError(
             f"{error}; name a pretrained or fine-tuned model, which has a backbone"
         ) from None
+
+
+def check(job: FineTuneJob) -> None:
+    """Raises UserError where data are missing that training or validation will ask for, or a text
+    may be longer than the model's position table."""
+    key = f"fine_tunes.yaml: {job.name}"
+    require_split(job.folders.shards, "train", key)
+    _check_columns(job)
+    require_split(job.folders.shards, "val", key)
+    longest, known = getattr(job.params.inputs, "text_length", 0), backbone_config(job.init)
+    if longest > known.text_length:
+        raise UserError(
+            f"params.yaml: finetune of {job.name}: inputs.text_length: {longest}, but the model "
+            f"{job.init} was made for texts of {known.text_length}"
+        )
+
+
+def _task(job: FineTuneJob) -> Any:
+    """The task with its new model. Raises UserError where sizes do not fit each other."""
+    module = tasks.load(job.fine_tune.task, "training.task")
+    try:
+        return module.Task(job.params, backbone_config(job.init), job.folders)
+    except ValueError as error:
+        raise UserError(f"params.yaml: finetune of {job.name}: {error}") from None
 
 
 def _check_columns(job: FineTuneJob) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
 from pipeline.config.limits import Count, Layers, Passes, Pixels, Processes, Share, Threads, Width
 from pipeline.config.params import Params
+from pipeline.data.loading.requirements import require_order, require_split
 from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.loading.sampler import MicroBatch, OrderParams, StreamSampler
 from pipeline.data.shards import parquet
@@ -27,6 +28,7 @@ from pipeline.tokenizers.visual_token_ids import visual_token_ids
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
 from pipeline.training.loop import LoopParams, train
+from pipeline.training.machine_limits import check_memory
 from pipeline.training.optim import OptimParams
 from pipeline.training.step import Task
 from pipeline.utils import files, model_folder, workdir
@@ -114,6 +116,9 @@ class VQKDTask(Task):
         self.loss_weights: Mapping[str, float] = asdict(params.loss_weights)
         self.teacher = load_teacher(
             params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size
+        )
+        check_memory(
+            lambda: VQKD(config(params, self.teacher.dim)), "params.yaml: visual_tokenizer.size"
         )
         torch.manual_seed(params.seed)  # the only draws from torch's generator
         self.model = VQKD(config(params, self.teacher.dim))
@@ -216,6 +221,22 @@ def run(job: VQKDJob) -> None:
             rows = curves.read_jsonl(job.work_dir / curves.JSONL)
             last = [row for row in rows if row.kind == "validation"][-1]
             _finish(job, tokenizer_of(task.model), last.values, tracked)
+
+
+def check(shards: Path, params: VisualTokenizerParams) -> None:
+    """Raises UserError where data are missing that training or validation will ask for, or sizes do
+    not fit each other."""
+    size, key = params.size, "params.yaml: visual_tokenizer"
+    if size.image_size % size.patch_size or size.embed_dim % size.num_heads:
+        raise UserError(
+            f"{key}.size: image_size must be a multiple of patch_size, and embed_dim of num_heads"
+        )
+    groups = 0
+    for source in params.used:
+        require_split(shards / source, "val", f"{key}.sources")
+        groups += params.sources[source] * require_split(shards / source, "train", f"{key}.sources")
+    if params.origin == "train":
+        require_order(groups, params.order, params.loop.gradient_accumulation, f"{key}.order")
 
 
 def inputs(shards: Path, params: VisualTokenizerParams) -> list[Path]:

@@ -23,7 +23,14 @@ from pipeline.config.limits import Count, Processes, ShareBelowOne, Threads
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
-from pipeline.training import checked_files, collectives, curves, data_parallel, loader
+from pipeline.training import (
+    checked_files,
+    collectives,
+    curves,
+    data_parallel,
+    loader,
+    machine_limits,
+)
 from pipeline.training.curve_logger import CurveLogger, log
 from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
 from pipeline.training.step import Task, train_step
@@ -78,6 +85,8 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     malloc.keep_freed_memory()
+    if collectives.rank() == 0:
+        machine_limits.check_disk(task.model, work_dir)
     wrapped = _wrap(task.model, loop, device)
     state = TrainState(wrapped, adamw(wrapped.model, optim))
     state.resume(work_dir)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +110,13 @@ def _may_be_removed(path: Path) -> bool:
     if ".." in path.parts or any(kept.is_relative_to(whole) for kept in (project, Path.home())):
         return False
     return path.is_absolute() or (len(path.parts) > 1 and path.parts[0] in OUTPUT_FOLDERS)
+
+
+def require_writable(folder: Path) -> None:
+    """Raises OSError where nothing can be written into a folder, which is made if there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -47,6 +47,29 @@ class MicroBatch:
     count: int = 1  # micro-batches of equal size in the global batch
 
 
+def check_order(params: OrderParams, groups: int, name: str) -> None:
+    """Raises UserError where the batch is no multiple of the number of streams, or there are fewer
+    row groups than streams."""
+    if params.batch_size % params.streams:
+        raise UserError(
+            f"{name}: batch_size {params.batch_size} is not a multiple of streams {params.streams}"
+        )
+    if groups < params.streams:
+        raise UserError(
+            f"{name}: {groups} row groups are too few for {params.streams} streams; lower streams, "
+            "or rows_per_group of the shards"
+        )
+
+
+def check_sharing(params: OrderParams, count: int, name: str) -> None:
+    """Raises UserError where the streams cannot be shared evenly by `count` micro-batches."""
+    if params.streams % count:
+        raise UserError(
+            f"{name}: {params.streams} streams cannot be shared by {count} micro-batches; use a "
+            "multiple"
+        )
+
+
 class StreamSampler:
     """The order of the samples of a data set.
 
@@ -61,16 +84,7 @@ class StreamSampler:
     """
 
     def __init__(self, group_sizes: Sequence[int], params: OrderParams, seed: int, name: str):
-        if params.batch_size % params.streams:
-            raise UserError(
-                f"{name}: batch_size {params.batch_size} is not a multiple of streams "
-                f"{params.streams}"
-            )
-        if len(group_sizes) < params.streams:
-            raise UserError(
-                f"{name}: {len(group_sizes)} row groups are too few for {params.streams} streams; "
-                "lower streams, or rows_per_group of the shards"
-            )
+        check_order(params, len(group_sizes), name)
         self.group_sizes, self.params, self.seed, self.name = list(group_sizes), params, seed, name
         # samples of each stream up to the end of each of its blocks: [streams, blocks known so far]
         self._block_ends = np.zeros((params.streams, 0), np.int64)
@@ -86,11 +100,7 @@ class StreamSampler:
         """
         step, index, count = micro_batch.step, micro_batch.index, micro_batch.count
         streams, share = self.params.streams, self.params.batch_size // self.params.streams
-        if streams % count:
-            raise UserError(
-                f"{self.name}: {streams} streams cannot be shared by {count} micro-batches; "
-                "use a multiple"
-            )
+        check_sharing(self.params, count, self.name)
         samples = []
         for stream in range(index * streams // count, (index + 1) * streams // count):
             first = step * self.params.batch_size + stream * share

@@ -181,6 +181,17 @@ def columns(group: RowGroup) -> list[str]:
     return pq.read_schema(group.file).names
 
 
+def largest(folder: Path, split: str, column: str) -> int:
+    """The largest number of a column, from the statistics of the row groups; -1 without rows."""
+    most = -1
+    for file in dict.fromkeys(group.file for group in row_groups(folder, split)):
+        metadata = pq.read_metadata(file)
+        position = metadata.schema.names.index(column)
+        for group in range(metadata.num_row_groups):
+            most = max(most, metadata.row_group(group).column(position).statistics.max)
+    return most
+
+
 def numbers(array: pa.Array) -> np.ndarray:
     """The values of an array without nulls, [len(array)] of its type, not copied. `to_numpy` would
     import pandas, which takes a second."""

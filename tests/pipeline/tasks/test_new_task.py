@@ -152,4 +152,4 @@ def test_data_that_a_task_cannot_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="^fine_tunes.yaml: wrong: task vqa reads answers, questions"
     ):
-        runner.run(job)
+        runner.check(job)

@@ -160,6 +160,16 @@ def center_crop(image: Image.Image, resize: int, size: int) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
+def check_classes(folder: Path, split: str, classes: int) -> None:
+    """Raises UserError where a label of a split is none of the head's, without reading images."""
+    most = parquet.largest(folder, split, "label")
+    if most >= classes:
+        raise UserError(
+            f"params.yaml: finetune.{folder.name}.classes: {classes}, but images of split {split} "
+            f"are of classes up to {most}, counted from 0: at least {most + 1}"
+        )
+
+
 def checked_label(row: dict[str, Any], classes: int, folder: Path) -> int:
     """The label of a row. Raises UserError where the head has no such class."""
     if not 0 <= row["label"] < classes:

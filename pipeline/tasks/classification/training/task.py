@@ -11,7 +11,12 @@ from model.heads.classification import Classification, ClassificationConfig
 from pipeline.config.limits import Width
 from pipeline.tasks import Folders
 from pipeline.tasks.classification.training import metrics
-from pipeline.tasks.classification.training.data import ImageBatch, ImageBatches, InputParams
+from pipeline.tasks.classification.training.data import (
+    ImageBatch,
+    ImageBatches,
+    InputParams,
+    check_classes,
+)
 from pipeline.training import loop, step
 
 
@@ -31,6 +36,8 @@ class Task(step.Task):
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
+        for split in ("train", "val"):
+            check_classes(folders.shards, split, params.classes)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         self.model = Classification(ClassificationConfig(config, params.classes))
 

@@ -23,6 +23,7 @@ from pipeline.tasks.image_text_inputs import stack
 from pipeline.tasks.segmentation.training.augment import AugmentParams, augmented
 from pipeline.utils import seeds
 
+CHECKED_MASKS = 64  # before training, of each split
 COLUMNS = ("key", "image", "mask")
 
 
@@ -121,6 +122,12 @@ def labeled_images(
     for row in islice(parquet.read_rows(folder, split, COLUMNS), limit):
         truth = decoded_mask(row["mask"], classes, row["key"])
         yield LabeledImage(row["key"], images.decode(row["image"]), truth)
+
+
+def check_classes(folder: Path, split: str, classes: int) -> None:
+    """Raises UserError where one of the first masks of a split has more classes than the head."""
+    for row in islice(parquet.read_rows(folder, split, ("key", "mask")), CHECKED_MASKS):
+        decoded_mask(row["mask"], classes, row["key"])
 
 
 def decoded_mask(data: bytes, classes: int, key: str) -> np.ndarray:

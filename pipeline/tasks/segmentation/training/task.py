@@ -22,6 +22,7 @@ from pipeline.tasks.segmentation.training.data import (
     CropBatch,
     CropBatches,
     InputParams,
+    check_classes,
     labeled_images,
 )
 from pipeline.tasks.segmentation.training.sliding_window import WindowParams, segment
@@ -64,6 +65,9 @@ class Task(step.Task):
             )
         except ValueError as error:
             raise UserError(f"params.yaml: head.{error}") from None
+
+        for split in ("train", "val"):
+            check_classes(folders.shards, split, params.head.classes)
 
     @cached_property
     def batches(self) -> CropBatches:
