@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.data.datasets.formats import fields, json_stream, names
+from pipeline.data.datasets.formats import fields, json_stream, names, text_files
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
@@ -84,8 +84,8 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     """Examples of each file, and those that lack an image."""
     totals = {}
     for name in _SPLITS:
-        with json_stream.open_text(_statements(root, name)) as stream:
-            totals[name] = sum(1 for line in json_stream.lines(stream) if line.strip())
+        lines = text_files.lines(_statements(root, name))
+        totals[name] = sum(1 for line in lines if line.strip())
     return totals | {"missing images": sharded.rejected("missing image")}
 
 
@@ -115,25 +115,24 @@ def _image_root(root: Path, name: str) -> Path:
 def _examples(path: Path, name: str) -> Iterator[_Example | Rejected]:
     """The examples of a file. Raises UserError: the first is one of another split."""
     is_first = True
-    with json_stream.open_text(path) as stream:
-        for number, line in enumerate(json_stream.lines(stream), 1):
-            if not line.strip():
-                continue
-            try:
-                example = _parse(line)
-            except BadRecord as error:
-                yield Rejected(f"{path.name}:{number}", str(error))
-                continue
-            if example.identifier.split("-")[0] == name:
-                yield example
-            elif is_first:
-                raise UserError(
-                    f"{path}:{number}: {example.identifier} is no example of {name}; "
-                    "is this the file of another split?"
-                )
-            else:
-                yield Rejected(example.identifier, "example of another split")
-            is_first = False
+    for number, line in enumerate(text_files.lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            example = _parse(line)
+        except BadRecord as error:
+            yield Rejected(f"{path.name}:{number}", str(error))
+            continue
+        if example.identifier.split("-")[0] == name:
+            yield example
+        elif is_first:
+            raise UserError(
+                f"{path}:{number}: {example.identifier} is no example of {name}; "
+                "is this the file of another split?"
+            )
+        else:
+            yield Rejected(example.identifier, "example of another split")
+        is_first = False
 
 
 def _entry(name: str, example: _Example, images: dict[str, str], tree: Tree) -> _Entry | Rejected:

@@ -174,11 +174,7 @@ def _items(root: Path, name: str, parse: Callable[[Any], _T]) -> Iterator[_T | R
     path = json_stream.pick(root, f"{name}.zip", name)
     try:
         with json_stream.open_text(path, name) as stream:
-            for number, item in enumerate(json_stream.json_items(stream)):
-                try:
-                    yield parse(item)
-                except BadRecord as error:
-                    yield Rejected(f"{name}[{number}]", str(error))
+            yield from fields.parsed(json_stream.json_items(stream), parse, name)
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -242,16 +242,12 @@ def _items(
         UserError: the file is damaged.
     """
     json_stream.pick(path.parent, path.name)
-    number = 0
     try:
         with json_stream.open_text(path, member) as stream:
-            for number, item in enumerate(json_stream.json_items(stream, array)):
-                try:
-                    yield parse(item)
-                except BadRecord as error:
-                    yield Rejected(f"{member}: {array}[{number}]", str(error))
+            items = json_stream.json_items(stream, array)
+            yield from fields.parsed(items, parse, f"{member}: {array}")
     except (ValueError, FileNotFoundError) as error:
-        raise UserError(f"{path}: {member}: {array}[{number}]: {error}") from None
+        raise UserError(f"{path}: {member}: {array}: {error}") from None
 
 
 def _tree(root: Path, part: str) -> Tree:

@@ -4,20 +4,23 @@ Archives come from elsewhere. No name in one becomes the name of a file, and siz
 before anything is expanded.
 """
 
+import errno
 import lzma
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import IO, Self
 
 from pipeline.data.datasets.formats import names
 
 # bytes of an image or mask (choice: the largest real ones have a quarter of it)
 LARGEST = 64 << 20
-# What zipfile raises for damage, encryption and unknown compression.
-ZIP_ERRORS = (
+# What zipfile raises for damage, encryption and unknown compression,
+_CONTENT_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -25,9 +28,9 @@ ZIP_ERRORS = (
     EOFError,
     NotImplementedError,
     RuntimeError,
-    ValueError,
-    OverflowError,
 )
+# and for damaged headers.
+_ZIP_ERRORS = (*_CONTENT_ERRORS, ValueError, OverflowError)
 
 
 class BadMember(Exception):
@@ -135,17 +138,18 @@ class Tree:
         """
         if self._archive is None:
             return whole_file(self._path(name)).read()
-        check_size(self.size(name))
+        size = self.size(name)
+        check_size(size)
         try:
-            return self._archive.read(self._prefix + name)
+            with _as_bad_zip(self.root.name):
+                data = self._archive.read(self._prefix + name)
         except KeyError:
             raise BadMember("missing image") from None
-        except ZIP_ERRORS:
+        except zipfile.BadZipFile:
             raise BadMember("damaged member of the zip") from None
-        except OSError as error:  # bz2's; those of a disk have a number
-            if error.errno is not None:
-                raise
-            raise BadMember("damaged member of the zip") from None
+        if len(data) != size:
+            raise BadMember("damaged member of the zip")
+        return data
 
     def _path(self, name: str) -> Path:
         """The file of a name that some list gives, which must not lead out of the folder."""
@@ -164,10 +168,43 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     Raises:
         zipfile.BadZipFile: it is damaged.
     """
-    try:
+    with _as_bad_zip(path.name):
         return zipfile.ZipFile(path)
-    except ZIP_ERRORS as error:
-        raise zipfile.BadZipFile(f"{path.name}: {error}") from None
+
+
+@contextmanager
+def open_member(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """The member `name` of a zip, in whatever folder of it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        zipfile.BadZipFile: the zip is damaged, which may be found while the member is read.
+    """
+    with open_zip(path) as archive:
+        members = [each for each in archive.namelist() if each.rpartition("/")[2] == name]
+        members = list(filter(names.is_data, members))
+        if not members:
+            raise FileNotFoundError(f"no {name} in {path}")
+        with _as_bad_zip(f"{path.name}: {name}"):
+            stream = archive.open(members[0])
+        with stream:
+            try:
+                yield stream
+            except _CONTENT_ERRORS as error:
+                raise zipfile.BadZipFile(f"{path.name}: {name}: {error}") from None
+
+
+@contextmanager
+def _as_bad_zip(name: str) -> Iterator[None]:
+    """Turns what zipfile raises for a damaged zip into BadZipFile."""
+    try:
+        yield
+    except _ZIP_ERRORS as error:
+        raise zipfile.BadZipFile(f"{name}: {error}") from None
+    except OSError as error:  # bz2's have no number, a wrong offset is an invalid argument
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise zipfile.BadZipFile(f"{name}: {error}") from None
 
 
 def check_size(size: int) -> None:

@@ -1,17 +1,38 @@
 """Fields of records in other people's JSON, each of the type that is needed."""
 
 import json
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from pipeline.data.records import Rejected
 
 # Stands for a text that is none: `records.fault` calls it damaged.
 DAMAGED = "\ufffd"
+_MOST_DAMAGED = 100_000  # records of a file, unless twice as many are not (choice)
 _LARGEST = 1 << 63  # of ids; shards have 64 bits for one
 _TYPES = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+_T = TypeVar("_T")
 
 
 class BadRecord(Exception):
     """A record lacks a field, or has one of the wrong type. The message is the reason: `kind:
     detail`."""
+
+
+def parsed(items: Iterable[Any], parse: Callable[[Any], _T], where: str) -> Iterator[_T | Rejected]:
+    """The items of an array, each parsed by a function that raises BadRecord, or rejected under the
+    key `<where>[<index>]`. Raises ValueError: nearly all of very many are."""
+    damaged = 0
+    for number, item in enumerate(items):
+        try:
+            yield parse(item)
+        except BadRecord as error:
+            damaged += 1
+            if damaged > max(_MOST_DAMAGED, number / 2):
+                raise ValueError(
+                    f"{damaged:,} of the first {number + 1:,} records are damaged: {error}"
+                ) from None
+            yield Rejected(f"{where}[{number}]", str(error))
 
 
 def parse(line: str) -> Any:

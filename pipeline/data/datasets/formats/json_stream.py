@@ -14,13 +14,12 @@ from pipeline.data.datasets.formats import archives
 
 # characters of an item of a JSON array (choice: the largest real ones have a tenth of a megabyte)
 LARGEST = 64 << 20
-_LONGEST_LINE = 1 << 20  # characters (choice: the longest real ones have a thousandth)
 _CHUNK = 1 << 20  # characters
 _SEPARATOR = re.compile(r"[\s,]*")
 _STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}]', re.DOTALL)
 _DECODER = json.JSONDecoder()
-# for numbers of thousands of digits, which Python takes for an attack
-_LENIENT_DECODER = json.JSONDecoder(parse_int=float)
+_LONGEST_INTEGER = 20  # digits, in an item with a number that Python takes for an attack
+_DEEPEST = 1_000_000  # brackets within brackets, of an item that is skipped (choice)
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -57,22 +56,8 @@ def open_text(path: Path, name: str = "") -> Iterator[TextIOWrapper]:
         with open(path, "rb") as file:
             yield _as_text(file, file.peek(2))
         return
-    with archives.open_zip(path) as archive:
-        for member in archive.namelist():
-            if member.rpartition("/")[2] == name:
-                break
-        else:
-            raise FileNotFoundError(f"no {name} in {path}")
-        with archive.open(member) as stream:
-            yield _as_text(stream, cast(BufferedReader, stream).peek(2))
-
-
-def lines(stream: TextIOWrapper) -> Iterator[str]:
-    """Lines; of one that is longer than a megabyte its start."""
-    while line := stream.readline(_LONGEST_LINE):
-        yield line
-        while len(line) == _LONGEST_LINE and not line.endswith("\n"):
-            line = stream.readline(_LONGEST_LINE)
+    with archives.open_member(path, name) as stream:
+        yield _as_text(stream, cast(BufferedReader, stream).peek(2))
 
 
 def json_items(stream: TextReader, name: str | None = None) -> Iterator[Any]:
@@ -146,7 +131,7 @@ def _as_text(stream: IO[bytes], start: bytes) -> TextIOWrapper:
 
 
 def _decode(text: str, position: int) -> tuple[Any, int]:
-    """The value at an index, and the index behind it. Raises json.JSONDecodeError."""
+    """The value at an index, and the index behind it. Raises as `_end`."""
     try:
         return _DECODER.raw_decode(text, position)
     except RecursionError:
@@ -154,17 +139,24 @@ def _decode(text: str, position: int) -> tuple[Any, int]:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        return _LENIENT_DECODER.raw_decode(text, position)
+        return json.JSONDecoder(parse_int=_integer).raw_decode(text, position)
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else None
 
 
 def _end(text: str, position: int) -> int:
-    """The index behind an object or array."""
+    """The index behind an object or array. Raises json.JSONDecodeError: it goes on behind the
+    text; ValueError: it is nested absurdly deeply."""
     depth = 0
     for match in _STRUCTURE.finditer(text, position):
         if match[0] == '"':  # a string that is cut short
             break
         if len(match[0]) == 1:
             depth += 1 if match[0] in "[{" else -1
+            if depth > _DEEPEST:
+                raise ValueError(f"more than {_DEEPEST} brackets within brackets")
         if depth == 0:
             return match.end()
     raise json.JSONDecodeError("Unterminated value", text, position)

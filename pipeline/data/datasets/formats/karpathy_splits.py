@@ -56,11 +56,8 @@ def entries(root: Path, dataset: str) -> Iterator[Entry | Rejected]:
     path, name = find(root, dataset), f"dataset_{dataset}.json"
     try:
         with json_stream.open_text(path, name) as stream:
-            for number, image in enumerate(json_stream.json_items(stream, "images")):
-                try:
-                    yield _entry(image)
-                except BadRecord as error:
-                    yield Rejected(f"{name}: images[{number}]", str(error))
+            images = json_stream.json_items(stream, "images")
+            yield from fields.parsed(images, _entry, f"{name}: images")
     except ValueError as error:
         raise UserError(f"{path}: not Karpathy's split of {dataset}: {error}") from None
 

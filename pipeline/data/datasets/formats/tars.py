@@ -9,8 +9,9 @@ from pipeline.data.datasets.formats import archives, names
 from pipeline.data.datasets.formats.archives import FileSlice, LoadedMember, UnusableMember
 
 _CHUNK = 1 << 20  # bytes
-# bytes of a name or of extended attributes (choice: a path has 4 kB at most)
-_LARGEST_HEADER = 64 << 10
+# bytes of a name or of extended attributes (choice: a path has 4 kB at most); tarfile takes
+# quadratic time in them
+_LARGEST_HEADER = 16 << 10
 # bytes of a member of a stream, which is read even to skip it (choice: synsets have a thirtieth)
 _LARGEST_STREAMED = 16 << 30
 IRREGULAR = UnusableMember("not a regular file")
