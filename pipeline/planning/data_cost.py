@@ -75,6 +75,9 @@ def views(params: Params, sources: Sequence[PlannedSource]) -> float:
 
 def _planned(params: Params, name: str, synthetic: SyntheticParams) -> PlannedSource:
     origin_params = load_params(params, name)
+    if origin_params.origin == "none":
+        unit = facts.read(name).plan.unit
+        return PlannedSource(name, "none", [], unit, 0.0, 0.0, 0.0, 0.0, 0.0)
     if origin_params.origin == "synthetic":
         return _generated(name, synthetic, params.subtree(f"shard.{name}.val_fraction"))
     known = facts.read(name)

@@ -117,11 +117,17 @@ def _source_row(source: PlannedSource, assumed: PlanParams) -> list[str]:
         str(len(source.files) or DASH),
         size(source.raw),
         size(by_hand) if source.by_hand else DASH,
-        size(source.to_fetch) if source.files else "generated",
+        _to_fetch(source),
         duration(source.to_fetch / assumed.download) if source.to_fetch else DASH,
         f"{source.records:,.0f} {source.unit}",
         duration(source.core_seconds) if source.core_seconds else DASH,
     ]
+
+
+def _to_fetch(source: PlannedSource) -> str:
+    if source.origin == "none":
+        return DASH
+    return size(source.to_fetch) if source.files else "generated"
 
 
 def _training(runs: Sequence[TrainingRun], assumed: PlanParams) -> str:

@@ -130,17 +130,29 @@ class OfficialFiles:
         """
         if self.params.origin in ("synthetic", "none"):
             return []
-        known, complete = self._known()
-        plan = []
-        for file in known:
-            if not file.optional or self._user_file(file):
-                plan.append(self._planned(file))
         publication = self.publication
-        if publication.listed_bytes is not None and not complete:
-            plan.append(_estimated("the parts of the dump", publication.listed_bytes))
+        local = self._local_files() if self.params.origin == "local" else None
+        if local is not None:
+            plan = list(map(_present, local))
+        else:
+            known, complete = self._known()
+            wanted = [file for file in known if not file.optional or self._user_file(file)]
+            plan = list(map(self._planned, wanted))
+            if publication.listed_bytes is not None and not complete:
+                plan.append(_estimated("the parts of the dump", publication.listed_bytes))
         if publication.url_image_bytes is not None:
             plan.append(_estimated("the images behind the URLs", publication.url_image_bytes))
         return plan
+
+    def _local_files(self) -> list[Path] | None:
+        """All files of a data set in the user's folder, in whatever form; None where some are
+        missing there, and for `weights`, of which one is enough."""
+        if not self.params.path or self.source not in datasets.names():
+            return None
+        try:
+            return datasets.load(self.source).files(user_folder(self.params))
+        except FileNotFoundError:
+            return None
 
     def _fetch(self, wanted: Sequence[OfficialFile]) -> None:
         """Fetch files into the store, no more at a time than the publisher allows."""
@@ -189,17 +201,20 @@ class OfficialFiles:
     def _planned(self, file: OfficialFile) -> PlannedFile:
         path = self._user_file(file)
         by_hand = ""
-        if path is None and not self._other_forms():
+        here = path.stat().st_size if path else http_client.bytes_here(store(), file)
+        if path is None and self._other_forms() and not file.addresses:
+            here = file.expected
+        elif path is None:
             if self.params.origin == "local":
                 by_hand = f"put it into {self.params.path}"
             elif not file.addresses:
                 by_hand = self.publication.by_hand
         return PlannedFile(
             file.name,
-            file.expected,
+            here if path else file.expected,
             file.bytes is not None,
             file.checksum is not None,
-            path.stat().st_size if path else http_client.bytes_here(store(), file),
+            here,
             file.addresses,
             by_hand,
         )
@@ -271,6 +286,12 @@ def store() -> Path:
     """Where files from publishers are kept: also when their data set is downloaded again, at no
     cost beside its output, to which they are hard-linked."""
     return workdir.root() / "downloads"
+
+
+def _present(path: Path) -> PlannedFile:
+    """A file that the user has, whatever the official one is like."""
+    length = path.stat().st_size
+    return PlannedFile(path.name, length, True, False, length, (), "")
 
 
 def _estimated(name: str, about: int) -> PlannedFile:

@@ -24,9 +24,10 @@ from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.batches import ImageBatch, PairBatch, PretrainingBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.tokenizer.vqkd import VQKD, VQKDConfig
-from pipeline.config import params
+from pipeline.config import params, yaml_reader
 from pipeline.errors import UserError
-from pipeline.planning import provenance, training_cost
+from pipeline.planning import data_cost, plan, provenance, training_cost
+from pipeline.reporting.render import DASH
 from pipeline.tasks import fine_tunes
 from pipeline.tasks.classification import cost as classification_cost
 from pipeline.tasks.nlvr2 import cost as nlvr2_cost
@@ -425,6 +426,60 @@ def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
     for source in set(params.subtree("download")) - {"common"}:
         assert any(line.startswith(f"| {source} ") for line in tables)
     assert ("247,296,000" in printed) == ("winter21_whole.tar.gz" in printed) == (scale == "paper")
+
+
+@pytest.fixture
+def paper(tmp_path):
+    """The paper's scale with another block for a data set: the planned sources by name."""
+
+    def planned(source, **origin):
+        tree = yaml_reader.parse((ROOT / "params/paper.yaml").read_bytes())
+        tree["download"][source] |= {"official": False, "mirrors": []} | origin
+        found = data_cost.planned_sources(params.Params(ROOT / "params.yaml", tree))
+        return next(each for each in found if each.name == source)
+
+    return planned
+
+
+def test_what_a_local_source_has_is_neither_fetched_nor_got_by_hand(paper, tmp_path):
+    folder = tmp_path / "own"
+    for name in ("train2014/1.jpg", "val2014/2.jpg"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"xyz")
+    missing = paper("coco", origin="local", path=str(folder))
+    assert missing.to_fetch == 0 and "dataset" in str([f.name for f in missing.by_hand])
+    (folder / "dataset_coco.json").write_bytes(b"{}")
+    source = paper("coco", origin="local", path=str(folder))
+    assert (source.to_fetch, source.by_hand, source.raw) == (0, [], 8)
+
+
+def test_images_behind_a_local_list_of_urls_are_to_be_fetched(paper, tmp_path):
+    for name in ("GCC-training.tsv", "GCC-1.1.0-Validation.tsv"):
+        (tmp_path / name).write_bytes(b"a\tb\n")
+    source = paper("cc3m", origin="local", path=str(tmp_path))
+    assert source.to_fetch > 1e11 and not source.by_hand
+
+
+@pytest.mark.parametrize("origin", ["local", "upstream"])
+def test_class_folders_stand_for_the_tars_that_are_got_by_hand(paper, tmp_path, origin):
+    (tmp_path / "train/n01440764").mkdir(parents=True)
+    (tmp_path / "train/n01440764/n01440764_1.JPEG").write_bytes(b"xyz")
+    source = paper("imagenet22k", origin=origin, path=str(tmp_path))
+    assert source.to_fetch == 0 and not source.by_hand
+
+
+@pytest.mark.parametrize("name", ["coco", "imagenet22k", "wikipedia"])
+def test_a_source_that_is_left_out_takes_nothing(paper, name):
+    source = paper(name, origin="none")
+    assert source.files == [] and plan._source_row(source, None)[3:] == [
+        "0 B",
+        DASH,
+        DASH,
+        DASH,
+        f"0 {source.unit}",
+        DASH,
+    ]
+    assert not any((source.raw, source.to_fetch, source.core_seconds, source.images, source.tested))
 
 
 def test_an_unknown_scale_is_named(monkeypatch):
