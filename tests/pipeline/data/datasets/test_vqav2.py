@@ -220,6 +220,43 @@ def test_unusable_questions_are_rejected_with_a_reason(faulty: Path) -> None:
     assert len(wrong) == 2
 
 
+@pytest.mark.parametrize("there", range(8))
+def test_validation_images_are_drawn_from_those_that_are_there(tmp_path: Path, there: int) -> None:
+    ten = ["cat"] * 10
+    for part, name, count in (("train2014", "Train", 1), ("val2014", "Val", 40)):
+        images = range(100, 100 + count)
+        asked = [(image, image, "What?") for image in images]
+        write_part(tmp_path, part, name, asked, [annotation(i, i, ten, "cat") for i in images])
+    write_part(tmp_path, "test2015", "Test", [], [])
+    for image in range(100 + there, 140):
+        (tmp_path / f"val2014/COCO_val2014_{image:012d}.jpg").unlink()
+    records = list(record_reader.read("vqav2", tmp_path))
+    usable = [record for record in records if isinstance(record, QuestionsRecord)]
+    assert sum(record.split == "val" for record in usable) == there // 2
+    assert len(usable) == 1 + there
+
+
+def test_with_all_images_there_the_same_are_drawn_as_ever() -> None:
+    sizes = dict.fromkeys(range(30), 7)
+    assert sorted(vqav2._validation_images(sizes)) == [
+        0,
+        1,
+        5,
+        7,
+        9,
+        13,
+        14,
+        15,
+        16,
+        18,
+        20,
+        22,
+        23,
+        27,
+        29,
+    ]
+
+
 def test_a_damaged_file_is_named_with_the_index_of_the_fault(faulty: Path) -> None:
     path = faulty / "v2_Questions_Train_mscoco.zip"
     member = "v2_OpenEnded_mscoco_train2014_questions.json"
