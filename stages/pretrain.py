@@ -26,7 +26,7 @@ def main(variant: str) -> None:
     workdir.clean()
     work_dir = workdir.folder(
         f"{scale}/pretrain/{variant}",
-        {"params": settings, "views": view_params},
+        {"params": task.work_params(settings), "views": view_params},
         task.inputs(folders, settings),
     )
     requirements.check(folders, settings)

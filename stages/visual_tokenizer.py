@@ -19,7 +19,7 @@ def main() -> None:
     workdir.clean()
     work_dir = workdir.folder(
         f"{scale}/visual_tokenizer",
-        {"params": settings},
+        {"params": vqkd_training.work_params(settings)},
         vqkd_training.inputs(data / "shards", settings),
     )
     vqkd_training.check(data / "shards", settings)

@@ -252,7 +252,8 @@ def run(job: PretrainJob) -> None:
     task = PretrainingTask(job.folders, job.params, job.view_params)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.params.objectives:
-            train(task, job.params, job.params.loop, job.work_dir, tracked)
+            validation = asdict(job.params.validation)
+            train(task, job.params, job.params.loop, job.work_dir, tracked, validation)
         else:
             rows = [CurveRow(0, "validation", evaluate(task))]
             curves.write_jsonl(job.work_dir / curves.JSONL, rows)
@@ -263,6 +264,13 @@ def run(job: PretrainJob) -> None:
             )
             tracked.artifact(finished / "curves.png")
             tracked.artifact(finished / "masked.png")
+
+
+def work_params(params: PretrainParams) -> dict[str, Any]:
+    """The parameters that the weights are a function of: without those of validation."""
+    tree = asdict(params)
+    del tree["validation"], tree["loop"]["evaluate_every"]
+    return tree
 
 
 def inputs(folders: DataFolders, params: PretrainParams) -> list[Path]:

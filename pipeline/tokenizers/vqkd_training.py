@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -216,7 +216,8 @@ def run(job: VQKDJob) -> None:
             _import(job, tracked)
             return
         task = VQKDTask(job.shards, job.params)
-        train(task, job.params, job.params.loop, job.work_dir, tracked)
+        validation = {"evaluation_images": job.params.evaluation_images}
+        train(task, job.params, job.params.loop, job.work_dir, tracked, validation)
         if first:
             rows = curves.read_jsonl(job.work_dir / curves.JSONL)
             last = [row for row in rows if row.kind == "validation"][-1]
@@ -237,6 +238,13 @@ def check(shards: Path, params: VisualTokenizerParams) -> None:
         groups += params.sources[source] * require_split(shards / source, "train", f"{key}.sources")
     if params.origin == "train":
         require_order(groups, params.order, params.loop.gradient_accumulation, f"{key}.order")
+
+
+def work_params(params: VisualTokenizerParams) -> dict[str, Any]:
+    """The parameters that the weights are a function of: without those of validation."""
+    tree = asdict(params)
+    del tree["evaluation_images"], tree["loop"]["evaluate_every"]
+    return tree
 
 
 def inputs(shards: Path, params: VisualTokenizerParams) -> list[Path]:

@@ -71,12 +71,22 @@ class FineTuneParams(OptimParams):
     threads: Threads  # per worker
 
 
-def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run: Run) -> None:
+def train(
+    task: Task,
+    optim: OptimParams,
+    loop: LoopParams,
+    work_dir: Path,
+    run: Run,
+    validation: dict[str, Any] | None = None,
+) -> None:
     """Train `task.model` for `optim.steps` steps in total, resuming from `work_dir`.
 
     Afterwards the model has the best weights by the metric `score`, or the last ones where no
     metric has that name. `work_dir` holds checkpoints and the curve. Every worker calls this;
     worker 0 alone writes.
+
+    validation: parameters of validation that change no weights; with others a run goes on, and what
+    was measured before is left out of the curve.
 
     Raises:
         UserError: the workers cannot share out the micro-batches evenly, too many consecutive
@@ -88,11 +98,14 @@ def train(task: Task, optim: OptimParams, loop: LoopParams, work_dir: Path, run:
     if collectives.rank() == 0:
         machine_limits.check_disk(task.model, work_dir)
     wrapped = _wrap(task.model, loop, device)
-    state = TrainState(wrapped, adamw(wrapped.model, optim))
+    state = TrainState(wrapped, adamw(wrapped.model, optim), validation or {})
     state.resume(work_dir)
     if state.step:
         log(f"resumed at step {state.step} of {optim.steps}")
+    validated = any(row.kind == "validation" for row in state.curve)
     logger = CurveLogger(work_dir / curves.JSONL, state.curve, state.step, optim.steps, run)
+    if state.step == optim.steps and not validated:
+        _validate(task, state, work_dir, logger)
     for batches in step_batches(task, loop, range(state.step, optim.steps)):
         set_learning_rate(state.optimizer, learning_rate(state.step, optim))
         values = train_step(

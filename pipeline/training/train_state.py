@@ -30,6 +30,8 @@ class TrainState:
 
     parallel: WrappedModel
     optimizer: AdamW
+    # parameters of validation that are none of the training
+    validation: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     best: Best | None = None
     # all rows so far: a checkpoint is all that a resumed run needs
@@ -70,6 +72,7 @@ class TrainState:
             "best": self.best and tuple(self.best),
             "curve": list(map(tuple, self.curve)),
             "sums": self._fetch_sums(),
+            "validation": self.validation,
         }
         if collectives.rank() != 0:
             return
@@ -107,6 +110,9 @@ class TrainState:
             ) from None
         self.step, self.best, self.sums = state["step"], state["best"], state["sums"]
         self.curve = state["curve"]
+        if state.get("validation", {}) != self.validation:
+            log("other parameters of validation: earlier validation is left out of the curve")
+            self.curve = [row for row in self.curve if row.kind == "train"]
 
     def _remove_others(self, folder: Path) -> None:
         """Remove all checkpoints but the last ones and the files of weights that none of these

@@ -25,9 +25,17 @@ from pipeline.utils import files
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
 LOCK_TIMEOUT = 60  # seconds to wait for another process in the same work folder
-# Parameters that say on how many processes and threads a run is spread: results differ in their
-# last digits at most.
-EXECUTION_PARAMS = ("num_workers", "threads", "loader_workers")
+# Parameters that say on how many processes and threads a run is spread, and when it is logged and
+# saved: results differ in their last digits at most.
+EXECUTION_PARAMS = (
+    "num_workers",
+    "threads",
+    "loader_workers",
+    "log_every",
+    "checkpoint_every",
+    "max_nonfinite_steps",
+    "evaluation_batch",
+)
 # Files of a work folder that hold no work yet.
 BOOKKEEPING = ("code.json", "lock", "run_id")
 

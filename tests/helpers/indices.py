@@ -12,7 +12,13 @@ def write_index(folder: Path, splits: tuple[str, ...] = ("train", "val"), **fact
     """A folder whose splits have the same number of row groups."""
     described = {
         split: {
-            "files": [{"name": f"{split}-00000.parquet", "groups": [[ROWS, ROWS]] * GROUPS}],
+            "files": [
+                {
+                    "name": f"{split}-00000.parquet",
+                    "groups": [[ROWS, ROWS]] * GROUPS,
+                    "footer": "",
+                }
+            ],
             "rows": ROWS * GROUPS,
             "samples": ROWS * GROUPS,
         }

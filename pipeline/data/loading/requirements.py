@@ -5,7 +5,6 @@ from pathlib import Path
 from pipeline.data.loading.sampler import OrderParams, check_order, check_sharing
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
-from pipeline.utils import files
 
 
 def require_split(folder: Path, split: str, key: str) -> int:
@@ -18,14 +17,14 @@ def require_split(folder: Path, split: str, key: str) -> int:
     Raises:
         UserError: there are no samples; the message says what to change.
     """
-    splits = files.read_json(folder / "index.json")["splits"]
-    if split in splits and splits[split]["samples"]:
-        return len(parquet.row_groups(folder, split))
-    known = ", ".join(sorted(splits)) or "nothing, as its origin is none or all was too short"
-    advice = f"leave {folder.name} out"
-    if splits and split == "val":
-        advice = f"set shard.{folder.name}.val_fraction above 0, or {advice}"
-    raise UserError(f"{key}: {folder / 'index.json'}: no split {split!r} (has: {known}); {advice}")
+    try:
+        groups = parquet.row_groups(folder, split)
+    except UserError as error:
+        advice = f"leave {folder.name} out"
+        if split == "val":
+            advice = f"set shard.{folder.name}.val_fraction above 0, or {advice}"
+        raise UserError(f"{key}: {error}; {advice}") from None
+    return len(groups)
 
 
 def require_order(groups: int, order: OrderParams, micro_batches: int, key: str) -> None:

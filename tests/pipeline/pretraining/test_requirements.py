@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.pretraining import requirements, task
 from pipeline.pretraining.data import DataFolders
 from pipeline.tokenizers import vqkd_training
+from pipeline.utils import workdir
 from tests.helpers import tiny
 from tests.helpers.indices import GROUPS, write_index
 
@@ -123,6 +124,34 @@ def test_sizes_that_do_not_fit_are_named(project, path, value, words):
     with pytest.raises(UserError, match=words) as caught:
         check()
     assert str(caught.value).startswith("params.yaml: pretrain.") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "same"),
+    [
+        ("pretrain.common.validation.texts", ["wikipedia"], True),
+        ("pretrain.common.validation.samples", 7, True),
+        ("pretrain.common.loop.evaluate_every", 3, True),
+        ("pretrain.common.loop.log_every", 3, True),
+        ("pretrain.common.lr", 0.5, False),
+        ("visual_tokenizer.evaluation_images", 3, True),
+        ("visual_tokenizer.loop.evaluate_every", 3, True),
+        ("visual_tokenizer.seed", 3, False),
+    ],
+)
+def test_parameters_of_validation_are_none_of_the_training(project, path, value, same):
+    """Steps that were trained are kept when they change."""
+
+    def name():
+        settings = task.load_params(params.read(), "main")
+        tokenizer = vqkd_training.load_params(params.read())
+        both = [task.work_params(settings), vqkd_training.work_params(tokenizer)]
+        return [workdir.fingerprint("small/x", tree, []) for tree in both]
+
+    project()
+    before = name()
+    project(setter(path, value))
+    assert (name() == before) == same
 
 
 def test_more_streams_than_row_groups(project):

@@ -1,5 +1,6 @@
 """The loop: resumes to the same bytes, survives bad steps."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,27 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, death, capsys):
         assert (tmp_path / "undisturbed" / file).read_bytes() == (
             tmp_path / "killed" / file
         ).read_bytes()
+
+
+@pytest.mark.parametrize("death", [5, None])
+def test_validation_may_change_on_the_way(tmp_path, death, capsys):
+    """The weights are those of an undisturbed run, and no measure of another kind is kept; also
+    where training had ended and only the results were not published yet."""
+    (tmp_path / "changed").mkdir()
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed, changed = MaskedToy(), MaskedToy()
+    run(undisturbed, tmp_path / "undisturbed")
+    first = MaskedToy() if death is None else Mortal(death)
+    with nullcontext() if death is None else pytest.raises(Killed):
+        train(first, OPTIM, LOOP, tmp_path / "changed", Run(None), {"samples": 1})
+    train(changed, OPTIM, LOOP, tmp_path / "changed", Run(None), {"samples": 2})
+    assert "other parameters of validation" in capsys.readouterr().err
+    for name, weights in undisturbed.model.state_dict().items():
+        assert torch.equal(weights, changed.model.state_dict()[name])
+    rows = curves.read_jsonl(tmp_path / "changed" / curves.JSONL)
+    assert [row.step for row in rows if row.kind == "train"] == [3, 6, 9, 12]
+    steps = [row.step for row in rows if row.kind == "validation"]
+    assert steps == ([12] if death is None else [6, 12])
 
 
 def test_gradients_are_clipped_to_a_norm_and_keep_their_direction():

@@ -46,6 +46,14 @@ def test_another_number_of_workers_resumes_the_same_work():
     assert name(16) == name(8)
 
 
+@pytest.mark.parametrize("key", ["log_every", "checkpoint_every", "loader_workers", "threads"])
+def test_when_to_log_and_save_is_no_part_of_the_work(key):
+    first, second = ({"loop": {key: value, "evaluate_every": 1}} for value in (1, 2))
+    assert workdir.fingerprint("a", first, []) == workdir.fingerprint("a", second, [])
+    second["loop"]["evaluate_every"] = 2  # decides of which steps the best is chosen
+    assert workdir.fingerprint("a", first, []) != workdir.fingerprint("a", second, [])
+
+
 def test_work_folders_lie_below_dvc_root(project, monkeypatch, tmp_path_factory):
     original = tmp_path_factory.mktemp("original")
     monkeypatch.setenv("DVC_ROOT", str(original))
