@@ -1,11 +1,12 @@
 """python -m stages.export [NAME] [FOLDER]: trained models as folders that need nothing else, each
 with a model card.
 
-NAME is a fine-tune or a pretraining variant; none: `main` and all that was fine-tuned from it. No
-DVC stage: it copies what the pipeline has made, and the cards have the parameters that params.yaml
+NAME is a fine-tune or a pretraining variant; none: `main` and all that was fine-tuned from it,
+those that were trained; of the others a line says why they are missing. No DVC stage: it copies what the pipeline has made, and the cards have the parameters that params.yaml
 has now.
 """
 
+import sys
 from pathlib import Path
 
 from pipeline.config import params
@@ -22,11 +23,26 @@ def main(name: str | None = None, folder: str | None = None) -> None:
     if name is not None and name not in tuned and name not in variants:
         known = ", ".join((*variants, *tuned))
         raise UserError(f"export: no model {name!r}; one of {known}")
-    for exported in [name] if name else ["main", *_made_from_main()]:
-        make = export.of_fine_tune if exported in tuned else export.of_variant
-        out = Path(folder or Path("exports", scale, exported))
-        export.write(make(scale, exported), scale, out)
-        print(out)
+    if name is not None:
+        print(_export(name, scale, folder))
+        return
+    missing = []
+    for trained in ["main", *_made_from_main()]:
+        try:
+            print(_export(trained, scale))
+        except UserError as error:
+            missing.append(str(error))
+            print(f"{trained}: not exported: {error}", file=sys.stderr)
+    if len(missing) > len(_made_from_main()):
+        raise UserError(f"nothing to export: {missing[0]}")
+
+
+def _export(name: str, scale: str, folder: str | None = None) -> Path:
+    """The folder that a model was written to. Raises UserError where it has not been trained."""
+    make = export.of_fine_tune if name in fine_tunes.names() else export.of_variant
+    out = Path(folder or Path("exports", scale, name))
+    export.write(make(scale, name), scale, out)
+    return out
 
 
 def _names() -> list[str]:

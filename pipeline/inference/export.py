@@ -33,6 +33,13 @@ COLLECTED = (
 )
 
 
+OWN = (
+    "It was trained on files of the people who trained it, with whatever is wrong or one-sided in "
+    "them."
+)
+OWN_LICENSE = "your own files: their terms"
+
+
 @dataclass(frozen=True)
 class TrainingStage:
     """A stage of a model's training: pretraining, or a fine-tune."""
@@ -81,12 +88,13 @@ def of_variant(scale: str, name: str) -> Export:
 
 
 def of_fine_tune(scale: str, name: str) -> Export:
-    """The model of a fine-tune."""
-    fine_tune = fine_tunes.load(name)
+    """The model of a fine-tune. Raises UserError where it has not been trained."""
+    fine_tune, model = fine_tunes.load(name), Path("runs", scale, "finetune", name, "model")
+    files.read_json(model / "config.json")  # before all that reads data
     return Export(
         name,
         fine_tune.title,
-        Path("runs", scale, "finetune", name, "model"),
+        model,
         _class_names(scale, fine_tune),
         Path("results", scale, "evaluate", f"{name}.json"),
         _training_stages(f"finetune/{name}"),
@@ -112,8 +120,10 @@ def write(export: Export, scale: str, folder: Path) -> None:
     """Copy the model's files into a folder, which may exist, and write its card.
 
     Raises:
-        UserError: the model has not been trained or evaluated.
+        UserError: the model has not been trained, or the folder holds something else.
     """
+    if folder.exists() and (not folder.is_dir() or _holds_something_else(folder)):
+        raise UserError(f"{folder}: not empty, and no exported model; name another folder")
     config = files.read_json(export.model / "config.json")
     for name in ("model.safetensors", "config.json"):
         _copy(export.model / name, folder / name)
@@ -131,7 +141,7 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
     for stage in export.stages:
         data += _data(stage, scale)
     backbone, with_text = config["backbone"], _reads_text(config["model"])
-    scores = files.read_json(export.scores)
+    scores = files.read_json(export.scores) if export.scores.exists() else {}
     scores = {key: value for key, value in scores.items() if not isinstance(value, str)}
     return html_report.template(TEMPLATE, autoescape=False).render(
         name=export.name,
@@ -167,14 +177,14 @@ def _pretrained(variant: str) -> TrainingStage:
     sources: dict[str, None] = {}  # in order, each once
     for objective in pretrain_params.objectives:
         stream = getattr(pretrain_params.data, task.STREAM_OF[objective])
-        sources |= dict.fromkeys(stream.sources)
+        sources |= dict.fromkeys(name for name, passes in stream.sources.items() if passes)
     return TrainingStage(f"pretrain/{variant}", list(sources), asdict(pretrain_params))
 
 
 def _data(stage: TrainingStage, scale: str) -> Iterator[CardDataRow]:
     for source in stage.sources:
         index = files.read_json(Path("data", scale, "shards", source, "index.json"))
-        origin = params.subtree(f"download.{source}.origin")
+        download = params.read().block("download.common", f"download.{source}")
         train = index["splits"]["train"]
         yield CardDataRow(
             stage.name,
@@ -182,9 +192,16 @@ def _data(stage: TrainingStage, scale: str) -> Iterator[CardDataRow]:
             train["rows"],
             train["samples"],
             sum(index["rejected"].values()),
-            origin,
-            facts.GENERATED_LICENSE if origin == "synthetic" else facts.read(source).license,
+            download["origin"],
+            _license(source, download),
         )
+
+
+def _license(source: str, download: dict[str, Any]) -> str:
+    """The terms of a source's files; `download` is its block of params.yaml."""
+    if download["origin"] == "synthetic":
+        return facts.GENERATED_LICENSE
+    return facts.read(source).license if download["official"] else OWN_LICENSE
 
 
 def _rejected(data: list[CardDataRow]) -> int:
@@ -194,8 +211,10 @@ def _rejected(data: list[CardDataRow]) -> int:
 
 
 def _limits(data: list[CardDataRow], backbone: dict[str, Any], with_text: bool) -> list[str]:
+    licenses = {row.license for row in data}
+    origin = {facts.GENERATED_LICENSE: GENERATED, OWN_LICENSE: OWN}
     limits = [
-        GENERATED if all(row.origin == "synthetic" for row in data) else COLLECTED,
+        origin.get(licenses.pop(), COLLECTED) if len(licenses) == 1 else COLLECTED,
         f"Images are resized to a square of {backbone['image_size']} pixels, whatever their shape.",
     ]
     if with_text:
@@ -208,6 +227,10 @@ def _num_parameters(path: Path) -> int:
     with safe_open(path, "pt") as file:
         names = file.keys()
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+
+
+def _holds_something_else(folder: Path) -> bool:
+    return any(folder.iterdir()) and not (folder / "model.safetensors").exists()
 
 
 def _copy(source: Path, target: Path) -> None:

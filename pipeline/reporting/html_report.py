@@ -1,6 +1,7 @@
 """All tables and figures of a scale on one page that opens without a network."""
 
 import base64
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,8 @@ def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[C
 
 
 def template(name: str, *, autoescape: bool) -> "Template":
-    """A Jinja template by its path in `pipeline`, with the filter `thousands` (1234 -> 1,234).
-    Rendering it without one of its variables is an error."""
+    """A Jinja template by its path in `pipeline`, with the filters `thousands` (1234 -> 1,234) and
+    `markdown`. Rendering it without one of its variables is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -76,7 +77,14 @@ def template(name: str, *, autoescape: bool) -> "Template":
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = "{:,}".format
+    environment.filters["markdown"] = markdown
     return environment.get_template(name)
+
+
+def markdown(value: Any) -> str:
+    """A value as text in a line of Markdown: nothing of it is a link, a tag or another cell."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", text)
 
 
 def facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
