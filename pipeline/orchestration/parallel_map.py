@@ -3,10 +3,12 @@ cluster."""
 
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +62,9 @@ def _in_processes(function: Callable[..., None], calls: Iterable[tuple], workers
         pending: set[Future] = set()
         try:
             for call in calls:
-                pending.add(pool.submit(function, *call))
+                with _interrupts_held():
+                    future = pool.submit(function, *call)
+                pending.add(future)
                 if len(pending) > workers:
                     pending = _await_some(pending)
             while pending:
@@ -70,8 +74,23 @@ def _in_processes(function: Callable[..., None], calls: Iterable[tuple], workers
                 "a worker process was killed, perhaps because memory ran out; run the stage again "
                 "with fewer workers, it resumes where it stopped"
             ) from None
+        except (KeyboardInterrupt, SystemExit):
+            for worker in multiprocessing.active_children():
+                worker.kill()  # or the pool would wait for what they do
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that start meanwhile never see Ctrl-C, which is for their driver: each would print
+    a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _await_some(pending: set[Future]) -> set[Future]:
@@ -99,25 +118,24 @@ def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int,
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    ray_train.connect(workers, threads=1)
-    try:
+    ray_train.check_cluster(threads=1)
+    with ray_train.connected(workers, threads=1):
         gpus = int(ray.cluster_resources().get("GPU", 0)) if gpu else 0
         task = ray.remote(_in_folder).options(num_gpus=min(gpus, 1))
         pending: list[Any] = []
-        for call in calls:
-            pending.append(task.remote(function, os.getcwd(), call))
-            if len(pending) > (gpus or workers):
-                done, pending = ray.wait(pending)
-                ray.get(done)
-        ray.get(pending)
-    except RayTaskError as error:
-        raise error.cause if isinstance(error.cause, UserError) else error from None
-    except RayError as error:
-        raise UserError(
-            f"a task on the Ray cluster failed: {' '.join(str(error).split())[:300]}"
-        ) from None
-    finally:
-        ray.shutdown()
+        try:
+            for call in calls:
+                pending.append(task.remote(function, os.getcwd(), call))
+                if len(pending) > (gpus or workers):
+                    done, pending = ray.wait(pending)
+                    ray.get(done)
+            ray.get(pending)
+        except RayTaskError as error:
+            raise error.cause if isinstance(error.cause, UserError) else error from None
+        except RayError as error:
+            raise UserError(
+                f"a task on the Ray cluster failed: {' '.join(str(error).split())[:300]}"
+            ) from None
 
 
 def _in_folder(function: Callable[..., None], folder: str, call: tuple) -> None:

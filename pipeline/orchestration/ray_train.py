@@ -4,19 +4,25 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.errors import UserError
+from pipeline.orchestration import contained
+from pipeline.utils import machine_errors, workdir
+from pipeline.utils.machine_errors import PEER_LOST
 
 Entry = Callable[[Any], None]
+KILLED = "training: a worker was killed; run the stage again, it resumes from its last checkpoint"
 WORKER_DIED = "WorkerHealthCheckFailedError"  # Ray's class of error for a worker that was killed
 # Seconds that workers wait in a collective while worker 0 evaluates; torch's 10 to 30 minutes are
 # too few.
 COLLECTIVE_TIMEOUT = 4 * 3600
+START_TIMEOUT = 600  # seconds for all workers to start, once the cluster has room for them
+CONNECT_TIMEOUT = 60  # seconds for a cluster to answer
 # Environment variables that workers on a cluster get from the driver.
 WORKER_ENV = ("PYTHONPATH", "OMP_NUM_THREADS", "DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI")
 
@@ -46,41 +52,82 @@ def launch(entry: Entry, config: Any, *, num_workers: int, threads: int) -> None
 
 
 def _on_ray(entry: Entry, config: Any, num_workers: int, threads: int) -> None:
-    connect(num_workers, threads)
-    import ray
-    from ray.exceptions import RayError
-    from ray.train import RunConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    Path(".work").mkdir(exist_ok=True)
-    storage = Path(tempfile.mkdtemp(prefix="ray-", dir=".work")).resolve()
+    check_cluster(threads)
+    log_of_ray = _log()
+    storage = Path(tempfile.mkdtemp(prefix="ray-", dir=log_of_ray.parent))
+    log = storage / "log"
+    log.touch()
     try:
+        with open(log, encoding="utf-8", errors="replace") as lines:
+            # Ray's forwarding would bring pages of Ray's messages along
+            contained.run(
+                _drive,
+                entry,
+                config,
+                num_workers,
+                threads,
+                storage,
+                log=log_of_ray,
+                ended_early="Ray ended, or was ended, before the training; run the stage again, it "
+                "resumes from its last checkpoint (.work/ray.log has Ray's messages)",
+                meanwhile=lambda: _print_rest(lines),
+            )
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _log() -> Path:
+    """A file for Ray's messages."""
+    work = workdir.root()
+    work.mkdir(exist_ok=True)
+    return work / "ray.log"
+
+
+def _print_rest(lines: IO[str]) -> None:
+    """Print on stderr what has been appended to a file."""
+    sys.stderr.write(lines.read())
+    sys.stderr.flush()
+
+
+def _drive(entry: Entry, config: Any, num_workers: int, threads: int, storage: Path) -> None:
+    """Ray's driver; `storage` is a folder that all workers share."""
+    with connected(num_workers, threads):
+        import ray
+        from ray.exceptions import RayError
+        from ray.train import FailureConfig, RunConfig, TrainingFailedError
+        from ray.train.torch import TorchConfig, TorchTrainer
+
         scaling = _scaling(num_workers, ray.cluster_resources())
-        log = storage / "log"
         arguments = {
             "entry": entry,
             "config": config,
             "folder": os.getcwd(),
             "threads": threads,
-            "log": log,
+            "log": storage / "log",
         }
-        with _printed(log):
+        try:
             TorchTrainer(
                 _run_worker,
                 train_loop_config=arguments,
                 scaling_config=scaling,
                 torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT),
-                run_config=RunConfig(name="train", storage_path=str(storage)),
+                run_config=RunConfig(
+                    name="train",
+                    storage_path=str(storage),
+                    # Ray tries for ever else, as where its storage is full or nodes are taken
+                    failure_config=FailureConfig(controller_failure_limit=0),
+                ),
             ).fit()
-    except (TrainingFailedError, RayError) as error:
-        raise _user_error(error) from None
-    finally:
-        ray.shutdown()
-        shutil.rmtree(storage, ignore_errors=True)
+        except (TrainingFailedError, RayError) as error:
+            raise _user_error(error) from None
 
 
 def _run_worker(arguments: dict[str, Any]) -> None:
-    """Set up a Ray worker and call the training function."""
+    """Set up a Ray worker and call the training function.
+
+    Raises:
+        UserError: as raised by the function, or what the machine did to it, in one line.
+    """
     import torch
     import torch.distributed as dist
     from ray.train.torch import get_device
@@ -90,33 +137,16 @@ def _run_worker(arguments: dict[str, Any]) -> None:
     os.chdir(arguments["folder"])
     torch.set_num_threads(arguments["threads"])
     entry, config = arguments["entry"], arguments["config"]
-    if dist.get_rank() > 0:
-        entry(config)
-        return
-    with open(arguments["log"], "a", buffering=1) as log, redirect_stderr(log):
-        entry(config)
-
-
-@contextmanager
-def _printed(log: Path) -> Iterator[None]:
-    """Print on stderr what worker 0 appends to its log. Ray's forwarding would bring pages of Ray's
-    messages along."""
-    done = threading.Event()
-
-    def tail() -> None:
-        log.touch()
-        with open(log, encoding="utf-8") as lines:
-            while not done.wait(0.2):
-                sys.stderr.write(lines.read())
-            sys.stderr.write(lines.read())
-
-    thread = threading.Thread(target=tail)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with open(arguments["log"], "a", buffering=1) as log:
+        try:
+            with redirect_stderr(log) if dist.get_rank() == 0 else nullcontext():
+                entry(config)
+        except Exception as error:
+            line = machine_errors.explain(error)
+            if line is None:
+                traceback.print_exc(file=log)
+                raise
+            raise UserError(line) from None
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -130,23 +160,53 @@ def _environment(threads: int) -> dict[str, str]:
         "RAY_TRAIN_V2_ENABLED": "1",
         # the default waits seconds at the start and at the end
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(START_TIMEOUT),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 
 
-def connect(num_workers: int, threads: int) -> None:
-    """Join the cluster at RAY_ADDRESS, or start one that has a CPU for each worker."""
+def check_cluster(threads: int) -> None:
+    """Join the cluster at RAY_ADDRESS, if that is set, and leave it: Ray itself would try for a
+    quarter of an hour and then end the process.
+
+    Raises:
+        UserError: it does not answer.
+    """
+    if address := os.environ.get("RAY_ADDRESS"):
+        contained.run(
+            _join_and_leave,
+            threads,
+            log=_log(),
+            limit=CONNECT_TIMEOUT,
+            ended_early=f"RAY_ADDRESS {address}: no Ray cluster has answered; start it, or unset "
+            "RAY_ADDRESS for one on this machine (.work/ray.log has Ray's messages)",
+        )
+
+
+def _join_and_leave(threads: int) -> None:
+    with connected(1, threads):
+        pass
+
+
+@contextmanager
+def connected(num_workers: int, threads: int) -> Iterator[None]:
+    """In the cluster at RAY_ADDRESS, or in one of its own that has a CPU for each worker."""
     os.environ |= _environment(threads)  # before the import: Ray reads most of it once
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if os.environ.get("RAY_ADDRESS"):
-        names = [name for name in os.environ if name in WORKER_ENV or name.startswith("NCCL_")]
-        variables = {name: os.environ[name] for name in names}
-        ray.init(runtime_env={"env_vars": variables}, **quiet)
-    else:
-        ray.init(num_cpus=num_workers, include_dashboard=False, **quiet)
+    try:
+        if os.environ.get("RAY_ADDRESS"):
+            names = [name for name in os.environ if name in WORKER_ENV or name.startswith("NCCL_")]
+            variables = {name: os.environ[name] for name in names}
+            ray.init(runtime_env={"env_vars": variables}, **quiet)
+        else:
+            # "local": not the cluster that somebody else has started on this machine
+            ray.init("local", num_cpus=num_workers, include_dashboard=False, **quiet)
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _scaling(num_workers: int, cluster: Mapping[str, float]) -> Any:
@@ -169,15 +229,19 @@ def _scaling(num_workers: int, cluster: Mapping[str, float]) -> Any:
 
 
 def _user_error(error: Exception) -> UserError:
-    """The UserError of a worker if there is one, else one line on the first failure."""
+    """The UserError of a worker if there is one, else one line on the first failure. Workers that
+    only lost another one come last."""
     failures = getattr(error, "worker_failures", {})
-    for failure in failures.values():
-        if isinstance(failure, UserError):
-            return failure
-    for rank, failure in sorted(failures.items()):
-        if type(failure).__name__ != WORKER_DIED:
-            line = " ".join(str(failure).split())[:300]
-            return UserError(f"training worker {rank}: {type(failure).__name__}: {line}")
-    return UserError(
-        "training: a worker was killed; run the stage again, it resumes from its last checkpoint"
-    )
+    ranks = sorted(failures, key=lambda rank: (str(failures[rank]) == PEER_LOST, rank))
+    for rank in ranks:
+        if isinstance(failures[rank], UserError):
+            return failures[rank]
+    for rank in ranks:
+        kind = type(failures[rank]).__name__
+        if kind != WORKER_DIED:
+            line = " ".join(str(failures[rank]).split())[:300]
+            return UserError(f"training worker {rank}: {kind}: {line}")
+    line = " ".join(str(error).split())[:300]
+    if failures or " died" in line:  # before or after its training function began
+        return UserError(KILLED)
+    return UserError(f"training: the workers could not be started: {line}")

@@ -35,7 +35,8 @@ def run(
     params: dict[str, Any],
     work_dir: Path | None = None,
 ) -> Iterator["Run"]:
-    """One run of the experiment `vl-beit-<scale>`. An exception marks it as failed.
+    """One run of the experiment `vl-beit-<scale>`. An exception marks it as failed, an interrupt
+    and SIGTERM as killed.
 
     Args:
         name: for people ("finetune flickr30k").
@@ -63,8 +64,8 @@ def run(
         )
     try:
         yield tracked
-    except BaseException:
-        tracked.close("FAILED")
+    except BaseException as error:
+        tracked.close("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     tracked.close("FINISHED")
 
@@ -132,7 +133,7 @@ class Run:
             self._append("model", name=name, parts=parts)
 
     def close(self, status: str) -> None:
-        """End the run as "FINISHED" or "FAILED"."""
+        """End the run as "FINISHED", "FAILED" or "KILLED"."""
         if self._records is None:
             return
         with _tolerant():

@@ -33,6 +33,10 @@ ADVICE = {
     "the disk or its network fails": (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO),
 }
 MEMORY = "memory ran out; use fewer workers, more loop.gradient_accumulation, or a smaller batch"
+PEER_LOST = (
+    "another training worker has ended or does not answer; run the stage again, it resumes from "
+    "its last checkpoint"
+)
 # Messages of RuntimeErrors, mostly torch's, and what they mean.
 MESSAGES = {
     r"unable to allocate shared memory|shared memory limit|killed by signal: Bus error": (
@@ -50,6 +54,8 @@ MESSAGES = {
         "the memory of the GPU ran out; raise loop.gradient_accumulation, or lower the batch"
     ),
     r"out of memory|[Cc]an(no|')t allocate memory|bad_alloc|unable to mmap": MEMORY,
+    r"gloo/transport|NCCL (error|communicator)|Connection (closed|reset) by|collective operation "
+    r"timeout": PEER_LOST,
     r"can't start new thread": "the limit of threads is reached (`ulimit -u`); use fewer workers",
     r"received \d+ items of ancdata|[Tt]oo many open files": (
         "too many open files; raise the limit (`ulimit -n`), or use fewer loop.loader_workers"
