@@ -18,6 +18,7 @@ SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 LONGEST = 1000
 # characters (choice): a line of prose without a full stop in it is a table or a list
 LONGEST_SENTENCE = 5000
+HOLE = "\ufffc"  # the object replacement character: in a sentence, for what it has lost
 _CONTROLS = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # C0 and C1 without white space
     "\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
@@ -140,7 +141,8 @@ def annotation_text(text: str) -> str:
 
 
 def fault(text: str, longest: int = LONGEST) -> str | None:
-    """What is wrong with a tidy text: `empty`, `damaged` (not UTF-8), `over-long`, or None.
+    """What is wrong with a tidy text: `empty`, `damaged` (not UTF-8), `incomplete` (HOLE in it),
+    `over-long`, or None.
 
     longest: characters.
     """
@@ -148,6 +150,8 @@ def fault(text: str, longest: int = LONGEST) -> str | None:
         return "empty"
     if _NOT_UTF8.search(text):
         return "damaged"
+    if HOLE in text:
+        return "incomplete"
     return "over-long" if len(text) > longest else None
 
 

@@ -12,60 +12,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from xml.etree import ElementTree
 
-import mwparserfromhell
-from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Text, Wikilink
-from mwparserfromhell.parser import ParserError
-from mwparserfromhell.wikicode import Wikicode
-
 from pipeline.data.datasets.formats import sentence_splitter
+from pipeline.data.datasets.formats.wikitext import prose
+from pipeline.data.datasets.formats.wikitext.prose import NotProse
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import Rejected, TextRecord, document, tidy
+from pipeline.data.records import Rejected, TextRecord, document
 from pipeline.errors import UserError
 
 KIND = "text"
 _DUMPS = "enwiki-*-pages-articles*.xml*.bz2"
-_BACK_MATTER = frozenset(
-    (
-        "references",
-        "external links",
-        "see also",
-        "further reading",
-        "notes",
-        "bibliography",
-        "sources",
-        "footnotes",
-        "notes and references",
-        "citations",
-    )
-)
-_DROPPED_TAGS = frozenset(
-    (
-        "ref",
-        "references",
-        "table",
-        "gallery",
-        "math",
-        "timeline",
-        "imagemap",
-        "score",
-        "syntaxhighlight",
-        "source",
-        "style",
-        "script",
-        "templatestyles",
-    )
-)
-_DROPPED_LINKS = frozenset(("file", "image", "media", "category", "template", "portal"))
-_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*")
-# Quotes that mean italics or bold (where they are unbalanced, the parser does not parse the whole
-# section), and magic words.
-_STYLE = re.compile(r"''(?='s\b)|'{2,}|__[A-Z]+__")
-_LIST_MARKS = "*#:; \t"
 _STREAM_MAGIC = re.compile(rb"BZh[1-9]1AY&SY")  # headers of a stream and of its first block
 _CHUNK = 1 << 20  # bytes
 _LARGEST = 64 << 20  # bytes of a page (choice: the longest real ones have two million)
 _EXPANSION = 4  # decompressed bytes per byte of the dump, about
-_FEWEST_WORDS = 5  # a shorter line is a list item or a caption, not prose (choice)
 
 
 @dataclass(frozen=True)
@@ -149,30 +108,12 @@ def _record(page: ElementTree.Element) -> Iterator[TextRecord | Rejected]:
         revision = _children(children["revision"])
         wikitext = (revision["text"].text or "") if "text" in revision else ""
         try:
-            lines = paragraphs(wikitext)
-        except (ParserError, RecursionError):
-            yield Rejected(number, "wikitext that cannot be parsed")
+            lines = prose.paragraphs(wikitext)
+        except NotProse as error:
+            yield Rejected(number, str(error))
         else:
             sentences = chain.from_iterable(map(sentence_splitter.split, lines))
             yield from document(number, "train", sentences)
-
-
-def paragraphs(wikitext: str) -> list[str]:
-    """The paragraphs of an article's prose: no markup, headings, tables, references, images, back
-    matter."""
-    texts, skipping = [], False
-    for node in mwparserfromhell.parse(wikitext, skip_style_tags=True).nodes:
-        if isinstance(node, Heading):
-            skipping = node.title.strip_code().strip().lower() in _BACK_MATTER
-            texts.append("\n")
-        elif not skipping:
-            texts.append(_plain_text(node))
-    lines = []
-    for line in _STYLE.sub("", "".join(texts)).splitlines():
-        text = tidy(line.lstrip(_LIST_MARKS))
-        if len(text.split()) >= _FEWEST_WORDS and text[0] not in "|!{":
-            lines.append(text)
-    return lines
 
 
 def _stream_starts(path: Path) -> list[int]:
@@ -250,32 +191,3 @@ def _children(element: ElementTree.Element) -> dict[str, ElementTree.Element]:
 def _local_name(element: ElementTree.Element) -> str:
     """The tag without its namespace."""
     return element.tag.rpartition("}")[2]
-
-
-def _plain_text(node: Node) -> str:
-    """The text of a node as a reader sees it; none of templates, comments and arguments."""
-    if isinstance(node, Text):
-        return node.value
-    if isinstance(node, HTMLEntity):
-        return node.normalize() or ""
-    if isinstance(node, Wikilink):
-        return _link_text(node)
-    if isinstance(node, ExternalLink):
-        return _inner_text(node.title)
-    if isinstance(node, Tag):
-        name = str(node.tag).strip().lower()
-        if name == "br":
-            return "\n"
-        return "" if name in _DROPPED_TAGS else _inner_text(node.contents)
-    return ""
-
-
-def _inner_text(code: Wikicode | None) -> str:
-    return "" if code is None else "".join(map(_plain_text, code.nodes))
-
-
-def _link_text(node: Wikilink) -> str:
-    prefix = str(node.title).partition(":")[0].strip().lower() if ":" in node.title else ""
-    if prefix in _DROPPED_LINKS or (node.text is None and _LANGUAGE.fullmatch(prefix)):
-        return ""
-    return _inner_text(node.title if node.text is None else node.text)

@@ -1,2 +1,2 @@
-"""Formats that several data sets share: archives, JSON, lists of URLs, ImageNet's tars, Karpathy's
-splits."""
+"""Formats of files: archives, JSON, text, lists of URLs, ImageNet's tars, Karpathy's splits,
+wikitext."""

@@ -2,6 +2,8 @@
 
 import re
 
+from pipeline.data.records import HOLE
+
 # Possessive, and from the first mark alone: the time stays linear in rows of marks.
 _END = re.compile(r"(?<![.!?])([.!?]++)[\"'”’)\]]*+\s++(?=[\"'“‘(\[]*+([^\s\"'“‘(\[]))")
 _DOTTED = re.compile(r"(?:\w\.)*\w")  # an initial ("J") or an acronym ("U.S", "e.g")
@@ -17,12 +19,12 @@ def split(paragraph: str) -> list[str]:
     """The sentences of a paragraph that has no line breaks.
 
     A sentence ends with `.`, `!` or `?` (and closing quotes or brackets) before a blank and a
-    capital or a digit, unless the dot belongs to a known abbreviation, an initial or an acronym.
+    capital, a digit or HOLE, unless the dot belongs to a known abbreviation, an initial or an acronym.
     """
     sentences, start = [], 0
     for match in _END.finditer(paragraph):
         following = match[2]
-        if not (following.isupper() or following.isdigit()):
+        if not (following.isupper() or following.isdigit() or following == HOLE):
             continue
         before = max(start, match.start() - _LONGEST_WORD)
         if match[1] == "." and _abbreviated(paragraph[before : match.start()]):

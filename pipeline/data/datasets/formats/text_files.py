@@ -91,8 +91,8 @@ def _encoding(raw: bytes) -> str:
     for mark, name in _MARKS.items():
         if raw.startswith(mark):
             return name
-    if name := _wide(raw[:_HEAD]):
-        return name
+    if wide := _wide(raw[:_HEAD]):
+        return wide
     text = raw.decode("utf-8", "surrogateescape")
     broken = len(_BROKEN.findall(text))
     if 2 * broken <= len(_BEYOND_ASCII.findall(text)):

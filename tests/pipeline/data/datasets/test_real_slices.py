@@ -22,7 +22,7 @@ EXPECTED = {
     "coco": ({"train": 60}, {}),
     "vqav2": ({"train": 11, "val": 1}, {"missing image": 1486}),
     "ade20k": ({"val": 1}, {}),
-    "wikipedia": ({"train": 18}, {"redirect": 12}),
+    "wikipedia": ({"train": 18}, {"redirect": 12, "incomplete sentence": 3}),
     "bookcorpus": ({"train": 1}, {}),
 }
 

@@ -1,0 +1,1 @@
+"""Wikitext: the prose of an article of Wikipedia."""
