@@ -41,12 +41,18 @@ def train_tokenizer(
     through memory, since SentencePiece writes the paths it is given into the model.
 
     Raises:
-        UserError: the texts do not support so many pieces, or need more.
+        UserError: the texts do not support so many pieces, or need more; a source has none.
     """
     if params.vocab_size > _MAX_VOCAB_SIZE:
         raise UserError(
             f"params.yaml: {key}.vocab_size: at most {_MAX_VOCAB_SIZE}, found {params.vocab_size}"
         )
+    for folder in folders:
+        if "train" not in files.read_json(folder / "index.json")["splits"]:
+            raise UserError(
+                f"params.yaml: {key}.sources: {folder.name} has no training texts, as its origin is "
+                f"none or all were rejected; leave {folder.name} out"
+            )
     all_texts = chain.from_iterable(map(training_texts, folders))
     texts = sample(all_texts, params.max_sentences, params.seed)
     model = _train(texts, params, key)

@@ -18,6 +18,7 @@ from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import (
+    LONGEST,
     Question,
     QuestionsRecord,
     Rejected,
@@ -225,10 +226,10 @@ def _parse_annotation(item: Any) -> tuple[int, int, str, list[str]]:
 def _answer(item: Any, name: str) -> str:
     """As the annotator wrote it, if it can be printed. Raises BadRecord."""
     text = fields.text(item, name)
-    if not text.isprintable():
-        text = tidy(text)
-    if text and (problem := fault(text)):
-        raise BadRecord(f"wrong answers: {problem} {name}")
+    if not (text.isascii() and text.isprintable()) or len(text) > LONGEST:
+        text = text if text.isprintable() else tidy(text)
+        if text and (problem := fault(text)):
+            raise BadRecord(f"wrong answers: {problem} {name}")
     return sys.intern(text)
 
 

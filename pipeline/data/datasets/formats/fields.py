@@ -45,11 +45,12 @@ def parse(line: str) -> Any:
 
 def value(record: Any, name: str) -> Any:
     """A field of any type. Raises BadRecord: there is none, or the record is no object."""
-    if not isinstance(record, dict):
-        raise BadRecord(f"damaged record: {_kind(record)} in place of an object")
-    if name not in record:
-        raise BadRecord(f"damaged record: no {name}")
-    return record[name]
+    try:
+        return record[name]
+    except TypeError:  # no other JSON value takes a string between brackets
+        raise BadRecord(f"damaged record: {_kind(record)} in place of an object") from None
+    except KeyError:
+        raise BadRecord(f"damaged record: no {name}") from None
 
 
 def text(record: Any, name: str) -> str:
@@ -71,6 +72,8 @@ def text_or_damaged(record: Any, name: str) -> str:
 def integer(record: Any, name: str) -> int:
     """A whole number of 64 bits, which some writers spell `7.0` or "7". Raises BadRecord."""
     found = value(record, name)
+    if type(found) is int and -_LARGEST <= found < _LARGEST:
+        return found
     if isinstance(found, str) and found.isdecimal() and len(found) < 20:
         found = int(found)
     if isinstance(found, float) and found.is_integer():
