@@ -44,9 +44,13 @@ class _Stream:
 
 def files(root: Path) -> list[Path]:
     """The dump, whole or in parts."""
-    if dumps := sorted(path for path in root.glob(_DUMPS) if "-index" not in path.name):
+    if dumps := sorted(filter(_is_dump, root.glob(_DUMPS))):
         return dumps
     raise FileNotFoundError(f"no {_DUMPS} in {root}")
+
+
+def _is_dump(path: Path) -> bool:
+    return path.is_file() and "-index" not in path.name
 
 
 def listed(status: dict[str, Any]) -> dict[str, tuple[int, str]]:
@@ -63,7 +67,7 @@ def listed(status: dict[str, Any]) -> dict[str, tuple[int, str]]:
         for name, part in sorted(job["files"].items()):
             if ".xml" in name and "/" not in name:
                 parts[name] = int(part["size"]), str(part["sha1"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no list of the files of a dump: {error!r}") from None
     return parts
 
@@ -99,13 +103,15 @@ def _read(entry: _Stream) -> Iterator[TextRecord | Rejected]:
 
 def _record(page: ElementTree.Element) -> Iterator[TextRecord | Rejected]:
     children = _children(page)
-    number = children["id"].text or ""
-    if children["ns"].text != "0":
+    number, namespace = _content(children, "id"), _content(children, "ns")
+    if not (number.isdecimal() and namespace):
+        yield Rejected(number, "damaged record: a page without id or namespace")
+    elif namespace != "0":
         yield Rejected(number, "not an article")
     elif "redirect" in children:
         yield Rejected(number, "redirect")
     else:
-        revision = _children(children["revision"])
+        revision = _children(children["revision"]) if "revision" in children else {}
         wikitext = (revision["text"].text or "") if "text" in revision else ""
         try:
             lines = prose.paragraphs(wikitext)
@@ -114,6 +120,11 @@ def _record(page: ElementTree.Element) -> Iterator[TextRecord | Rejected]:
         else:
             sentences = chain.from_iterable(map(sentence_splitter.split, lines))
             yield from document(number, "train", sentences)
+
+
+def _content(children: dict[str, ElementTree.Element], name: str) -> str:
+    """The text of a child, empty if there is none."""
+    return (children[name].text or "").strip() if name in children else ""
 
 
 def _stream_starts(path: Path) -> list[int]:

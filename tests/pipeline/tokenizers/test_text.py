@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from pipeline.data.sharding.build import write_none
 from pipeline.data.shards import parquet, schema
 from pipeline.errors import UserError
 from pipeline.tokenizers import packing, sentencepiece_training
@@ -129,6 +130,17 @@ def test_an_unreachable_size_names_the_key_and_the_limit(folders, tmp_path, size
         UserError, match=rf"^params.yaml: text_tokenizer.vocab_size: [^\n]*{message}[^\n]*$"
     ):
         sentencepiece_training.train_tokenizer(folders, tmp_path / "m", params, "text_tokenizer")
+
+
+def test_a_source_that_is_left_out_is_named_with_the_list_to_edit(folders, tmp_path):
+    write_none("bookcorpus", tmp_path / "bookcorpus")
+    with pytest.raises(
+        UserError,
+        match=r"^params.yaml: text_tokenizer.sources: bookcorpus [^\n]*leave bookcorpus out$",
+    ):
+        sentencepiece_training.train_tokenizer(
+            [*folders, tmp_path / "bookcorpus"], tmp_path / "m", PARAMS, "text_tokenizer"
+        )
 
 
 def test_files_that_are_no_tokenizer_are_named(tmp_path):

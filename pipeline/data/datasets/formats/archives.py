@@ -187,19 +187,17 @@ def open_member(path: Path, name: str) -> Iterator[IO[bytes]]:
             raise FileNotFoundError(f"no {name} in {path}")
         with _as_bad_zip(f"{path.name}: {name}"):
             stream = archive.open(members[0])
-        with stream:
-            try:
-                yield stream
-            except _CONTENT_ERRORS as error:
-                raise zipfile.BadZipFile(f"{path.name}: {name}: {error}") from None
+        # Whoever reads it has other reasons for a ValueError.
+        with stream, _as_bad_zip(f"{path.name}: {name}", _CONTENT_ERRORS):
+            yield stream
 
 
 @contextmanager
-def _as_bad_zip(name: str) -> Iterator[None]:
+def _as_bad_zip(name: str, errors: tuple[type[Exception], ...] = _ZIP_ERRORS) -> Iterator[None]:
     """Turns what zipfile raises for a damaged zip into BadZipFile."""
     try:
         yield
-    except _ZIP_ERRORS as error:
+    except errors as error:
         raise zipfile.BadZipFile(f"{name}: {error}") from None
     except OSError as error:  # bz2's have no number, a wrong offset is an invalid argument
         if error.errno not in (None, errno.EINVAL):

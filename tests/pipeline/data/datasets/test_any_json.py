@@ -1,10 +1,12 @@
 """Whatever JSON stands where a record or a field of one should: the record is rejected or read, and
 those beside it are read."""
 
+import bz2
 import copy
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -141,16 +143,12 @@ def test_a_file_that_is_no_list_of_records_is_one_line(tmp_path, form, top):
 
 
 def write_text_zip(path: Path, name: str, text: str, *others: str) -> None:
-    import zipfile
-
     with zipfile.ZipFile(path, "w") as archive:
         for member in (name, *others):
             archive.writestr(member, text)
 
 
 def zip_names(path: Path) -> list[str]:
-    import zipfile
-
     with zipfile.ZipFile(path) as archive:
         return archive.namelist()
 
@@ -208,3 +206,31 @@ def test_names_in_tars_that_are_no_utf8_are_rejected(tmp_path):
     (tmp_path / "fall11_whole.tar").write_bytes(tar_bytes({"n01.tar": inner.getvalue()}))
     bad, good = record_reader.read("imagenet22k", tmp_path)
     assert bad.reason == "damaged key" and good.key == "n01_1"
+
+
+PAGE = "<page><ns>0</ns><id>{}</id><revision><text>{}</text></revision></page>"
+GOOD_PAGE = PAGE.format(7, "A page of five whole words.")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<page/>",
+        "<page><ns>0</ns></page>",
+        "<page><id>3</id></page>",
+        PAGE.format("", "A page without any id here."),
+        PAGE.format("1&#10;2", "An id with a line break."),
+        PAGE.format("<b>5</b>", "An id in another element here."),
+        "<page><ns>0</ns><id>3</id></page>",
+        "<page><ns>0</ns><id>3</id><revision/></page>",
+        PAGE.format(3, "&amp;#99999999999999999999; is no character of any kind."),
+        PAGE.format(3, "{{" * 3000 + "[[" * 3000),
+        "<a>" * 3000 + "</a>" * 3000,
+    ],
+)
+def test_a_damaged_page_of_wikipedia_costs_no_other(tmp_path, page):
+    dump = f"<mediawiki>{GOOD_PAGE}{page}{GOOD_PAGE.replace('7', '8')}</mediawiki>"
+    path = tmp_path / "enwiki-1-pages-articles-multistream.xml.bz2"
+    path.write_bytes(bz2.compress(dump.encode()))
+    records = list(record_reader.read("wikipedia", tmp_path))
+    assert {"7", "8"} <= {record.key for record in records if not isinstance(record, Rejected)}
