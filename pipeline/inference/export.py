@@ -22,6 +22,7 @@ from pipeline.tasks.fine_tunes import FineTune
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 
+FILES = ("config.json", "spm.model", "classes.json", "README.md")  # beside the weights
 TEMPLATE = "inference/model_card.md.j2"  # in `pipeline`
 GENERATED = (
     "It was trained on generated drawings and sentences about them alone: it is of no use on "
@@ -120,10 +121,10 @@ def write(export: Export, scale: str, folder: Path) -> None:
     """Copy the model's files into a folder, which may exist, and write its card.
 
     Raises:
-        UserError: the model has not been trained, or the folder holds something else.
+        UserError: the model has not been trained, or the folder has such files of another kind.
     """
-    if folder.exists() and (not folder.is_dir() or _holds_something_else(folder)):
-        raise UserError(f"{folder}: not empty, and no exported model; name another folder")
+    if taken := _taken(folder):
+        raise UserError(f"{taken}: is there, and no exported model beside it; name another folder")
     config = files.read_json(export.model / "config.json")
     for name in ("model.safetensors", "config.json"):
         _copy(export.model / name, folder / name)
@@ -229,8 +230,14 @@ def _num_parameters(path: Path) -> int:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
-def _holds_something_else(folder: Path) -> bool:
-    return any(folder.iterdir()) and not (folder / "model.safetensors").exists()
+def _taken(folder: Path) -> Path | None:
+    """A file of somebody else's that an export would write over."""
+    if folder.exists() and not folder.is_dir():
+        return folder
+    if (folder / "model.safetensors").exists():
+        return None
+    named = (folder / name for name in FILES if (folder / name).exists())
+    return next(named, None)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -69,8 +69,8 @@ def test_a_folder_that_holds_something_else_stays(project):
     theirs.mkdir()
     (theirs / "README.md").write_text("precious")
     (project / "file").write_text("precious")
-    for name in ("theirs", "file"):
-        with pytest.raises(UserError, match=f"^{name}: not empty, and no exported model"):
+    for name, taken in (("theirs", "theirs/README.md"), ("file", "file")):
+        with pytest.raises(UserError, match=f"^{taken}: is there, and no exported model"):
             export.main("main", name)
     assert (theirs / "README.md").read_text() == (project / "file").read_text() == "precious"
     (project / "empty").mkdir()
