@@ -18,7 +18,7 @@ repro: $(INSTALLED) ## from a fresh machine to the tables: environment, `dvc rep
 	dvc repro
 	@cat results/$(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' params.yaml)/tables/*.md
 
-scale: $(INSTALLED) ## make SCALE (small, medium or paper) the parameters that run
+scale: $(INSTALLED) ## make SCALE (small, medium, own or paper) the parameters that run
 	@python -m stages.scale $(SCALE)
 
 plan: $(INSTALLED) ## what SCALE (or params.yaml's) fetches, computes and takes, before anything starts

@@ -58,14 +58,20 @@ def class_names(folders: Folders, fine_tune: Any, params: EvaluateParams) -> lis
 
 def training_classes(folder: Path, classes: int) -> tuple[np.ndarray, dict[int, str]]:
     """How many training images each class has, int64 [classes], and the classes' names: their
-    images' synset ids."""
+    images' synset ids or folders."""
     counts = np.zeros(classes, dtype=np.int64)
     names: dict[int, str] = {}
     for row in parquet.read_rows(folder, "train", ("key", "label")):
         label = checked_label(row, classes, folder)
         counts[label] += 1
-        names.setdefault(label, row["key"].rpartition("_")[0])
+        names.setdefault(label, _class_of(row["key"]))
     return counts, names
+
+
+def _class_of(key: str) -> str:
+    """The synset id of a key such as `n01440764_10026`, the folder of one such as `cat/1.jpg`."""
+    folder, slash, _ = key.partition("/")
+    return folder if slash else key.rpartition("_")[0]
 
 
 def chance(classes: int) -> dict[str, float]:

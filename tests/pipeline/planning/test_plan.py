@@ -484,5 +484,5 @@ def test_a_source_that_is_left_out_takes_nothing(paper, name):
 
 def test_an_unknown_scale_is_named(monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(UserError, match="^unknown scale 'huge'; one of medium, paper, small$"):
+    with pytest.raises(UserError, match="^unknown scale 'huge'; one of medium, own, paper, small$"):
         stage.main("huge")
