@@ -15,7 +15,7 @@ from model.heads.vqa import VQA, VQAConfig, answer_loss, answerable
 from pipeline.config import params as parameters
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.data.sharding import build
-from pipeline.data.shards import parquet
+from pipeline.data.shards import parquet, schema
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
@@ -216,7 +216,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
                 project,
                 "train",
                 [{"key": "0", "sentences": texts}],
-                build.schema.TEXT_SHARD,
+                schema.TEXT_SHARD,
                 rows_per_group=1,
                 groups_per_file=1,
             )
@@ -427,7 +427,7 @@ def test_without_test_answers_only_the_server_knows(
             rows = [row | {"answers": [[] for _ in row["answers"]]} for row in rows]
         unlabeled.mkdir(exist_ok=True)
         entries[split] = parquet.write(
-            unlabeled, split, rows, build.schema.QUESTION_SHARD, rows_per_group=4, groups_per_file=9
+            unlabeled, split, rows, schema.QUESTION_SHARD, rows_per_group=4, groups_per_file=9
         )
     parquet.write_index(unlabeled, entries)
     without_answers = replace(folders, shards=unlabeled)
