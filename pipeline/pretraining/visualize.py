@@ -6,7 +6,6 @@ stands for.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +26,7 @@ from pipeline.pretraining.data import (
 from pipeline.pretraining.samples import VALIDATION, SampleBuilder
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training.step import to_device
+from pipeline.utils import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 EXAMPLES = 3  # images alone, and as many pairs
 MEAN_IMAGES = 512  # training images that the means are taken from
 _GRAY = 128
-_CAPTION_WIDTH = 60  # characters of a line
+_CAPTION_WIDTH, _CAPTION_LINES = 60, 4  # characters of a line, lines
 _HEADINGS = ("masked", "predicted", "true tokens", "original")
 
 
@@ -69,7 +69,7 @@ def draw(
             _draw_line(axes, cell_line, caption)
     for axes, heading in zip(lines[0], _HEADINGS, strict=True):
         axes.set_title(f"{heading}\n{axes.get_title()}", size=9)
-    figure.savefig(path, metadata={"Software": None})
+    figures.save(figure, path)
 
 
 def patch_means(
@@ -185,4 +185,4 @@ def _piece(tokenizer: TextTokenizer, token: int, prediction: tuple[int, int] | N
 def _draw_line(axes: Sequence["Axes"], cells: np.ndarray, caption: str) -> None:
     for axis, cell in zip(axes, cells, strict=True):
         axis.imshow(cell)
-    axes[0].set_title(fill(caption, _CAPTION_WIDTH), size=8, loc="left")
+    axes[0].set_title(figures.label(caption, _CAPTION_WIDTH, _CAPTION_LINES), size=8, loc="left")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
@@ -105,7 +106,12 @@ def as_shown(frame: Frame) -> Image.Image:
         return image
     _limit_memory(image, _stored_bytes(image) + 4)
     opaque = _on_white(image) if image.has_transparency_data else _rgb(image)
-    return opaque if turn is None else opaque.transpose(turn)
+    if turn is None:
+        return opaque
+    upright = opaque.transpose(turn)
+    for name in _ORIENTED:  # what comes back to `read` is not turned again
+        upright.info.pop(name, None)
+    return upright
 
 
 class _BadValue(BadImage):
@@ -125,8 +131,13 @@ class PillowWarnings(warnings.catch_warnings):
         warnings.simplefilter("always")
         return caught
 
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
         _WARNINGS.release()
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.tasks.classification.training.metrics import Predictions
+from pipeline.utils import figures
 
 ROWS, COLUMNS = 3, 4
+_NAME = 40  # characters of a class's name
 
 
 def draw(
@@ -29,13 +31,13 @@ def draw(
         title, is_right = _title(predictions, index, names)
         axis.imshow(images.decode(row["image"]), interpolation="nearest")
         axis.set_title(title, fontsize=8, color="darkgreen" if is_right else "darkred")
-    figure.savefig(path, metadata={"Software": None})
+    figures.save(figure, path)
 
 
 def _title(predictions: Predictions, index: int, names: Mapping[int, str]) -> tuple[str, bool]:
     """The title of an image, and whether its prediction is right."""
     predicted, label = int(predictions.predicted[index]), int(predictions.labels[index])
     confidence = predictions.confidence[index].item()
-    predicted_name = names.get(predicted, f"class {predicted}")
-    true_name = names.get(label, f"class {label}")
+    predicted_name = figures.label(names.get(predicted, f"class {predicted}"), _NAME)
+    true_name = figures.label(names.get(label, f"class {label}"), _NAME)
     return f"{predicted_name} ({confidence:.0%})\ntruth: {true_name}", predicted == label

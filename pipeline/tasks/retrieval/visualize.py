@@ -2,20 +2,20 @@
 wrong."""
 
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.tasks.retrieval.training.data import EvaluationSet
+from pipeline.utils import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TOP_K = 5
 QUERIES = 2  # of each kind: right and wrong, captions and images
-_LINE = 26  # characters of a caption's line
+_LINE, _LINES = 26, 12  # characters and lines of a caption
 _HEADING = 0.25  # inches above the first row
 _RIGHT, _WRONG, _QUERY = "tab:green", "tab:red", "black"
 
@@ -56,7 +56,7 @@ def draw(data: EvaluationSet, image_scores: Tensor, text_scores: Tensor, path: P
     axes[0][0].set_title("query", size=9)
     for rank, cell in enumerate(axes[0][1:], 1):
         cell.set_title(f"{rank}.", size=9)
-    figure.savefig(path, metadata={"Software": None})
+    figures.save(figure, path)
 
 
 def _rows(scores: Tensor, relevant: Tensor, by_text: bool) -> list[_Row]:
@@ -74,7 +74,8 @@ def _cell(axes: "Axes", data: EvaluationSet, index: int, *, is_image: bool, colo
     if is_image:
         axes.imshow(data.pixels[index].numpy())
     else:
-        axes.text(0.5, 0.5, fill(data.captions[index], _LINE), size=7, ha="center", va="center")
+        caption = figures.label(data.captions[index], _LINE, _LINES)
+        axes.text(0.5, 0.5, caption, size=7, ha="center", va="center")
         axes.set(xlim=(0, 1), ylim=(0, 1))
     for spine in axes.spines.values():
         spine.set(color=color, linewidth=0.8 if color == _QUERY else 2.5)

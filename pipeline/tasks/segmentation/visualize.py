@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.tasks.segmentation.training.data import LabeledImage
+from pipeline.utils import figures
 
 _GOLDEN = 0.618034  # share of the color circle from one class to the next
 _OPACITY = 0.7
+_NAME = 40  # characters of a class's name
+_MOST_COLUMNS, _LINES = 8, 8  # of the legend; more lines make the figure higher
 
 
 def draw(
@@ -21,7 +24,11 @@ def draw(
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(2 * len(shown), 6.8), dpi=100, layout="constrained")
+    present = _present_classes(shown)
+    labels = [figures.label(class_name(names, number), _NAME) for number in present]
+    width = max(2 * len(shown), 4)
+    columns, extra_height = _legend(labels, width)
+    figure = Figure(figsize=(width, 6.8 + extra_height), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(shown), squeeze=False)
     for column, (labeled, predicted) in enumerate(shown):
@@ -32,11 +39,23 @@ def draw(
             axis.set(xticks=[], yticks=[])
     for axis, title in zip(axes[:, 0], ("image", "truth", "prediction"), strict=True):
         axis.set_ylabel(title)
-    patches = []
-    for number in _present_classes(shown):
-        patches.append(Patch(color=class_color(number), label=class_name(names, number)))
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7, frameon=False)
-    figure.savefig(path, metadata={"Software": None})
+    patches = [
+        Patch(color=class_color(number), label=text)
+        for number, text in zip(present, labels, strict=True)
+    ]
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=columns, fontsize=7, frameon=False
+    )
+    figures.save(figure, path)
+
+
+def _legend(labels: Sequence[str], width: float) -> tuple[int, float]:
+    """Columns that fit into a width in inches, and the height in inches of the lines beyond the
+    first eight."""
+    longest = max(map(len, labels), default=0)
+    columns = min(max(1, int(width / (0.5 + 0.06 * longest))), _MOST_COLUMNS)
+    lines = -(-len(labels) // columns)
+    return columns, 0.15 * max(0, lines - _LINES)
 
 
 def overlay(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:

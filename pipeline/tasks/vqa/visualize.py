@@ -3,7 +3,6 @@ annotators' one."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +10,14 @@ import numpy as np
 from pipeline.tasks.vqa.training.answers import normalize
 from pipeline.tasks.vqa.training.data import ShownQuestion
 from pipeline.tasks.vqa.training.metrics import Prediction
+from pipeline.utils import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS, ROWS = 4, 2
-_LINE = 30  # characters
+_LINE, _LINES = 30, 4  # characters and lines of a question
+_ANSWER = 40  # characters
 _COLORS = {None: "black", True: "tab:green", False: "tab:red"}  # unknown, right, wrong
 
 
@@ -46,12 +47,12 @@ def draw(examples: Sequence[Prediction], shown: Iterable[ShownQuestion], path: P
         cell.set_axis_off()
     for cell, prediction in zip(cells, examples, strict=False):
         _draw_example(cell, prediction, images[prediction.question.id])
-    figure.savefig(path, metadata={"Software": None})
+    figures.save(figure, path)
 
 
 def _draw_example(cell: "Axes", prediction: Prediction, image: np.ndarray) -> None:
     cell.imshow(image)
-    cell.set_title(fill(prediction.question.text, _LINE), size=9)
+    cell.set_title(figures.label(prediction.question.text, _LINE, _LINES), size=9)
     color = _COLORS[_is_right(prediction)]
     caption = _caption(prediction)
     cell.text(0, -0.03, caption, size=8, va="top", transform=cell.transAxes, color=color)
@@ -75,6 +76,9 @@ def _is_right(prediction: Prediction) -> bool | None:
 
 
 def _caption(prediction: Prediction) -> str:
-    lines = [f"{probability:.2f}  {answer}" for answer, probability in prediction.best]
+    lines = [
+        f"{probability:.2f}  {figures.label(answer, _ANSWER)}"
+        for answer, probability in prediction.best
+    ]
     truth = prediction.question.answers
-    return "\n".join([*lines, f"truth: {truth[0]}"] if truth else lines)
+    return "\n".join([*lines, f"truth: {figures.label(truth[0], _ANSWER)}"] if truth else lines)

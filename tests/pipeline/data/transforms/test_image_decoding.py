@@ -93,6 +93,12 @@ def test_a_saved_model_sees_what_a_shard_would_hold(name, tmp_path):
         assert_same(at_use(Image.open(io.BytesIO(data))), expected)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_an_image_that_was_read_is_read_as_it_is(name):
+    if not isinstance(once := at_use(FILES[name]), str):
+        assert np.array_equal(at_use(image_decoding.read(FILES[name])), once)
+
+
 def test_what_a_shard_keeps_is_seen_to_the_last_bit():
     for name in ("turned 0", "turned 1", "gray"):
         assert np.array_equal(at_use(FILES[name]), in_shard(FILES[name])), name
