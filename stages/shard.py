@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.config import params
 from pipeline.data import datasets
+from pipeline.data.datasets.formats import names
 from pipeline.data.download.params import DownloadParams, load_params, readable
 from pipeline.data.sharding import build, count_checks, coverage, rejections
 from pipeline.data.sharding.build import ShardParams
@@ -85,12 +86,11 @@ def _count(source: str, root: Path, finished: Path) -> dict[str, int]:
 
 
 def _versions(root: Path) -> dict[str, list[int]]:
-    """Size and time of every file: a checksum of a terabyte takes an hour."""
+    """Size and time of every file of the data set: a checksum of a terabyte takes an hour."""
     versions = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            status = path.stat()
-            versions[path.relative_to(root).as_posix()] = [status.st_size, status.st_mtime_ns]
+    for name in names.files_below(root):
+        status = (root / name).stat()
+        versions[name] = [status.st_size, status.st_mtime_ns]
     return versions
 
 

@@ -88,3 +88,15 @@ def test_the_stage_prints_the_summary(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shard.params, "load", lambda *_: shard.parallel_map.PoolParams(1))
     shard._shard("flickr30k", root, tmp_path / "shards", PARAMS, tmp_path / "none", counted=False)
     assert "flickr30k: 3 read, 2 kept" in capsys.readouterr().out
+
+
+def test_a_change_behind_a_link_is_seen_and_a_foreign_file_is_none(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "raw/train2014").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/1.jpg").write_bytes(b"1")
+    before = shard._versions(tmp_path / "raw")
+    (tmp_path / "raw/.DS_Store").write_bytes(b"?")
+    assert shard._versions(tmp_path / "raw") == before
+    (tmp_path / "disk/1.jpg").write_bytes(b"22")
+    assert shard._versions(tmp_path / "raw") != before
