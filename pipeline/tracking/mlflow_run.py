@@ -7,9 +7,10 @@ import json
 import runpy
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.tracking import spool
 from pipeline.tracking.store import (
@@ -19,10 +20,15 @@ from pipeline.tracking.store import (
     locate,
     make_database,
 )
+from pipeline.utils import files
 
 ALIAS = "current"  # of the newest version of a registered model; MLflow keeps "latest" for itself
 REQUIREMENTS = ["mlflow", "torch", "timm", "numpy", "safetensors", "sentencepiece", "pillow-simd"]
 MAX_POINTS = 1000  # metric values that MLflow takes at once
+# MLflow's codes where it refuses a value or a name, among others in the same batch
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INTERNAL_ERROR")
+UNREACHABLE = "API request to"  # begins MLflow's message where a server does not answer
+T = TypeVar("T")
 Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
 
 
@@ -36,7 +42,6 @@ class MlflowRun:
         name: str,
         start: int,
         tags: dict[str, str],
-        params: dict[str, Any],
         work_dir: str | None,
         store: str | None,
     ) -> None:
@@ -44,10 +49,9 @@ class MlflowRun:
 
         Args:
             root: the project's root. folder: of the run in the spool. name: for people.
-            start: milliseconds since 1970. params: by dotted names. work_dir: the stage's work
-            folder. store: a tracking URI, or None for the default.
+            start: milliseconds since 1970. work_dir: the stage's work folder. store: a tracking
+            URI, or None for the default.
         """
-        from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
         self._root = root
@@ -62,17 +66,23 @@ class MlflowRun:
         self._run = self._continued(notes) or self._new(name, start, tags)
         for note in notes:
             if note.parent.exists():
-                note.write_text(self._run)
+                with files.replacing(note) as temporary:
+                    temporary.write_text(self._run)
+
+    def params(self, values: dict[str, Any]) -> None:
+        """`values` by dotted names; a run that goes on has its own."""
+        from mlflow.entities import Param
+
         if not self._client.get_run(self._run).data.params:
-            entries = [Param(key, str(value)) for key, value in params.items()]
-            self._client.log_batch(self._run, params=entries)
+            entries = [Param(key, str(value)) for key, value in values.items()]
+            _write_all(lambda part: self._client.log_batch(self._run, params=part), entries)
 
     def metrics(self, points: list[Point]) -> None:
         from mlflow.entities import Metric
 
         for start in range(0, len(points), MAX_POINTS):
             batch = [Metric(*point) for point in points[start : start + MAX_POINTS]]
-            self._client.log_batch(self._run, metrics=batch)
+            _write_all(lambda part: self._client.log_batch(self._run, metrics=part), batch)
 
     def dataset(
         self, name: str, context: str, source: str, profile: dict[str, int], digest: str
@@ -156,13 +166,14 @@ class MlflowRun:
         """The run whose id is in one of these files, open again; None if there is none any more."""
         from mlflow.exceptions import MlflowException
 
-        run_id = next((note.read_text() for note in notes if note.exists()), None)
+        texts = [note.read_text(errors="replace").strip() for note in notes if note.is_file()]
+        run_id = next(filter(None, texts), None)  # a lost write leaves an empty file
         if run_id is None:
             return None
         try:
             run = self._client.get_run(run_id)
         except MlflowException as error:
-            if not _is_missing(error):
+            if not _is_missing(error) and error.error_code not in REFUSALS:
                 raise
             spool.leave_message(self._spool, f"run {run_id} is gone; a new one replaces it")
             return None
@@ -181,6 +192,33 @@ class MlflowRun:
 
 def _is_missing(error: Any) -> bool:
     return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def _write_all(write: Callable[[Sequence[T]], None], entries: Sequence[T]) -> None:
+    """Write entries, without those that the store refuses.
+
+    Raises:
+        ValueError: some were refused; the message has the first one's key and reason.
+    """
+    if refused := _refused(write, entries):
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        raise ValueError(f"refused: {refused[0]}{more}; the others are recorded")
+
+
+def _refused(write: Callable[[Sequence[T]], None], entries: Sequence[T]) -> list[str]:
+    """Write entries, by halves where the store refuses them; a line for each that it refuses."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        write(entries)
+    except MlflowException as error:
+        if error.error_code not in REFUSALS or UNREACHABLE in str(error):
+            raise
+        if len(entries) == 1:
+            return [f"{getattr(entries[0], 'key', '?')!r:.80}: {error}"]
+        half = len(entries) // 2
+        return _refused(write, entries[:half]) + _refused(write, entries[half:])
+    return []
 
 
 def _save(validate_serving_input: bool, **arguments: Any) -> None:

@@ -13,15 +13,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.tracking import spool, store
-from pipeline.tracking.mlflow_run import MAX_POINTS, MlflowRun, Point
+from pipeline.tracking.mlflow_run import MAX_POINTS, UNREACHABLE, MlflowRun, Point
 
 POLL_SECONDS = 0.5  # between two looks at the records
-ATTEMPTS = 5  # to write a run: one that kills its writer must not stop the others for ever
+# Attempts to write a run, and again as many to begin and end it without what it recorded: one that
+# kills its writer must not stop the others for ever.
+ATTEMPTS = 5
+PATIENCE = 120.0  # seconds for a store that is busy, as a database that another program has locked
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -35,6 +38,7 @@ def main(folder: Path, lock: int, idle: float) -> None:
     os.environ |= ENVIRONMENT
     # runs wait in line behind one whose server does not answer
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     root = folder.parents[1]
     os.chdir(root)
     database = None
@@ -91,10 +95,12 @@ class RecordedRun:
     def advance(self) -> bool:
         """Write what the stage has recorded since; True: the run is over."""
         ended = spool.try_lock(self._records.fileno())  # before reading: nothing comes after that
-        closed = self._attempts > ATTEMPTS
+        closed = self._attempts > 2 * ATTEMPTS
         for record in _merged(self._new_records()):
             if closed:
                 break
+            if self._attempts > ATTEMPTS and record["call"] not in ("open", "close"):
+                continue
             if not self._write(record):
                 return False
             closed = record["call"] == "close"
@@ -106,25 +112,26 @@ class RecordedRun:
         return closed
 
     def _new_records(self) -> Iterator[dict[str, Any]]:
-        """The records that are whole; a killed stage may have left half a line."""
+        """The records that are whole; a killed stage may have left half a line, a machine that
+        lost power a line of zeros."""
         while True:
             start = self._records.tell()
             line = self._records.readline()
             if not line.endswith(b"\n"):
                 self._records.seek(start)
                 return
-            yield json.loads(line)
+            record = _parsed(line)
+            if record is None:
+                self._complain(f"{self._folder.name}: a damaged record is left out")
+            else:
+                yield record
 
     def _write(self, record: dict[str, Any]) -> bool:
         """Write one record. A failure does not stop the others, unless the run was deleted
         meanwhile: it is restored or replaced, and False says that its records are read anew."""
         call = record["call"]
-        arguments = {key: value for key, value in record.items() if key != "call"}
         try:
-            if call == "open":
-                self._run = MlflowRun(self._root, self._folder, **arguments)
-            elif self._run is not None:
-                getattr(self._run, call)(**arguments)
+            _patiently(lambda: self._hand_over(record))
         except Exception as error:  # noqa: BLE001 (MLflow's, and those of whatever store it uses)
             if self._run is not None and self._run.is_deleted() and self._attempts < ATTEMPTS:
                 self._attempts = self._count_attempt()
@@ -132,7 +139,19 @@ class RecordedRun:
                 return False
             line = " ".join(str(error).split())
             self._complain(f"{call} failed: {type(error).__name__}: {line}")
+            if UNREACHABLE in line:
+                self._run = None  # each record would wait as long; no other is written
         return True
+
+    def _hand_over(self, record: dict[str, Any]) -> None:
+        """Give a record to the MLflow run, which an "open" begins."""
+        arguments = {key: value for key, value in record.items() if key != "call"}
+        if record["call"] == "open":
+            params = arguments.pop("params")
+            self._run = MlflowRun(self._root, self._folder, **arguments)
+            self._run.params(params)
+        elif self._run is not None:
+            getattr(self._run, record["call"])(**arguments)
 
     def _complain(self, trouble: str) -> None:
         """Log a failure; the first one of a run is also for people."""
@@ -144,11 +163,37 @@ class RecordedRun:
 
     def _count_attempt(self) -> int:
         path = self._folder / "attempts"
-        attempts = int(path.read_text()) + 1 if path.exists() else 1
+        text = path.read_text(errors="replace").strip() if path.exists() else ""
+        attempts = int(text) + 1 if text.isdecimal() else 1
         path.write_text(str(attempts))
         if attempts > ATTEMPTS:
-            self._complain(f"{self._folder.name}: given up after {ATTEMPTS} attempts")
+            self._complain(
+                f"{self._folder.name}: given up after {ATTEMPTS} attempts; "
+                "its run is without what it recorded"
+            )
         return attempts
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A record; None where the line is damaged."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "call" in record else None
+
+
+def _patiently(work: Callable[[], None]) -> None:
+    """`work`, again and again while the store is busy."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            code = getattr(error, "error_code", None)
+            if code != "TEMPORARILY_UNAVAILABLE" or time.monotonic() > end:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def _merged(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

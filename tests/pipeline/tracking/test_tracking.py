@@ -21,7 +21,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.tracking import client as tracking
-from pipeline.tracking import spool
+from pipeline.tracking import spool, writer
 from pipeline.utils import files
 from stages import ui
 
@@ -416,19 +416,103 @@ def remove_run(run_id: str) -> None:
     client()._tracking_client.store._hard_delete_run(run_id)
 
 
+def test_what_mlflow_refuses_does_not_take_others_along(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow")
+    params = {"seed": 1, "a$%": 2, "../up": 3, "x" * 300: 4}
+    with tracking.run("picky", stage="shard", params=params) as run:
+        run.metrics({"good": 1.0, "bad$%": 2.0, "../up": 3.0, "x" * 300: 4.0, "nan": float("nan")})
+        run.metrics({"good": 2.0, "late": 5.0}, 1)
+        run.metrics({"far": 1.0}, 2**70)
+    data = ended("picky").data
+    assert data.params == {"seed": "1"}
+    assert data.metrics.keys() == {"good", "nan", "late"} and data.metrics["good"] == 2.0
+    short_stage("next")
+    err = capfd.readouterr().err
+    assert "tracking: open failed: ValueError: refused: 'a$%': " in err and "(and 2 more)" in err
+    until(written)
+
+
+@pytest.mark.parametrize("run_id", [b"", b"\0" * 32, b"no such run", b"\xff\xfe"])
+def test_damaged_files_of_a_run_cost_it_no_more_than_themselves(
+    project: Path, run_id: bytes
+) -> None:
+    pytest.importorskip("mlflow")
+    Path("work/run_id").write_bytes(run_id)
+    name = f"damaged {run_id.hex()}"
+    with tracking.run(name, stage="shard", params={}, work_dir=Path("work")) as run:
+        run.metrics({"rows": 1.0})
+        assert run._records is not None
+        with open(run._records.name, "ab") as records:
+            records.writelines(
+                [b"\0" * 40 + b"\n", b"{\n", b"[1]\n", b"{}\n", b"\xff\n", b"null\n"]
+            )
+        (spool.pending(spool.folder())[-1] / "attempts").write_bytes(run_id)
+        run.metrics({"rows": 2.0}, 1)
+    done = ended(name)
+    assert (done.info.status, done.data.metrics) == ("FINISHED", {"rows": 2.0})
+    spool.print_messages()  # for the next test to have none
+
+
+def test_a_database_that_another_program_has_locked_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Busy(Exception):
+        error_code = "TEMPORARILY_UNAVAILABLE"
+
+    calls = []
+
+    def work() -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise Busy
+
+    monkeypatch.setattr(writer, "POLL_SECONDS", 0.0)
+    writer._patiently(work)
+    assert len(calls) == 3
+    monkeypatch.setattr(writer, "PATIENCE", 0.0)
+    calls.clear()
+    with pytest.raises(Busy):
+        writer._patiently(work)
+
+
+def test_a_server_that_never_answers_ends_the_run_and_not_the_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow")
+    until(lambda: not writers(project))  # the next one has this environment
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        short_stage("mute")
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+        short_stage("beside it")
+        assert ended("beside it").info.status == "FINISHED"
+    short_stage("after")
+    err = capfd.readouterr().err
+    assert err.count("tracking: open failed: ") == 1
+    until(written)
+
+
 def test_a_run_that_ends_its_writer_every_time_is_given_up(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mlflow")
-    with tracking.run("deadly", stage="shard", params={}):
+    with tracking.run("deadly", stage="shard", params={}) as run:
         [folder] = until(lambda: spool.pending(spool.folder()))
         until((folder / "run_id").exists)
         (folder / "attempts").write_text("5")
         os.kill(writers(project)[0], signal.SIGKILL)
         until(is_unlocked)
+        run.metrics({"rows": 1.0})
     until(written)
     short_stage("harmless")
     assert "given up after 5 attempts" in capfd.readouterr().err
+    deadly = ended("deadly")
+    assert (deadly.info.status, deadly.data.metrics) == ("FINISHED", {})
     assert ended("harmless").info.status == "FINISHED"
 
 
