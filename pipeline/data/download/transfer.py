@@ -234,15 +234,13 @@ class Transfer:
         """Write and hash the body as it comes."""
         await asyncio.to_thread(self._catch_up, start)
         most = self._most() if total is None else total
-        pace = _Pace(self.params.timeout)
         with await asyncio.to_thread(open, self.part, "ab", buffering=0) as file:
-            async for chunk in response.content.iter_any():
+            async for chunk in _chunks(response, self.params.timeout):
                 if not self.hashed and chunk.lstrip()[:1] == b"<":
                     raise _TransientError(_PAGE)
                 if self.hashed + len(chunk) > most:
                     raise self._dropped("more bytes than announced" if total else "without an end")
                 await asyncio.to_thread(self._take, file, chunk)
-                pace.check(len(chunk))
         if total is not None and self.hashed < total:
             raise _TransientError("the connection was closed early")
 
@@ -316,23 +314,23 @@ class Transfer:
         self.hasher, self.hashed = hashlib.new(self.kind), 0
 
 
-class _Pace:
-    """Ends a try that brings too little: without it, a byte now and then would do for ever."""
-
-    def __init__(self, window: float) -> None:
-        self._window = window  # seconds
-        self._now = asyncio.get_running_loop().time
-        self._start, self._bytes = self._now(), 0
-
-    def check(self, size: int) -> None:
-        """`size` more bytes are here. Raises _TransientError where that was too slow."""
-        self._bytes += size
-        seconds = self._now() - self._start
-        if seconds < self._window:
+async def _chunks(response: "ClientResponse", window: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises _TransientError where `window` seconds bring too little of it:
+    a byte now and then, or half of a chunk's head, would do for ever."""
+    now = asyncio.get_running_loop().time
+    deadline, count = now() + window, 0
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                chunk = await response.content.readany()
+        except TimeoutError:
+            raise _TransientError("slower than a kilobyte per second") from None
+        if not chunk:
             return
-        if self._bytes < _SLOWEST * seconds:
-            raise _TransientError("slower than a kilobyte per second")
-        self._start, self._bytes = self._now(), 0
+        yield chunk
+        count += len(chunk)
+        if count >= _SLOWEST * window:
+            deadline, count = now() + window, 0
 
 
 def _reason(error: Exception) -> str:

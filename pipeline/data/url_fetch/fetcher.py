@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import resource
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from yarl import URL
 
@@ -209,15 +211,15 @@ class _Fetcher:
         for split, group in groupby(rows, key=lambda row: row.split):
             for number, chunk in enumerate(_chunks(group, self._params.rows_per_file)):
                 path = self._folder / f"{split}-{number:05d}.parquet"
-                if path.exists():
-                    self._skip(path, chunk)
+                if (statuses := _finished(path)) is not None:
+                    self._skip(path, statuses, chunk)
                 else:
                     yield from self._unanswered_of(_OutputFile(Journal(path)), chunk)
 
-    def _skip(self, path: Path, chunk: Iterator[UrlRow]) -> None:
+    def _skip(self, path: Path, statuses: list[str], chunk: Iterator[UrlRow]) -> None:
         """Count the statuses of a finished file."""
         journal.remove_notes(path)
-        for status in pq.read_table(path, columns=["status"])["status"].to_pylist():
+        for status in statuses:
             self._count(status, earlier=True)
         for _ in chunk:
             pass
@@ -312,6 +314,19 @@ class _Fetcher:
             loop = asyncio.get_running_loop()
             finish = loop.run_in_executor(self._writer, file.journal.finish, file.rows)
             self._follow(finish, self._others)
+
+
+def _finished(path: Path) -> list[str] | None:
+    """The statuses of a finished file. None where it is not finished, or is deleted because it
+    cannot be read any more."""
+    if not path.exists():
+        return None
+    try:
+        return pq.read_table(path, columns=["status"])["status"].to_pylist()
+    except (pa.ArrowException, OSError):
+        path.unlink()
+        print(f"{path}: damaged, its URLs are requested again", file=sys.stderr)
+        return None
 
 
 def _chunks(rows: Iterator[UrlRow], size: int) -> Iterator[Iterator[UrlRow]]:
