@@ -105,7 +105,8 @@ def faults(value: Any, hint: Any, path: str = "") -> Iterator[tuple[str, str, An
         if words := limit.fault(value):
             yield path, words, value
     if is_dataclass(value):
-        for name, inner in _hints(type(value)).items():
+        cls: Any = type(value)
+        for name, inner in _hints(cls).items():
             if hasattr(value, name):
                 yield from faults(getattr(value, name), inner, f"{path}.{name}".lstrip("."))
     elif isinstance(value, list):

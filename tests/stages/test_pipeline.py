@@ -254,7 +254,7 @@ def test_the_pretraining_seed_changes_the_model_and_the_world_does_not(project):
                 streams=64, batch_size=64
             ),
             ("pretrain", "main"),
-            "pairs: .* row groups are too few for 64 streams",
+            "pairs.order: .* row groups are too few for 64 streams",
         ),
     ],
 )

@@ -59,11 +59,11 @@ def _png(mask: Image.Image) -> bytes:
 def _object_info(areas: dict[str, list[np.ndarray]]) -> str:
     """A row per class: its share of the labeled pixels, and how many images of each part show
     it."""
-    total = np.concatenate([np.reshape(part, (-1, len(masks.CLASSES))) for part in areas.values()])
-    total = total.sum(axis=0)
-    train, val = (np.sum(np.asarray(areas[part]) > 0, axis=0) for part in _PARTS)
+    tables = {part: np.reshape(rows, (-1, len(masks.CLASSES))) for part, rows in areas.items()}
+    total = np.concatenate(list(tables.values())).sum(axis=0)
+    train, val = (np.sum(tables[part] > 0, axis=0) for part in _PARTS)
     lines = ["Idx\tRatio\tTrain\tVal\tName"]
     for number, name in enumerate(masks.CLASSES):
-        ratio = total[number] / total.sum()
+        ratio = total[number] / max(total.sum(), 1)
         lines.append(f"{number + 1}\t{ratio:.4f}\t{train[number]}\t{val[number]}\t{name}")
     return "\n".join(lines) + "\n"

@@ -259,3 +259,11 @@ def test_server_is_a_proxy() -> None:
 def test_contact_sheet() -> None:
     sheet = contact_sheet(PARAMS, rows=2, columns=3)
     assert sheet.width > 3 * 48 * 3 and sheet.height > 2 * 48 * 3
+
+
+@pytest.mark.parametrize("sizes", [{"train": 0, "val": 2}, {"train": 2, "val": 0}])
+def test_a_part_may_be_empty(tmp_path, sizes):
+    generate.write(
+        "ade20k", tmp_path, SyntheticParams(1, 40, 90, {"ade20k": {"train": 0, "val": 0} | sizes})
+    )
+    assert (tmp_path / "ADEChallengeData2016.zip").stat().st_size > 0
