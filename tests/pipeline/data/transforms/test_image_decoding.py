@@ -5,7 +5,9 @@ import io
 import os
 import struct
 import subprocess
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -239,3 +241,13 @@ def test_a_header_alone_allocates_nothing():
         "<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6
     )
     assert str(in_shard(claimed)).startswith("too many pixels")
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were():
+    damaged = encoded(
+        scene(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0" + b"\x12\x01\x03\0" * 4
+    )
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as threads:
+        kept = set(threads.map(lambda data: image_decoding.first_frame(data).data, [damaged] * 200))
+    assert warnings.filters == before and len(kept) == 1
