@@ -182,6 +182,8 @@ def _merged(block: Tree, changes: Tree) -> Tree:
 
 
 def _bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # to open a FIFO is to wait for a writer
+        raise UserError(f"{path}: not a file")
     try:
         return path.read_bytes()
     except FileNotFoundError:

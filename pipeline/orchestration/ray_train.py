@@ -115,7 +115,7 @@ def _drive(entry: Entry, config: Any, num_workers: int, threads: int, storage: P
                     name="train",
                     storage_path=str(storage),
                     # Ray tries for ever else, as where its storage is full or nodes are taken
-                    failure_config=FailureConfig(controller_failure_limit=0),
+                    failure_config=FailureConfig(controller_failure_limit=0),  # type: ignore[call-arg]
                 ),
             ).fit()
         except (TrainingFailedError, RayError) as error:

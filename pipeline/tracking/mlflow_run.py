@@ -194,7 +194,7 @@ def _is_missing(error: Any) -> bool:
     return error.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
-def _write_all(write: Callable[[Sequence[T]], None], entries: Sequence[T]) -> None:
+def _write_all(write: Callable[[Sequence[T]], Any], entries: Sequence[T]) -> None:
     """Write entries, without those that the store refuses.
 
     Raises:
@@ -205,7 +205,7 @@ def _write_all(write: Callable[[Sequence[T]], None], entries: Sequence[T]) -> No
         raise ValueError(f"refused: {refused[0]}{more}; the others are recorded")
 
 
-def _refused(write: Callable[[Sequence[T]], None], entries: Sequence[T]) -> list[str]:
+def _refused(write: Callable[[Sequence[T]], Any], entries: Sequence[T]) -> list[str]:
     """Write entries, by halves where the store refuses them; a line for each that it refuses."""
     from mlflow.exceptions import MlflowException
 

@@ -53,8 +53,20 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def check_regular(path: Path) -> None:
+    """Whatever stands at a path, if anything, is a file: to open a FIFO is to wait for a writer,
+    and some devices have no end.
+
+    Raises:
+        UserError: it is a folder, a FIFO, a socket or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a file; remove it, and run the stage that makes it")
+
+
 def read_json(path: Path) -> Any:
     """Parse a JSON file. Raises UserError that names the file when it is absent or broken."""
+    check_regular(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -78,7 +90,9 @@ def write_all(file: io.FileIO, data: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Hex digest of a file's bytes. Raises UserError where it is no file (see
+    `check_regular`)."""
+    check_regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

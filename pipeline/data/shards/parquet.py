@@ -124,6 +124,7 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
 def _row_groups(folder: Path, entries: Sequence[dict[str, Any]]) -> list[RowGroup]:
     groups = []
     for entry in entries:
+        files.check_regular(folder / entry["name"])
         for number, (rows, samples) in enumerate(entry["groups"]):
             group = RowGroup(folder / entry["name"], number, rows, samples, entry["footer"])
             groups.append(group)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import params
+from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.utils import files, machine_errors
 from pipeline.utils.machine_errors import explain
@@ -95,3 +98,15 @@ def test_a_fresh_directory_replaces_whatever_is_there(tmp_path: Path) -> None:
     for name in ("file", "link", "folder", "broken", "new"):
         path = files.fresh_directory(tmp_path / name)
         assert path.is_dir() and not path.is_symlink() and list(path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_never_opened(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """Opened, the FIFO would wait for ever, and /dev/zero never end."""
+    path = tmp_path / "index.json"
+    make(path)
+    for read in (files.read_json, files.sha256, params._bytes):
+        with pytest.raises(UserError, match="index.json: not a file"):
+            read(path)
+    with pytest.raises(UserError, match="index.json: not a file"):
+        parquet._row_groups(tmp_path, [{"name": "index.json", "groups": [], "footer": ""}])
