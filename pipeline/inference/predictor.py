@@ -96,14 +96,38 @@ def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "
     """An exported model, or any model folder with the tokenizer file that belongs to it.
 
     Raises:
-        UserError: the folder, or the tokenizer, is none.
+        UserError: the folder, the tokenizer or the file of names is none, or they do not belong
+            together.
     """
     folder = Path(folder)
     row_predictors()  # a task may define the class of its model beside its own
     model = model_folder.load(folder, "name the folder of a model")
-    tokenizer, names = text_tokenizer or folder / "spm.model", folder / "classes.json"
+    tokenizer = text_tokenizer or folder / "spm.model"
     return Predictor(
         model.to(device),
-        TextTokenizer.load(tokenizer) if text_tokenizer or tokenizer.exists() else None,
-        tuple(files.read_json(names)) if names.exists() else (),
+        _tokenizer(tokenizer, model) if text_tokenizer or tokenizer.exists() else None,
+        _class_names(folder / "classes.json"),
     )
+
+
+def _tokenizer(path: Path, model: Any) -> TextTokenizer:
+    """Raises UserError where it has other ids than the model has embeddings."""
+    tokenizer, config = TextTokenizer.load(path), model.config
+    known = getattr(getattr(config, "backbone", config), "vocab_size", tokenizer.vocab_size)
+    if tokenizer.vocab_size != known:
+        raise UserError(
+            f"{path}: has {tokenizer.vocab_size:,} ids, the model was trained with {known:,}; use "
+            "the tokenizer that it was trained with"
+        )
+    return tokenizer
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """The names in a file, none if there is no such file. Raises UserError where it has others
+    than names."""
+    if not path.exists():
+        return ()
+    names = files.read_json(path)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: expected a JSON list of names")
+    return tuple(names)

@@ -63,11 +63,13 @@ def ranked(logits: Tensor, probabilities: Tensor, names: Sequence[str], best: in
     """The `best` names by their logits [names], with their probabilities [names] in 0..1.
 
     Raises:
-        UserError: `best` is less than one.
-        NonFiniteError: a logit is NaN or infinite.
+        UserError: `best` is less than one, a logit is NaN or infinite, or there are not as many
+            names as logits.
     """
     if not isinstance(best, int) or best < 1:
         raise UserError(f"best: expected a number from 1, found {best!r}")
+    if len(names) != len(logits):
+        raise UserError(f"classes.json: {len(names)} names for the model's {len(logits)} classes")
     top = best_first(finite.checked(logits, "logits"), best)
     answers = [names[index] for index in top.tolist()]
     return list(zip(answers, probabilities[top].tolist(), strict=True))

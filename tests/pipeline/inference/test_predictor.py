@@ -303,3 +303,29 @@ def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
 def test_the_readmes_example_runs(project):
     space = run_example("README.md", "Use a model")
     assert space["answer"] in ANSWERS and 0 < space["probability"] < 1
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "content", "message"),
+    [
+        ("imagenet1k", "classes.json", '["a", "b"]', "classes.json: 2 names for the model's 6 classes"),
+        ("imagenet1k", "classes.json", json.dumps(["a"] * 7), "7 names for the model's 6 classes"),
+        ("imagenet1k", "classes.json", "[1, 2, 3, 4, 5, 6]", "expected a JSON list of names"),
+        ("imagenet1k", "classes.json", '"abcdef"', "expected a JSON list of names"),
+        ("imagenet1k", "classes.json", "[" * 100_000, "classes.json: not valid JSON"),
+        ("imagenet1k", "classes.json", "nothing", "classes.json: not valid JSON"),
+        ("imagenet1k", "spm.model", None, "spm.model: has 34 ids, the model was trained with 40"),
+        ("imagenet1k", "spm.model", "nothing", "spm.model: not a SentencePiece model"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_belong_to_a_model_are_refused(
+    project, tmp_path, item, name, content, message
+):
+    """As are names and ids that would mean something else."""
+    checkpoint.save(model_of(item, 40), tmp_path)
+    if content is None:
+        content = (project / "exports/small/vqa" / name).read_bytes()
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=message) as caught:
+        predictor.load(tmp_path).classify(Image.open("image.jpg"))
+    assert "\n" not in str(caught.value)

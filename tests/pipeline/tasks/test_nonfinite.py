@@ -38,7 +38,7 @@ from tests.helpers.doc_examples import WORDS, write_tokenizer
 from tests.helpers.toy import BACKBONE, HEAD
 from tests.model.test_checkpoint import TOKENIZER
 
-SMALL = replace(BACKBONE, drop_path=0.0)
+SMALL = replace(BACKBONE, drop_path=0.0, vocab_size=34)  # ids of `write_tokenizer`'s
 HUGE = 3e38  # finite in fp32; what it is multiplied with is not
 VALUES = (float("nan"), float("inf"), HUGE)
 
