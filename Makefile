@@ -3,20 +3,37 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# A folder of wheels that pip knows is one for uv, too.
-export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Where pip finds packages, uv finds them, too.
+define for_uv
+ifneq ($($(1)),)
+export $(2) ?= $(or $(3),$($(1)))
+endif
+endef
+$(eval $(call for_uv,PIP_FIND_LINKS,UV_FIND_LINKS))
+$(eval $(call for_uv,PIP_INDEX_URL,UV_DEFAULT_INDEX))
+$(eval $(call for_uv,PIP_EXTRA_INDEX_URL,UV_INDEX))
+$(eval $(call for_uv,PIP_EXTRA_INDEX_URL,UV_INDEX_STRATEGY,unsafe-best-match))
+$(eval $(call for_uv,PIP_NO_INDEX,UV_NO_INDEX,1))
+$(eval $(call for_uv,PIP_TRUSTED_HOST,UV_INSECURE_HOST))
+$(eval $(call for_uv,PIP_CERT,SSL_CERT_FILE))
+$(eval $(call for_uv,PIP_PROXY,ALL_PROXY))
+# Where packages go, which Python runs and what it imports is decided here, whatever another
+# environment has set.
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN PIP_CONSTRAINT PIP_REQUIREMENT PIP_PYTHON
+unexport PYTHONHOME PYTHONPATH PYTHONUSERBASE VIRTUAL_ENV CONDA_PREFIX
+export PIP_USER := 0
 # `dvc` and the `python` of its stages are those of the environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro scale plan seeds export ui lint format test test-all
+.PHONY: help repro scm scale plan seeds export ui lint format test test-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: $(INSTALLED) ## from a fresh machine to the tables: environment, `dvc repro`, the tables printed
+repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc repro`, the tables printed
 	dvc repro
-	@cat results/$(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' params.yaml)/tables/*.md
+	@cat results/"$$(python -c 'from pipeline.config import params; print(params.scale())')"/tables/*.md
 
 scale: $(INSTALLED) ## make SCALE (small, medium, own or paper) the parameters that run
 	@python -m stages.scale $(SCALE)
@@ -24,7 +41,7 @@ scale: $(INSTALLED) ## make SCALE (small, medium, own or paper) the parameters t
 plan: $(INSTALLED) ## what SCALE (or params.yaml's) fetches, computes and takes, before anything starts
 	@python -m stages.plan $(SCALE)
 
-seeds: $(INSTALLED) ## the pipeline with three seeds, and the tables with mean and standard deviation
+seeds: $(INSTALLED) scm ## the pipeline with three seeds, and the tables with mean and standard deviation
 	python -m stages.seeds 1 2 3
 	dvc repro
 
@@ -54,9 +71,21 @@ test: $(INSTALLED) ## the tests, without those that are slow
 test-all: $(INSTALLED) ## all tests, and a reason for each that this machine cannot run
 	python -m pytest -rs
 
+# A folder without git, such as a downloaded zip, is none that DVC takes, unless it is told so.
+scm: $(INSTALLED)
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+	    dvc config --local --unset core.no_scm 2>/dev/null || true; \
+	else \
+	    echo "no git repository: DVC runs without one (core.no_scm in .dvc/config.local)"; \
+	    dvc config --local core.no_scm true; \
+	fi
+
 # Without compiled bytecode every process starts two to three times slower where PYTHONDONTWRITEBYTECODE is set.
+# A cache that cannot be written, as in a home folder that is not there, is done without.
 $(INSTALLED): pyproject.toml constraints.txt
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet -e . --group dev -c constraints.txt --compile-bytecode
+	@test -x $(BIN)/uv || { echo "pip put uv elsewhere than in $(VENV): see \`pip config list\`"; exit 1; }
+	cache=$$($(BIN)/uv cache dir) && mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" || export UV_NO_CACHE=1; \
+	    $(BIN)/uv pip install --python $(BIN)/python --quiet -e . --group dev -c constraints.txt --compile-bytecode
 	touch $@
