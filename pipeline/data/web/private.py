@@ -29,6 +29,8 @@ def is_private_name(host: str) -> bool:
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    if ":" not in name and not name.rpartition(".")[2][:1].isdigit():
+        return False  # no address ends so, and most hosts do
     try:
         return is_private(name)
     except ValueError:
@@ -66,4 +68,7 @@ def _meanings(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6
         if address in _NAT64 or address in _COMPATIBLE:
             inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
     found = [known for known in inner if known is not None]
-    yield from found or [address]
+    if found:
+        yield from found
+    else:
+        yield address

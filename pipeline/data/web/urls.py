@@ -1,6 +1,7 @@
 """URLs as they are requested, and as messages may show them."""
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, urljoin
 
 from yarl import URL
@@ -24,12 +25,11 @@ def exact(listed: str) -> URL | None:
         return None
     scheme, authority, path, query = parts.groups("")
     try:
-        base = URL(f"{scheme.lower()}://{authority}/")  # host names beyond ASCII are encoded
         target = _UNSENDABLE.sub(_encoded, (path or "/") + query)
-        url = URL(f"{base}"[:-1] + target, encoded=True)
-        return url if url.host and _UNSENDABLE.search(str(url)) is None else None
-    except ValueError:
+    except ValueError:  # half a pair of surrogates
         return None
+    origin = _origin(scheme.lower(), authority)
+    return None if origin is None else URL(origin + target, encoded=True)
 
 
 def redirected(url: URL, location: str) -> URL | None:
@@ -48,6 +48,16 @@ def shown(address: str) -> str:
     if (url := exact(address)) is None:
         return "an address that is none"
     return f"{url.scheme}://{url.host_port_subcomponent}{url.raw_path}"
+
+
+@lru_cache(4096)  # lists have many URLs of a host
+def _origin(scheme: str, authority: str) -> str | None:
+    """Scheme and authority, in which host names beyond ASCII are encoded; None: no host."""
+    try:
+        url = URL(f"{scheme}://{authority}/")
+        return str(url)[:-1] if url.host and _UNSENDABLE.search(str(url)) is None else None
+    except ValueError:
+        return None
 
 
 def _encoded(match: re.Match[str]) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.data.download import http_client, transfer
 from pipeline.data.download.manifest import Checksum, OfficialFile
-from pipeline.data.download.params import HttpParams
+from pipeline.data.download.official_files import OfficialFiles
+from pipeline.data.download.params import DownloadParams, HttpParams
 from pipeline.errors import UserError
 from tests.helpers import raw_server
 
@@ -143,3 +144,53 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, server):
         assert said.endswith(f"file.bin/{name}: not a file; remove it and run the stage again")
         (folder / name).unlink()
     assert not server.asked
+
+
+@pytest.mark.parametrize("note", ["", "{", "null", "[]", '{"total": 1}', '{"address": 1}'])
+def test_a_part_whose_note_is_lost_is_begun_anew(tmp_path, server, note):
+    server.behaviors["file.bin"] = raw_server.says(
+        raw_server.OK, b"Content-Length: 8\r\n\r\nthe file"
+    )
+    folder = tmp_path / "store/file.bin"
+    folder.mkdir(parents=True)
+    (folder / "part").write_bytes(b"of anoth")
+    (folder / "part.json").write_text(note)
+    file = OfficialFile("file.bin", (f"{server.address}/file.bin",), checksum=SHA)
+    http_client.get([file], tmp_path / "store", QUICK, "test")
+    assert (folder / "file.bin").read_bytes() == b"the file"
+
+
+def test_a_full_disk_is_one_line_and_what_came_is_kept(tmp_path, server, monkeypatch):
+    def full(file, data):
+        file.write(data[:3])
+        raise OSError(28, "No space left on device", file.name)
+
+    server.behaviors["file.bin"] = raw_server.says(
+        raw_server.OK, b"Content-Length: 8\r\n\r\nthe file"
+    )
+    monkeypatch.setattr(transfer.files, "write_all", full)
+    said = failure(tmp_path, f"{server.address}/file.bin")
+    assert "file.bin/part: No space left on device; what is here is kept: run" in said
+    assert (tmp_path / "store/file.bin/part").read_bytes() == b"the"
+
+
+SECRET = "http://user:hunter2@127.0.0.1/mirror/?sig=hunter2"
+
+
+def test_what_is_logged_and_planned_of_mirrors_has_no_secrets():
+    params = DownloadParams("upstream", "", [SECRET], True)
+    official = OfficialFiles("coco", params, "download.coco", QUICK)
+    assert "hunter2" not in str(official.logged_params())
+    assert official.logged_params()["mirrors"] == ["http://127.0.0.1/mirror/"]
+
+
+@pytest.mark.parametrize(
+    "mirror", ["data.example.org/", "ftp://a/", "/data/mirror/", "http://", ""]
+)
+def test_a_mirror_that_is_no_address_is_said_before_anything_is_done(mirror):
+    params = DownloadParams("upstream", "", ["https://a/", mirror], True)
+    official = OfficialFiles("coco", params, "download.coco", QUICK)
+    with pytest.raises(
+        UserError, match=r"^params.yaml: download.coco.mirrors: number 2 is not an "
+    ):
+        official.planned()
