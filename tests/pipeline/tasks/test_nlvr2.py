@@ -332,7 +332,11 @@ def test_folders_are_read_and_damaged_lines_are_named(tmp_path):
     assert [record.key for record in records_read[3:-1]] == [
         f"dev.json:{line}" for line in (3, 4, 5, 6, 7, 9)
     ]
-    assert all(record.reason.startswith("damaged line: ") for record in records_read[3:-1])
+    assert {record.reason.partition(":")[0] for record in records_read[3:-1]} == {
+        "empty sentence",
+        "damaged record",
+        "damaged line",
+    }
     assert records_read[-1].split == "test"
 
 
