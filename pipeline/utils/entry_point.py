@@ -6,13 +6,12 @@ import os
 import select
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import UsageError
-from pipeline.utils import machine_errors
+from pipeline.utils import machine_errors, surroundings
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as a shell says it
 READER_GONE = 128 + signal.SIGPIPE
@@ -29,7 +28,7 @@ def entry(main: Callable[..., None], names: Callable[[], Iterable[str]] | None =
     """
     arguments = sys.argv[1:]
     signal.signal(signal.SIGTERM, _terminate)
-    shorten_temporary_folder()
+    surroundings.prepare()
     try:
         _check(main, arguments, list(names()) if names else None)
         main(*arguments)
@@ -50,17 +49,6 @@ def entry(main: Callable[..., None], names: Callable[[], Iterable[str]] | None =
     finally:
         # or Python looks for garbage among all that is imported once more: half a second with torch
         gc.freeze()
-
-
-def shorten_temporary_folder() -> None:
-    """Sockets of Ray and of loader workers lie below TMPDIR, and the path of a socket has at most
-    107 bytes, of which Ray needs 82 for its own names."""
-    if len(os.fsencode(tempfile.gettempdir())) <= 107 - 82:
-        return
-    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
-        if os.access(folder, os.W_OK | os.X_OK):
-            os.environ["TMPDIR"] = tempfile.tempdir = folder
-            return
 
 
 class Terminated(SystemExit):

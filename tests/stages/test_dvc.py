@@ -40,6 +40,7 @@ HARMLESS = (
     "pipeline/utils/progress.py",  # messages
     "pipeline/utils/safe_checkpoint.py",  # refuses files
     "pipeline/utils/torch_archive.py",  # refuses files
+    "pipeline/utils/surroundings.py",  # TMPDIR and HOME
     "pipeline/utils/workdir.py",  # unfinished work
 )
 # The same, of some stages.

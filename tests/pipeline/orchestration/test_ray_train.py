@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.orchestration import ray_train
 from pipeline.orchestration.ray_train import _scaling, _user_error, launch
-from pipeline.utils import entry_point, machine_errors
+from pipeline.utils import machine_errors, surroundings
 from tests.helpers import ray_entries
 
 
@@ -55,7 +55,7 @@ def test_a_killed_worker_ends_in_one_line(folder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_ray_runs_with_a_long_temporary_folder_and_leaves_no_file(
+def test_ray_runs_with_a_long_temporary_folder_and_no_home_and_leaves_no_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray")
@@ -63,10 +63,12 @@ def test_ray_runs_with_a_long_temporary_folder_and_leaves_no_file(
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    entry_point.shorten_temporary_folder()
+    monkeypatch.setenv("HOME", "/proc/nobody")  # where nothing can be written
+    surroundings.prepare()
     launch(ray_entries.note, {"word": "there"}, num_workers=1, threads=1)
     assert (folder / "rank0").read_text() == "1 1 there"
-    assert list((folder / ".work").iterdir()) == [] and list(long.iterdir()) == []
+    assert list((folder / ".work").iterdir()) == [folder / ".work" / "home"]
+    assert list(long.iterdir()) == []
 
 
 @pytest.mark.parametrize("mute", [False, True])

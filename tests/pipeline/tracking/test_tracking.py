@@ -416,6 +416,14 @@ def remove_run(run_id: str) -> None:
     client()._tracking_client.store._hard_delete_run(run_id)
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_is_killed_not_failed(project: Path, end: type[BaseException]) -> None:
+    pytest.importorskip("mlflow")
+    with pytest.raises(end), tracking.run(end.__name__, stage="shard", params={}):
+        raise end
+    assert ended(end.__name__).info.status == "KILLED"
+
+
 def test_what_mlflow_refuses_does_not_take_others_along(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
