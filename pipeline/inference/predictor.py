@@ -105,21 +105,17 @@ def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "
     tokenizer = text_tokenizer or folder / "spm.model"
     return Predictor(
         model.to(device),
-        _tokenizer(tokenizer, model) if text_tokenizer or tokenizer.exists() else None,
+        _tokenizer(tokenizer, model.config) if text_tokenizer or tokenizer.exists() else None,
         _class_names(folder / "classes.json"),
     )
 
 
-def _tokenizer(path: Path, model: Any) -> TextTokenizer:
-    """Raises UserError where it has other ids than the model has embeddings."""
-    tokenizer, config = TextTokenizer.load(path), model.config
-    known = getattr(getattr(config, "backbone", config), "vocab_size", tokenizer.vocab_size)
-    if tokenizer.vocab_size != known:
-        raise UserError(
-            f"{path}: has {tokenizer.vocab_size:,} ids, the model was trained with {known:,}; use "
-            "the tokenizer that it was trained with"
-        )
-    return tokenizer
+def _tokenizer(path: Path, config: Any) -> TextTokenizer:
+    """The tokenizer of a model with this configuration; one that reads no text may have any."""
+    config = getattr(config, "backbone", config)
+    if not hasattr(config, "vocab_size"):
+        return TextTokenizer.load(path)
+    return TextTokenizer.load_for(path, config.vocab_size)
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -40,6 +40,18 @@ class TextTokenizer:
             raise UserError(f"{path}: its first ids are not {' '.join(SPECIAL_IDS)}")
         return cls(processor)
 
+    @classmethod
+    def load_for(cls, path: Path, vocab_size: int) -> TextTokenizer:
+        """Read a model file for a network with `vocab_size` embeddings. Raises UserError as `load`,
+        or where it has more ids than there are embeddings."""
+        tokenizer = cls.load(path)
+        if tokenizer.vocab_size > vocab_size:
+            raise UserError(
+                f"{path}: has {tokenizer.vocab_size:,} ids, the model has embeddings of "
+                f"{vocab_size:,}; use the tokenizer that it was trained with"
+            )
+        return tokenizer
+
     @property
     def vocab_size(self) -> int:
         """Number of ids, special ones included."""

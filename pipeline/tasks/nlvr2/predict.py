@@ -30,7 +30,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy and consistency on dev and test-P with their baselines; `predictions.csv` and
     `pairs.png` in `out`."""
-    tokenizer = TextTokenizer.load(folders.text_tokenizer)
+    tokenizer = TextTokenizer.load_for(folders.text_tokenizer, model.config.backbone.vocab_size)
     majority_label = share_true(folders.shards) >= 0.5
 
     def batches(name: str) -> Iterator[Examples]:

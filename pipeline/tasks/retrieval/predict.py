@@ -44,7 +44,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Recalls on the test split, before and after reranking; `top5.png` in `out` has a few queries
     with the best candidates."""
-    tokenizer = TextTokenizer.load(folders.text_tokenizer)
+    tokenizer = TextTokenizer.load_for(folders.text_tokenizer, model.config.backbone.vocab_size)
     size, length = model.config.backbone.image_size, inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
     scores = dual_scores(model, data, params.batch)

@@ -58,7 +58,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Answers to the test questions, in `submission.json` for the evaluation server, some in
     `answers.png`; accuracy where annotators' answers are known."""
-    tokenizer, size = TextTokenizer.load(folders.text_tokenizer), model.config.backbone.image_size
+    backbone = model.config.backbone
+    tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
+    size = backbone.image_size
 
     def answered(split: str, *, shuffled: bool = False) -> list[Prediction]:
         shown = questions(folders.shards, split, size, shuffled=shuffled)

@@ -314,7 +314,7 @@ def test_the_readmes_example_runs(project):
         ("imagenet1k", "classes.json", '"abcdef"', "expected a JSON list of names"),
         ("imagenet1k", "classes.json", "[" * 100_000, "classes.json: not valid JSON"),
         ("imagenet1k", "classes.json", "nothing", "classes.json: not valid JSON"),
-        ("imagenet1k", "spm.model", None, "spm.model: has 34 ids, the model was trained with 40"),
+        ("imagenet1k", "spm.model", None, "spm.model: has 34 ids, .* embeddings of 33;"),
         ("imagenet1k", "spm.model", "nothing", "spm.model: not a SentencePiece model"),
     ],
 )  # fmt: skip
@@ -322,7 +322,7 @@ def test_files_that_do_not_belong_to_a_model_are_refused(
     project, tmp_path, item, name, content, message
 ):
     """As are names and ids that would mean something else."""
-    checkpoint.save(model_of(item, 40), tmp_path)
+    checkpoint.save(model_of(item, 33), tmp_path)
     if content is None:
         content = (project / "exports/small/vqa" / name).read_bytes()
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -37,7 +37,7 @@ class Task(step.Task):
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
-        self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
+        self.tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         self.model = NLVR2(NLVR2Config(config))
 

@@ -50,7 +50,7 @@ class Task(step.Task):
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
         self.loss_weights = {"itc": params.loss_weights.itc, "itm": params.loss_weights.itm}
-        self.tokenizer = TextTokenizer.load(folders.text_tokenizer)
+        self.tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         self.model = Retrieval(RetrievalConfig(config))
 
