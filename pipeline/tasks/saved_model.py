@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.data.records import annotation_text
 from pipeline.data.transforms import image_decoding, images
 from pipeline.data.transforms.image_decoding import BadImage, Source
 from pipeline.errors import UserError
@@ -92,8 +93,9 @@ def _image(source: Source) -> Image.Image:
 
 
 def _text(text: Any) -> str:
+    """The text as a shard would hold it."""
     if not isinstance(text, str):
         raise UserError(f"text: expected a string, found {type(text).__name__}")
     if not text.isascii() and text != text.encode("utf-8", "replace").decode():
         raise UserError("text: it has half a surrogate pair, which is no character")
-    return text
+    return annotation_text(text)

@@ -16,6 +16,7 @@ from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.vqa import VQA, VQAConfig
 from pipeline.errors import UserError
 from pipeline.inference import mlflow_pyfunc, predictor
+from pipeline.tasks import saved_model
 from tests.helpers.doc_examples import WORDS, write_tokenizer
 from tests.helpers.image_files import encoded, exif, scene
 from tests.helpers.toy import BACKBONE
@@ -144,3 +145,7 @@ def test_arguments_that_cannot_be_used_are_named_in_one_line(
     with pytest.raises(UserError) as caught:
         getattr(load(folder, name), method)(*arguments)
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_a_text_at_use_is_what_a_shard_would_hold() -> None:
+    assert saved_model._text(" red &amp; blue\n\x00boats\u200b ") == "red & blue boats"

@@ -5,6 +5,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.data.sharding.build import write_none
 from pipeline.data.shards import parquet, schema
@@ -119,6 +121,41 @@ def test_case_is_kept(model):
 def test_no_text_gives_control_symbols(model):
     ids = TextTokenizer.load(model).encode("[MASK] [T_CLS] [PAD] [T_SEP] <s> </s>", 200)[1:-1]
     assert not set(ids) & {0, 1, 2, 4}
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), max_size=40)
+    | st.text("a \x00\u0301▁[MASK]<s>", max_size=40)
+)
+def test_any_text_has_ids(model, text):
+    ids = TextTokenizer.load(model).encode(text, 9)
+    assert 2 <= len(ids) <= 9 and ids[0] == 0 and ids[-1] == 2
+    assert not set(map(int, ids[1:-1])) & {0, 1, 2, 4}
+
+
+@pytest.mark.parametrize("text", ["a", "ab ", "\x00", "e\u0301\u0301", "中", "▁", " "])
+def test_a_megabyte_without_an_end_of_a_word_is_encoded_at_once(model, text):
+    """In quadratic time it would take hours."""
+    assert len(TextTokenizer.load(model).encode(text * (1_000_000 // len(text)), 9)) <= 9
+
+
+def test_odd_texts_are_trained_on(folders, tmp_path):
+    odd = ["a\0b c", "ab" * 500_000, "▁x ▁", "[MASK] <unk> <s>", "e" + "\u0301" * 99, "\t"]
+    rows = [{"key": "odd", "sentences": odd}]
+    entry = parquet.write(
+        tmp_path, "train", rows, schema.TEXT_SHARD, rows_per_group=8, groups_per_file=9
+    )
+    parquet.write_index(tmp_path, {"train": entry}, kind="text")
+    metrics = sentencepiece_training.train_tokenizer(
+        [*folders, tmp_path], tmp_path / "m", PARAMS, "k"
+    )
+    assert metrics["vocab_size"] == 150
+    assert (
+        TextTokenizer.load(tmp_path / "m").decode(
+            TextTokenizer.load(tmp_path / "m").encode("ab ed", 99)
+        )
+        == "ab ed"
+    )
 
 
 @pytest.mark.parametrize(
