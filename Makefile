@@ -26,14 +26,18 @@ export PIP_USER := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro scm scale plan seeds export ui lint format test test-all
+.PHONY: help repro mend scm scale plan seeds export verify ui lint format test test-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc repro`, the tables printed
+	@python -m stages.integrity mend
 	dvc repro
 	@cat results/"$$(python -c 'from pipeline.config import params; print(params.scale())')"/tables/*.md
+
+mend: $(INSTALLED) scm ## what a killed `dvc` has left half-written
+	@python -m stages.integrity mend
 
 scale: $(INSTALLED) ## make SCALE (small, medium, own or paper) the parameters that run
 	@python -m stages.scale $(SCALE)
@@ -47,6 +51,9 @@ seeds: $(INSTALLED) scm ## the pipeline with three seeds, and the tables with me
 
 export: $(INSTALLED) ## trained models as folders that need nothing else, with model cards; ITEM=vqa: one
 	python -m stages.export $(ITEM) $(FOLDER)
+
+verify: $(INSTALLED) scm ## data, models and DVC's cache against the checksums taken when they were made
+	@python -m stages.integrity verify
 
 ui: $(INSTALLED) ## MLflow's runs, grouped by the paper's tables
 	@python -m stages.ui

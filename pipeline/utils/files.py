@@ -72,7 +72,10 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run the stage that makes it") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from None
+        raise UserError(
+            f"{path}: not valid JSON: {error}; in .work a damaged file can be removed, `make verify` "
+            "names those of outputs"
+        ) from None
 
 
 def write_all(file: io.FileIO, data: bytes) -> None:

@@ -19,9 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.config import yaml_reader
 from pipeline.errors import UserError
-from pipeline.utils import files
+from pipeline.utils import dvc_state, files
 
 SOURCE_FOLDERS = ("model", "pipeline", "stages")
 LOCK_TIMEOUT = 60  # seconds to wait for another process in the same work folder
@@ -131,22 +130,38 @@ def publish_folder(path: Path, out: Path) -> None:
 
 def clean() -> None:
     """Remove work folders whose published outputs are recorded in dvc.lock: until then a killed DVC
-    would lose them."""
+    would lose them.
+
+    Raises:
+        UserError: dvc.lock is damaged.
+    """
     recorded = _recorded_outputs()
     for note in sorted(root().glob("*/published.json")):
-        outs = files.read_json(note)["outs"]
-        if all(_is_recorded(recorded.get(out), Path(out)) for out in outs):
+        outs = _published_outputs(note)
+        if outs and all(_is_recorded(recorded.get(out), Path(out)) for out in outs):
             shutil.rmtree(note.parent)
+
+
+def _published_outputs(note: Path) -> list[str]:
+    """What a work folder has published; a note that is damaged goes, since its stage writes it
+    anew."""
+    try:
+        outs = files.read_json(note)["outs"]
+        if isinstance(outs, list) and all(isinstance(out, str) for out in outs):
+            return outs
+    except (UserError, KeyError, TypeError):
+        pass
+    print(
+        f"{note}: damaged, removed; {note.parent} stays until its stage runs again", file=sys.stderr
+    )
+    note.unlink()
+    return []
 
 
 def _recorded_outputs() -> dict[str, dict[str, Any]]:
     """Entries of dvc.lock by the output's path."""
-    lock = Path("dvc.lock")
-    if not lock.exists():
-        return {}
-    stages = (yaml_reader.parse(lock.read_bytes()) or {}).get("stages", {})
     recorded = {}
-    for stage in stages.values():
+    for stage in dvc_state.recorded_stages().values():
         for out in stage.get("outs", []):
             recorded[out["path"]] = out
     return recorded
@@ -160,7 +175,7 @@ def _is_recorded(recorded: dict[str, Any] | None, out: Path) -> bool:
     if out.is_file():
         return recorded["md5"] == hashlib.md5(out.read_bytes()).hexdigest()
     sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
-    return (recorded["nfiles"], recorded["size"]) == (len(sizes), sum(sizes))
+    return (recorded.get("nfiles"), recorded.get("size")) == (len(sizes), sum(sizes))
 
 
 def _check_code(path: Path) -> None:
@@ -170,7 +185,7 @@ def _check_code(path: Path) -> None:
     record = path / "code.json"
     begun = any(entry.name not in BOOKKEEPING for entry in path.iterdir())
     if begun and record.exists():
-        earlier = files.read_json(record)
+        earlier = _recorded_modules(record)
         modules = sorted(digests.keys() | earlier.keys())
         changed = [name for name in modules if digests.get(name) != earlier.get(name)]
         if not changed:
@@ -183,6 +198,15 @@ def _check_code(path: Path) -> None:
             )
         print(f"resuming with changed code: {', '.join(changed)}", file=sys.stderr)
     files.write_json(record, digests)
+
+
+def _recorded_modules(record: Path) -> dict[str, str]:
+    """The modules that work was begun with; of none is known where the record is damaged."""
+    try:
+        recorded = files.read_json(record)
+    except UserError:
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
 
 
 def _module_digests() -> dict[str, str]:

@@ -31,6 +31,7 @@ HARMLESS = (
     "pipeline/tokenizers/visual_token_ids.py",  # refuses what is no number
     "pipeline/tracking/",  # what MLflow gets
     "pipeline/training/curve_plots.py",  # figures
+    "pipeline/utils/dvc_state.py",  # files of DVC's own
     "pipeline/utils/entry_point.py",  # the command line
     "pipeline/utils/files.py",  # files that are whole or absent
     "pipeline/utils/machine_errors.py",  # messages

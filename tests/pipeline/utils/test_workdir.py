@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.utils import workdir
@@ -105,7 +107,38 @@ def test_finished_work_is_hard_linked_and_removed_once_dvc_lock_records_it(proje
         lock.write_text(
             "stages:\n  pretrain@main:\n    outs:\n"
             "    - {path: runs/small/pretrain/main/model, md5: x.dir, size: 1, nfiles: 1}\n"
-            f"    - {{path: runs/small/pretrain/main/curve, md5: {hash_of_curve}, size: 1}}\n"
+            f"    - {{path: runs/small/pretrain/main/curve, md5: '{hash_of_curve}', size: 1}}\n"
         )
         workdir.clean()
     assert not work_dir.exists() and (out / "model/weights").read_text() == "w"
+
+
+DAMAGED = [b"", b"\0" * 40, b"\xff\xfe", b'{"outs": ["da', b"[" * 99999, b"null", b'{"outs": 3}']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_note_of_what_is_published_keeps_the_work(project, content, capsys):
+    note = folder() / "published.json"
+    note.write_bytes(content)
+    workdir.clean()
+    assert note.parent.exists() and not note.exists()
+    assert "published.json: damaged, removed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [*DAMAGED, b"[]"])
+def test_a_damaged_record_of_the_code_is_changed_code(project, content, monkeypatch):
+    work_dir = folder()
+    (work_dir / "checkpoint-1.pt").write_text("half")
+    (work_dir / "code.json").write_bytes(content)
+    with pytest.raises(UserError, match="RESUME=changed-code resumes it"):
+        folder()
+    monkeypatch.setenv("RESUME", "changed-code")
+    folder()
+
+
+@given(content=st.binary(max_size=60) | st.sampled_from([b"stages: [1]", b"[" * 9999, b"a: b"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_dvc_lock_ends_in_one_line(project, content):
+    (project / "dvc.lock").write_bytes(content)
+    with pytest.raises(UserError, match="^dvc.lock: damaged; `make mend`"):
+        workdir.clean()
