@@ -16,7 +16,9 @@ from pipeline.data.web import failures
 
 MAX_BYTES = 32 << 20  # bytes of a body
 _AGENT = "vl-beit"  # what site owners may call us in X-Robots-Tag
-_TRANSIENT = re.compile(r"timeout|connection error|no such host|cut short|http (408|425|429|5\d\d)")
+_TRANSIENT = re.compile(
+    r"timeout|connection error|no such host|cut short|http (407|408|425|429|5\d\d)"
+)
 _SILENT = {"timeout", "connection error", "no such host", "tls error"}
 # What owners who do not want their images in data sets declare; img2dataset heeds the same four.
 _OPT_OUTS = {"noai", "noimageai", "noindex", "noimageindex"}
@@ -76,6 +78,8 @@ async def ask(opened: web.Client, url: URL) -> Answer:
 async def _read(response: aiohttp.ClientResponse) -> Answer:
     if (moved := web.redirect(response)) is not None:
         return Answer(f"http {response.status}", moved=moved)
+    if response.status == 407:  # a proxy's: no host has answered
+        return Answer("http 407", silent=True)
     if response.status != 200:
         return Answer(f"http {response.status}", rest=rest(response.headers.get("Retry-After", "")))
     if any(map(opts_out, response.headers.getall("X-Robots-Tag", ()))):

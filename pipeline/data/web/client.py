@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from urllib.request import getproxies
 
 import aiohttp
 from aiohttp.helpers import get_env_proxy_for_url
@@ -10,6 +11,7 @@ from yarl import URL
 
 from pipeline.data.web import urls
 from pipeline.data.web.private import PrivateAddressError, is_private_name, public_socket
+from pipeline.errors import UserError
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -69,7 +71,11 @@ async def client(
     """A client; `options` are those of `aiohttp.ClientSession`.
 
     limit: open connections; keepalive: seconds that one without a request is kept.
+
+    Raises:
+        UserError: a proxy of the environment is not an address; aiohttp would blame each URL for it.
     """
+    _check_proxies()
     async with AsyncExitStack() as stack:
         sessions = []
         for factory in (public_socket, None):
@@ -79,6 +85,15 @@ async def client(
             session = aiohttp.ClientSession(connector=connector, **options)
             sessions.append(await stack.enter_async_context(session))
         yield Client(sessions[0], sessions[1], proxy, allow_private)
+
+
+def _check_proxies() -> None:
+    for scheme, address in getproxies().items():
+        if scheme in ("http", "https") and urls.exact(address) is None:
+            raise UserError(
+                f"{scheme}_proxy of the environment is not an address such as "
+                "http://proxy.example.org:3128"
+            )
 
 
 def redirect(response: aiohttp.ClientResponse) -> URL | None:

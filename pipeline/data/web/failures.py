@@ -39,6 +39,7 @@ _NAMES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
     (aiohttp.ClientSSLError, "tls error"),
     (aiohttp.ClientConnectorDNSError, "no such host"),
     ((aiohttp.InvalidURL, ValueError), "bad url"),
+    (aiohttp.ClientHttpProxyError, "connection error"),  # the proxy did not connect
     (aiohttp.ClientPayloadError, "cut short"),
     (aiohttp.ClientResponseError, "not http"),
 )

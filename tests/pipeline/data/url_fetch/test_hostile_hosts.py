@@ -14,6 +14,7 @@ from pipeline.data.records import UrlRow
 from pipeline.data.url_fetch import fetcher, host_queue, request
 from pipeline.data.url_fetch.fetcher import fetch
 from pipeline.data.url_fetch.params import ClientParams, FetchParams
+from pipeline.errors import UserError
 from tests.helpers import raw_server, web_server
 
 CLIENT = ClientParams(
@@ -144,6 +145,18 @@ def test_passwords_of_this_machine_go_to_no_host_of_a_list(tmp_path, monkeypatch
         statuses(tmp_path / "out", ["http://a.example/x"], PARAMS, None)
     (head,) = server.asked
     assert "authorization" not in head.lower()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_is_no_answer_of_hosts(tmp_path, monkeypatch, scheme):
+    monkeypatch.setattr(fetcher, "_MAX_SILENCE", 10)
+    refusal = b"HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n"
+    names = [f"{number}.example:443" for number in range(20)]
+    behaviors = dict.fromkeys(["x", *names], raw_server.says(refusal))
+    with raw_server.serve(behaviors) as server:
+        urls = [f"{scheme}://{name}/x" for name in names]
+        with pytest.raises(UserError, match="no answer from any of the last 10 URLs"):
+            statuses(tmp_path, urls, PARAMS, server.address)
 
 
 def test_a_host_that_only_wants_rest_is_given_up(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.data.web import client, failures
 from pipeline.data.web.private import is_private, is_private_name
 from pipeline.data.web.urls import exact
+from pipeline.errors import UserError
 from tests.helpers import web_server
 
 NETWORKS = [
@@ -166,6 +167,16 @@ def test_a_proxy_may_be_private_and_what_it_is_asked_for_may_not(server, monkeyp
     resolve(monkeypatch, lambda: ["127.0.0.1"])
     assert asked("http://inner.example/fine/1") == "private address"
     assert {url for _, url in server.log} == {"http://data.example/fine/1"}
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "HTTP_PROXY"])
+@pytest.mark.parametrize(
+    "value", ["proxy.example:3128", "socks5://127.0.0.1:9", "no", "http://[::1"]
+)
+def test_a_proxy_that_is_no_address_is_not_blamed_on_urls(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="^https?_proxy of the environment is not an address"):
+        asked("http://data.example/fine/1")
 
 
 def resolve(monkeypatch, addresses) -> None:
