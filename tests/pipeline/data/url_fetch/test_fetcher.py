@@ -344,7 +344,7 @@ def test_odd_lists(tmp_path, server):
         "ok",
         "ok",
     ]
-    assert found[0]["caption"] == "caf\ufffd" and found[-1]["caption"] == "half a pair \ufffd"
+    assert found[0]["caption"] == "caf\u00e9" and found[-1]["caption"] == "half a pair \ufffd"
     assert found[6]["url"] == "http://a.example/fine/4"
 
 
