@@ -134,6 +134,8 @@ def tidy(text: str) -> str:
 def annotation_text(text: str) -> str:
     """The tidy text of a caption, question or statement: these come from web pages and forms, so
     HTML's entities are resolved, twice as in CLIP's tokenizers, as some were escaped twice."""
+    if "&" not in text:
+        return tidy(text)
     try:
         return tidy(html.unescape(html.unescape(text)))
     except ValueError:  # "&#" and thousands of digits

@@ -24,7 +24,6 @@ _END = re.compile(r"^\*\*\* ?END OF.*$", re.MULTILINE)
 _BREAK = re.compile(r"\n\s*\n")
 _UNDERSCORED = re.compile(r"_(?! )([^_]+)(?<! )_")  # italics
 _UNDERSCORE = re.compile(r"(?<!\w)_(?=[^_ ])|(?<=[^_ ])_(?!\w)")
-_BLANKS = " \t\n\r\x0b\x0c"
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def _book(path: Path) -> Iterator[TextRecord | Rejected]:
 
 def _chunks(path: Path) -> Iterator[_Lines]:
     """The lines that are not blank, _LINES at a time."""
-    lines = filter(None, (line.strip(_BLANKS) for line in text_files.lines(path)))
+    lines = filter(None, map(str.strip, text_files.lines(path)))
     for number in count():
         if not (chunk := list(islice(lines, _LINES))):
             return
@@ -123,4 +122,7 @@ def _sentences(text: str) -> Iterator[str]:
 def _without_italics(paragraph: str) -> str:
     """A tidy paragraph without the underscores around words in italics, however many; one at the
     edge of a word that has no partner goes, too."""
-    return _UNDERSCORE.sub("", _UNDERSCORED.sub(r"\1", paragraph))
+    for pattern, text in ((_UNDERSCORED, r"\1"), (_UNDERSCORE, "")):
+        if "_" in paragraph:
+            paragraph = pattern.sub(text, paragraph)
+    return paragraph

@@ -5,7 +5,7 @@ import re
 from pipeline.data.records import HOLE
 
 # Possessive, and from the first mark alone: the time stays linear in rows of marks.
-_END = re.compile(r"(?<![.!?])([.!?]++)[\"'”’)\]]*+\s++(?=[\"'“‘(\[]*+([^\s\"'“‘(\[]))")
+_END = re.compile(r"([.!?](?<![.!?][.!?])[.!?]*+)[\"'”’)\]]*+\s++(?=[\"'“‘(\[]*+([^\s\"'“‘(\[]))")
 _DOTTED = re.compile(r"(?:\w\.)*\w")  # an initial ("J") or an acronym ("U.S", "e.g")
 _LONGEST_WORD = 64  # characters: what is longer is no abbreviation
 _ABBREVIATION_LIST = """

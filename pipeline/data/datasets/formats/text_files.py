@@ -31,10 +31,12 @@ _ZEROS = {
 }
 _8_BIT = ("cp1252", "mac_roman", "cp850")  # Windows (with Latin-1), the old Macintosh, DOS
 _ENGLISH = re.compile("[‘’“”–—…£°½à-öø-ÿœ]")  # beyond ASCII; words rarely start with such letters
+_SAMPLE = 1 << 12  # bytes in which zeros are sought
+_BLOCK = 1 << 20  # characters
 _BROKEN = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _MOST_BEYOND_ASCII = 0.2  # of the characters in an 8-bit encoding (choice: French has 0.05)
-_CONTROLS = re.compile("[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
+_CONTROLS = bytes([*range(9), *range(14, 26), *range(27, 32), 127])
 _MOST_CONTROLS = 0.01  # of the characters of a text (choice)
 _PADDING = "\x00\x1a"  # at the end of a file: what a full disk leaves, DOS's mark of the end
 _LINE_END = re.compile("\r+\n|[\r\x85\u2028]")
@@ -52,7 +54,10 @@ def decode(raw: bytes) -> str:
     """
     text = raw.decode(_encoding(raw), "replace").rstrip(_PADDING)
     _refuse_controls(text)
-    return _LINE_END.sub("\n", text).replace("\u2029", "\n\n")
+    text = text.replace("\r\n", "\n")
+    if any(end in text for end in "\r\x85\u2028\u2029"):
+        text = _LINE_END.sub("\n", text).replace("\u2029", "\n\n")
+    return text
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -76,12 +81,20 @@ def lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: {error}") from None
     end = "\r" if b"\r" in head and b"\n" not in head else "\n"
     with open(path, encoding=encoding, errors="replace", newline=end) as file:
-        while line := file.readline(LARGEST):
-            yield line.removesuffix(end)
+        rest = ""
+        while block := file.read(_BLOCK):
+            *whole, rest = (rest + block).split(end)
+            yield from whole
+            while len(rest) > LARGEST:
+                yield rest[:LARGEST]
+                rest = rest[LARGEST:]
+        if rest:
+            yield rest
 
 
 def _refuse_controls(text: str) -> None:
-    controls = len(_CONTROLS.findall(text.rstrip(_PADDING)))
+    raw = text.rstrip(_PADDING).encode("ascii", "ignore")
+    controls = len(raw) - len(raw.translate(None, _CONTROLS))
     if controls > _MOST_CONTROLS * len(text):
         raise NotText(f"not a text: {controls} control characters of {len(text)}")
 
@@ -91,13 +104,13 @@ def _encoding(raw: bytes) -> str:
     for mark, name in _MARKS.items():
         if raw.startswith(mark):
             return name
-    if wide := _wide(raw[:_HEAD]):
+    if wide := _wide(raw[:_SAMPLE]):
         return wide
-    text = raw.decode("utf-8", "surrogateescape")
-    broken = len(_BROKEN.findall(text))
-    if 2 * broken <= len(_BEYOND_ASCII.findall(text)):
-        return "utf-8"
-    return _8_bit(raw)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return _of_damaged(raw)
+    return "utf-8"
 
 
 def _wide(raw: bytes) -> str | None:
@@ -107,8 +120,11 @@ def _wide(raw: bytes) -> str | None:
     return _ZEROS.get((shares[0] > 0.5, shares[1] > 0.5, shares[2] > 0.5, shares[3] > 0.5))
 
 
-def _8_bit(raw: bytes) -> str:
-    """Raises NotText."""
+def _of_damaged(raw: bytes) -> str:
+    """The encoding of what is not wholly UTF-8. Raises NotText."""
+    text = raw.decode("utf-8", "surrogateescape")
+    if 2 * len(_BROKEN.findall(text)) <= len(_BEYOND_ASCII.findall(text)):
+        return "utf-8"
     beyond = len(raw) - len(raw.translate(None, bytes(range(128, 256))))
     if beyond > _MOST_BEYOND_ASCII * len(raw):
         raise NotText("unknown encoding: neither UTF-8 nor English in Windows-1252")

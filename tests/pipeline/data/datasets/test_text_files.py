@@ -92,6 +92,7 @@ def test_any_utf_8_is_read_as_it_is(text):
 
 def test_lines_are_cut_where_they_are_too_long(tmp_path, monkeypatch):
     monkeypatch.setattr(text_files, "LARGEST", 10)
+    monkeypatch.setattr(text_files, "_BLOCK", 5)
     (tmp_path / "list.tsv").write_bytes(b"x" * 25 + b"\nend\n")
     assert list(map(len, text_files.lines(tmp_path / "list.tsv"))) == [10, 10, 5, 3]
 
