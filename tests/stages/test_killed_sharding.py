@@ -96,7 +96,7 @@ def test_workers_of_a_killed_driver_end_and_the_next_one_goes_on(tmp_path, seed)
 def next_files(folder: Path, count: int) -> list[Path]:
     """Wait for so many finished files of a run at work."""
     for _ in range(3000):
-        found = [path for path in folder.rglob("*.npz") if not path.name.startswith(".")]
+        found = [path for path in folder.rglob("*.index") if not path.name.startswith(".")]
         found += [path for path in folder.rglob("*.parquet") if not path.name.startswith(".")]
         if len(found) >= count:
             return found

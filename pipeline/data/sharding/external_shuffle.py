@@ -5,7 +5,11 @@ and in whatever sequence; a *cut* tells which bytes of which run hold a given ch
 order, so that each chunk can be read by itself.
 """
 
+import hashlib
+import io
 import pickle
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,11 +20,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.shards.parquet import ShardRow
+from pipeline.errors import UserError
 from pipeline.utils import files, seeds
 
 _MEMORY = 256 << 20  # bytes of rows that `shuffled` sorts at a time
 _CHUNK = 4096  # rows that `shuffled` reads back at a time
+# Before a row in its run: CRC-32 and length of its bytes.
+_HEAD = struct.Struct("<IQ")
+_DIGEST = 32  # bytes
 # Of the index of a run, for each row: the first 64 bits of its hash, and its bytes in the run.
+# Before them stands their SHA-256.
 _INDEX = np.dtype([("hash", "<u8"), ("start", "<i8"), ("stop", "<i8")])
 
 
@@ -45,7 +54,8 @@ def write_run(run: Path, rows: Iterable[tuple[str, ShardRow]]) -> None:
     """
     items = []
     for split, row in rows:
-        items.append((split, _order(row["key"]), pickle.dumps(row)))
+        data = pickle.dumps(row)
+        items.append((split, _order(row["key"]), _HEAD.pack(zlib.crc32(data), len(data)) + data))
     items.sort(key=lambda item: item[:2])
     entries: dict[str, list[tuple[int, int, int]]] = {}
     start = 0
@@ -55,8 +65,10 @@ def write_run(run: Path, rows: Iterable[tuple[str, ShardRow]]) -> None:
             entries.setdefault(split, []).append((order >> 64, start, start + len(data)))
             start += len(data)
     index = {split: np.array(group, _INDEX) for split, group in entries.items()}
-    with files.replacing(_index_path(run)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **index)
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, **index)
+    with files.replacing(_index_path(run)) as temporary:
+        temporary.write_bytes(hashlib.sha256(arrays.getbuffer()).digest() + arrays.getbuffer())
 
 
 def splits(runs: Iterable[Path]) -> set[str]:
@@ -117,12 +129,15 @@ def _order(key: str) -> int:
 
 
 def _index_path(run: Path) -> Path:
-    return run.with_name(f"{run.name}.npz")
+    return run.with_name(f"{run.name}.index")
 
 
 def _load_index(run: Path) -> dict[str, np.ndarray]:
-    with np.load(_index_path(run)) as arrays:
-        return dict(arrays)
+    data = _index_path(run).read_bytes()
+    digest, arrays = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(arrays).digest() != digest:
+        raise _damaged(run)
+    return dict(np.load(io.BytesIO(arrays)))
 
 
 def _chunks(runs: Sequence[Path], indices: Sequence[np.ndarray], rows: int) -> Iterator[list[Span]]:
@@ -149,7 +164,20 @@ def _load_rows(span: Span) -> Iterator[ShardRow]:
     with open(span.run, "rb") as file:
         file.seek(span.start)
         while file.tell() < span.stop:
-            yield pickle.load(file)
+            head = file.read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                raise _damaged(span.run)
+            checksum, size = _HEAD.unpack(head)
+            data = file.read(min(size, span.stop - file.tell()))
+            if zlib.crc32(data) != checksum:
+                raise _damaged(span.run)
+            yield pickle.loads(data)
+
+
+def _damaged(run: Path) -> UserError:
+    return UserError(
+        f"{run}: damaged on the disk; remove the folder {run.parent} and run the stage again"
+    )
 
 
 def _portions(

@@ -7,6 +7,7 @@ footer.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,21 +144,32 @@ def read_group(group: RowGroup, columns: Sequence[str] | None = None) -> pa.Tabl
     Raises:
         UserError: the file is damaged.
     """
+    part = f"row group {group.group}: "
+    with whole(group.file, part), pa.memory_map(str(group.file)) as source:
+        if _footer(source) != group.footer:
+            raise _damaged(group.file, f"{part}footer")
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            table = file.read_row_group(
+                group.group, columns=list(columns) if columns else None, use_threads=False
+            )
+    if len(table) != group.rows:
+        raise _damaged(group.file, f"{part}{len(table)} rows in place of {group.rows}")
+    return table
+
+
+@contextmanager
+def whole(path: Path, part: str = "") -> Iterator[None]:
+    """Errors of reading a Parquet file, or the named part of it, in this block name the file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     try:
-        with pa.memory_map(str(group.file)) as source:
-            if _footer(source) != group.footer:
-                raise _damaged(group, "footer")
-            with pq.ParquetFile(source, page_checksum_verification=True) as file:
-                table = file.read_row_group(
-                    group.group, columns=list(columns) if columns else None, use_threads=False
-                )
+        yield
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None):  # of the machine, not of the content
             raise
-        raise _damaged(group, str(error)) from None
-    if len(table) != group.rows:
-        raise _damaged(group, f"{len(table)} rows in place of {group.rows}")
-    return table
+        raise _damaged(path, f"{part}{error}") from None
 
 
 def _footer(source: pa.NativeFile) -> str:
@@ -170,11 +182,8 @@ def _footer(source: pa.NativeFile) -> str:
     return hashlib.sha256(source.read_at(length, size - length)).hexdigest()
 
 
-def _damaged(group: RowGroup, reason: str) -> UserError:
-    return UserError(
-        f"{group.file}: damaged (row group {group.group}: {reason}); "
-        "`make verify` says how to get it back"
-    )
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: damaged ({reason}); `make verify` says how to get it back")
 
 
 def columns(group: RowGroup) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.utils import files
 
@@ -104,6 +105,7 @@ class Journal:
                 compression=_COMPRESSION,
                 use_dictionary=["status"],
                 write_statistics=False,
+                **parquet.CHECKED,
             )
             with writer:
                 for group in _groups([slices[row] for row in sorted(slices)]):
