@@ -20,7 +20,7 @@ FOLDERS = {"bookcorpus": "books"}
 EXPECTED = {
     "flickr30k": ({"train": 80, "val": 20, "test": 20}, {}),
     "coco": ({"train": 60}, {}),
-    "vqav2": ({"train": 11, "val": 1}, {"missing image": 1486}),
+    "vqav2": ({"train": 10, "val": 2}, {"missing image": 1486}),
     "ade20k": ({"val": 1}, {}),
     "wikipedia": ({"train": 18}, {"redirect": 12, "incomplete sentence": 3}),
     "bookcorpus": ({"train": 1}, {}),

@@ -74,6 +74,12 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
     "&": _names("amp, ampersand, &"),
     "#": _names("number sign, hash"),
     "&c.": _names("&c."),
+    "†": _names("dagger, †"),
+    "‡": _names("double dagger, double-dagger, ddagger, ‡"),
+    "§": _names("section sign, §"),
+    "No.": _names("no., numero, number"),
+    "'\"": _names("' \", '\""),
+    "\"'": _names("\" ', \"'"),
 }
 JOINED: dict[str, tuple[str, ...]] = {
     "": _names("chem, linktext, gaps, nobr join"),
