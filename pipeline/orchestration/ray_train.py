@@ -174,19 +174,24 @@ def check_cluster(threads: int) -> None:
         UserError: it does not answer.
     """
     if address := os.environ.get("RAY_ADDRESS"):
+        line = (
+            f"RAY_ADDRESS {address}: no Ray cluster has answered, or its token is another (see "
+            "docs/cluster.md; .work/ray.log has Ray's messages); start it, or unset RAY_ADDRESS "
+            "for one on this machine"
+        )
         contained.run(
-            _join_and_leave,
-            threads,
-            log=_log(),
-            limit=CONNECT_TIMEOUT,
-            ended_early=f"RAY_ADDRESS {address}: no Ray cluster has answered; start it, or unset "
-            "RAY_ADDRESS for one on this machine (.work/ray.log has Ray's messages)",
+            _join_and_leave, threads, line, log=_log(), limit=CONNECT_TIMEOUT, ended_early=line
         )
 
 
-def _join_and_leave(threads: int) -> None:
-    with connected(1, threads):
-        pass
+def _join_and_leave(threads: int, line: str) -> None:
+    """Raises UserError with that line where Ray gives up by itself."""
+    try:
+        with connected(1, threads):
+            pass
+    except ConnectionError:
+        print(traceback.format_exc(), file=sys.stderr)  # for the log
+        raise UserError(line) from None
 
 
 @contextmanager
