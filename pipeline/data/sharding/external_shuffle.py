@@ -54,16 +54,17 @@ def write_run(run: Path, rows: Iterable[tuple[str, ShardRow]]) -> None:
     """
     items = []
     for split, row in rows:
-        data = pickle.dumps(row)
-        items.append((split, _order(row["key"]), _HEAD.pack(zlib.crc32(data), len(data)) + data))
+        items.append((split, _order(row["key"]), pickle.dumps(row)))
     items.sort(key=lambda item: item[:2])
     entries: dict[str, list[tuple[int, int, int]]] = {}
     start = 0
     with files.replacing(run) as temporary, open(temporary, "wb") as file:
         for split, order, data in items:
+            file.write(_HEAD.pack(zlib.crc32(data), len(data)))
             file.write(data)
-            entries.setdefault(split, []).append((order >> 64, start, start + len(data)))
-            start += len(data)
+            stop = start + _HEAD.size + len(data)
+            entries.setdefault(split, []).append((order >> 64, start, stop))
+            start = stop
     index = {split: np.array(group, _INDEX) for split, group in entries.items()}
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, **index)
