@@ -58,7 +58,7 @@ def run(
         UserError: as raised by the function, or `ended_early`.
         RuntimeError: another error of the function, with its traceback.
     """
-    fork = multiprocessing.get_context("fork")  # spawning would import torch once more
+    fork = multiprocessing.get_context("fork")  # the keeper imports nothing more
     ours, theirs = fork.Pipe()
     keeper = fork.Process(target=_keep, args=(ours, theirs, log, function, arguments))
     keeper.start()
@@ -100,11 +100,12 @@ def _keep(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)
-    fork = multiprocessing.get_context("fork")
-    results, sender = fork.Pipe(duplex=False)
+    # forked, it would hang where the stage has used gRPC before, whose threads a fork loses
+    spawn = multiprocessing.get_context("spawn")
+    results, sender = spawn.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="r-", ignore_cleanup_errors=True) as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
-        driver = fork.Process(target=_drive, args=(theirs, sender, function, arguments))
+        driver = spawn.Process(target=_drive, args=(sender, function, arguments))
         driver.start()
         sender.close()
         with suppress(EOFError, OSError):
@@ -115,13 +116,7 @@ def _keep(
         _end_descendants()
 
 
-def _drive(
-    theirs: Connection,
-    sender: Connection,
-    function: Callable[..., None],
-    arguments: tuple[Any, ...],
-) -> None:
-    theirs.close()
+def _drive(sender: Connection, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     try:
         function(*arguments)
         sender.send(Outcome(""))

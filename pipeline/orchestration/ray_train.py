@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -21,7 +22,7 @@ WORKER_DIED = "WorkerHealthCheckFailedError"  # Ray's class of error for a worke
 # Seconds that workers wait in a collective while worker 0 evaluates; torch's 10 to 30 minutes are
 # too few.
 COLLECTIVE_TIMEOUT = 4 * 3600
-START_TIMEOUT = 600  # seconds for all workers to start, once the cluster has room for them
+START_TIMEOUT = 600  # seconds for Ray to start, and for all workers, once there is room for them
 CONNECT_TIMEOUT = 60  # seconds for a cluster to answer
 # Environment variables that workers on a cluster get from the driver.
 WORKER_ENV = ("PYTHONPATH", "OMP_NUM_THREADS", "DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI")
@@ -91,7 +92,9 @@ def _print_rest(lines: IO[str]) -> None:
 
 def _drive(entry: Entry, config: Any, num_workers: int, threads: int, storage: Path) -> None:
     """Ray's driver; `storage` is a folder that all workers share."""
+    signal.alarm(START_TIMEOUT)  # ends this process: Ray's C++ may wait for ever
     with connected(num_workers, threads):
+        signal.alarm(0)
         import ray
         from ray.exceptions import RayError
         from ray.train import FailureConfig, RunConfig, TrainingFailedError
