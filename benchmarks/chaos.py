@@ -29,7 +29,6 @@ from tests.helpers import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUTS = ("data", "runs", "results")
-PAUSE = 6.0  # seconds between two kills, at most
 MOST_FAILURES = 3  # of the pipeline, one after another, while nothing is killed
 PATIENCE = 120.0  # seconds that what still runs at the end has to end
 # What a process is, by a part of its command line; the first that fits.
@@ -51,16 +50,19 @@ def main(words: Sequence[str]) -> None:
     options = _options(words)
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.folder))
     print(f"{folder}: commit {_head()}, seed {options.seed}", flush=True)
-    alone = make_project(folder / "alone")
+    alone = make_project(ROOT, folder / "alone")
     start = time.monotonic()
     if _repro(alone, options.targets).wait():
         raise SystemExit(f"the run that was left alone failed: {alone / 'repro.log'}")
-    print(f"left alone: {time.monotonic() - start:.0f} s", flush=True)
+    seconds = time.monotonic() - start
+    print(f"left alone: {seconds:.0f} s", flush=True)
+    pause = 2 * seconds / options.kills
     draw, victims, faults, rounds = random.Random(options.seed), Counter[str](), [], 0
-    while sum(victims.values()) < options.kills and not faults:
+    while victims.total() < options.kills and not faults:
         rounds += 1
-        killed = make_project(folder / f"killed-{rounds}")
-        victims += kill_until_done(killed, options, draw, options.kills - sum(victims.values()))
+        killed = make_project(alone, folder / f"killed-{rounds}")  # of the same commit
+        left = options.kills - victims.total()
+        victims += kill_until_done(killed, options.targets, draw, left, pause)
         faults = list(differences(alone, killed, options.targets))
     print(f"{victims.total()} kills in {rounds} runs, {time.monotonic() - start:.0f} s in all:")
     for kind, count in victims.most_common():
@@ -87,9 +89,9 @@ def _head() -> str:
     return subprocess.check_output(command, cwd=ROOT, text=True).strip()
 
 
-def make_project(folder: Path) -> Path:
-    """A clone of this checkout with tiny parameters and as many kinds of processes as there are."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+def make_project(origin: Path, folder: Path) -> Path:
+    """A clone of a checkout with tiny parameters and as many kinds of processes as there are."""
+    subprocess.run(["git", "clone", "--quiet", str(origin), str(folder)], check=True)
     tree = tiny.settings()
     tree["pool"] |= {"workers": 2}
     for name in ("main", "ablation"):
@@ -121,9 +123,10 @@ def _repro(project: Path, targets: Sequence[str]) -> subprocess.Popen:
 
 
 def kill_until_done(
-    project: Path, options: argparse.Namespace, draw: random.Random, kills: int
+    project: Path, targets: Sequence[str], draw: random.Random, kills: int, pause: float
 ) -> Counter[str]:
-    """Run the pipeline to its end through at most so many kills; how many of each kind.
+    """Run the pipeline to its end through at most so many kills, with at most `pause` seconds
+    between two; how many of each kind.
 
     Raises:
         SystemExit: it fails again and again although nothing is killed.
@@ -131,8 +134,8 @@ def kill_until_done(
     victims: Counter[str] = Counter()
     failures = 0  # in a row, without a kill
     while failures < MOST_FAILURES:
-        run, kills_before = _repro(project, options.targets), victims.total()
-        while victims.total() < kills and not _ended(run, draw.uniform(0, PAUSE)):
+        run, kills_before = _repro(project, targets), victims.total()
+        while victims.total() < kills and not _ended(run, draw.uniform(0, pause)):
             victims.update(_kill_one(project, draw))
         if run.wait() == 0:
             return victims
