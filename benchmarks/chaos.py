@@ -57,7 +57,8 @@ def main(words: Sequence[str]) -> None:
     seconds = time.monotonic() - start
     print(f"left alone: {seconds:.0f} s", flush=True)
     pause = 2 * seconds / options.kills
-    draw, victims, faults, rounds = random.Random(options.seed), Counter[str](), [], 0
+    draw, victims, rounds = random.Random(options.seed), Counter[str](), 0
+    faults: list[str] = []
     while victims.total() < options.kills and not faults:
         rounds += 1
         killed = make_project(alone, folder / f"killed-{rounds}")  # of the same commit
@@ -185,10 +186,7 @@ def processes(project: Path) -> Iterator[tuple[int, str]]:
 def differences(alone: Path, killed: Path, targets: Sequence[str]) -> Iterator[str]:
     """What the kills have left behind, a line each."""
     yield from _left_running(killed)
-    expected, found = digests(alone), digests(killed)
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            yield f"{name}: {'missing' if name not in found else 'other bytes'}"
+    yield from file_faults(alone, killed)
     status = subprocess.run(
         [str(Path(sys.executable).with_name("dvc")), "status", *targets],
         cwd=killed,
@@ -199,6 +197,18 @@ def differences(alone: Path, killed: Path, targets: Sequence[str]) -> Iterator[s
     if "up to date" not in status.stdout:
         yield f"dvc status: {' '.join((status.stdout + status.stderr).split())[:300]}"
     yield from _tracking_faults(alone, killed)
+
+
+def file_faults(alone: Path, killed: Path) -> Iterator[str]:
+    """Outputs of one project that are missing or have other bytes in the other one."""
+    expected, found = digests(alone), digests(killed)
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            yield f"{name}: missing"
+        elif name not in expected:
+            yield f"{name}: too many"
+        elif expected[name] != found[name]:
+            yield f"{name}: other bytes"
 
 
 def digests(project: Path) -> dict[str, str]:
