@@ -95,8 +95,7 @@ def make_project(origin: Path, folder: Path) -> Path:
     subprocess.run(["git", "clone", "--quiet", str(origin), str(folder)], check=True)
     tree = tiny.settings()
     tree["pool"] |= {"workers": 2}
-    for name in ("main", "ablation"):
-        tree["pretrain"]["budgets"][name] |= {"num_workers": 2}
+    tree["pretrain"]["budgets"]["main"] |= {"num_workers": 2}  # Ray takes half a minute to start
     tree["pretrain"]["common"]["loop"] |= {"gradient_accumulation": 2, "loader_workers": 1}
     tree["finetune"]["vqa"] |= {"num_workers": 2}
     tree["finetune"]["vqa"]["loop"] = {**tiny.LOOP, "gradient_accumulation": 2}
