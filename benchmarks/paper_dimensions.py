@@ -36,7 +36,7 @@ from model.tokenizer.teachers import Clip
 from pipeline.config import params
 from pipeline.data.shards import parquet, schema
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
-from pipeline.tokenizers.text import SPECIAL_IDS
+from pipeline.tokenizers.text.own_pieces import SPECIAL_IDS
 from pipeline.tracking import client as tracking
 from pipeline.training import curves
 from pipeline.utils import files

@@ -26,6 +26,7 @@ from pipeline.tokenizers import packing
 from pipeline.tokenizers.packing import TextTokensParams
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
+from pipeline.tokenizers.text.own_pieces import OwnPieces
 
 PAGES = 300  # of the generated encyclopedia
 DOCUMENTS = 4000  # that are packed; pages repeat
@@ -94,6 +95,8 @@ def ways(
     documents = list(islice(cycle(pages), DOCUMENTS))
     write(root / "documents", documents)
     settings = params.preset("paper").load(TextTokensParams, "text_tokens")
+    reader = tokenizer.reader
+    assert isinstance(reader, OwnPieces)
     size, packed = megabytes(pages), megabytes(documents)
 
     def encoding() -> float:
@@ -103,7 +106,7 @@ def ways(
 
     def encoding_lists() -> float:
         for page in pages:
-            tokenizer.processor.encode(page)
+            reader.processor.encode(page)
         return size
 
     def encoding_and_packing() -> float:

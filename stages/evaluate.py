@@ -18,7 +18,7 @@ def main(name: str) -> None:
     run_dir = Path("runs", scale, "finetune", name)
     inputs = fine_tune.saved_inputs(run_dir)
     evaluate_params = fine_tune.load_evaluate_params(params.read())
-    folders = tasks.Folders.of(scale, fine_tune.data)
+    folders = tasks.Folders.of(scale, fine_tune.data, run_dir / "model")
     out = Path("results", scale, "evaluate", f"{name}.json")
     predictions = files.fresh_directory(Path("results", scale, "predictions", name))
     with tracking.run(

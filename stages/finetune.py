@@ -20,8 +20,8 @@ def main(name: str) -> None:
     scale = params.scale()
     fine_tune = fine_tunes.load(name)
     fine_tune_params = fine_tune.load_params(params.read())
-    folders = tasks.Folders.of(scale, fine_tune.data)
     init = Path("runs", scale, fine_tune.init, "model")
+    folders = tasks.Folders.of(scale, fine_tune.data, init)
     workdir.clean()
     work_dir = workdir.folder(
         f"{scale}/finetune/{name}",

@@ -19,10 +19,12 @@ from pipeline.pretraining import task
 from pipeline.reporting import html_report
 from pipeline.tasks import Folders, fine_tunes
 from pipeline.tasks.fine_tunes import FineTune
+from pipeline.tokenizers import text
+from pipeline.tokenizers.text.own_pieces import OwnPieces
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 
-FILES = ("config.json", "spm.model", "classes.json", "README.md")  # beside the weights
+FILES = ("config.json", *text.FILES, "classes.json", "README.md")  # beside the weights
 TEMPLATE = "inference/model_card.md.j2"  # in `pipeline`
 GENERATED = (
     "It was trained on generated drawings and sentences about them alone: it is of no use on "
@@ -96,20 +98,21 @@ def of_fine_tune(scale: str, name: str) -> Export:
         name,
         fine_tune.title,
         model,
-        _class_names(scale, fine_tune),
+        _class_names(scale, fine_tune, model),
         Path("results", scale, "evaluate", f"{name}.json"),
         _training_stages(f"finetune/{name}"),
     )
 
 
-def _class_names(scale: str, fine_tune: FineTune) -> list[str]:
+def _class_names(scale: str, fine_tune: FineTune, model: Path) -> list[str]:
     """Names of the classes, of tasks that have them."""
     predict = tasks.load(fine_tune.task, "predict")
     if not hasattr(predict, "class_names"):
         return []
     fine_tune_params = fine_tune.load_params(params.read())
     evaluate_params = fine_tune.load_evaluate_params(params.read())
-    return predict.class_names(Folders.of(scale, fine_tune.data), fine_tune_params, evaluate_params)
+    folders = Folders.of(scale, fine_tune.data, model)
+    return predict.class_names(folders, fine_tune_params, evaluate_params)
 
 
 def _reads_text(model: str) -> bool:
@@ -129,11 +132,17 @@ def write(export: Export, scale: str, folder: Path) -> None:
     for name in ("model.safetensors", "config.json"):
         _copy(export.model / name, folder / name)
     if _reads_text(config["model"]):
-        _copy(Path("data", scale, "text_tokenizer", "spm.model"), folder / "spm.model")
+        text.put_into(folder, _tokenizer(export, scale))
     if export.classes:
         files.write_json(folder / "classes.json", export.classes)
     with files.replacing(folder / "README.md") as temporary:
         temporary.write_text(card(export, config, scale), encoding="utf-8")
+
+
+def _tokenizer(export: Export, scale: str) -> Path:
+    """What the model's texts are read with: the file beside it, or the one that was trained here."""
+    own = Path("data", scale, "text_tokenizer", OwnPieces.FILE)
+    return text.in_folder(export.model) or own
 
 
 def card(export: Export, config: dict[str, Any], scale: str) -> str:
@@ -142,6 +151,7 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
     for stage in export.stages:
         data += _data(stage, scale)
     backbone, with_text = config["backbone"], _reads_text(config["model"])
+    tokenizer = _tokenizer(export, scale).name if with_text else ""
     scores = files.read_json(export.scores) if export.scores.exists() else {}
     scores = {key: value for key, value in scores.items() if not isinstance(value, str)}
     return html_report.template(TEMPLATE, autoescape=False).render(
@@ -152,6 +162,8 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
         parameters=_num_parameters(export.model / "model.safetensors"),
         image_size=backbone["image_size"],
         text_length=backbone["text_length"] if with_text else 0,
+        tokenizer=tokenizer,
+        tokenizer_kind=text.FILES.get(tokenizer),
         answers=len(config.get("answers", ())),
         classes=len(export.classes),
         data=data,

@@ -3,7 +3,8 @@
     model = predictor.load("exports/small/vqa")
     model.answers("image.jpg", "What is above the star?")
 
-Needs torch, timm, safetensors, sentencepiece and a PIL, and none of the pipeline's other packages.
+Needs torch, timm, safetensors, sentencepiece (tokenizers for VLMo's models) and a PIL, and none of
+the pipeline's other packages.
 Each call is one batch: hand in as many images as fit into memory, as paths, as the bytes of files or
 as PIL's images. They are turned upright, laid on white and refused as those of shards are (see
 `pipeline.data.transforms.image_decoding`).
@@ -21,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.inference.registry import row_predictors
 from pipeline.tasks.row_columns import Ranked
 from pipeline.tasks.saved_model import SavedModel
+from pipeline.tokenizers import text
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files, finite, model_folder
 
@@ -102,10 +104,10 @@ def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "
     folder = Path(folder)
     row_predictors()  # a task may define the class of its model beside its own
     model = model_folder.load(folder, "name the folder of a model")
-    tokenizer = text_tokenizer or folder / "spm.model"
+    tokenizer = text_tokenizer or text.in_folder(folder)
     return Predictor(
         model.to(device),
-        _tokenizer(tokenizer, model.config) if text_tokenizer or tokenizer.exists() else None,
+        _tokenizer(tokenizer, model.config) if tokenizer else None,
         _class_names(folder / "classes.json"),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.backbone.config import PAD_ID
 from model.backbone.mome import DROP_PATH_BRANCHES
 from model.pretraining.batches import ImageBatch, PairBatch, StreamBatch, TextBatch
 from pipeline.config.limits import Count, ShareAboveZero
@@ -15,7 +16,7 @@ from pipeline.data.loading.row_reader import ImageReader, ImageRow, TextReader
 from pipeline.data.loading.sampler import SampleIndex
 from pipeline.data.transforms import images, views
 from pipeline.data.transforms.masking import block_mask, text_mask
-from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
+from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import seeds
 
 # Keys of random numbers, so that validation samples are not masked as those of training are. The
@@ -132,13 +133,12 @@ class SampleBuilder:
         return Sample(noise, self._mask_text(ids, masks.caption_mask_ratio, rng), image)
 
     def _mask_text(self, ids: np.ndarray, ratio: float, rng: np.random.Generator) -> TextSample:
-        original = ids.astype(np.int64)
+        original, special = ids.astype(np.int64), self.tokenizer.special
         corrupted, masked = text_mask(
             original,
             ratio,
-            mask_id=SPECIAL_IDS["[MASK]"],
-            vocab_size=self.tokenizer.vocab_size,
-            special=len(SPECIAL_IDS),
+            mask_id=special.mask,
+            ordinary=special.ordinary,
             rng=rng,
         )
         return TextSample(corrupted, masked, original)
@@ -167,7 +167,7 @@ def collate_text(samples: Sequence[TextSample], noise: Tensor | None = None) -> 
     """Pad texts to the longest."""
     length = max(len(sample.ids) for sample in samples)
     shape = len(samples), length
-    ids = np.full(shape, SPECIAL_IDS["[PAD]"], dtype=np.int64)
+    ids = np.full(shape, PAD_ID, dtype=np.int64)
     original = ids.copy()
     masked, mask = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for row, sample in enumerate(samples):

@@ -49,6 +49,8 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from pipeline.errors import UserError
+from pipeline.tokenizers import text
+from pipeline.tokenizers.text.own_pieces import OwnPieces
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,16 @@ class Folders:
     text_tokenizer: Path  # file
 
     @classmethod
-    def of(cls, scale: str, data: str) -> "Folders":
-        """Those of a data set, relative to the project's root."""
+    def of(cls, scale: str, data: str, model: Path) -> "Folders":
+        """Those of a data set, relative to the project's root, with the tokenizer file beside
+        `model`, a folder, where it has one: an imported model, or one that began with it.
+
+        Raises:
+            UserError: `model` has several.
+        """
         root = Path("data", scale)
-        return cls(root / "shards" / data, root / "text_tokenizer" / "spm.model")
+        own = root / "text_tokenizer" / OwnPieces.FILE
+        return cls(root / "shards" / data, text.in_folder(model) or own)
 
 
 def names() -> list[str]:

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model.backbone.config import PAD_ID
 from pipeline.config.limits import Pixels, TextLength
 from pipeline.data.loading.sampler import OrderParams
 from pipeline.data.transforms import views
 from pipeline.data.transforms.rand_augment import RandAugmentParams, rand_augment
-from pipeline.tokenizers.text import SPECIAL_IDS
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ def augmented(
 
 
 def pad(texts: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Ids int64 and mask bool, True for tokens: [n, length of the longest text]."""
+    """Ids int64 and mask bool, True for tokens: [n, length of the longest text]. Padding is masked, so
+    its id may be one of a tokenizer's own."""
     length = max(len(text) for text in texts)
-    ids = np.full((len(texts), length), SPECIAL_IDS["[PAD]"], dtype=np.int64)
+    ids = np.full((len(texts), length), PAD_ID, dtype=np.int64)
     mask = np.zeros((len(texts), length), dtype=bool)
     for row, text in enumerate(texts):
         ids[row, : len(text)], mask[row, : len(text)] = text, True

@@ -15,6 +15,7 @@ from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.fine_tunes import FineTune
+from pipeline.tokenizers import text
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives
 from pipeline.training.artifacts import finish
@@ -46,7 +47,9 @@ def run(job: FineTuneJob) -> None:
         train(task, job.params, job.params.loop, job.work_dir, tracked)
         if first:
             finished, _ = finish(task.model, job.work_dir, f"fine-tuning: {job.fine_tune.title}")
-            # evaluation reads them
+            # evaluation reads all three
+            if own_tokenizer := text.in_folder(job.init):
+                text.put_into(finished / "model", own_tokenizer)
             files.write_json(finished / "params.json", asdict(job.params))
             tracked.dataset(job.folders.shards, job.fine_tune.data, "training")
             tracked.artifact(finished / "curves.png")

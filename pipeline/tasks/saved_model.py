@@ -48,7 +48,7 @@ class SavedModel:
         """
         if self.tokenizer is None:
             raise UserError(
-                "this model was loaded without the SentencePiece model that its texts are read with"
+                "this model was loaded without the tokenizer file that its texts are read with"
             )
         longest = self.model.config.backbone.text_length
         checked = map(_text, _several(texts, "texts"))

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config.limits import Count, TextLength
 from pipeline.data.sharding import external_shuffle
 from pipeline.data.shards import parquet, schema
-from pipeline.tokenizers.text import TextTokenizer, add_special_ids
+from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files
 
 
@@ -82,4 +82,4 @@ def _rows(
         sentences = tokenizer.bare_ids(document["sentences"])
         runs = pack(sentences, params.max_length - 2, params.min_words)
         for number, run in enumerate(runs):
-            yield {"key": f"{document['key']}#{number:04d}", "ids": add_special_ids(run)}
+            yield {"key": f"{document['key']}#{number:04d}", "ids": tokenizer.enclosed(run)}

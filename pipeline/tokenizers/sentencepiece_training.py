@@ -11,11 +11,11 @@ from typing import Any
 from pipeline.config.limits import Count, ShareAboveZero, Width
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
-from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
+from pipeline.tokenizers.text import MAX_VOCAB_SIZE, TextTokenizer
+from pipeline.tokenizers.text.own_pieces import SPECIAL_IDS
 from pipeline.utils import files, seeds
 
 _ROLES = {"bos": "[T_CLS]", "pad": "[PAD]", "eos": "[T_SEP]", "unk": "[UNK]"}
-_MAX_VOCAB_SIZE = 1 << 16  # ids are stored as uint16
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def train_tokenizer(
     Raises:
         UserError: the texts do not support so many pieces, or need more; a source has none.
     """
-    if params.vocab_size > _MAX_VOCAB_SIZE:
+    if params.vocab_size > MAX_VOCAB_SIZE:
         raise UserError(
-            f"params.yaml: {key}.vocab_size: at most {_MAX_VOCAB_SIZE}, found {params.vocab_size}"
+            f"params.yaml: {key}.vocab_size: at most {MAX_VOCAB_SIZE}, found {params.vocab_size}"
         )
     for folder in folders:
         if "train" not in files.read_json(folder / "index.json")["splits"]:

@@ -117,7 +117,7 @@ class Run:
         `name`, alias `current`.
 
         Args:
-            text_tokenizer: the SentencePiece model of its texts; a model of images alone has none.
+            text_tokenizer: the file that its texts are read with; a model of images alone has none.
         """
         with _tolerant():
             target = self._target("model")

@@ -116,7 +116,7 @@ class MaskedToy(Toy, PretrainingTask):
 
     def sample(self, position, rng):
         ids = ids_of(rng)
-        corrupted, masked = text_mask(ids, 0.5, mask_id=4, vocab_size=40, special=5, rng=rng)
+        corrupted, masked = text_mask(ids, 0.5, mask_id=4, ordinary=range(5, 40), rng=rng)
         text = TextSample(corrupted, masked, ids)
         image = ImageSample(pixels_of(rng), block_mask(4, 6, 2, rng), rng.integers(0, 20, size=16))
         return Sample(noise_of(rng), text, image)

@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.reporting import html_report
 from stages import export
 from tests.helpers import tiny
+from tests.helpers.doc_examples import write_tokenizer
 from tests.helpers.indices import write_index
 from tests.helpers.toy import MaskedToy, RetrievalToy
 
@@ -21,8 +22,7 @@ def project(tmp_path, monkeypatch):
     tiny.write(tmp_path, tiny.settings())
     for source in tiny.SOURCES:
         write_index(Path("data/small/shards", source))
-    Path("data/small/text_tokenizer").mkdir()
-    Path("data/small/text_tokenizer/spm.model").write_bytes(b"pieces")
+    write_tokenizer(Path("data/small/text_tokenizer"))
     return tmp_path
 
 

@@ -21,7 +21,7 @@ from pipeline.pretraining.task import ArchitectureParams, PretrainParams, build,
 from pipeline.tasks import fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
-from pipeline.tokenizers.text import SPECIAL_IDS
+from pipeline.tokenizers.text.own_pieces import SPECIAL_IDS
 from pipeline.training.optim import (
     OptimParams,
     adamw,

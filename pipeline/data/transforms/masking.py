@@ -48,21 +48,20 @@ def text_mask(
     ratio: float,
     *,
     mask_id: int,
-    vocab_size: int,
-    special: int,
+    ordinary: range,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Corrupt a text as BERT does: of the masked tokens 80% become [MASK], 10% a random id, 10%
     stay.
 
     Args:
-        ids: [length] token ids; those below `special` are special and are neither masked nor drawn.
+        ids: [length] token ids; those that are not `ordinary` are neither masked nor drawn.
         ratio: share of the other tokens to mask, at least one.
 
     Returns:
         The corrupted ids, int [length], and the masked tokens, bool [length].
     """
-    candidates = np.flatnonzero(ids >= special)
+    candidates = np.flatnonzero((ids >= ordinary.start) & (ids < ordinary.stop))
     masked = np.zeros(len(ids), dtype=bool)
     if len(candidates) == 0:
         return ids.copy(), masked
@@ -73,5 +72,5 @@ def text_mask(
     fate = rng.random(count)
     corrupted[positions[fate < 0.8]] = mask_id
     random = positions[(fate >= 0.8) & (fate < 0.9)]
-    corrupted[random] = rng.integers(special, vocab_size, size=len(random))
+    corrupted[random] = rng.integers(ordinary.start, ordinary.stop, size=len(random))
     return corrupted, masked

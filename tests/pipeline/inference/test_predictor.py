@@ -228,7 +228,7 @@ def test_what_a_model_cannot_do_is_an_error_of_one_line(project, tmp_path):
         ),
         (
             lambda: predictor.load(tmp_path / "bare").answers(image, "x"),
-            "without the SentencePiece model",
+            "without the tokenizer file",
         ),
         (lambda: predictor.load(tmp_path / "nowhere"), "nowhere/config.json: not found"),
         (
@@ -260,6 +260,7 @@ def test_using_a_model_needs_few_packages():
         "torchvision",
         "safetensors",
         "sentencepiece",
+        "tokenizers",  # only where texts are read with WordPiece
         "PIL",
         "numpy",
         "model",

@@ -5,7 +5,7 @@ import torch
 
 from model.pretraining.batches import ImageBatch, TextBatch
 from pipeline.pretraining import visualize
-from pipeline.tokenizers.text import SPECIAL_IDS
+from pipeline.tokenizers.text.own_pieces import SPECIAL_IDS
 
 
 class Words:

@@ -198,7 +198,7 @@ def in_use(name: str) -> torch.nn.Module:
 def test_no_model_in_use_answers_with_them(name: str, tokenizer: TextTokenizer, tmp_path) -> None:
     model, (weight, ask) = in_use(name), ASKED[name]
     image = Image.fromarray(pixels(1)[0].numpy())
-    (tmp_path / "spm.model").write_bytes(tokenizer.processor.serialized_model_proto())
+    (tmp_path / "spm.model").write_bytes(tokenizer.reader.processor.serialized_model_proto())
     checkpoint.save(model, tmp_path)
     ask(predictor.load(tmp_path), image)
     checkpoint.save(spoil(model, weight, HUGE), tmp_path)  # which is finite

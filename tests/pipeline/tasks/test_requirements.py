@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -33,14 +34,14 @@ def project(tmp_path, monkeypatch):
 def job_of(name, project, **changes):
     fine_tune = fine_tunes.load(name)
     settings = replace(fine_tune.load_params(params.read()), **changes)
-    folders = tasks.Folders.of("small", fine_tune.data)
+    folders = tasks.Folders.of("small", fine_tune.data, Path("init"))
     return runner.FineTuneJob(
         name, fine_tune, project, project / "runs/small/pretrain/main/model", folders, settings
     )
 
 
 def write_shards(source, columns, splits=("train", "val")):
-    folder = tasks.Folders.of("small", source).shards
+    folder = tasks.Folders.of("small", source, Path("init")).shards
     write_index(folder, splits)
     table = columns.empty_table()
     for split in splits:
@@ -87,7 +88,7 @@ def test_sizes_that_do_not_fit_are_one_line(project):
 
 
 def test_labels_fit_the_head_without_reading_an_image(project):
-    folder = tasks.Folders.of("small", "imagenet1k").shards
+    folder = tasks.Folders.of("small", "imagenet1k", Path("init")).shards
     rows = [
         {
             "key": str(label),

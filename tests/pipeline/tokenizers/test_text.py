@@ -14,7 +14,8 @@ from pipeline.errors import UserError
 from pipeline.tokenizers import packing, sentencepiece_training
 from pipeline.tokenizers.packing import TextTokensParams, pack
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
-from pipeline.tokenizers.text import SPECIAL_IDS, TextTokenizer
+from pipeline.tokenizers.text import TextTokenizer
+from pipeline.tokenizers.text.own_pieces import SPECIAL_IDS
 
 PARAMS = TextTokenizerParams(["books", "pairs"], 150, 1.0, 10_000, 0)
 

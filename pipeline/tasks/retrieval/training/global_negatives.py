@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.backbone.config import PAD_ID
 from model.heads.retrieval import (
     DropPathNoise,
     GlobalNegatives,
@@ -27,7 +28,6 @@ from model.heads.retrieval import (
 )
 from pipeline.data.transforms import images
 from pipeline.tasks.retrieval.training.data import ENCODER_PASSES, PairBatch
-from pipeline.tokenizers.text import SPECIAL_IDS
 from pipeline.training import collectives
 
 
@@ -136,7 +136,7 @@ def of_equal_length(batches: Sequence[PairBatch]) -> list[PairBatch]:
     padded = []
     for batch in batches:
         missing = (0, longest - batch.ids.shape[1])
-        ids = F.pad(batch.ids, missing, value=SPECIAL_IDS["[PAD]"])
+        ids = F.pad(batch.ids, missing, value=PAD_ID)
         mask = F.pad(batch.mask, missing, value=False)
         padded.append(batch._replace(ids=ids, mask=mask))
     return padded

@@ -90,7 +90,7 @@ def sentence(length=40):
 def test_a_fixed_share_of_the_words_is_masked(ratio, length, count):
     ids = sentence(length)
     corrupted, masked = text_mask(
-        ids, ratio, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(1)
+        ids, ratio, mask_id=MASK, ordinary=range(SPECIAL, VOCAB), rng=generator(1)
     )
     assert masked.sum() == count
     assert not masked[ids < SPECIAL].any(), "special tokens are never masked"
@@ -101,7 +101,7 @@ def test_of_the_masked_80_percent_become_mask_10_random_10_stay():
     ids, fates = sentence(), []
     for n in range(2000):
         corrupted, masked = text_mask(
-            ids, 0.5, mask_id=MASK, vocab_size=VOCAB, special=SPECIAL, rng=generator(n)
+            ids, 0.5, mask_id=MASK, ordinary=range(SPECIAL, VOCAB), rng=generator(n)
         )
         assert (corrupted[masked & (corrupted != MASK)] >= SPECIAL).all(), (
             "special ids are never drawn"
@@ -116,6 +116,6 @@ def test_of_the_masked_80_percent_become_mask_10_random_10_stay():
 
 def test_a_text_without_words_is_left_alone():
     corrupted, masked = text_mask(
-        np.array([0, 2]), 0.5, mask_id=MASK, vocab_size=VOCAB, special=5, rng=generator(0)
+        np.array([0, 2]), 0.5, mask_id=MASK, ordinary=range(5, VOCAB), rng=generator(0)
     )
     assert corrupted.tolist() == [0, 2] and not masked.any()
