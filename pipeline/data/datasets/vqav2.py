@@ -7,6 +7,7 @@ read from it.
 """
 
 import sys
+import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -120,12 +121,34 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
     }
 
 
+def best_answers(root: Path) -> Iterator[str]:
+    """The `multiple_choice_answer` of every annotation of train2014, then of val2014: as it is
+    written, in the order of the files.
+
+    Raises:
+        UserError: a file is missing, damaged or not of the official format.
+    """
+    for part in ("train2014", "val2014"):
+        path, member = _annotation_path(root, part), _annotation_member(part)
+        try:
+            for found in _items(path, member, "annotations", _parse_best_answer):
+                if isinstance(found, Rejected):
+                    raise UserError(f"{path}: {found.key}: {found.reason}")
+                yield found
+        except (FileNotFoundError, zipfile.BadZipFile) as error:
+            raise UserError(f"{error}; get it again: it is an official file of VQA 2.0") from None
+
+
 def _key(part: str, image: int) -> str:
     return f"COCO_{part}_{image:012d}"
 
 
 def _annotation_path(root: Path, part: str) -> Path:
     return root / f"v2_Annotations_{_PARTS[part]}_mscoco.zip"
+
+
+def _annotation_member(part: str) -> str:
+    return f"v2_mscoco_{part}_annotations.json"
 
 
 def _is_annotated(root: Path, part: str) -> bool:
@@ -184,7 +207,7 @@ def _problem(text: str, image: int, annotation: _Annotation | None) -> str | Non
 def _usable_answers(root: Path, part: str) -> Generator[Rejected, None, dict[int, _Annotation]]:
     """Yields what is rejected; returns the usable answers by question id."""
     usable: dict[int, _Annotation] = {}
-    path, member = _annotation_path(root, part), f"v2_mscoco_{part}_annotations.json"
+    path, member = _annotation_path(root, part), _annotation_member(part)
     for found in _items(path, member, "annotations", _parse_annotation):
         if isinstance(found, Rejected):
             yield found
@@ -221,6 +244,11 @@ def _parse_annotation(item: Any) -> tuple[int, int, str, list[str]]:
     answers = [_answer(answer, "answer") for answer in fields.items(item, "answers")]
     best = _answer(item, "multiple_choice_answer")
     return fields.integer(item, "question_id"), fields.integer(item, "image_id"), best, answers
+
+
+def _parse_best_answer(item: Any) -> str:
+    """Raises BadRecord."""
+    return fields.text(item, "multiple_choice_answer")
 
 
 def _answer(item: Any, name: str) -> str:

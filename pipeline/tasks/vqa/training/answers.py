@@ -78,8 +78,13 @@ def vocabulary(answers: Iterable[str], min_count: int) -> tuple[str, ...]:
     One may be empty: it is what is left of the letter `a`.
     """
     counts = Counter(map(normalize, answers))
-    frequent = [word for word, count in counts.items() if count >= min_count]
-    return tuple(sorted(frequent, key=lambda word: (-counts[word], word)))
+    return tuple(sorted(_frequent(counts, min_count), key=lambda word: (-counts[word], word)))
+
+
+def vocabulary_by_occurrence(answers: Iterable[str], min_count: int) -> tuple[str, ...]:
+    """As `vocabulary`, in the order in which the answers first occur: that of the classes of ViLT,
+    VLMo and BEiT-3."""
+    return tuple(_frequent(Counter(map(normalize, answers)), min_count))
 
 
 def soft_targets(annotated: Sequence[str], classes: Mapping[str, int]) -> np.ndarray:
@@ -94,6 +99,11 @@ def soft_targets(annotated: Sequence[str], classes: Mapping[str, int]) -> np.nda
         if answer in classes:
             targets[classes[answer]] = min(1.0, 0.3 * count)
     return targets
+
+
+def _frequent(counts: Mapping[str, int], min_count: int) -> list[str]:
+    """Answers with a count of at least `min_count`, in the order of `counts`."""
+    return [word for word, count in counts.items() if count >= min_count]
 
 
 def _tidy(text: str) -> str:
