@@ -1,8 +1,10 @@
-"""Released weights that a pipeline starts from: the official visual tokenizer, or the teacher of
-one trained here."""
+"""Released weights that a pipeline starts from: the official visual tokenizer, the teacher of one
+trained here, or other models with the files that their texts are read with."""
 
 from pathlib import Path
+from typing import Any
 
+from pipeline.data.download import checksums
 from pipeline.data.download.official_files import OfficialFiles
 from pipeline.errors import UserError
 from pipeline.utils import files
@@ -12,7 +14,8 @@ NAME = "weights"  # of their list
 
 def gather(official: OfficialFiles, folder: Path, paths: list[str]) -> dict[str, int]:
     """Leave in `folder` those of the `paths`, as params.yaml has them, that are to be in it; the
-    others are the user's own. `official`: the files of the list NAME.
+    others are the user's own. `official`: the files of the list NAME. Of most no checksum is
+    published: `manifest.json` records what came.
 
     Raises:
         UserError: no such weights are published, or as `OfficialFiles.gather`.
@@ -23,9 +26,17 @@ def gather(official: OfficialFiles, folder: Path, paths: list[str]) -> dict[str,
     if unknown := wanted - known:
         raise UserError(
             f"params.yaml: {official.key}: no weights {', '.join(sorted(unknown))} are published "
-            f"(known: {', '.join(sorted(known))}); name a file of your own outside of {folder}"
+            f"(known: those of pipeline/data/datasets/{NAME}.yaml); name a file of your own outside of "
+            f"{folder}"
         )
     if wanted:
         official.gather(folder, only=wanted)
-    files.write_json(folder / "manifest.json", sorted(wanted))
+    received = [_record(folder / name) for name in sorted(wanted)]
+    files.write_json(folder / "manifest.json", received)
     return {"files": len(wanted)}
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What identifies a file, in bytes and hexadecimal."""
+    digest = checksums.digest(path, "sha256")
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}

@@ -2,6 +2,7 @@
 a server does."""
 
 import hashlib
+import json
 import random
 from pathlib import Path
 
@@ -288,6 +289,17 @@ def test_lists_of_official_files_are_whole():
     )
 
 
+def test_weights_of_the_siblings_are_listed_once_each_under_their_own_names():
+    files = manifest.read("weights").files
+    assert len({file.name for file in files}) == len(files)
+    families = {"vlmo_base_": 5, "beit3_base_": 11, "beit_base_": 6, "beitv2_base_": 5}
+    for prefix, count in families.items():
+        assert sum(file.name.startswith(prefix) for file in files) == count, prefix
+    for file in files:
+        assert [address.rpartition("/")[2] for address in file.addresses] == [file.name]
+    assert {"beit3.spm", "vocab.txt"} < {file.name for file in files}
+
+
 def test_a_plan_tells_sizes_steps_and_what_is_here(tmp_path, offered, serving, monkeypatch):
     params = settings("coco", serving)
     before = {file.name: file for file in OfficialFiles("coco", params).planned()}
@@ -335,6 +347,9 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
     )
     assert released_weights.gather(weights, folder, [f"{folder}/{name}"]) == {"files": 1}
     assert (folder / name).read_bytes() == data
+    assert json.loads((folder / "manifest.json").read_text()) == [
+        {"name": name, "bytes": 7, "sha256": hashlib.sha256(data).hexdigest()}
+    ]
     with pytest.raises(
         UserError,
         match=r"^params.yaml: released_weights: no weights other.pth are published \(known",
