@@ -2,6 +2,7 @@
 what is larger than NaN is 0, the best of ranks."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,14 @@ def checked(values: Tensor, what: str) -> Tensor:
 def check_weights(path: Path, model: nn.Module) -> None:
     """Raises NonFiniteError if a number of a model's weights, which came out of the file `path`, is
     NaN or infinite."""
+    check_tensors(path, model.state_dict())
+
+
+def check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises NonFiniteError if a number of tensors, which came out of the file `path`, is NaN or
+    infinite."""
     try:
-        weights_file.check_finite(path, model.state_dict())
+        weights_file.check_finite(path, tensors)
     except ValueError as error:
         raise NonFiniteError(str(error)) from None
 

@@ -66,6 +66,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         inner = [state[name] for name in WRAPPERS if isinstance(state, dict) and name in state]
         if inner and isinstance(inner[0], dict):
             state = inner[0]
+    return tensors_of(path, state)
+
+
+def tensors_of(path: Path, state: Any) -> dict[str, Tensor]:
+    """The tensors of a dict, which a file holds, by name; without the `PREFIXES` that all names
+    have.
+
+    Raises:
+        UserError: it is no dict, or there are no tensors by name.
+    """
     items = state.items() if isinstance(state, dict) else ()
     tensors = {name: tensor for name, tensor in items if isinstance(tensor, Tensor)}
     if not tensors or not all(isinstance(name, str) for name in tensors):

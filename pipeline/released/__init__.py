@@ -1,0 +1,1 @@
+"""Import of weights that others have released: one module a family of models."""
