@@ -28,7 +28,12 @@ class BackboneConfig:
     # without (choice).
     layer_scale: float = 0.0  # initial factor on the residual branches (BEiT: 0.1); 0: none
     relative_bias: bool = False  # of attention (BEiT, VLMo)
+    # each block has tables of biases of its own, with rows for [T_CLS] (VLMo, fine-tuned BEiT)
+    bias_per_block: bool = False
     token_types: bool = False  # a vector added to all tokens of a modality (VLMo)
+    second_image_type: bool = False  # another one for NLVR2's second image (VLMo)
+    word_norm: bool = False  # a norm after the words' vectors (VLMo)
+    absolute_positions: bool = True  # learned vectors of positions (BEiT, VLMo: none)
     # first block, from 0, with an expert of its own for pairs (VLMo: 10 of 12)
     vl_ffn_start_layer: int | None = None
 
@@ -43,12 +48,20 @@ class BackboneConfig:
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}"
             )
+        if not self.init_std > 0:
+            raise ValueError(f"init_std: expected more than 0, found {self.init_std}")
         if self.experts not in ("mome", "standard"):
             raise ValueError(f"experts: expected 'mome' or 'standard', found {self.experts!r}")
         if self.experts == "standard" and self.vl_ffn_start_layer is not None:
             raise ValueError(
                 "vl_ffn_start_layer: a standard Transformer has one expert for all tokens"
             )
+        for option, needed in (
+            ("bias_per_block", "relative_bias"),
+            ("second_image_type", "token_types"),
+        ):
+            if getattr(self, option) and not getattr(self, needed):
+                raise ValueError(f"{option}: needs {needed}")
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "BackboneConfig":

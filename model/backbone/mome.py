@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from model.backbone.layers import Attention, FeedForward, layer_norm
+from model.backbone.rel_pos_bias import RelativeBias
 from model.backbone.token_layout import ModalityTokens, Selection, TokenLayout
 
 # Residual branches of a block: attention, text expert (or the only one), image expert.
@@ -34,8 +35,9 @@ class MoMEBlock(nn.Module):
     """Pre-norm block. In the standard Transformer (Table 5) both modalities use one and the same
     expert.
 
-    Options: a third expert for both halves of a pair (VLMo), and a learned factor for each channel
-    of the residual branches, shared by the experts (BEiT's layer scale).
+    Options: a third expert for both halves of a pair (VLMo), a learned factor for each channel of
+    the residual branches, shared by the experts (BEiT's layer scale), and biases of attention that
+    are this block's alone (VLMo).
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class MoMEBlock(nn.Module):
         experts: str,
         pair_expert: bool = False,
         layer_scale: float = 0.0,
+        relative_bias: RelativeBias | None = None,
     ):
         super().__init__()
         self.is_mome = experts == "mome"
@@ -60,6 +63,7 @@ class MoMEBlock(nn.Module):
         self.pair_expert = Expert(embed_dim, mlp_dim) if pair_expert else None
         self.attn_scale = _layer_scale(embed_dim, layer_scale)
         self.ffn_scale = _layer_scale(embed_dim, layer_scale)
+        self.relative_bias = relative_bias
 
     def forward(
         self,
@@ -77,6 +81,8 @@ class MoMEBlock(nn.Module):
             selection: which tokens the output is computed for; all others are attended to and left
                 out. None: every token.
         """
+        if self.relative_bias is not None:
+            layout = layout.biased(self.relative_bias)
         qkv = ModalityTokens(*(self.attn.project_qkv(self.norm(x)) for x in tokens))
         attended = layout.per_input(self.attn.attend, qkv)
         if selection is not None:

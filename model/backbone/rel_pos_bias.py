@@ -1,10 +1,11 @@
 """Biases of attention by relative position: an option that VL-BEiT does not mention and its
 relatives have.
 
-One table for all blocks (BEiT). Patches have an entry for each offset in rows and columns, and
-three for [I_CLS]: as query, as key, and with itself. Tokens have one for each offset, [T_CLS]
-counting as the first token, and one entry stands for each direction between the modalities (VLMo).
-All start at zero.
+One set of tables for all blocks (BEiT), or one for each (BEiT after fine-tuning, VLMo). Patches have
+an entry for each offset in rows and columns, and three for [I_CLS]: as query, as key, and with
+itself. Tokens have one for each offset, [T_CLS] counting as the first token or having three of its
+own (VLMo), and one entry stands for each direction between the modalities (VLMo). All start at
+zero.
 """
 
 import numpy as np
@@ -15,14 +16,19 @@ CLS_ENTRIES = 3
 
 
 class RelativeBias(nn.Module):
-    """The tables of all heads, and the biases that they give."""
+    """The tables of all heads, and the biases that they give.
+
+    text_cls: [T_CLS] has three entries of its own, the last of the text table, as [I_CLS] has.
+    """
 
     image_index: Tensor  # int64 [1 + patches, 1 + patches], see the function of this name
 
-    def __init__(self, num_heads: int, grid: int, text_length: int):
+    def __init__(self, num_heads: int, grid: int, text_length: int, *, text_cls: bool = False):
         super().__init__()
+        self.text_length, self.text_cls = text_length, text_cls
         self.image_table = nn.Parameter(torch.zeros((2 * grid - 1) ** 2 + CLS_ENTRIES, num_heads))
-        self.text_table = nn.Parameter(torch.zeros(2 * text_length - 1, num_heads))
+        text_entries = 2 * text_length - 1 + (CLS_ENTRIES if text_cls else 0)
+        self.text_table = nn.Parameter(torch.zeros(text_entries, num_heads))
         # text attends to image, image attends to text
         self.cross_table = nn.Parameter(torch.zeros(2, num_heads))
         self.register_buffer("image_index", image_index(grid), persistent=False)
@@ -32,9 +38,7 @@ class RelativeBias(nn.Module):
         with [I_CLS]; either may be 0."""
         queries = []  # [text or image, text + image, num_heads] each
         if text:
-            position = torch.arange(text, device=self.text_table.device)
-            offset = position[:, None] - position[None, :] + len(self.text_table) // 2
-            keys = [self.text_table[offset]]
+            keys = [self.text_table[self._text_index(text)]]
             if image:
                 keys.append(self.cross_table[0].expand(text, image, -1))
             queries.append(torch.cat(keys, dim=1))
@@ -44,6 +48,20 @@ class RelativeBias(nn.Module):
                 keys.insert(0, self.cross_table[1].expand(image, text, -1))
             queries.append(torch.cat(keys, dim=1))
         return torch.cat(queries, dim=0).permute(2, 0, 1)
+
+    def _text_index(self, text: int) -> Tensor:
+        """The entry for each pair of `text` tokens, int64 [text, text].
+
+        Raises:
+            ValueError: the table is made for shorter texts; the entries of others would be read.
+        """
+        if text > self.text_length:
+            raise ValueError(f"a text of {text} tokens; biases are made for {self.text_length}")
+        position = torch.arange(text, device=self.text_table.device)
+        index = position[:, None] - position[None, :] + self.text_length - 1
+        if self.text_cls:
+            _set_cls_entries(index, 2 * self.text_length - 1)
+        return index
 
     def drop_text(self) -> None:
         """Remove what images alone never reach."""
@@ -61,8 +79,13 @@ def image_index(grid: int) -> Tensor:
     offset = position[:, :, None] - position[:, None, :] + grid - 1
     index = torch.empty(1 + grid**2, 1 + grid**2, dtype=torch.int64)
     index[1:, 1:] = offset[0] * side + offset[1]
-    index[0, :], index[:, 0], index[0, 0] = side**2, side**2 + 1, side**2 + 2
+    _set_cls_entries(index, side**2)
     return index
+
+
+def _set_cls_entries(index: Tensor, first: int) -> None:
+    """Give the first token of [n, n] its three entries: as query, as key, and with itself."""
+    index[0, :], index[:, 0], index[0, 0] = first, first + 1, first + 2
 
 
 def resize_image_table(table: Tensor, grid: int) -> Tensor:
@@ -89,13 +112,13 @@ def resize_image_table(table: Tensor, grid: int) -> Tensor:
 
 def geometric_offsets(steps: int, largest: int) -> np.ndarray:
     """-largest ... 0 ... largest in 2 * steps + 1 steps: 0, 1, 1 + q, 1 + q + q^2, ... The ratio q,
-    from 1.01 to 1.5, is found by bisection (BEiT)."""
-    low, high = 1.01, 1.5
+    from 1.01 to 1.5, is found by bisection and is the last that was tried (BEiT)."""
+    low, high, ratio = 1.01, 1.5, 1.01
     while high - low > 1e-6:
         ratio = (low + high) / 2
         if (ratio**steps - 1) / (ratio - 1) > largest:
             high = ratio
         else:
             low = ratio
-    positive = np.cumsum(low ** np.arange(steps))
+    positive = np.cumsum(ratio ** np.arange(steps))
     return np.concatenate([-positive[::-1], [0.0], positive])

@@ -10,7 +10,7 @@ looks at the inputs one by one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -106,6 +106,17 @@ class TokenLayout:
             num_paired_patches += len(position.image) if shape.text else 0
         indices = ModalityTokens(torch.cat(text), torch.cat(image))
         return Selection(indices, num_unpaired_text, num_paired_patches)
+
+    def biased(self, relative_bias: Callable[[int, int], Tensor]) -> "TokenLayout":
+        """The same, whose masks, of keys until here, say what is added to the scores.
+
+        relative_bias: from numbers of tokens and patches to biases [num_heads, length, length].
+        """
+        masks = []
+        for shape, mask in zip(self.shapes, self.masks, strict=True):
+            bias = relative_bias(shape.text, shape.image)[None]
+            masks.append(bias if mask is None else bias.masked_fill(~mask, float("-inf")))
+        return replace(self, masks=masks)
 
     def per_input(
         self,

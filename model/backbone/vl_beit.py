@@ -8,8 +8,9 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
 
 Notable: positions are learned and absolute; a masked patch is replaced before its position is
 added, and [I_CLS] is never masked. Several inputs go through in one pass
-(`model.backbone.token_layout`). Token types, relative biases, layer scale and an expert for pairs
-are options of the configuration, off by default.
+(`model.backbone.token_layout`). What relatives have is an option of the configuration, off by
+default: token types, relative biases in place of positions, a norm after the words, layer scale and
+an expert for pairs.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,6 +31,7 @@ from model.backbone.rel_pos_bias import RelativeBias, resize_image_table
 from model.backbone.token_layout import InputShape, ModalityTokens, Selection, TokenLayout
 from model.checkpoint import Pretrained
 
+WORD_EPS = 1e-12  # of the norm after the words' vectors (BERT, VLMo)
 # Of a compiled block, by inputs: texts, images, pairs, of one length or any, all or few of the
 # tokens read, to train on or not.
 RECOMPILE_LIMIT = 64
@@ -43,6 +45,7 @@ class BackboneInput:
     text: Tensor | None = None  # int64 [batch, length], padded
     text_mask: Tensor | None = None  # bool [batch, length], True for tokens; None: no padding
     image_masked: Tensor | None = None  # bool [batch, patches], True: replace by the mask token
+    second_image: Tensor | None = None  # bool [batch], True: the second of two images; None: no one
     # [batch, depth, 3] numbers in [0, 1) for stochastic depth; None for evaluation
     drop_path_noise: Tensor | None = None
 
@@ -69,19 +72,17 @@ class VLBeit(Pretrained, nn.Module):
         self.patch_embed = nn.Conv2d(3, dim, config.patch_size, stride=config.patch_size)
         self.image_cls = nn.Parameter(torch.zeros(1, 1, dim))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.image_positions = nn.Parameter(torch.zeros(1, 1 + config.patches, dim))
+        self.image_positions = _positions(config, 1 + config.patches)
         self.word_embed = nn.Embedding(config.vocab_size, dim)
-        self.text_positions = nn.Parameter(torch.zeros(1, config.text_length, dim))
+        self.word_norm = nn.LayerNorm(dim, eps=WORD_EPS) if config.word_norm else None
+        self.text_positions = _positions(config, config.text_length)
         blocks = nn.ModuleList(_block(config, index) for index in range(config.depth))
         self.blocks = cast(Sequence[MoMEBlock], blocks)
         self.norm: nn.Module = layer_norm(dim)
-        types = torch.zeros(2, dim)  # text, image
+        types = torch.zeros(3 if config.second_image_type else 2, dim)  # text, image, second image
         self.token_types = nn.Parameter(types) if config.token_types else None
-        self.relative_bias = (
-            RelativeBias(config.num_heads, config.grid, config.text_length)
-            if config.relative_bias
-            else None
-        )
+        shared_bias = config.relative_bias and not config.bias_per_block
+        self.relative_bias = _relative_bias(config) if shared_bias else None
         self.grad_checkpointing = False
         if not text:
             self._drop_text()
@@ -107,22 +108,30 @@ class VLBeit(Pretrained, nn.Module):
             for weight in block.residual_projections():
                 rescale_by_depth(weight, layer)
 
-    def embed_image(self, image: Tensor, masked: Tensor | None) -> Tensor:
+    def embed_image(
+        self, image: Tensor, masked: Tensor | None, second: Tensor | None = None
+    ) -> Tensor:
         """Images [batch, 3, size, size] in -1..1 to [batch, 1 + patches, embed_dim].
 
         masked: bool [batch, patches], row-major over the grid; True patches are replaced by the
             mask token.
+        second: bool [batch], True for the second of two images; None: no image is.
         """
         patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, embed_dim]
         if masked is not None:
             patches = torch.where(masked[..., None], self.mask_token.to(patches.dtype), patches)
         x = torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1)
-        x = x + self.image_positions
-        return x if self.token_types is None else x + self.token_types[1]
+        x = x if self.image_positions is None else x + self.image_positions
+        if self.token_types is None:
+            return x
+        types = self.token_types[1] if second is None else self.token_types[1 + second.int()]
+        return x + types.unsqueeze(-2)
 
     def embed_text(self, text: Tensor) -> Tensor:
         """Token ids [batch, length] to [batch, length, embed_dim]."""
-        x = self.word_embed(text) + self.text_positions[:, : text.shape[1]]
+        x = self.word_embed(text)
+        x = x if self.word_norm is None else self.word_norm(x)
+        x = x if self.text_positions is None else x + self.text_positions[:, : text.shape[1]]
         return x if self.token_types is None else x + self.token_types[0]
 
     def forward(
@@ -135,7 +144,7 @@ class VLBeit(Pretrained, nn.Module):
         drop_path_noise: Tensor | None = None,
     ) -> Encoded:
         """Encode images, texts or pairs; arguments as in `BackboneInput`."""
-        batch = BackboneInput(image, text, text_mask, image_masked, drop_path_noise)
+        batch = BackboneInput(image, text, text_mask, image_masked, drop_path_noise=drop_path_noise)
         (encoded,) = self.encode([batch])
         return encoded
 
@@ -145,6 +154,7 @@ class VLBeit(Pretrained, nn.Module):
         text: Tensor | None = None,
         *,
         text_mask: Tensor | None = None,
+        second_image: Tensor | None = None,
         drop_path_noise: Tensor | None = None,
     ) -> Tensor:
         """[T_CLS] of texts and pairs, [I_CLS] of images alone, [batch, embed_dim]; arguments as in
@@ -161,7 +171,9 @@ class VLBeit(Pretrained, nn.Module):
             order[:0] if text is None else order * text.shape[1],
             order[:0] if image is None else order * (1 + self.config.patches),
         )
-        batch = BackboneInput(image, text, text_mask, drop_path_noise=drop_path_noise)
+        batch = BackboneInput(
+            image, text, text_mask, second_image=second_image, drop_path_noise=drop_path_noise
+        )
         (vectors,) = self.encode_at([batch], [positions])
         return vectors.image if text is None else vectors.text
 
@@ -229,8 +241,10 @@ class VLBeit(Pretrained, nn.Module):
             text, image = self._embed_input(batch)
             shapes.append(InputShape(len(text), text.shape[1], image.shape[1]))
             by_input.append(ModalityTokens(text, image))
-            masks.append(self._attention_mask(batch.text_mask, text.shape[1], image.shape[1]))
+            masks.append(_key_mask(batch.text_mask, image.shape[1]))
         layout = TokenLayout(shapes, masks)
+        if self.relative_bias is not None:
+            layout = layout.biased(self.relative_bias)
         return layout.join(by_input), layout
 
     def _embed_input(self, batch: BackboneInput) -> ModalityTokens:
@@ -242,7 +256,8 @@ class VLBeit(Pretrained, nn.Module):
         text = nothing if batch.text is None else self.embed_text(batch.text)
         if batch.image is None:
             return ModalityTokens(text, nothing)
-        return ModalityTokens(text, self.embed_image(batch.image, batch.image_masked))
+        image = self.embed_image(batch.image, batch.image_masked, batch.second_image)
+        return ModalityTokens(text, image)
 
     def _drop_path_scales(
         self, inputs: Sequence[BackboneInput], layout: TokenLayout
@@ -298,22 +313,15 @@ class VLBeit(Pretrained, nn.Module):
             return checkpoint(run, *tokens, use_reentrant=False, preserve_rng_state=False)
         return run(*tokens)
 
-    def _attention_mask(self, text_mask: Tensor | None, text: int, image: int) -> Tensor | None:
-        """Which keys may be attended to and, where positions have biases, how much; as blocks take
-        it."""
-        mask = None if text_mask is None else _key_mask(text_mask, image)
-        if self.relative_bias is None:
-            return mask
-        bias = self.relative_bias(text, image)[None]
-        return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
-
     def fitted(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor of the same name out of a backbone for images of another size; what does not
         depend on the size comes back as it is."""
         if name == "image_positions":
             return resize_image_positions(tensor, self.config.grid)
-        if name == "relative_bias.image_table":
+        if name.endswith("relative_bias.image_table"):
             return resize_image_table(tensor, self.config.grid)
+        if name == "token_types" and self.config.second_image_type:
+            return tensor[[0, 1, -1]]  # a second image starts as an image (VLMo)
         return tensor
 
     def freeze_unreached(self, uses: Collection[str]) -> None:
@@ -321,28 +329,33 @@ class VLBeit(Pretrained, nn.Module):
         the blocks."""
         for block in self.blocks:
             block.freeze_experts(uses)
-        if self.relative_bias is not None and "pair" not in uses:
-            self.relative_bias.cross_table.requires_grad_(False)
+        if "pair" not in uses:
+            for bias in self._biases():
+                bias.cross_table.requires_grad_(False)
 
     def freeze_text(self) -> None:
         """For models of images alone: take out of training what only texts, masks or the final
         norm use."""
         self.freeze_unreached({"image"})
         self.mask_token.requires_grad_(False)
-        self.word_embed.requires_grad_(False)
-        self.text_positions.requires_grad_(False)
-        self.norm.requires_grad_(False)
-        if self.relative_bias is not None:
-            self.relative_bias.text_table.requires_grad_(False)
+        for part in (self.word_embed, self.word_norm, self.text_positions, self.norm):
+            if part is not None:
+                part.requires_grad_(False)
+        for bias in self._biases():
+            bias.text_table.requires_grad_(False)
 
     def _drop_text(self) -> None:
         self.register_parameter("mask_token", None)
         self.register_module("word_embed", None)
-        self.register_parameter("text_positions", None)
+        self.word_norm = self.text_positions = None
         for block in self.blocks:
             block.drop_text()
-        if self.relative_bias is not None:
-            self.relative_bias.drop_text()
+        for bias in self._biases():
+            bias.drop_text()
+
+    def _biases(self) -> list[RelativeBias]:
+        """The tables of all blocks together, or of each."""
+        return [module for module in self.modules() if isinstance(module, RelativeBias)]
 
 
 def _block(config: BackboneConfig, index: int) -> MoMEBlock:
@@ -354,10 +367,24 @@ def _block(config: BackboneConfig, index: int) -> MoMEBlock:
         experts=config.experts,
         layer_scale=config.layer_scale,
         pair_expert=first_pair_expert is not None and index >= first_pair_expert,
+        relative_bias=_relative_bias(config) if config.bias_per_block else None,
     )
 
 
-def _key_mask(text_mask: Tensor, image_length: int) -> Tensor:
+def _relative_bias(config: BackboneConfig) -> RelativeBias:
+    sizes = config.num_heads, config.grid, config.text_length
+    return RelativeBias(*sizes, text_cls=config.bias_per_block)
+
+
+def _positions(config: BackboneConfig, length: int) -> nn.Parameter | None:
+    """Vectors [1, length, embed_dim]; none where biases tell positions alone."""
+    shape = (1, length, config.embed_dim)
+    return nn.Parameter(torch.zeros(shape)) if config.absolute_positions else None
+
+
+def _key_mask(text_mask: Tensor | None, image_length: int) -> Tensor | None:
     """[batch, text length] to [batch, 1, 1, text + image length]: only text is ever padded."""
+    if text_mask is None:
+        return None
     image = text_mask.new_ones(len(text_mask), image_length)
     return torch.cat([text_mask, image], dim=1)[:, None, None, :]

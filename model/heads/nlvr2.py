@@ -4,6 +4,7 @@ decision."""
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
@@ -55,7 +56,15 @@ class NLVR2(Pretrained, nn.Module):
             pixels.flatten(0, 1),
             ids.repeat_interleave(2, dim=0),
             text_mask=mask.repeat_interleave(2, dim=0),
+            second_image=self._second(len(ids)),
             drop_path_noise=None if drop_path_noise is None else drop_path_noise.flatten(0, 1),
         )
         pooled = self.pooler(cls)  # left, right, left, right, ...
         return self.classifier(pooled.view(len(ids), -1)).float()
+
+    def _second(self, statements: int) -> Tensor | None:
+        """Which of left, right, left, right, ... are second images, bool [2 * statements]; None
+        where the backbone makes no difference."""
+        if not self.config.backbone.second_image_type:
+            return None
+        return torch.arange(2 * statements, device=self.pooler.dense.weight.device) % 2 == 1

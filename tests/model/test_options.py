@@ -34,6 +34,9 @@ from tests.helpers.toy_images import jpeg
 
 PAIRED = replace(BACKBONE, vl_ffn_start_layer=3)
 ALL = replace(PAIRED, layer_scale=0.1, relative_bias=True, token_types=True)
+VLMO = replace(
+    ALL, bias_per_block=True, second_image_type=True, word_norm=True, absolute_positions=False
+)
 
 
 def net(config: BackboneConfig) -> VLBeit:
@@ -49,7 +52,14 @@ def pair(batch=3, length=7):
 
 
 @pytest.mark.parametrize(
-    "change", [{"layer_scale": 0.1}, {"relative_bias": True}, {"token_types": True}]
+    "change",
+    [
+        {"layer_scale": 0.1},
+        {"relative_bias": True},
+        {"token_types": True},
+        {"relative_bias": True, "bias_per_block": True},
+        {"word_norm": True},
+    ],
 )
 def test_an_option_adds_weights_and_draws_the_common_ones_alike(change):
     with_it, without = net(replace(BACKBONE, **change)).state_dict(), net(BACKBONE).state_dict()
@@ -103,7 +113,7 @@ def test_the_expert_for_pairs_meets_all_of_a_pair_and_nothing_else():
         replace(PAIRED, experts="standard")
 
 
-@pytest.mark.parametrize("config", [BACKBONE, ALL])
+@pytest.mark.parametrize("config", [BACKBONE, ALL, VLMO])
 def test_every_trained_weight_gets_a_gradient(config):
     """DDP on several workers waits for every gradient."""
     image, text, mask = pair()
@@ -121,12 +131,13 @@ def test_every_trained_weight_gets_a_gradient(config):
         assert_trained(model)
 
 
+@pytest.mark.parametrize("config", [ALL, VLMO])
 @pytest.mark.parametrize(
     "uses", [{"text", "image", "pair"}, {"pair"}, {"text", "image"}, {"image", "pair"}]
 )
-def test_every_trained_weight_gets_a_gradient_in_pretraining(uses):
+def test_every_trained_weight_gets_a_gradient_in_pretraining(uses, config):
     task = MaskedToy()
-    task.model = MaskedModeling(MaskedModelingConfig(ALL, 20))
+    task.model = MaskedModeling(MaskedModelingConfig(config, 20))
     task.model.backbone.freeze_unreached(uses)
     streams = {"text": "texts", "image": "images", "pair": "pairs"}
     everything = task[MicroBatch(0)]
@@ -175,6 +186,60 @@ def test_biases_are_added_to_the_scores_of_every_block():
     after = model(image, text, text_mask=mask)
     torch.testing.assert_close(after.text[1:], model(text=text).text[1:])
     torch.testing.assert_close(after.image, model(image).image)
+
+
+def test_each_block_may_have_biases_of_its_own():
+    model, (image, text, mask) = (
+        net(replace(BACKBONE, relative_bias=True, bias_per_block=True)),
+        pair(),
+    )
+    shared = net(replace(BACKBONE, relative_bias=True))
+    for name in ("image_table", "cross_table"):
+        torch.nn.init.normal_(getattr(shared.relative_bias, name))
+        for block in model.blocks:
+            getattr(block.relative_bias, name).data[:] = getattr(shared.relative_bias, name)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(image, text, text_mask=mask).image, shared(image, text, text_mask=mask).image
+        )
+        before = model.image_features(image, range(4))
+        model.blocks[2].relative_bias.image_table.data.normal_()
+        after = model.image_features(image, range(4))
+    same = [torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+    assert same == [True, True, False, False]
+
+
+@pytest.mark.parametrize("option", ["bias_per_block", "second_image_type"])
+def test_an_option_of_an_option_is_refused_without_it(option):
+    with pytest.raises(ValueError, match=f"{option}: needs "):
+        replace(BACKBONE, **{option: True})
+
+
+def test_words_are_normed_before_anything_is_added():
+    model, (_, text, _) = net(replace(VLMO, absolute_positions=True)), pair()
+    words = model.word_embed(text)
+    words = (words - words.mean(2, keepdim=True)) / words.var(2, False, keepdim=True).sqrt()
+    expected = words + model.text_positions[:, :7] + model.token_types[0]
+    torch.testing.assert_close(model.embed_text(text), expected, atol=1e-4, rtol=1e-4)
+    model = net(VLMO)
+    assert model.text_positions is None and model.image_positions is None
+    torch.testing.assert_close(
+        model.embed_text(text), words + model.token_types[0], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_the_image_encoder_alone_has_nothing_of_texts():
+    names = VLBeit(VLMO, text=False).state_dict()
+    assert not any("text" in name or "word" in name or "cross" in name for name in names)
+    image, _, _ = pair()
+    assert torch.equal(net_alone(VLMO)(image).image, net(VLMO)(image).image)
+
+
+def net_alone(config):
+    """The image encoder with the weights of `net`."""
+    alone, whole = VLBeit(config, text=False).eval(), net(config).state_dict()
+    alone.load_state_dict({name: whole[name] for name in alone.state_dict()})
+    return alone
 
 
 def test_the_table_of_patches_grows_with_the_image(tmp_path):

@@ -38,7 +38,12 @@ class Task(step.Task):
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
         self.tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
-        config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
+        config = replace(
+            backbone,
+            image_size=params.inputs.image_size,
+            drop_path=params.drop_path,
+            second_image_type=backbone.token_types,
+        )
         self.model = NLVR2(NLVR2Config(config))
 
     @cached_property
