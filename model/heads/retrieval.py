@@ -29,11 +29,12 @@ class RetrievalConfig:
     """A backbone; the heads follow from it."""
 
     backbone: BackboneConfig
+    matching: bool = True  # by the fusion encoder; False: the dual encoder is all (VLMo, BEiT-3)
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "RetrievalConfig":
         """The inverse of `dataclasses.asdict`."""
-        return cls(backbone=BackboneConfig(**tree["backbone"]))
+        return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"])})
 
 
 class ImageTextPairs(NamedTuple):
@@ -68,13 +69,13 @@ class ItcFeatures(NamedTuple):
     log_scale: Tensor  # [1], the log of what similarities are multiplied by
 
 
-# From the `ItcFeatures` of one micro-batch to the sum of its ITC over the global batch, and its
-# hard negatives, which come from the global batch too.
-GlobalNegatives = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, HardNegatives]]
+# From the `ItcFeatures` of one micro-batch to the sum of its ITC over the global batch, and, for
+# models with matching, its hard negatives, which come from the global batch too.
+GlobalNegatives = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, HardNegatives | None]]
 
 
 class Retrieval(Pretrained, nn.Module):
-    """Backbone, contrastive projections and matching head."""
+    """Backbone, contrastive projections and, with `matching`, a matching head."""
 
     Config: ClassVar = RetrievalConfig
 
@@ -89,15 +90,14 @@ class Retrieval(Pretrained, nn.Module):
         self.log_scale = nn.Parameter(
             torch.tensor([math.log(1 / INITIAL_TEMPERATURE)])
         )  # FSDP2 shards no scalars
-        self.pooler = Pooler(embed_dim)
-        self.match = nn.Linear(embed_dim, 2)  # index 1: the pair matches
-        init_heads(
-            config.backbone.init_std,
-            self.image_projection,
-            self.text_projection,
-            self.pooler,
-            self.match,
-        )
+        heads: list[nn.Module] = [self.image_projection, self.text_projection]
+        if config.matching:
+            self.pooler = Pooler(embed_dim)
+            self.match = nn.Linear(embed_dim, 2)  # index 1: the pair matches
+            heads += [self.pooler, self.match]
+        else:
+            self.backbone.freeze_unreached({"text", "image"})
+        init_heads(config.backbone.init_std, *heads)
 
     def encode_image(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> Tensor:
         """Images [n, 3, size, size] to unit vectors [n, embed_dim], fp32."""
@@ -129,13 +129,15 @@ class Retrieval(Pretrained, nn.Module):
         noise: DropPathNoise,
         global_negatives: GlobalNegatives | None = None,
     ) -> dict[str, Tensor] | ItcFeatures:
-        """Sums of both losses over these pairs, `itc` and `itm`; without `global_negatives` the
-        features that they start from."""
+        """Sums of the losses over these pairs, `itc` and, of models with matching, `itm`; without
+        `global_negatives` the features that they start from."""
         images = self.encode_image(pairs.pixels, noise.image)
         texts = self.encode_text(pairs.ids, pairs.mask, noise.text)
         if global_negatives is None:
             return ItcFeatures(images, texts, self.log_scale.clone())
         itc, negatives = global_negatives(images, texts, self.log_scale)
+        if negatives is None:
+            return {"itc": itc}
         return {"itc": itc, "itm": self.itm_loss(pairs, negatives, noise.fusion)}
 
     def itm_loss(

@@ -118,7 +118,8 @@ def _printed_section(title: str, rows: dict[str, list[float | None]]) -> TableSe
 
 
 def retrieval_recalls(results: dict[str, Any], params: TableParams) -> Table:
-    """R@1, R@5 and R@10 of our retrieval results in percent, before and after reranking."""
+    """R@1, R@5 and R@10 of our retrieval results in percent, before and, where the model does, after
+    reranking."""
     columns = []
     for direction, group in (("tr", "Text retrieval"), ("ir", "Image retrieval")):
         for k in (1, 5, 10):
@@ -137,6 +138,8 @@ def _recall_section(name: str, result: dict[str, Any], columns: list[TableColumn
         ("reranked", "reranked by the fusion encoder"),
         ("chance", "chance"),
     ):
+        if key not in result:
+            continue
         cells: list[float | None] = []
         for column in columns:
             cells.append(100 * result[key][column.key])

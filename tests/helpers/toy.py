@@ -159,6 +159,23 @@ class RetrievalToy(Toy, RetrievalTask):
         return retrieval.collate(samples)
 
 
+class DualEncoderToy(RetrievalToy):
+    """Retrieval without matching, by a model with VLMo's options."""
+
+    loss_weights: Mapping[str, float] = {"itc": 1.0}
+
+    def __init__(self):
+        torch.manual_seed(0)
+        vlmo = replace(
+            OptionsToy.config.backbone,
+            layer_scale=1.0,  # else all vectors are alike, and gradients small beside what they cancel
+            bias_per_block=True,
+            word_norm=True,
+            absolute_positions=False,
+        )
+        Toy.__init__(self, Retrieval(RetrievalConfig(vlmo, matching=False)))
+
+
 class VQAToy(Toy, VQATask):
     """Some questions have no answer among the classes."""
 
@@ -225,4 +242,13 @@ class SegmentationToy(Toy, SegmentationTask):
         return segmentation.collate(samples)
 
 
-TOYS = (MaskedToy, OptionsToy, RetrievalToy, VQAToy, NLVR2Toy, ClassificationToy, SegmentationToy)
+TOYS = (
+    MaskedToy,
+    OptionsToy,
+    RetrievalToy,
+    DualEncoderToy,
+    VQAToy,
+    NLVR2Toy,
+    ClassificationToy,
+    SegmentationToy,
+)

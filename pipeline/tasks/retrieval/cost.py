@@ -25,11 +25,13 @@ def match_flops(config: BackboneConfig, text: int) -> float:
     return flops.encoder(config, flops.fused(text)) + head
 
 
-def sample_flops(config: BackboneConfig, text: int, batch: int) -> float:
-    """Forward FLOPs of one pair of a global batch: ITC against all of it, and ITM."""
+def sample_flops(
+    config: BackboneConfig, text: int, batch: int, passes: int = FUSION_PASSES
+) -> float:
+    """Forward FLOPs of one pair of a global batch: ITC against all of it, and so many passes of
+    ITM."""
     similarities = 2 * flops.linear(1, config.embed_dim, batch)
-    matching = FUSION_PASSES * match_flops(config, text)
-    return sum(dual_flops(config, text)) + similarities + matching
+    return sum(dual_flops(config, text)) + similarities + passes * match_flops(config, text)
 
 
 def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieval, SampleCost]:
@@ -40,15 +42,16 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieva
     from which its hard negatives are selected.
     """
     text, batch = params.inputs.text_length, params.inputs.order.batch_size
+    passes = FUSION_PASSES if params.matching else 0
     several = params.loop.gradient_accumulation > max(params.num_workers, 1)
     cost = SampleCost(
         batch,
-        sample_flops(backbone, text, batch),
-        (*flops.apart(text), *[flops.fused(text)] * FUSION_PASSES),
+        sample_flops(backbone, text, batch, passes),
+        (*flops.apart(text), *[flops.fused(text)] * passes),
         extra_flops=sum(dual_flops(backbone, text)) if several else 0.0,
         shared_bytes=batch * 3.0 * backbone.image_size**2,
     )
-    return on_meta(lambda: Retrieval(RetrievalConfig(backbone))), cost
+    return on_meta(lambda: Retrieval(RetrievalConfig(backbone, params.matching))), cost
 
 
 def evaluation(
@@ -57,7 +60,7 @@ def evaluation(
     """`tested` images with their captions."""
     text, captions = fine_tune.inputs.text_length, tested * CAPTIONS
     image_flops, caption_flops = dual_flops(backbone, text)
-    matches = params.rerank_k * (tested + captions)
+    matches = params.rerank_k * (tested + captions) if fine_tune.matching else 0
     return EvaluationCost(
         f"{tested:,.0f} images, {captions:,.0f} captions, {matches:,.0f} matches",
         tested * image_flops + captions * caption_flops + matches * match_flops(backbone, text),

@@ -1,5 +1,5 @@
 """Evaluation of image-text retrieval: the dual encoder ranks all candidates, the fusion encoder
-reranks the best k."""
+reranks the best k. A model without matching is a dual encoder alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,27 +42,29 @@ class EvaluateParams:
 def evaluate(
     model: Retrieval, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
 ) -> dict[str, Any]:
-    """Recalls on the test split, before and after reranking; `top5.png` in `out` has a few queries
-    with the best candidates."""
+    """Recalls on the test split, before and, where the model matches, after reranking; `top5.png`
+    in `out` has a few queries with the best candidates."""
     tokenizer = TextTokenizer.load_for(folders.text_tokenizer, model.config.backbone.vocab_size)
     size, length = model.config.backbone.image_size, inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
     scores = dual_scores(model, data, params.batch)
-    reranked = rerank(model, data, scores, params.rerank_k, params.dual_weight, params.batch)
-    visualize.draw(data, *reranked, out / "top5.png")
+    ranked = {"dual": (scores, scores.T)}
+    if model.config.matching:
+        weights = params.rerank_k, params.dual_weight
+        ranked["reranked"] = rerank(model, data, scores, *weights, params.batch)
+    visualize.draw(data, *list(ranked.values())[-1], out / "top5.png")
     return {
         "images": len(data.keys),
         "captions": len(data.captions),
-        "dual": recalls(scores, scores.T, data.image_indices),
-        "reranked": recalls(*reranked, data.image_indices),
+        **{name: recalls(*both, data.image_indices) for name, both in ranked.items()},
         "chance": chance(len(data.keys), data.image_indices),
     }
 
 
 def headline(result: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a result that belong on one line: reranked R@1 both ways, and their mean as
-    `score`."""
-    recall = result["reranked"]
+    """The numbers of a result that belong on one line: R@1 both ways, reranked where the model
+    does, and their mean as `score`."""
+    recall = result.get("reranked", result["dual"])
     return {
         "tr_r1": recall["tr_r1"],
         "ir_r1": recall["ir_r1"],

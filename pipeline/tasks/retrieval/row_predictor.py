@@ -26,7 +26,7 @@ OUTPUTS: dict[str, Type] = {
 
 def predict_row(saved: SavedModel, images: Sequence[Source], text: str | None) -> dict[str, Any]:
     """Unit vectors of image and text, each by itself; of both, their cosine and the probability
-    that they match."""
+    that they match, where the model tells it."""
     answer: dict[str, Any] = {}
     if images:
         answer["image_embedding"] = image_features(saved, images)[0].tolist()
@@ -34,7 +34,8 @@ def predict_row(saved: SavedModel, images: Sequence[Source], text: str | None) -
         answer["text_embedding"] = text_features(saved, [text])[0].tolist()
     if images and text is not None:
         answer["similarity"] = similarity(saved, images, [text])[0, 0].item()
-        answer["match"] = match(saved, images[:1], [text])[0].item()
+        if saved.model.config.matching:
+            answer["match"] = match(saved, images[:1], [text])[0].item()
     return answer
 
 
@@ -55,9 +56,12 @@ def similarity(saved: SavedModel, images: Sequence[Source], captions: Sequence[s
 
 def match(saved: SavedModel, images: Sequence[Source], captions: Sequence[str]) -> Tensor:
     """The probability that each image and the caption beside it belong together, [pairs] in 0..1:
-    the fusion encoder reads both at once. Raises UserError where one of a pair is missing."""
+    the fusion encoder reads both at once. Raises UserError where one of a pair is missing, or the
+    model is a dual encoder alone."""
     from pipeline.utils import finite
 
+    if not saved.model.config.matching:
+        raise UserError("match: this model compares vectors alone; use `similarity`")
     pixels, (ids, mask) = saved.pixels(images), saved.ids(captions)
     if len(pixels) != len(ids):
         raise UserError(

@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
     backbone = replace(BACKBONE, vocab_size=write_tokenizer(root))
     checkpoint.save(VQA(VQAConfig(backbone, ("ring", "star"))), root / "vqa")
     checkpoint.save(Retrieval(RetrievalConfig(backbone)), root / "retrieval")
+    checkpoint.save(Retrieval(RetrievalConfig(backbone, matching=False)), root / "dual encoder")
     checkpoint.save(NLVR2(NLVR2Config(backbone)), root / "nlvr2")
     return root
 
@@ -101,6 +102,12 @@ def test_a_served_image_is_turned_upright(folder):
     assert first == second != other
 
 
+def test_a_dual_encoder_alone_serves_similarity_without_a_match(folder):
+    (answer,) = served(folder, "dual encoder", [{"image": IMAGE, "text": "a ring"}])
+    assert -1 <= answer["similarity"] <= 1 and not answer.get("match") and not answer.get("error")
+    assert "match" in served(folder, "retrieval", [{"image": IMAGE, "text": "a ring"}])[0]
+
+
 def test_paths_bytes_and_opened_images_give_the_same(folder, tmp_path):
     (tmp_path / "image.jpg").write_bytes(IMAGE)
     path = tmp_path / "image.jpg"
@@ -113,6 +120,7 @@ def test_paths_bytes_and_opened_images_give_the_same(folder, tmp_path):
     [
         ("retrieval", "match", ([IMAGE] * 7, ["a", "b"]), "match: 7 images and 2 captions"),
         ("retrieval", "match", ([IMAGE], []), "texts: the list is empty"),
+        ("dual encoder", "match", ([IMAGE], ["a"]), "match: this model compares vectors alone"),
         ("retrieval", "similarity", ([], ["a"]), "images: the list is empty"),
         ("retrieval", "similarity", ([IMAGE], "a caption"), "texts: expected a list, found str"),
         ("retrieval", "image_features", ("image.jpg",), "images: expected a list, found str"),

@@ -122,7 +122,8 @@ def retrieval(model):
 
     def negatives(images, texts, log_scale):
         similar = log_scale.exp() * images @ texts.T, log_scale.exp() * texts @ images.T
-        return sum(one.square().sum() for one in similar), HardNegatives(*pair)
+        hard = HardNegatives(*pair) if model.config.matching else None
+        return sum(one.square().sum() for one in similar), hard
 
     return sum(
         model(
@@ -195,6 +196,12 @@ CASES = {
         retrieval,
         retrieval_cost.sample_flops(BACKBONE, TEXT, BATCH),
         lambda p: encoder(p, *flops.apart(TEXT), *[flops.fused(TEXT)] * 3),
+    ),
+    "dual encoder": (
+        lambda: Retrieval(RetrievalConfig(BACKBONE, matching=False)),
+        retrieval,
+        retrieval_cost.sample_flops(BACKBONE, TEXT, BATCH, 0),
+        lambda p: encoder(p, *flops.apart(TEXT)),
     ),
     "classification": (
         lambda: Classification(ClassificationConfig(BACKBONE, 30)),

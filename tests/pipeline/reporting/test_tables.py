@@ -86,6 +86,9 @@ def test_retrieval_in_detail() -> None:
     text = cells_only(render.markdown(table))
     assert "| reranked by the fusion encoder | 50.0 | 31.2 | 62.5 | 6.2 | 31.2 | 62.5 |" in text
     assert "1,000 images, 5,000 captions" in text and "vqa" not in text
+    dual = {name: value for name, value in RESULT.items() if name != "reranked"}
+    text = cells_only(render.markdown(tables.retrieval_recalls({"flickr30k": dual}, PARAMS)))
+    assert "| dual encoder | 6.2 |" in text and "reranked" not in text
 
 
 def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Retrieval: losses, hard negatives, recalls and reranking against straightforward references."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +18,20 @@ from model.heads.retrieval import (
     itc_loss,
     sample_hard_negatives,
 )
+from pipeline.tasks import Folders
 from pipeline.tasks.ranking import ranks
-from pipeline.tasks.retrieval.predict import chance, match_logits, rerank
-from pipeline.tasks.retrieval.training.data import EvaluationSet
+from pipeline.tasks.retrieval import predict
+from pipeline.tasks.retrieval.predict import (
+    EvaluateParams,
+    chance,
+    evaluate,
+    headline,
+    match_logits,
+    rerank,
+)
+from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams
 from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
+from pipeline.tasks.retrieval.training.task import FineTuneParams, LossWeightParams, Task
 
 TINY = BackboneConfig(
     image_size=8,
@@ -254,3 +266,58 @@ def test_each_image_and_caption_is_encoded_once_and_each_pair_fused_once_unpadde
         for image in scores[:, caption].topk(2).indices.tolist()
     }
     assert seen == {"image": 5, "text": 8, "pairs": len(both)} and len(both) < 5 * 2 + 8 * 2
+
+
+def evaluated(net, out, monkeypatch):
+    """What evaluation says of a model, of `evaluation_data` in place of shards. Reranking turns the
+    order."""
+    monkeypatch.setattr(predict.TextTokenizer, "load_for", lambda *_: None)
+    monkeypatch.setattr(predict, "evaluation_set", lambda *_: evaluation_data())
+    params = EvaluateParams("test", rerank_k=5, dual_weight=-30.0, batch=3, threads=1)
+    inputs = InputParams(8, 10, None, None, None)
+    return evaluate(net, Folders(out, out), inputs, params, out)
+
+
+def test_a_dual_encoder_alone_is_judged_by_its_cosines(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    net = Retrieval(RetrievalConfig(TINY, matching=False)).eval()
+    result = evaluated(net, tmp_path, monkeypatch)
+    scores = dual_scores(net, evaluation_data(), 3)
+    expected = recalls(scores, scores.T, evaluation_data().image_indices)
+    assert result["dual"] == expected and "reranked" not in result
+    mean = (expected["tr_r1"] + expected["ir_r1"]) / 2
+    first = {"tr_r1": expected["tr_r1"], "ir_r1": expected["ir_r1"], "score": mean}
+    assert headline(result) == first and (tmp_path / "top5.png").stat().st_size > 1000
+
+
+def test_a_model_with_matching_is_judged_by_what_it_reranked(monkeypatch, tmp_path):
+    net, data = model(), evaluation_data()
+    result = evaluated(net, tmp_path, monkeypatch)
+    scores = dual_scores(net, data, 3)
+    expected = recalls(*rerank(net, data, scores, 5, -30.0, 3), data.image_indices)
+    assert result["reranked"] == expected != result["dual"]
+    assert headline(result)["tr_r1"] == expected["tr_r1"]
+
+
+def test_without_matching_itc_is_the_only_loss():
+    net, (pairs, noise) = Retrieval(RetrievalConfig(TINY, matching=False)), batch()
+    found = net(pairs, noise, lambda *features: (itc_loss(*features, lambda x: x, 0).loss, None))
+    assert list(found) == ["itc"]
+
+
+@pytest.mark.parametrize("itm", [0.0, 0.5])
+def test_matching_is_trained_where_its_loss_weighs_anything(itm):
+    weights = LossWeightParams(1.0, itm)
+    params = SimpleNamespace(
+        inputs=InputParams(8, 10, None, None, None),
+        loss_weights=weights,
+        drop_path=0.0,
+        matching=FineTuneParams.matching.fget(SimpleNamespace(loss_weights=weights)),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict.TextTokenizer, "load_for", lambda *_: None)
+        task = Task(params, TINY, Folders(Path(), Path()))
+    assert task.model.config.matching == (itm > 0)
+    pairs = SimpleNamespace(ids=torch.zeros(4, 3))
+    assert task.num_targets(pairs) == {"itc": 4.0, **({"itm": 12.0} if itm else {})}
+    assert task.loss_weights.keys() == task.num_targets(pairs).keys()

@@ -53,6 +53,7 @@ def test_losses_are_divided_by_the_number_of_their_targets():
         "MaskedToy": masked,
         "OptionsToy": masked,
         "RetrievalToy": {"itc": 8.0, "itm": 24.0},
+        "DualEncoderToy": {"itc": 8.0},
         "VQAToy": {"bce": 5.0},
         "NLVR2Toy": {"cross_entropy": 8.0},
         "ClassificationToy": {"ce": 8.0},

@@ -47,22 +47,24 @@ def head_inputs(batch: PairBatch) -> tuple[ImageTextPairs, DropPathNoise]:
     )
 
 
-def of_one_pass(batch: PairBatch) -> GlobalNegatives:
-    """The negatives of a worker's only micro-batch."""
+def of_one_pass(batch: PairBatch, *, matching: bool) -> GlobalNegatives:
+    """The negatives of a worker's only micro-batch; hard ones for models with `matching` alone."""
 
     def negatives(
         image_features: Tensor, text_features: Tensor, log_scale: Tensor
-    ) -> tuple[Tensor, HardNegatives]:
+    ) -> tuple[Tensor, HardNegatives | None]:
         itc = _global_itc(image_features, text_features, log_scale)
-        return itc.loss, _HardNegatives(batch, itc).of_rows(slice(len(batch.ids)))
+        hard = _HardNegatives(batch, itc) if matching else None
+        return itc.loss, None if hard is None else hard.of_rows(slice(len(batch.ids)))
 
     return negatives
 
 
 def of_several_passes(
-    batches: Sequence[PairBatch], features: Sequence[ItcFeatures]
+    batches: Sequence[PairBatch], features: Sequence[ItcFeatures], *, matching: bool
 ) -> list[GlobalNegatives]:
-    """The negatives of each of a worker's micro-batches.
+    """The negatives of each of a worker's micro-batches; hard ones for models with `matching`
+    alone.
 
     features: what the model makes of each, without gradient.
     """
@@ -74,7 +76,7 @@ def of_several_passes(
     ]
     itc = _global_itc(*leaves)
     gradients = torch.autograd.grad(itc.loss, leaves)
-    hard = _HardNegatives(_joined(batches), itc)
+    hard = _HardNegatives(_joined(batches), itc) if matching else None
     total = itc.loss.detach()
     return [
         _CachedGradient(total, gradients, hard, index, len(batches))
@@ -90,7 +92,7 @@ class _CachedGradient:
         self,
         total: Tensor,
         gradients: Sequence[Tensor],
-        hard: "_HardNegatives",
+        hard: "_HardNegatives | None",
         index: int,
         count: int,
     ):
@@ -102,11 +104,12 @@ class _CachedGradient:
 
     def __call__(
         self, image_features: Tensor, text_features: Tensor, log_scale: Tensor
-    ) -> tuple[Tensor, HardNegatives]:
+    ) -> tuple[Tensor, HardNegatives | None]:
         by_image, by_text, by_scale = self.gradients
         linear = (image_features * by_image).sum() + (text_features * by_text).sum()
         linear = linear + (log_scale * by_scale).sum()
-        return self.value + linear - linear.detach(), self.hard.of_rows(self.rows)
+        itc = self.value + linear - linear.detach()
+        return itc, None if self.hard is None else self.hard.of_rows(self.rows)
 
 
 class _HardNegatives:

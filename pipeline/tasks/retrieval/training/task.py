@@ -30,7 +30,7 @@ class LossWeightParams:
     """Of the two losses in the sum."""
 
     itc: float
-    itm: float
+    itm: float  # 0: no matching, neither in training nor in evaluation (VLMo, BEiT-3)
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class FineTuneParams(loop.FineTuneParams):
 
     inputs: InputParams
     loss_weights: LossWeightParams
+
+    @property
+    def matching(self) -> bool:
+        """Whether the fusion encoder is trained to match; else the dual encoder is all."""
+        return self.loss_weights.itm != 0
 
 
 class Task(step.Task):
@@ -49,10 +54,12 @@ class Task(step.Task):
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         self.params, self.folders = params, folders
-        self.loss_weights = {"itc": params.loss_weights.itc, "itm": params.loss_weights.itm}
+        self.loss_weights = {"itc": params.loss_weights.itc}
+        if params.matching:
+            self.loss_weights["itm"] = params.loss_weights.itm
         self.tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
-        self.model = Retrieval(RetrievalConfig(config))
+        self.model = Retrieval(RetrievalConfig(config, params.matching))
 
     @cached_property
     def batches(self) -> PairBatches:
@@ -72,22 +79,24 @@ class Task(step.Task):
 
     def prepare(self, module: nn.Module, batches: list[PairBatch]) -> list[StepBatch]:
         """The micro-batches, each with its negatives from the global batch."""
-        batches = global_negatives.of_equal_length(batches)
+        batches, matching = global_negatives.of_equal_length(batches), self.model.config.matching
         if len(batches) == 1:
-            return [StepBatch(batches[0], global_negatives.of_one_pass(batches[0]))]
+            negatives = global_negatives.of_one_pass(batches[0], matching=matching)
+            return [StepBatch(batches[0], negatives)]
         with torch.no_grad():
             features = [module(*head_inputs(batch)) for batch in batches]
-        negatives = global_negatives.of_several_passes(batches, features)
-        return [StepBatch(*both) for both in zip(batches, negatives, strict=True)]
+        of_batches = global_negatives.of_several_passes(batches, features, matching=matching)
+        return [StepBatch(*both) for both in zip(batches, of_batches, strict=True)]
 
     def loss(self, module: nn.Module, batch: StepBatch) -> dict[str, Tensor]:
-        """ITC over the global batch and ITM with hard negatives from it."""
+        """ITC over the global batch and, with matching, ITM with hard negatives from it."""
         return module(*head_inputs(batch.pairs), batch.negatives)
 
     def num_targets(self, batch: PairBatch) -> dict[str, float]:
         """ImageTextPairs, and each with its two negatives."""
         pairs = float(len(batch.ids))
-        return {"itc": pairs, "itm": FUSION_PASSES * pairs}
+        targets = {"itc": pairs, "itm": FUSION_PASSES * pairs}
+        return {name: targets[name] for name in self.loss_weights}
 
     def evaluate(self) -> dict[str, float]:
         """Recalls of the dual encoder on the validation split; `score` is their mean."""
