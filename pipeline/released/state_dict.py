@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.checkpoint import Pretrained
 from model.meta import on_meta
 from pipeline.errors import UserError
+from pipeline.training.curve_logger import log
 from pipeline.utils import finite, safe_checkpoint
 
 Shape = tuple[int, ...]
@@ -48,7 +49,7 @@ class ReleasedFile:
 
 
 def read(path: Path, wrappers: Sequence[str]) -> ReleasedFile:
-    """A file of `torch.save` or safetensors; no code in it is run.
+    """A file of `torch.save` or safetensors; no code in it is run. What was found is logged.
 
     Names lose a prefix that all of them have and that training code puts there (`module.`).
 
@@ -68,7 +69,9 @@ def read(path: Path, wrappers: Sequence[str]) -> ReleasedFile:
     dtypes = sorted({str(dtype).removeprefix("torch.") for dtype in floating})
     beside = {} if wrapper is None else {key: content[key] for key in content if key != wrapper}
     widened = {name: _float32(tensor) for name, tensor in tensors.items()}
-    return ReleasedFile(path, widened, wrapper, tuple(dtypes), beside)
+    file = ReleasedFile(path, widened, wrapper, tuple(dtypes), beside)
+    log(file.describe())
+    return file
 
 
 def _float32(tensor: Tensor) -> Tensor:

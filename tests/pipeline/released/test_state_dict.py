@@ -33,7 +33,7 @@ def saved(path, content):
 @pytest.mark.parametrize("wrapper", [None, *WRAPPERS])
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_every_wrapper_prefix_and_type_is_read(tmp_path, wrapper, prefix, dtype):
+def test_every_wrapper_prefix_and_type_is_read(tmp_path, wrapper, prefix, dtype, capsys):
     tensors = {prefix + name: tensor.to(dtype) for name, tensor in TENSORS.items()}
     beside = {"epoch": 3, "args": argparse.Namespace(lr=1.0), "optimizer": {"state": {0: TENSORS}}}
     file = read(
@@ -45,6 +45,7 @@ def test_every_wrapper_prefix_and_type_is_read(tmp_path, wrapper, prefix, dtype)
         assert file.tensors[name].dtype == torch.float32
         assert torch.equal(file.tensors[name], tensor.to(dtype).float())
     assert file.beside.keys() == (beside.keys() if wrapper else set())
+    assert capsys.readouterr().err == f"{file.describe()}\n"
     assert "3 tensors" in file.describe() and file.dtypes[0] in file.describe()
     assert (f"`{wrapper}`" if wrapper else "without a key") in file.describe()
 
