@@ -238,9 +238,11 @@ def load_backbone(backbone: Pretrained, folder: Path) -> LoadReport:
             stay untrained; or a number is NaN or infinite. One line.
     """
     path = folder / WEIGHTS
-    prefix = "backbone."
+    tensors = weights_file.read(path)
+    # A backbone may be saved by itself.
+    prefix = "backbone." if any(name.startswith("backbone.") for name in tensors) else ""
     source, unexpected = {}, []
-    for name, tensor in weights_file.read(path).items():
+    for name, tensor in tensors.items():
         if name.startswith(prefix):
             source[name.removeprefix(prefix)] = tensor
         else:

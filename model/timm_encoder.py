@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.backbone.init import init_module
+from model.backbone.layers import layer_norm
 from model.backbone.mome import DROP_PATH_BRANCHES
 from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Folder, Pretrained, load
@@ -218,7 +219,14 @@ class ImageEncoder(Pretrained, nn.Module):
         self.config = replace(self.config, num_classes=num_classes, global_pool=pool)
         if isinstance(self.norm, nn.LayerNorm) != (pool == "avg"):
             self.norm, self.backbone.norm = self.backbone.norm, self.norm
+        if pool == "avg" and not isinstance(self.norm, nn.LayerNorm):  # the backbone had none
+            self.norm = self._norm_of_mean()
         self.head = self._classifier(num_classes) if num_classes else nn.Identity()
+
+    def _norm_of_mean(self) -> nn.LayerNorm:
+        cls = self.backbone.image_cls
+        norm = layer_norm(self.embed_dim, self.config.backbone.norm_eps)
+        return norm.to(cls.device, cls.dtype)
 
     def _classifier(self, classes: int) -> nn.Linear:
         """Initialized as in `Classification`."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PAD_ID = 1  # of padding among the text ids
+EXPERTS = ("mome", "standard", "multiway")
 MAX_DEPTH = 1000  # blocks; the deepest Transformers of the field have some hundreds
 
 
@@ -19,7 +20,8 @@ class BackboneConfig:
     mlp_dim: int  # hidden layer of the feed-forward networks
     vocab_size: int  # text ids, special ids included
     text_length: int  # rows of the text position table; shorter texts use the first rows
-    # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5)
+    # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5);
+    # "multiway": all but attention's softmax per modality (BEiT-3)
     experts: str
     # of the truncated normal that weights are drawn from (BEiT: 0.02, at an embed_dim of 768)
     init_std: float
@@ -36,6 +38,8 @@ class BackboneConfig:
     absolute_positions: bool = True  # learned vectors of positions (BEiT, VLMo: none)
     # first block, from 0, with an expert of its own for pairs (VLMo: 10 of 12)
     vl_ffn_start_layer: int | None = None
+    norm_eps: float = 1e-6  # of all norms (BEiT, VLMo: 1e-6; BEiT-3: 1e-5)
+    final_norm: bool = True  # behind the last block; BEiT-3's VQA goes without
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= MAX_DEPTH:
@@ -50,11 +54,11 @@ class BackboneConfig:
             )
         if not self.init_std > 0:
             raise ValueError(f"init_std: expected more than 0, found {self.init_std}")
-        if self.experts not in ("mome", "standard"):
-            raise ValueError(f"experts: expected 'mome' or 'standard', found {self.experts!r}")
-        if self.experts == "standard" and self.vl_ffn_start_layer is not None:
+        if self.experts not in EXPERTS:
+            raise ValueError(f"experts: expected one of {EXPERTS}, found {self.experts!r}")
+        if self.experts != "mome" and self.vl_ffn_start_layer is not None:
             raise ValueError(
-                "vl_ffn_start_layer: a standard Transformer has one expert for all tokens"
+                f"vl_ffn_start_layer: a {self.experts} Transformer has no expert for pairs"
             )
         for option, needed in (
             ("bias_per_block", "relative_bias"),
@@ -62,6 +66,11 @@ class BackboneConfig:
         ):
             if getattr(self, option) and not getattr(self, needed):
                 raise ValueError(f"{option}: needs {needed}")
+        for option in ("layer_scale", "bias_per_block"):
+            if self.experts == "multiway" and getattr(self, option):
+                raise ValueError(f"{option}: a multiway Transformer has none")
+        if not 0 < self.norm_eps < 1:
+            raise ValueError(f"norm_eps: expected a number above 0 and below 1: {self.norm_eps}")
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "BackboneConfig":

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from model.backbone.fast_linear import Linear, linear
 
-EPS = 1e-6  # LayerNorm epsilon (BEiT, VLMo)
+EPS = 1e-6  # LayerNorm epsilon (BEiT, VLMo); of backbones that ask for no other
 SHORT = 128  # tokens up to which plain products are faster than a CPU's fused attention
 
 
-def layer_norm(embed_dim: int) -> nn.LayerNorm:
+def layer_norm(embed_dim: int, eps: float = EPS) -> nn.LayerNorm:
     """LayerNorm with the family's epsilon."""
-    return nn.LayerNorm(embed_dim, eps=EPS)
+    return nn.LayerNorm(embed_dim, eps=eps)
 
 
 class Attention(nn.Module):
@@ -45,14 +45,19 @@ class Attention(nn.Module):
         return linear(x, self.qkv.weight, bias)
 
     def attend(self, parts: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
-        """Queries, keys and values of sequences in consecutive parts, each [batch, length of the
-        part, 3 * embed_dim], to the heads' outputs in the same parts, each [batch, length of the
-        part, embed_dim], before `proj`."""
-        qkv = [part.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
-        # each [batch, num_heads, length, head_dim]
-        q, k, v = qkv[0] if len(qkv) == 1 else torch.cat(qkv, dim=3)
-        attended = attention(q, k, v, mask).split([part.shape[1] for part in parts], dim=2)
-        return [part.transpose(1, 2).flatten(2) for part in attended]
+        """As the function of this name, before `proj`."""
+        return attend(parts, mask, self.num_heads)
+
+
+def attend(parts: Sequence[Tensor], mask: Tensor | None, num_heads: int) -> list[Tensor]:
+    """Queries, keys and values of sequences in consecutive parts, each [batch, length of the part,
+    3 * embed_dim], to the heads' outputs in the same parts, each [batch, length of the part,
+    embed_dim]."""
+    qkv = [part.unflatten(2, (3, num_heads, -1)).permute(2, 0, 3, 1, 4) for part in parts]
+    # each [batch, num_heads, length, head_dim]
+    q, k, v = qkv[0] if len(qkv) == 1 else torch.cat(qkv, dim=3)
+    attended = attention(q, k, v, mask).split([part.shape[1] for part in parts], dim=2)
+    return [part.transpose(1, 2).flatten(2) for part in attended]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from model.backbone.layers import Attention, FeedForward, layer_norm
+from model.backbone.layers import EPS, Attention, FeedForward, layer_norm
 from model.backbone.rel_pos_bias import RelativeBias
 from model.backbone.token_layout import ModalityTokens, Selection, TokenLayout
 
@@ -21,9 +21,9 @@ DROP_PATH_BRANCHES = 3
 class Expert(nn.Module):
     """A feed-forward network with its own norm: x to FFN(LN(x))."""
 
-    def __init__(self, embed_dim: int, mlp_dim: int):
+    def __init__(self, embed_dim: int, mlp_dim: int, norm_eps: float = EPS):
         super().__init__()
-        self.norm = layer_norm(embed_dim)
+        self.norm = layer_norm(embed_dim, norm_eps)
         self.mlp = FeedForward(embed_dim, mlp_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,18 +49,19 @@ class MoMEBlock(nn.Module):
         experts: str,
         pair_expert: bool = False,
         layer_scale: float = 0.0,
+        norm_eps: float = EPS,
         relative_bias: RelativeBias | None = None,
     ):
         super().__init__()
         self.is_mome = experts == "mome"
-        self.norm = layer_norm(embed_dim)
+        self.norm = layer_norm(embed_dim, norm_eps)
         self.attn = Attention(embed_dim, num_heads)
         if self.is_mome:
-            self.text_expert = Expert(embed_dim, mlp_dim)
-            self.image_expert = Expert(embed_dim, mlp_dim)
+            self.text_expert = Expert(embed_dim, mlp_dim, norm_eps)
+            self.image_expert = Expert(embed_dim, mlp_dim, norm_eps)
         else:
-            self.expert = Expert(embed_dim, mlp_dim)
-        self.pair_expert = Expert(embed_dim, mlp_dim) if pair_expert else None
+            self.expert = Expert(embed_dim, mlp_dim, norm_eps)
+        self.pair_expert = Expert(embed_dim, mlp_dim, norm_eps) if pair_expert else None
         self.attn_scale = _layer_scale(embed_dim, layer_scale)
         self.ffn_scale = _layer_scale(embed_dim, layer_scale)
         self.relative_bias = relative_bias
@@ -146,7 +147,7 @@ class MoMEBlock(nn.Module):
             return
         fused = {"pair"} if self.pair_expert is None else set()  # what reaches both experts
         for expert, alone in ((self.text_expert, "text"), (self.image_expert, "image")):
-            if not {alone, *fused} & set(uses):
+            if expert is not None and not {alone, *fused} & set(uses):
                 expert.requires_grad_(False)
         if self.pair_expert is not None and "pair" not in uses:
             self.pair_expert.requires_grad_(False)

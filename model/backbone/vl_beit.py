@@ -9,8 +9,8 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
 Notable: positions are learned and absolute; a masked patch is replaced before its position is
 added, and [I_CLS] is never masked. Several inputs go through in one pass
 (`model.backbone.token_layout`). What relatives have is an option of the configuration, off by
-default: token types, relative biases in place of positions, a norm after the words, layer scale and
-an expert for pairs.
+default: token types, relative biases in place of positions, a norm after the words, layer scale, an
+expert for pairs, BEiT-3's blocks.
 """
 
 from collections.abc import Collection, Sequence
@@ -26,10 +26,13 @@ from model.backbone.config import PAD_ID, BackboneConfig
 from model.backbone.init import init_module, rescale_by_depth, truncated_normal_
 from model.backbone.layers import drop_path_scale, layer_norm
 from model.backbone.mome import MoMEBlock
+from model.backbone.multiway import MultiwayBlock
 from model.backbone.pos_embed import resize_image_positions
 from model.backbone.rel_pos_bias import RelativeBias, resize_image_table
 from model.backbone.token_layout import InputShape, ModalityTokens, Selection, TokenLayout
 from model.checkpoint import Pretrained
+
+Block = MoMEBlock | MultiwayBlock
 
 WORD_EPS = 1e-12  # of the norm after the words' vectors (BERT, VLMo)
 # Of a compiled block, by inputs: texts, images, pairs, of one length or any, all or few of the
@@ -63,7 +66,7 @@ class VLBeit(Pretrained, nn.Module):
     only texts, pairs and masks use."""
 
     Config: ClassVar = BackboneConfig
-    blocks: Sequence[MoMEBlock]  # an nn.ModuleList
+    blocks: Sequence[Block]  # an nn.ModuleList
 
     def __init__(self, config: BackboneConfig, *, text: bool = True):
         super().__init__()
@@ -77,8 +80,10 @@ class VLBeit(Pretrained, nn.Module):
         self.word_norm = nn.LayerNorm(dim, eps=WORD_EPS) if config.word_norm else None
         self.text_positions = _positions(config, config.text_length)
         blocks = nn.ModuleList(_block(config, index) for index in range(config.depth))
-        self.blocks = cast(Sequence[MoMEBlock], blocks)
-        self.norm: nn.Module = layer_norm(dim)
+        self.blocks = cast(Sequence[Block], blocks)
+        self.norm: nn.Module = _final_norm(config)
+        # of text tokens, where `norm` is of images alone
+        self.text_norm = _final_norm(config) if config.experts == "multiway" else None
         types = torch.zeros(3 if config.second_image_type else 2, dim)  # text, image, second image
         self.token_types = nn.Parameter(types) if config.token_types else None
         shared_bias = config.relative_bias and not config.bias_per_block
@@ -154,7 +159,6 @@ class VLBeit(Pretrained, nn.Module):
         text: Tensor | None = None,
         *,
         text_mask: Tensor | None = None,
-        second_image: Tensor | None = None,
         drop_path_noise: Tensor | None = None,
     ) -> Tensor:
         """[T_CLS] of texts and pairs, [I_CLS] of images alone, [batch, embed_dim]; arguments as in
@@ -162,20 +166,24 @@ class VLBeit(Pretrained, nn.Module):
 
         What `forward` gives as `text[:, 0]` or `image[:, 0]`, with less to compute.
         """
+        batch = BackboneInput(image, text, text_mask, drop_path_noise=drop_path_noise)
+        vectors = self.cls_tokens(batch)
+        return vectors.image if text is None else vectors.text
+
+    def cls_tokens(self, batch: BackboneInput) -> ModalityTokens:
+        """[T_CLS] and [I_CLS], [batch, embed_dim] each, or [0, embed_dim] of what is not given."""
+        image, text = batch.image, batch.text
         samples = image if text is None else text
         assert samples is not None, "neither images nor texts"
         order = torch.arange(len(samples), device=self.image_cls.device)
-        # A pair's [I_CLS] is read, too: so its expert in the last block has a gradient, zero, for
+        # Of a pair both are read: so both experts in the last block have a gradient, if zero, for
         # which workers wait.
         positions = ModalityTokens(
             order[:0] if text is None else order * text.shape[1],
             order[:0] if image is None else order * (1 + self.config.patches),
         )
-        batch = BackboneInput(
-            image, text, text_mask, second_image=second_image, drop_path_noise=drop_path_noise
-        )
         (vectors,) = self.encode_at([batch], [positions])
-        return vectors.image if text is None else vectors.text
+        return vectors
 
     def encode(self, inputs: Sequence[BackboneInput]) -> list[Encoded]:
         """Encode several inputs in one pass: texts first, then pairs, then images."""
@@ -213,9 +221,16 @@ class VLBeit(Pretrained, nn.Module):
             tokens = self._run_block(block, tokens, layout, scale)
         selection = None if positions is None else layout.select(positions)
         tokens = self._run_block(last, tokens, layout, scales[-1], selection)
+        return self._normed(tokens), layout
+
+    def _normed(self, tokens: ModalityTokens) -> ModalityTokens:
+        """The final norm of what the last block puts out."""
         # As one, so that experts whose output nobody reads have a gradient too: zero.
-        normed = self.norm(torch.cat(tokens))
-        return ModalityTokens(*normed.split([len(tokens.text), len(tokens.image)])), layout
+        if self.text_norm is None:
+            normed = self.norm(torch.cat(tokens))
+        else:
+            normed = torch.cat([self.text_norm(tokens.text), self.norm(tokens.image)])
+        return ModalityTokens(*normed.split([len(tokens.text), len(tokens.image)]))
 
     def image_features(
         self, image: Tensor, layers: Sequence[int], drop_path_noise: Tensor | None = None
@@ -299,7 +314,7 @@ class VLBeit(Pretrained, nn.Module):
 
     def _run_block(
         self,
-        block: MoMEBlock,
+        block: Block,
         tokens: ModalityTokens,
         layout: TokenLayout,
         drop_path_scale: ModalityTokens | None,
@@ -331,23 +346,21 @@ class VLBeit(Pretrained, nn.Module):
             block.freeze_experts(uses)
         if "pair" not in uses:
             for bias in self._biases():
-                bias.cross_table.requires_grad_(False)
+                _freeze(bias.cross_table)
 
     def freeze_text(self) -> None:
         """For models of images alone: take out of training what only texts, masks or the final
         norm use."""
         self.freeze_unreached({"image"})
-        self.mask_token.requires_grad_(False)
-        for part in (self.word_embed, self.word_norm, self.text_positions, self.norm):
-            if part is not None:
-                part.requires_grad_(False)
+        _freeze(self.mask_token, self.word_embed, self.word_norm, self.text_positions)
+        _freeze(self.norm, self.text_norm)
         for bias in self._biases():
-            bias.text_table.requires_grad_(False)
+            _freeze(bias.text_table)
 
     def _drop_text(self) -> None:
         self.register_parameter("mask_token", None)
         self.register_module("word_embed", None)
-        self.word_norm = self.text_positions = None
+        self.word_norm = self.text_positions = self.text_norm = None
         for block in self.blocks:
             block.drop_text()
         for bias in self._biases():
@@ -358,7 +371,20 @@ class VLBeit(Pretrained, nn.Module):
         return [module for module in self.modules() if isinstance(module, RelativeBias)]
 
 
-def _block(config: BackboneConfig, index: int) -> MoMEBlock:
+def _freeze(*parts: nn.Module | Tensor | None) -> None:
+    """Take out of training what there is of these."""
+    for part in parts:
+        if part is not None:
+            part.requires_grad_(False)
+
+
+def _final_norm(config: BackboneConfig) -> nn.Module:
+    return layer_norm(config.embed_dim, config.norm_eps) if config.final_norm else nn.Identity()
+
+
+def _block(config: BackboneConfig, index: int) -> Block:
+    if config.experts == "multiway":
+        return MultiwayBlock(config.embed_dim, config.num_heads, config.mlp_dim, config.norm_eps)
     first_pair_expert = config.vl_ffn_start_layer
     return MoMEBlock(
         config.embed_dim,
@@ -366,6 +392,7 @@ def _block(config: BackboneConfig, index: int) -> MoMEBlock:
         config.mlp_dim,
         experts=config.experts,
         layer_scale=config.layer_scale,
+        norm_eps=config.norm_eps,
         pair_expert=first_pair_expert is not None and index >= first_pair_expert,
         relative_bias=_relative_bias(config) if config.bias_per_block else None,
     )

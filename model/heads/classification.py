@@ -21,11 +21,12 @@ class ClassificationConfig:
 
     backbone: BackboneConfig
     classes: int
+    text: bool = True  # keep what only texts and masks use, frozen; BEiT's models have none
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "ClassificationConfig":
         """The inverse of `dataclasses.asdict`."""
-        return cls(backbone=BackboneConfig(**tree["backbone"]), classes=tree["classes"])
+        return cls(**{**tree, "backbone": BackboneConfig(**tree["backbone"])})
 
 
 class Classification(Pretrained, nn.Module):
@@ -37,9 +38,9 @@ class Classification(Pretrained, nn.Module):
     def __init__(self, config: ClassificationConfig):
         super().__init__()
         self.config = config
-        self.backbone = VLBeit(config.backbone)
+        self.backbone = VLBeit(config.backbone, text=config.text)
         self.backbone.freeze_text()
-        self.norm = layer_norm(config.backbone.embed_dim)
+        self.norm = layer_norm(config.backbone.embed_dim, config.backbone.norm_eps)
         self.head = nn.Linear(config.backbone.embed_dim, config.classes)
         init_heads(config.backbone.init_std, self.head)
         self.head.weight.data.mul_(HEAD_SCALE)

@@ -31,12 +31,16 @@ def classifier(inputs: int, hidden_dim: int, classes: int) -> nn.Sequential:
 
 
 class Pooler(nn.Module):
-    """tanh(Linear([T_CLS])): the vector of a fused pair (VLMo)."""
+    """tanh(Linear([T_CLS])): the vector of a fused pair (VLMo).
 
-    def __init__(self, embed_dim: int):
+    norm: of what is pooled, where the backbone has none at its end (BEiT-3).
+    """
+
+    def __init__(self, embed_dim: int, norm: nn.Module | None = None):
         super().__init__()
+        self.norm = norm
         self.dense = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, cls: Tensor) -> Tensor:
         """[batch, embed_dim] to [batch, embed_dim] in -1..1."""
-        return torch.tanh(self.dense(cls))
+        return torch.tanh(self.dense(cls if self.norm is None else self.norm(cls)))

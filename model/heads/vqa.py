@@ -1,5 +1,5 @@
-"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS] is classified into the
-most frequent answers."""
+"""Visual question answering (VL-BEiT §3.2): the fusion encoder's [T_CLS], or, as in BEiT-3, its
+[I_CLS], is classified into the most frequent answers."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
-from model.backbone.vl_beit import VLBeit
+from model.backbone.layers import layer_norm
+from model.backbone.vl_beit import BackboneInput, VLBeit
 from model.checkpoint import Pretrained
 from model.heads.common import Pooler, classifier, init_heads
 
@@ -20,6 +21,7 @@ class VQAConfig:
 
     backbone: BackboneConfig
     answers: tuple[str, ...]
+    image_cls: bool = False  # pool [I_CLS], behind a norm, instead of [T_CLS] (BEiT-3)
 
     def __post_init__(self) -> None:
         if not self.answers or len(set(self.answers)) < len(self.answers):
@@ -28,7 +30,8 @@ class VQAConfig:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "VQAConfig":
         """The inverse of `dataclasses.asdict`."""
-        return cls(backbone=BackboneConfig(**tree["backbone"]), answers=tuple(tree["answers"]))
+        backbone, answers = BackboneConfig(**tree["backbone"]), tuple(tree["answers"])
+        return cls(**{**tree, "backbone": backbone, "answers": answers})
 
 
 class VQA(Pretrained, nn.Module):
@@ -43,7 +46,8 @@ class VQA(Pretrained, nn.Module):
         self.backbone.mask_token.requires_grad_(False)  # nothing is masked here
         self.backbone.freeze_unreached({"pair"})
         embed_dim = config.backbone.embed_dim
-        self.pooler = Pooler(embed_dim)
+        norm = layer_norm(embed_dim, config.backbone.norm_eps) if config.image_cls else None
+        self.pooler = Pooler(embed_dim, norm)
         self.classifier = classifier(embed_dim, 2 * embed_dim, len(config.answers))
         init_heads(config.backbone.init_std, self.pooler, self.classifier)
 
@@ -71,8 +75,10 @@ class VQA(Pretrained, nn.Module):
             drop_path_noise: [n, depth, 3] numbers in [0, 1) for stochastic depth; None for
                 evaluation.
         """
-        cls = self.backbone.cls(pixels, ids, text_mask=mask, drop_path_noise=drop_path_noise)
-        return self.classifier(self.pooler(cls)).float()
+        pairs = BackboneInput(pixels, ids, mask, drop_path_noise=drop_path_noise)
+        cls = self.backbone.cls_tokens(pairs)
+        pooled = self.pooler(cls.image if self.config.image_cls else cls.text)
+        return self.classifier(pooled).float()
 
 
 def answerable(targets: Tensor) -> Tensor:

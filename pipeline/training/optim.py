@@ -48,7 +48,7 @@ def layer_of(name: str, depth: int) -> int:
     """The layer of a parameter, for layer-wise decay (BEiT): 0 embeddings, n the n-th block, depth
     + 1 the rest."""
     path = name.split(".")
-    if path[0] != "backbone" or path[1] == "norm":
+    if path[0] != "backbone" or path[1] in ("norm", "text_norm"):
         return depth + 1
     return int(path[2]) + 1 if path[1] == "blocks" else 0
 

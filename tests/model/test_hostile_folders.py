@@ -132,6 +132,7 @@ def test_any_value_of_a_key_gives_the_model_or_one_line(
         ("backbone", "embed_dim", 10**30, "embed_dim: expected int, found 10000"),
         ("backbone", "embed_dim", "16", "config.embed_dim: expected int, found '16'"),
         ("backbone", "embed_dim", 16.0, "config.embed_dim: expected int, found 16.0"),
+        ("backbone", "init_std", 0, "init_std: expected more than 0, found 0"),
         ("backbone", "token_types", 1, "config.token_types: expected bool, found 1"),
         ("backbone", "depth", True, "config.depth: expected int, found True"),
         ("backbone", "num_heads", -2, "config.num_heads: expected int, found -2"),
