@@ -41,6 +41,7 @@ def block(
     *,
     copied: int = 0,
     rejoined: int = 0,
+    inner_norms: bool = False,
     read: float | None = None,
 ) -> float:
     """What a block keeps of one sequence: its two normed inputs and the normed vectors, queries,
@@ -48,11 +49,13 @@ def block(
     GELU. Of the last block what comes after attention is kept of what is `read` of it.
 
     copied, rejoined: vectors that are kept once more, before and after attention, see `recomputed`.
+    inner_norms: the attention's output and what GELU gives are normed, and kept once more.
     """
     before = tokens * embed_dim * (WIDE + (5 + copied) * precision.narrow)
     rejoined, read = (rejoined, tokens) if read is None else (1, read)
+    vectors, hidden = (2 + rejoined, 3) if inner_norms else (1 + rejoined, 2)
     return before + read * (
-        embed_dim * (WIDE + (1 + rejoined) * precision.narrow) + 2 * mlp_dim * precision.narrow
+        embed_dim * (WIDE + vectors * precision.narrow) + hidden * mlp_dim * precision.narrow
     )
 
 
@@ -98,6 +101,7 @@ def recomputed(
         precision,
         copied=3 * int(joined and pair),
         rejoined=int(joined or pair),
+        inner_norms=config.experts == "multiway",
         read=sequence.read,
     )
 

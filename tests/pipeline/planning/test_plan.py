@@ -1,6 +1,7 @@
 """The plan: FLOPs and memory by formula against what torch counts, and where numbers come from."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -171,6 +172,8 @@ def masked_modeling(precision, **kept):
     )
 
 
+MULTIWAY = replace(BACKBONE, experts="multiway", norm_eps=1e-5)
+
 # Of each: the model, a forward pass of it, its FLOPs and what it keeps, of one sample.
 CASES = {
     "pretraining": (
@@ -184,6 +187,18 @@ CASES = {
         lambda m: m(pixels(), *ids(), noise()).sum(),
         vqa_cost.sample_flops(BACKBONE, TEXT, 7),
         lambda p: encoder(p, flops.fused(TEXT)),
+    ),
+    "vqa of BEiT-3": (
+        lambda: VQA(VQAConfig(MULTIWAY, tuple("abcdefg"), image_cls=True)),
+        lambda m: m(pixels(), *ids(), noise()).sum(),
+        vqa_cost.sample_flops(MULTIWAY, TEXT, 7),
+        lambda p: memory.encoder(MULTIWAY, flops.fused(TEXT), p),
+    ),
+    "classification of BEiT-3": (
+        lambda: Classification(ClassificationConfig(MULTIWAY, 30, text=False)),
+        lambda m: m(pixels(), noise()).sum(),
+        classification_cost.sample_flops(MULTIWAY, 30),
+        lambda p: memory.encoder(MULTIWAY, IMAGE, p),
     ),
     "nlvr2": (
         lambda: NLVR2(NLVR2Config(BACKBONE)),
