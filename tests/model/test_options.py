@@ -27,6 +27,7 @@ from pipeline.data.loading.sampler import MicroBatch, SampleIndex
 from pipeline.data.transforms.views import ViewParams
 from pipeline.pretraining.data import normalize_stream
 from pipeline.pretraining.samples import SampleBuilder, SampleParams
+from pipeline.tokenizers.text.reader import SpecialIds
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 from tests.helpers.toy import BACKBONE, HEAD, MaskedToy
@@ -294,7 +295,7 @@ def test_the_transform_head_is_berts():
 
 def test_text_lengths_cut_captions_and_size_the_positions():
     class Words:
-        vocab_size = 40
+        special = SpecialIds(begin=0, end=1, mask=3, ordinary=range(4, 40))
 
         def encode(self, text, longest):
             return np.arange(5, 5 + min(len(text.split()), longest))
