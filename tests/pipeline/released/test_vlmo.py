@@ -178,13 +178,13 @@ def test_a_start_at_another_resolution_resizes_the_table_of_each_block_as_vlmo(t
     target = VLBeit(config("coco", 28))
     checkpoint.load_backbone(target, tmp_path / "model")
     table = tensors("coco", TINY)["relative_position_bias_table"]
-    places = geometric_offsets(3, 6)
-    whole = torch.arange(-6, 7).clamp(places[0], places[-1]).numpy()
+    offsets = geometric_offsets(3, 6)
+    whole = torch.arange(-6, 7).clamp(offsets[0], offsets[-1]).numpy()
     for block in range(4):
         bias = target.blocks[block].relative_bias
         for head in range(2):
             column = table[:, 2 * block + head]
-            spline = RectBivariateSpline(places, places, column[:49].view(7, 7).numpy(), s=0)
+            spline = RectBivariateSpline(offsets, offsets, column[:49].view(7, 7).numpy(), s=0)
             expected = torch.from_numpy(spline(whole, whole)).flatten()
             torch.testing.assert_close(
                 bias.image_table[:-3, head].double(), expected, atol=1e-5, rtol=0
@@ -252,8 +252,8 @@ def test_the_table_of_the_base_model_is_read_where_vlmo_reads_it(pixels, entries
     assert index.sum().item() == total and index.shape == (41 + (pixels // 16) ** 2,) * 2
     if pixels == 224:
         text, image = index[:40, :40], index[40:, 40:]
-        places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (1, 39), (39, 1)]
-        assert [text[place] for place in places] == [1125, 1123, 1124, 928, 929, 927, 966, 890]
+        pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (1, 39), (39, 1)]
+        assert [text[pair] for pair in pairs] == [1125, 1123, 1124, 928, 929, 927, 966, 890]
         assert [image[place] for place in ((1, 1), (1, 196), (196, 1))] == [364, 0, 728]
 
 
@@ -286,11 +286,11 @@ def indices(backbone, text):
     [(24, 1.0903074455), (30, 1.1250559044), (32, 1.1349178123), (40, 1.1685036278)],
 )
 def test_places_of_resized_tables_are_beits(grid, ratio):
-    places = geometric_offsets(13, grid - 1)
-    steps = places[15:] - places[14:-1]
+    offsets = geometric_offsets(13, grid - 1)
+    steps = offsets[15:] - offsets[14:-1]
     assert steps[-1] / steps[-2] == pytest.approx(ratio, abs=5e-10)
     if grid == 24:
-        assert places[-1] == pytest.approx(22.999934, abs=5e-7)
+        assert offsets[-1] == pytest.approx(22.999934, abs=5e-7)
 
 
 def test_what_all_keys_share_changes_nothing(tmp_path):

@@ -4,7 +4,6 @@ fine-tune."""
 import csv
 import io
 import random
-import tarfile
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -43,6 +42,7 @@ from pipeline.tasks.classification.training.task import FineTuneParams, Task
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
 from pipeline.utils import files
+from tests.helpers.official_forms import tar_bytes
 from tests.helpers.toy import BACKBONE
 
 CLASSES = 6
@@ -156,16 +156,6 @@ def test_shards_hold_the_usual_oddities(folder):
         for row in parquet.read_rows(folder, "train", ("image",))
     }
     assert formats == {"JPEG", "PNG"} and modes == {"RGB"}  # the CMYK one has been converted
-
-
-def tar_bytes(members, mode="w"):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def write_by_hand(root, truth="2\n1\n2\n", meta=None, **extra):

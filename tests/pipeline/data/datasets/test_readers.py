@@ -4,10 +4,7 @@ import bz2
 import io
 import json
 import pickle
-import tarfile
-import zipfile
 from collections import Counter
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,22 +21,7 @@ from pipeline.data.url_fetch import placeholders
 from pipeline.data.url_fetch.journal import FETCHED
 from pipeline.errors import UserError
 from tests.helpers import real_data, tiny
-
-
-def write_zip(path: Path, members: dict[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-
-
-def tar_bytes(members: dict[str, bytes], mode: str = "w") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
+from tests.helpers.official_forms import tar_bytes, write_zip
 
 
 def karpathy(dataset: str, images: list[tuple[str, str, str, list[str]]]) -> bytes:
