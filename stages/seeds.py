@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.config import params
 from pipeline.errors import UsageError, UserError
-from pipeline.reporting import html_report, render, seed_statistics, tables
+from pipeline.reporting import html_report, released_results, render, seed_statistics, tables
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
@@ -27,7 +27,7 @@ def main(*seed: str) -> None:
     folder = Path("results", scale, "seeds")
     for number in seeds:
         _run(number, scale, folder / str(number))
-    results = [tables.load_results(folder / str(seed)) for seed in seeds]
+    results = [_fine_tuned(folder / str(seed)) for seed in seeds]
     summary = {
         "seeds": seeds,
         "mean": seed_statistics.mean(results),
@@ -51,6 +51,15 @@ def _numbers(words: tuple[str, ...]) -> list[int]:
     if len(set(words)) < 2 or not all(word.isdecimal() for word in words):
         raise UsageError("at least two different numbers")
     return [int(word) for word in words]
+
+
+def _fine_tuned(folder: Path) -> dict[str, Any]:
+    """Results that depend on the seed: those of released weights do not."""
+    results = {}
+    for name, result in tables.load_results(folder).items():
+        if not released_results.is_released(result):
+            results[name] = result
+    return results
 
 
 def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Table]) -> str:

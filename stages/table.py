@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.config import params
 from pipeline.data.sharding import coverage
-from pipeline.reporting import html_report, render, tables
+from pipeline.reporting import html_report, released_results, released_rows, render, tables
+from pipeline.reporting.released_results import Evaluation
 from pipeline.tracking import client as tracking
 from pipeline.training import curve_plots, curves
 from pipeline.utils import files
@@ -19,22 +20,39 @@ def main() -> None:
     scale = params.scale()
     settings = params.load(tables.TableParams, "table")
     results = tables.load_results(Path("results", scale, "evaluate"))
+    released = released_results.evaluations(results)
+    for evaluation in released:
+        if evaluation.made_up:  # no result: only `released_rows.summary` lists it
+            del results[evaluation.name]
     folder = files.fresh_directory(Path("results", scale, "tables"))
-    made = {}
-    for name, layout in tables.read_layout().items():
-        made[name] = tables.against_paper(name, layout, results, settings)
-    made["retrieval"] = tables.retrieval_recalls(results, settings)
-    made["coverage"] = coverage.table(
-        Path("data", scale, "shards"), settings.section, settings.note
-    )
+    made = _tables(scale, settings, results, released)
     files.write_json(Path("results", scale, "metrics.json"), _headline(results))
     with tracking.run("table", stage="table", params=asdict(settings)) as run:
         for name, table in made.items():
             render.write(table, folder / name)
             run.artifact(folder / f"{name}.csv")
-        path = _report(scale, settings, list(made.values()), results)
+        path = _report(scale, settings, list(made.values()), results, released)
         run.artifact(path)
         run.note("\n\n".join(render.markdown(table) for table in made.values()))
+
+
+def _tables(
+    scale: str,
+    settings: tables.TableParams,
+    results: dict[str, Any],
+    released: list[Evaluation],
+) -> dict[str, tables.Table]:
+    """All tables of a scale, by the names of their files."""
+    made = {}
+    for name, layout in tables.read_layout().items():
+        ours = tables.against_paper(name, layout, results, settings)
+        made[name] = released_rows.add(name, ours, released)
+    made["retrieval"] = tables.retrieval_recalls(results, settings)
+    shards = Path("data", scale, "shards")
+    made["coverage"] = coverage.table(shards, settings.section, settings.note)
+    if released:
+        made["released"] = released_rows.summary(released)
+    return made
 
 
 def _headline(results: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -47,13 +65,18 @@ def _headline(results: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _report(
-    scale: str, settings: tables.TableParams, made: list[tables.Table], results: dict[str, Any]
+    scale: str,
+    settings: tables.TableParams,
+    made: list[tables.Table],
+    results: dict[str, Any],
+    released: list[Evaluation],
 ) -> Path:
     root = Path("results", scale)
-    chapters = [
-        html_report.evaluation(item, result, root / "predictions" / item)
-        for item, result in results.items()
-    ]
+    protocols = {evaluation.name: evaluation.description() for evaluation in released}
+    chapters = []
+    for item, result in results.items():
+        predictions = root / "predictions" / item
+        chapters.append(html_report.evaluation(item, result, predictions, protocols.get(item, "")))
     variants = sorted(
         path.parent for path in Path("runs", scale, "pretrain").glob("*/validation.json")
     )

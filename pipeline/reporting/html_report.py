@@ -27,11 +27,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Figures and numbers of one model; `facts` are shown as they are."""
+    """Figures and numbers of one model; `facts` and `note` are shown as they are."""
 
     title: str
     figures: list[Figure]
     facts: dict[str, str]
+    note: str = ""
 
 
 def pretraining(folder: Path) -> Chapter:
@@ -47,9 +48,10 @@ def numbers(title: str, result: dict[str, Any]) -> Chapter:
     return Chapter(title, [], facts(result))
 
 
-def evaluation(name: str, result: dict[str, Any], predictions: Path) -> Chapter:
-    """The result of a fine-tune's evaluation, with the figures in its folder of predictions."""
-    return Chapter(f"Evaluation: {name}", figures(sorted(predictions.glob("*.png"))), facts(result))
+def evaluation(name: str, result: dict[str, Any], predictions: Path, note: str = "") -> Chapter:
+    """The result of an evaluation, with the figures in its folder of predictions."""
+    drawn = figures(sorted(predictions.glob("*.png")))
+    return Chapter(f"Evaluation: {name}", drawn, facts(result), note)
 
 
 def figures(paths: Iterable[Path]) -> list[Figure]:

@@ -60,7 +60,7 @@ def texts(row: TableRow, columns: list[TableColumn]) -> list[str]:
 
 
 def _text(cell: float | None, column: TableColumn) -> str:
-    return DASH if cell is None else f"{cell:,.{column.digits}f}"
+    return DASH if cell is None else f"{cell:z,.{column.digits}f}"
 
 
 def _pipes(cells: list[str], widths: list[int]) -> str:

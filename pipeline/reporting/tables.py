@@ -144,10 +144,10 @@ def _recall_section(name: str, result: dict[str, Any], columns: list[TableColumn
         for column in columns:
             cells.append(100 * result[key][column.key])
         rows.append(TableRow(label, cells))
-    title = (
-        f"{name} ({result['images']:,} images, {result['captions']:,} captions; pretraining: "
-        f"{result['variant']})"
-    )
+    weights = f"pretraining: {result['variant']}"
+    if "released" in result:
+        weights = f"released weights: {result['released']['file']}"
+    title = f"{name} ({result['images']:,} images, {result['captions']:,} captions; {weights})"
     return TableSection(title, rows)
 
 
@@ -172,11 +172,24 @@ def percentage(source: str | None, results: dict[str, Any]) -> float | None:
     name, _, path = source.partition("/")
     if name not in results:
         return None
-    value: Any = results[name]
+    try:
+        value = value_at(path, results[name])
+    except KeyError:
+        raise UserError(f"{LAYOUT.name}: {source}: the result of {name} has no {path!r}") from None
+    return None if value is None else 100 * value
+
+
+def value_at(path: str, result: dict[str, Any]) -> Any:
+    """What stands at a dotted key of a result; None where a part of the way there is null.
+
+    Raises:
+        KeyError: there is no such key.
+    """
+    value: Any = result
     for key in path.split("."):
         if value is None:
             return None
-        if not isinstance(value, dict) or key not in value:
-            raise UserError(f"{LAYOUT.name}: {source}: the result of {name} has no {path!r}")
+        if not isinstance(value, dict):
+            raise KeyError(path)
         value = value[key]
-    return None if value is None else 100 * value
+    return value

@@ -87,7 +87,10 @@ def _paper() -> dict[str, ImageCounts]:
 
 
 def _counted(shards: Path) -> ImageCounts:
-    """Training images and captions in a folder of shards."""
+    """Training images and captions in a folder of shards; none where these were never made, as with
+    released weights, whose evaluation needs no data of pretraining."""
+    if not (shards / "index.json").exists():
+        return ImageCounts(0, 0)
     split = files.read_json(shards / "index.json")["splits"].get("train", {"rows": 0, "samples": 0})
     return ImageCounts(split["rows"], split["samples"])
 

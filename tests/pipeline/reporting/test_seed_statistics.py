@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.reporting import seed_statistics
 from pipeline.reporting.tables import RowLayout, TableParams
 from stages import seeds
-from tests.helpers import tiny
+from tests.helpers import evaluation_results, tiny
 
 RESULTS = [
     {"flickr30k": {"images": 500, "data": "flickr30k", "dual": {"tr_r1": value}}}
@@ -52,6 +52,8 @@ def project(tmp_path, monkeypatch):
             path = Path(f"results/small/evaluate/{item}.json")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"dual": recalls, "reranked": recalls, "chance": recalls}))
+        released = evaluation_results.retrieval("vlmo_base_patch16_384_coco.pt")
+        Path("results/small/evaluate/vlmo-coco.json").write_text(json.dumps(released))
 
     monkeypatch.setattr(subprocess, "run", run)
     return tmp_path
@@ -63,6 +65,7 @@ def test_every_seed_is_run_and_params_yaml_is_left_as_it_was(project, capsys):
     assert (project / "params.yaml").read_bytes() == before
     summary = json.loads((project / "results/small/seeds/summary.json").read_text())
     assert summary["mean"]["flickr30k"]["dual"]["tr_r1"] == pytest.approx(0.2)
+    assert set(summary["mean"]) == {"flickr30k", "flickr30k-none"}, "released weights have no seed"
     assert "mean of 3 seeds" in capsys.readouterr().out
     assert (project / "results/small/seeds/table2.md").exists()
     page = (project / "results/small/seeds/report.html").read_text()
