@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.reporting import released_results, released_rows, tables
 from pipeline.reporting.tables import TableParams
 from tests.helpers import evaluation_results
+from tests.helpers.tiny import ROOT
 
 PARAMS = TableParams("ours", "Not comparable.")
 COCO = "vlmo_base_patch16_384_coco.pt"
@@ -158,6 +159,12 @@ def test_published_scores_stand_in_columns_of_the_papers_tables():
         shown = [score for score in file.scores if score.column is not None]
         assert shown and {score.column for score in shown} <= columns, name
         assert all(40 < score.published < 100 for score in shown), name
+
+
+def test_published_scores_are_of_files_that_can_be_fetched():
+    weights = yaml_reader.parse((ROOT / "pipeline/data/datasets/weights.yaml").read_bytes())
+    known = {file["name"] for file in weights["files"]}
+    assert set(released_results.read_published()) <= known
 
 
 @pytest.mark.parametrize(("model", "cells"), [("VLMo", 8), ("BEiT", 2)])
