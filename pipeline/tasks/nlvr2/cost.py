@@ -11,11 +11,15 @@ from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 PASSES = 2  # of an evaluation: with the examples' own images, and with shuffled ones
 
 
-def sample_flops(config: BackboneConfig, text: int) -> float:
-    """Forward FLOPs of one statement of `text` tokens about two images."""
+def sample_flops(config: BackboneConfig, text: int, *, image_cls: bool = False) -> float:
+    """Forward FLOPs of one statement of `text` tokens about two images; `image_cls` as in
+    `NLVR2Config`."""
     embed_dim = config.embed_dim
-    pair = flops.encoder(config, flops.fused(text)) + flops.linear(1, embed_dim, embed_dim)
-    return 2 * pair + flops.linear(1, 2 * embed_dim, 2 * embed_dim, 2)
+    pairs = 2 * flops.encoder(config, flops.fused(text))
+    if image_cls:  # four vectors, none of them pooled
+        return pairs + flops.linear(1, 4 * embed_dim, 2 * embed_dim, 2)
+    pooler = flops.linear(1, embed_dim, embed_dim)
+    return pairs + 2 * pooler + flops.linear(1, 2 * embed_dim, 2 * embed_dim, 2)
 
 
 def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[NLVR2, SampleCost]:
@@ -30,5 +34,7 @@ def evaluation(
     fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
 ) -> EvaluationCost:
     """`tested` examples."""
-    one = sample_flops(backbone, fine_tune.inputs.text_length)
+    # BEiT-3's models have BEiT-3's head
+    image_cls = backbone.experts == "multiway"
+    one = sample_flops(backbone, fine_tune.inputs.text_length, image_cls=image_cls)
     return EvaluationCost(f"{tested:,.0f} examples, twice", PASSES * tested * one)

@@ -206,6 +206,12 @@ CASES = {
         nlvr2_cost.sample_flops(BACKBONE, TEXT),
         lambda p: encoder(p, *[flops.fused(TEXT)] * 2),
     ),
+    "nlvr2 of BEiT-3": (
+        lambda: NLVR2(NLVR2Config(MULTIWAY, image_cls=True)),
+        lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), noise(2)).sum(),
+        nlvr2_cost.sample_flops(MULTIWAY, TEXT, image_cls=True),
+        lambda p: memory.encoder(MULTIWAY, flops.fused(TEXT), p) * 2,
+    ),
     "retrieval": (
         lambda: Retrieval(RetrievalConfig(BACKBONE)),
         retrieval,
