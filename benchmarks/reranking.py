@@ -66,7 +66,7 @@ def as_they_come(
     """Batches in the order of the pairs, padded to the longest caption that there may be."""
     for rows in torch.arange(len(image)).split(BATCH):
         ids, mask = pad([data.ids[text] for text in caption[rows]] + [np.zeros(40, int)])
-        model.match_logits(images.normalize(data.pixels[image[rows]]), ids[:-1], mask[:-1])
+        model.match_logits(images.normalize(data.all_pixels()[image[rows]]), ids[:-1], mask[:-1])
 
 
 def ways(model: Retrieval, data: EvaluationSet) -> dict[str, Callable[[], float]]:

@@ -77,6 +77,7 @@ Share = Annotated[float, Interval(0, 1)]
 ShareAboveZero = Annotated[float, Interval(0, 1, without_low=True)]
 ShareBelowOne = Annotated[float, Interval(0, 1, without_high=True)]
 TextLength = Annotated[int, Interval(3, 65_536)]  # ids, two special ones included
+Precision = Literal["fp32", "bf16"]  # bf16: autocast; weights stay fp32
 Passes = Annotated[int, Interval(0, 1_000)]  # of an epoch through a source
 Quality = Annotated[int, Interval(1, 95)]  # of JPEG
 SplitName = Literal["train", "val", "test"]

@@ -24,7 +24,7 @@ from pipeline.tasks.row_columns import Ranked
 from pipeline.tasks.saved_model import SavedModel
 from pipeline.tokenizers import text
 from pipeline.tokenizers.text import TextTokenizer
-from pipeline.utils import files, finite, model_folder
+from pipeline.utils import finite, model_folder
 
 
 class Predictor(SavedModel):
@@ -108,7 +108,7 @@ def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "
     return Predictor(
         model.to(device),
         _tokenizer(tokenizer, model.config) if tokenizer else None,
-        _class_names(folder / "classes.json"),
+        model_folder.class_names(folder),
     )
 
 
@@ -118,14 +118,3 @@ def _tokenizer(path: Path, config: Any) -> TextTokenizer:
     if not hasattr(config, "vocab_size"):
         return TextTokenizer.load(path)
     return TextTokenizer.load_for(path, config.vocab_size)
-
-
-def _class_names(path: Path) -> tuple[str, ...]:
-    """The names in a file, none if there is no such file. Raises UserError where it has others
-    than names."""
-    if not path.exists():
-        return ()
-    names = files.read_json(path)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: expected a JSON list of names")
-    return tuple(names)

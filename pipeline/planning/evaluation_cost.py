@@ -33,17 +33,20 @@ def visual_tokens(params: Params, sources: Sequence[PlannedSource]) -> ForwardCo
 def evaluations(
     runs: Sequence[TrainingRun], params: Params, sources: Sequence[PlannedSource]
 ) -> Iterator[ForwardCost]:
-    """The evaluation of every fine-tune among the runs, which has no autocast."""
+    """The evaluation of every fine-tune among the runs."""
     tested = {source.name: source.tested for source in sources}
     for run in runs:
         kind, _, name = run.stage.partition(" ")
         if kind != "finetune" or run.backbone is None:
             continue
         fine_tune = fine_tunes.load(name)
+        evaluate_params = fine_tune.load_evaluate_params(params)
         cost = tasks.load(fine_tune.task, "cost").evaluation(
             fine_tune.load_params(params),
-            fine_tune.load_evaluate_params(params),
+            evaluate_params,
             run.backbone,
             tested[fine_tune.data],
         )
-        yield ForwardCost(f"evaluate {name}", cost.description, cost.flops, "fp32")
+        yield ForwardCost(
+            f"evaluate {name}", cost.description, cost.flops, evaluate_params.precision
+        )

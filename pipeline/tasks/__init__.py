@@ -18,8 +18,9 @@ fine-tune.
 
     predict         evaluation of a fine-tuned model
         EvaluateParams      dataclass of the block `evaluate.<data>`
-        evaluate(model, folders, inputs, params, out) -> dict
-                            test metrics; predictions and figures go into the folder `out`
+        evaluate(model, folders, inputs, params, out, maps) -> dict
+                            test metrics; predictions and figures go into the folder `out`; `maps`
+                            (`batch_results.BatchMaps`) runs the model over batches
         headline(result) -> dict
                             the few numbers of a result that stand for it, among them `score`
         class_names(folders, fine_tune, params) -> list
@@ -51,6 +52,7 @@ from types import ModuleType
 from pipeline.errors import UserError
 from pipeline.tokenizers import text
 from pipeline.tokenizers.text.own_pieces import OwnPieces
+from pipeline.utils import model_folder
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Folders:
 
     shards: Path
     text_tokenizer: Path  # file
+    class_names: tuple[str, ...] = ()  # of the model, where it brings them
 
     @classmethod
     def of(cls, scale: str, data: str, model: Path) -> "Folders":
@@ -66,11 +69,12 @@ class Folders:
         `model`, a folder, where it has one: an imported model, or one that began with it.
 
         Raises:
-            UserError: `model` has several.
+            UserError: `model` has several, or a damaged file of names.
         """
         root = Path("data", scale)
         own = root / "text_tokenizer" / OwnPieces.FILE
-        return cls(root / "shards" / data, text.in_folder(model) or own)
+        tokenizer = text.in_folder(model) or own
+        return cls(root / "shards" / data, tokenizer, model_folder.class_names(model))
 
 
 def names() -> list[str]:

@@ -1,5 +1,7 @@
 """Evaluation of a fine-tuned model of any task."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,19 @@ import torch
 
 from pipeline import tasks
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps
 from pipeline.tasks.fine_tunes import FineTune
 from pipeline.utils import finite, model_folder
 
 
 def evaluate(
-    fine_tune: FineTune, model: Path, folders: Folders, inputs: Any, params: Any, out: Path
+    fine_tune: FineTune,
+    model: Path,
+    folders: Folders,
+    inputs: Any,
+    params: Any,
+    out: Path,
+    maps: BatchMaps,
 ) -> dict[str, Any]:
     """Test metrics of a fine-tuned model, with what was evaluated beside them; predictions and
     figures go into `out`.
@@ -20,20 +29,49 @@ def evaluate(
     Args:
         model: folder of the saved model.
         inputs, params: the task's `InputParams` and `EvaluateParams`.
+        maps: what runs the model over batches.
 
     Raises:
         UserError: there is no such model, or one of its scores is NaN or infinite.
     """
     torch.set_num_threads(params.threads)
     module = tasks.load(fine_tune.task, "predict")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_type()
     network = model_folder.load(model, "run the fine-tune again").to(device)
-    result = module.evaluate(network, folders, inputs, params, out)
+    with precision_of(params.precision, device):
+        result = module.evaluate(network, folders, inputs, params, out, maps)
     finite.check_tree(result, f"evaluation of {model}")
     return {
         "task": fine_tune.task,
         "data": fine_tune.data,
         "variant": fine_tune.pretraining,
         "init": fine_tune.init,
+        "precision": params.precision,
         **result,
     }
+
+
+def input_files(model: Path, folders: Folders) -> list[Path]:
+    """The files that stand for all that an evaluation reads."""
+    every = [model / "config.json", model / "model.safetensors", folders.shards / "index.json"]
+    # where no model reads texts, there may be no tokenizer
+    return [*every, folders.text_tokenizer] if folders.text_tokenizer.exists() else every
+
+
+def device_type() -> str:
+    """Of the device that evaluates: `cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def precision_of(precision: str, device: str) -> Iterator[None]:
+    """Networks run in bf16 by autocast, or in fp32 that is no TF32. What is made of their outputs,
+    which are fp32 in any case, stays fp32."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

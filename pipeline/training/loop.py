@@ -14,12 +14,12 @@ number of workers.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.limits import Count, Processes, ShareBelowOne, Threads
+from pipeline.config.limits import Count, Precision, Processes, ShareBelowOne, Threads
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
@@ -43,7 +43,7 @@ class LoopParams:
     """How a run is carried out; of these only `precision` can change more of its result than the
     last digits, and `gradient_accumulation` where a model has batch norms or a codebook."""
 
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     gradient_accumulation: Count  # micro-batches of a step; workers share them out evenly
     # ddp: a replica per worker; fsdp2: sharded weights, for models larger than base
     parallel: data_parallel.ParallelKind

@@ -6,6 +6,7 @@ from typing import Any
 from model import checkpoint
 from model.checkpoint import Pretrained
 from pipeline.errors import UserError
+from pipeline.utils import files
 
 
 def load(folder: Path, advice: str) -> Any:
@@ -21,6 +22,18 @@ def load(folder: Path, advice: str) -> Any:
         raise UserError(f"{error.filename}: not found; {advice}") from None
     except ValueError as error:
         raise UserError(f"{error}; {advice}") from None
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The names of the model's classes in `classes.json`, none if there is no such file. Raises
+    UserError where it has others than names."""
+    path = folder / "classes.json"
+    if not path.exists():
+        return ()
+    names = files.read_json(path)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: expected a JSON list of names")
+    return tuple(names)
 
 
 def save(model: Pretrained, folder: Path) -> None:

@@ -116,16 +116,18 @@ def publish(path: Path, out: Path) -> None:
     """Hard-link the finished files of a work folder into the stage's output folder `out`, replacing
     its contents."""
     files.link_tree(path / "finished", out)
-    names = sorted(child.name for child in out.iterdir())
-    files.write_json(
-        path / "published.json", {"outs": [f"{out.as_posix()}/{name}" for name in names]}
-    )
+    note_published(path, sorted(out.iterdir()))
 
 
 def publish_folder(path: Path, out: Path) -> None:
     """As `publish`, where DVC tracks the folder `out` as one output, not its entries."""
     files.link_tree(path / "finished", out)
-    files.write_json(path / "published.json", {"outs": [out.as_posix()]})
+    note_published(path, [out])
+
+
+def note_published(path: Path, outs: Iterable[Path]) -> None:
+    """Note that the work is done, with its outputs as DVC tracks them, for `clean`."""
+    files.write_json(path / "published.json", {"outs": [out.as_posix() for out in outs]})
 
 
 def clean() -> None:

@@ -106,20 +106,35 @@ def row_groups(folder: Path, split: str) -> list[RowGroup]:
     Raises:
         UserError: the folder has no such split, or no index that can be read.
     """
+    splits = _splits(folder)
+    if split not in splits:
+        known = ", ".join(sorted(splits)) or "nothing, as its origin is none"
+        raise UserError(f"{folder / 'index.json'}: no split {split!r} (has: {known})")
+    return splits[split]
+
+
+def has_split(folder: Path, split: str) -> bool:
+    """Whether there is such a split. Raises UserError where there is no index that can be read."""
+    return split in _splits(folder)
+
+
+def num_samples(folder: Path, split: str) -> int:
+    """Of a split. Raises as `row_groups`."""
+    return sum(group.samples for group in row_groups(folder, split))
+
+
+def _splits(folder: Path) -> dict[str, list[RowGroup]]:
+    """Row groups by split."""
     path = folder / "index.json"
     index = files.read_json(path)
     try:
-        splits = {
+        return {
             name: _row_groups(folder, facts["files"]) for name, facts in index["splits"].items()
         }
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(
             f"{path}: not an index of shards of this version; run the stage that makes it again"
         ) from None
-    if split not in splits:
-        known = ", ".join(sorted(splits)) or "nothing, as its origin is none"
-        raise UserError(f"{path}: no split {split!r} (has: {known})")
-    return splits[split]
 
 
 def _row_groups(folder: Path, entries: Sequence[dict[str, Any]]) -> list[RowGroup]:

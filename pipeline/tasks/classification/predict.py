@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from model.heads.classification import Classification
-from pipeline.config.limits import Count, SplitName, Threads
+from pipeline.config.limits import Count, Precision, SplitName, Threads
 from pipeline.data.shards import parquet
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.classification import visualize
 from pipeline.tasks.classification.training.data import InputParams, checked_label
 from pipeline.tasks.classification.training.metrics import TOP_K, Predictions, accuracy, predict
@@ -25,23 +26,31 @@ class EvaluateParams:
     split: SplitName
     batch: Count
     threads: Threads
+    precision: Precision
 
 
 def evaluate(
-    model: Classification, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+    model: Classification,
+    folders: Folders,
+    inputs: InputParams,
+    params: EvaluateParams,
+    out: Path,
+    maps: BatchMaps = unkept,
 ) -> dict[str, Any]:
-    """Accuracy on a split; `predictions.csv` and `examples.png` in `out`."""
-    predictions = predict(model, folders.shards, params.split, inputs, params.batch)
-    counts, names = training_classes(folders.shards, model.config.classes)
+    """Accuracy on a split, with the baseline `majority` only where there are training images;
+    `predictions.csv` and `examples.png` in `out`."""
+    classes, shards = model.config.classes, folders.shards
+    run = maps("images", parquet.num_samples(shards, params.split))
+    predictions = predict(model, shards, params.split, inputs, params.batch, run)
     write_csv(predictions, out / "predictions.csv")
-    visualize.draw(folders.shards, params.split, predictions, names, out / "examples.png")
-    return {
-        "images": len(predictions.keys),
-        "classes": model.config.classes,
-        **accuracy(predictions.ranks),
-        "chance": chance(model.config.classes),
-        "majority": majority(predictions.labels, counts),
-    }
+    result = {"images": len(predictions.keys), "classes": classes, **accuracy(predictions.ranks)}
+    result["chance"] = chance(classes)
+    names = dict(enumerate(folders.class_names))
+    if parquet.has_split(shards, "train"):
+        counts, names = training_classes(shards, classes)
+        result["majority"] = majority(predictions.labels, counts)
+    visualize.draw(shards, params.split, predictions, names, out / "examples.png")
+    return result
 
 
 def headline(result: dict[str, Any]) -> dict[str, float]:

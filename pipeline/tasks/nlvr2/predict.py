@@ -2,14 +2,16 @@
 predictions and a figure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.heads.nlvr2 import NLVR2
-from pipeline.config.limits import Count, Threads
+from pipeline.config.limits import Count, Precision, Threads
+from pipeline.data.shards import parquet
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.nlvr2 import visualize
 from pipeline.tasks.nlvr2.training.data import Examples, InputParams, evaluation_batches, share_true
 from pipeline.tasks.nlvr2.training.metrics import SPLITS, Predictions, predict, scores
@@ -23,32 +25,38 @@ class EvaluateParams:
 
     batch: Count
     threads: Threads
+    precision: Precision
 
 
 def evaluate(
-    model: NLVR2, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+    model: NLVR2,
+    folders: Folders,
+    inputs: InputParams,
+    params: EvaluateParams,
+    out: Path,
+    maps: BatchMaps = unkept,
 ) -> dict[str, Any]:
-    """Accuracy and consistency on dev and test-P with their baselines; `predictions.csv` and
-    `pairs.png` in `out`."""
+    """Accuracy and consistency on dev and test-P with their baselines, `majority_class` only where
+    there are training examples; `predictions.csv` and `pairs.png` in `out`."""
     tokenizer = TextTokenizer.load_for(folders.text_tokenizer, model.config.backbone.vocab_size)
-    majority_label = share_true(folders.shards) >= 0.5
 
     def batches(name: str) -> Iterator[Examples]:
         return evaluation_batches(folders.shards, SPLITS[name], tokenizer, inputs, params.batch)
 
-    result: dict[str, Any] = {
-        key: {} for key in ("examples", "chance", "majority_class", "shuffled_images")
-    }
+    result: dict[str, Any] = {key: {} for key in ("examples", "chance", "shuffled_images")}
     every: dict[str, Predictions] = {}
-    for name in SPLITS:
-        every[name] = predictions = predict(model, batches(name))
+    for name, split in SPLITS.items():
+        examples = parquet.num_samples(folders.shards, split)
+        every[name] = predictions = predict(model, batches(name), maps(name, examples))
         labels, groups = predictions.labels, predictions.groups
         result[name] = predictions.scores()
         result["examples"][name] = len(labels)
         result["chance"][name] = chance(groups)
-        result["majority_class"][name] = scores([majority_label] * len(labels), labels, groups)
-        shuffled = predict(model, batches(name), shuffled=True)
+        run = maps(f"{name} shuffled", examples)
+        shuffled = predict(model, batches(name), run, shuffled=True)
         result["shuffled_images"][name] = shuffled.scores()
+    if parquet.has_split(folders.shards, "train"):
+        result["majority_class"] = majority_class(every, share_true(folders.shards))
     write(every.values(), out / "predictions.csv")
     visualize.draw(next(batches("test_p")), every["test_p"].probabilities, out / "pairs.png")
     return result
@@ -69,6 +77,17 @@ def chance(groups: Sequence[str]) -> dict[str, float]:
     """Expected scores of coin tosses."""
     sizes = Counter(groups).values()
     return {"accuracy": 0.5, "consistency": sum(0.5**size for size in sizes) / len(sizes)}
+
+
+def majority_class(
+    every: Mapping[str, Predictions], share_true: float
+) -> dict[str, dict[str, float]]:
+    """Scores on each split of always giving the answer that is most frequent in training."""
+    result = {}
+    for name, predictions in every.items():
+        labels, groups = predictions.labels, predictions.groups
+        result[name] = scores([share_true >= 0.5] * len(labels), labels, groups)
+    return result
 
 
 def write(parts: Iterable[Predictions], path: Path) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from model.heads.retrieval import Retrieval
-from pipeline.config.limits import Count, SplitName, Threads
+from pipeline.config.limits import Count, Precision, SplitName, Threads
 from pipeline.data.transforms import images
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.retrieval import visualize
 from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams, evaluation_set
 from pipeline.tasks.retrieval.training.metrics import (
@@ -37,21 +38,27 @@ class EvaluateParams:
     dual_weight: float  # of the cosine beside the match logit
     batch: Count
     threads: Threads
+    precision: Precision
 
 
 def evaluate(
-    model: Retrieval, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+    model: Retrieval,
+    folders: Folders,
+    inputs: InputParams,
+    params: EvaluateParams,
+    out: Path,
+    maps: BatchMaps = unkept,
 ) -> dict[str, Any]:
     """Recalls on the test split, before and, where the model matches, after reranking; `top5.png`
     in `out` has a few queries with the best candidates."""
     tokenizer = TextTokenizer.load_for(folders.text_tokenizer, model.config.backbone.vocab_size)
     size, length = model.config.backbone.image_size, inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
-    scores = dual_scores(model, data, params.batch)
+    scores = dual_scores(model, data, params.batch, maps)
     ranked = {"dual": (scores, scores.T)}
     if model.config.matching:
         weights = params.rerank_k, params.dual_weight
-        ranked["reranked"] = rerank(model, data, scores, *weights, params.batch)
+        ranked["reranked"] = rerank(model, data, scores, *weights, params.batch, maps)
     visualize.draw(data, *list(ranked.values())[-1], out / "top5.png")
     return {
         "images": len(data.keys),
@@ -74,7 +81,13 @@ def headline(result: dict[str, Any]) -> dict[str, float]:
 
 @torch.inference_mode()
 def rerank(
-    model: Retrieval, data: EvaluationSet, scores: Tensor, k: int, dual_weight: float, batch: int
+    model: Retrieval,
+    data: EvaluationSet,
+    scores: Tensor,
+    k: int,
+    dual_weight: float,
+    batch: int,
+    maps: BatchMaps = unkept,
 ) -> tuple[Tensor, Tensor]:
     """Re-score each query's best `k` candidates as match logit plus weighted cosine (VLMo); the
     others follow after them in the dual encoder's order, which matters to recalls beyond `k`.
@@ -91,7 +104,7 @@ def rerank(
     by_image, by_text = _best(scores, k), _best(scores.T, k).T
     image, caption = (by_image | by_text).nonzero(as_tuple=True)
     fused = torch.empty_like(scores)
-    logits = match_logits(model, data, image, caption, batch)
+    logits = match_logits(model, data, image, caption, batch, maps)
     fused[image, caption] = logits + dual_weight * scores[image, caption]
     image_scores = torch.where(by_image, fused, scores + NOT_RERANKED)
     text_scores = torch.where(by_text, fused, scores + NOT_RERANKED)
@@ -100,7 +113,12 @@ def rerank(
 
 @torch.inference_mode()
 def match_logits(
-    model: Retrieval, data: EvaluationSet, image: Tensor, caption: Tensor, batch: int
+    model: Retrieval,
+    data: EvaluationSet,
+    image: Tensor,
+    caption: Tensor,
+    batch: int,
+    maps: BatchMaps = unkept,
 ) -> Tensor:
     """The fusion encoder's logit that each pair (image[i], caption[i]) belongs together, [n].
 
@@ -108,11 +126,17 @@ def match_logits(
         NonFiniteError: a logit is NaN or infinite.
     """
     device = next(model.parameters()).device
-    pixels, matches = data.pixels.to(device), torch.empty(len(image), device=device)
-    for indices, ids in batches_of_one_length(data, caption, batch):
+    pixels, matches = data.all_pixels().to(device), torch.empty(len(image))
+
+    def match(pairs: tuple[Tensor, Tensor]) -> tuple[Tensor]:
+        indices, ids = pairs
         candidates = images.normalize(pixels[image[indices].to(device)])
-        matches[indices.to(device)] = model.match_logits(candidates, ids.to(device), None)[:, 1]
-    return finite.checked(matches.cpu(), "match logits")
+        return (model.match_logits(candidates, ids.to(device), None)[:, 1].cpu(),)
+
+    pairs = batches_of_one_length(data, caption, batch)
+    for (indices, _), (logits,) in maps("pairs", len(image))(match, pairs):
+        matches[indices] = logits
+    return finite.checked(matches, "match logits")
 
 
 def _best(scores: Tensor, k: int) -> Tensor:

@@ -3,19 +3,23 @@ each class, and a figure."""
 
 import csv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from model.heads.segmentation import Segmentation
-from pipeline.config.limits import Count, Factors, SplitName, Threads
+from pipeline.config.limits import Count, Factors, Precision, SplitName, Threads
+from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.segmentation import visualize
 from pipeline.tasks.segmentation.training import metrics
 from pipeline.tasks.segmentation.training.data import InputParams, LabeledImage, labeled_images
@@ -37,6 +41,7 @@ class EvaluateParams:
     names: str  # of the classes, for people, with commas; empty: their numbers
     batch: Count  # windows
     threads: Threads
+    precision: Precision
 
     @property
     def class_names(self) -> list[str]:
@@ -45,7 +50,12 @@ class EvaluateParams:
 
 
 def evaluate(
-    model: Segmentation, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+    model: Segmentation,
+    folders: Folders,
+    inputs: InputParams,
+    params: EvaluateParams,
+    out: Path,
+    maps: BatchMaps = unkept,
 ) -> dict[str, Any]:
     """mIoU on a split. `predictions.zip` in `out` has the predicted masks, `classes.csv` the score
     of each class, and `overlays.png` some images with truth and prediction."""
@@ -57,14 +67,18 @@ def evaluate(
         )
     windows = WindowParams.of(inputs, params.ratios, params.flip, params.batch)
     areas: list[np.ndarray] = []
-    shown: list[tuple[LabeledImage, np.ndarray]] = []
+    masks: list[np.ndarray] = []
+    keys = [row["key"] for row in parquet.read_rows(folders.shards, params.split, ("key",))]
+    run = maps("images", len(keys))
+    segmented = _Segmented(model, folders.shards, params.split, windows)
     with MaskZip(out / "predictions.zip") as archive:
-        labeled = labeled_images(folders.shards, params.split, classes)
-        for image, predicted in segment(model, labeled, windows):
-            areas.append(metrics.areas(predicted, image.truth, classes))
-            archive.add(image.key, predicted)
-            if len(shown) < SHOWN:
-                shown.append((image, predicted))
+        for number, (mask, counted) in run(segmented.image, range(len(keys))):
+            areas.append(counted[0].numpy())
+            archive.add(keys[number], mask[0].numpy())
+            if number < SHOWN:
+                masks.append(mask[0].numpy())
+    first = labeled_images(folders.shards, params.split, classes, SHOWN)
+    shown = list(zip(first, masks, strict=True))
     total = np.sum(areas, axis=0)
     write_classes(out / "classes.csv", total, names)
     visualize.draw(out / "overlays.png", shown, names)
@@ -76,6 +90,24 @@ def evaluate(
         "majority": majority(total),
         "chance": chance(total),
     }
+
+
+class _Segmented:
+    """Predictions for a split's images, which are asked for in order, from any one on."""
+
+    def __init__(self, model: Segmentation, shards: Path, split: str, windows: WindowParams):
+        self.model, self.shards, self.split, self.windows = model, shards, split, windows
+        self.classes = model.config.head.classes
+        self._rest: Iterator[tuple[LabeledImage, np.ndarray]] | None = None
+
+    def image(self, number: int) -> tuple[Tensor, Tensor]:
+        """The predicted mask, uint8 [1, height, width], and its areas, int64 [1, 3, classes]."""
+        if self._rest is None:
+            labeled = labeled_images(self.shards, self.split, self.classes)
+            self._rest = segment(self.model, labeled, self.windows, number)
+        image, mask = next(self._rest)
+        areas = metrics.areas(mask, image.truth, self.classes)
+        return torch.from_numpy(mask)[None], torch.from_numpy(areas)[None]
 
 
 def headline(result: dict[str, Any]) -> dict[str, float]:

@@ -3,15 +3,18 @@ answers are known the official accuracy beside its baselines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from model.heads.vqa import VQA
-from pipeline.config.limits import Count, Share, SplitName, Threads
+from pipeline.config.limits import Count, Precision, Share, SplitName, Threads
 from pipeline.data.datasets.vqa_question_types import answer_type, question_type
+from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.vqa import visualize
 from pipeline.tasks.vqa.training.answers import accuracy, soft_targets, vocabulary
 from pipeline.tasks.vqa.training.data import (
@@ -38,7 +41,11 @@ class EvaluateParams:
     batch: Count
     server_test_dev: Share | None
     server_test_std: Share | None
+    validation_questions: Count | None  # of the split `val`; null: all
+    # accuracy on them, as a share in 0..1, below which the model's answers cannot be in order
+    min_validation: Share
     threads: Threads
+    precision: Precision
 
     def __post_init__(self) -> None:
         for half in HALVES:
@@ -54,18 +61,36 @@ class EvaluateParams:
 
 
 def evaluate(
-    model: VQA, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+    model: VQA,
+    folders: Folders,
+    inputs: InputParams,
+    params: EvaluateParams,
+    out: Path,
+    maps: BatchMaps = unkept,
 ) -> dict[str, Any]:
     """Answers to the test questions, in `submission.json` for the evaluation server, some in
-    `answers.png`; accuracy where annotators' answers are known."""
+    `answers.png`; accuracy where annotators' answers are known, and `best_by_type` where there are
+    training questions too.
+
+    Raises:
+        UserError: the accuracy on the validation questions is below `min_validation`; it is known
+            before the test questions are answered.
+    """
     backbone = model.config.backbone
     tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
     size = backbone.image_size
 
-    def answered(split: str, *, shuffled: bool = False) -> list[Prediction]:
-        shown = questions(folders.shards, split, size, shuffled=shuffled)
-        return list(predict(model, shown, tokenizer, inputs.text_length, params.batch))
+    def answered(
+        split: str, limit: int | None = None, *, shuffled: bool = False
+    ) -> list[Prediction]:
+        name = f"{split} shuffled" if shuffled else split
+        count = parquet.num_samples(folders.shards, split)
+        run = maps(name, min(count, limit or count))
+        shown = islice(questions(folders.shards, split, size, shuffled=shuffled), limit)
+        return list(predict(model, shown, tokenizer, inputs.text_length, params.batch, run))
 
+    validation = mean_accuracy(answered("val", params.validation_questions))
+    check_validation(validation, params.min_validation)
     predictions = answered(params.split)
     write_submission(predictions, out / "submission.json")
     examples = visualize.choose(predictions)
@@ -77,12 +102,14 @@ def evaluate(
         "answers": len(model.config.answers),
         "accuracy": None,
         **dict.fromkeys((*HALVES, *COMPARISONS)),
-        "validation": mean_accuracy(answered("val")),
+        "validation": validation,
     }
     if scored:
         shuffled = answered(params.split, shuffled=True)
         result |= _scores(scored, _with_answers(shuffled))
-        result |= _baselines(model, _questions(scored), folders.shards)
+        result |= _baselines(model, _questions(scored))
+        if parquet.has_split(folders.shards, "train"):
+            result["best_by_type"] = _by_type_baseline(model, _questions(scored), folders.shards)
     for half in HALVES:
         server = params.server(half)
         if server is not None:
@@ -95,6 +122,17 @@ def headline(result: dict[str, Any]) -> dict[str, float]:
     validation's."""
     known = {name: result[name] for name in ("accuracy", *HALVES) if result[name] is not None}
     return {**known, "score": known.get("accuracy", result["validation"])}
+
+
+def check_validation(accuracy: float, least: float) -> None:
+    """Raises UserError where the accuracy of a model on validation questions, a share in 0..1, is
+    below what it has to be."""
+    if accuracy < least:
+        raise UserError(
+            f"accuracy on the validation questions: {accuracy:.1%}, which should be at least "
+            f"{least:.1%} (min_validation): the model's answers are in the wrong order, or its "
+            "tokenizer is another one; import the model again from its own files"
+        )
 
 
 def _with_answers(predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -121,20 +159,22 @@ def _scores(scored: Sequence[Prediction], shuffled: Sequence[Prediction]) -> dic
     }
 
 
-def _baselines(model: VQA, asked: Sequence[Question], folder: Path) -> dict[str, dict[str, float]]:
-    """Accuracy without a look at the images, from the labeled questions' answers."""
+def _baselines(model: VQA, asked: Sequence[Question]) -> dict[str, dict[str, float]]:
+    """Accuracy without a look at the images, of an answer at random and of the first one."""
     most_frequent = model.config.answers[0]
     classes = class_indices(model.config.answers)
-    best_answers = best_by_type(folder)
-    by_type_answers, guesses = [], []
-    for question in asked:
-        by_type_answers.append(best_answers.get(question_type(question.text), most_frequent))
-        guesses.append(float(soft_targets(question.answers, classes).mean()))
+    guesses = [float(soft_targets(question.answers, classes).mean()) for question in asked]
     return {
         "chance": {"accuracy": fmean(guesses)},
         "most_frequent": mean_accuracies(asked, [most_frequent] * len(asked)),
-        "best_by_type": mean_accuracies(asked, by_type_answers),
     }
+
+
+def _by_type_baseline(model: VQA, asked: Sequence[Question], folder: Path) -> dict[str, float]:
+    """Accuracy without a look at the images, from the labeled questions' answers by type."""
+    most_frequent, best_answers = model.config.answers[0], best_by_type(folder)
+    answers = [best_answers.get(question_type(one.text), most_frequent) for one in asked]
+    return mean_accuracies(asked, answers)
 
 
 def best_by_type(folder: Path) -> dict[str, str]:

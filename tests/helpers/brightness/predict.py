@@ -10,6 +10,7 @@ from pipeline.tasks.brightness.training.data import InputParams, evaluation_batc
 from pipeline.tasks.brightness.training.metrics import errors
 
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,16 @@ class EvaluateParams:
     split: str
     batch: int
     threads: int
+    precision: str
 
 
 def evaluate(
-    model: Brightness, folders: Folders, inputs: InputParams, params: EvaluateParams, out: Path
+    model: Brightness,
+    folders: Folders,
+    inputs: InputParams,
+    params: EvaluateParams,
+    out: Path,
+    maps: BatchMaps,
 ) -> dict[str, Any]:
     """Mean absolute error on a split; `errors.png` in `out`."""
     batches = evaluation_batches(folders.shards, params.split, inputs.image_size, params.batch)

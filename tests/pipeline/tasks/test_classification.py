@@ -28,7 +28,12 @@ from pipeline.data.synthetic.writers import imagenet22k
 from pipeline.data.transforms.views import ViewParams
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
-from pipeline.tasks.classification.predict import EvaluateParams, evaluate, headline
+from pipeline.tasks.classification.predict import (
+    EvaluateParams,
+    evaluate,
+    headline,
+    training_classes,
+)
 from pipeline.tasks.classification.training import metrics
 from pipeline.tasks.classification.training.augment import (
     ErasingParams,
@@ -42,6 +47,7 @@ from pipeline.tasks.classification.training.task import FineTuneParams, Task
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
 from pipeline.utils import files
+from tests.helpers.interrupted import resumed, without_training
 from tests.helpers.official_forms import tar_bytes
 from tests.helpers.toy import BACKBONE
 
@@ -401,18 +407,38 @@ def test_training_and_evaluation(folder, tmp_path):
     train(task, params, LOOP, tmp_path / "work", Run(None))
     assert not torch.equal(before, task.model.backbone.patch_embed.weight)
     assert not list((tmp_path / "work").glob("best-*.pt"))  # the last weights stay
-    results = []
-    for name in ("one", "two"):
-        (out := tmp_path / name).mkdir()
-        results.append(
-            evaluate(task.model.eval(), folders, params.inputs, EvaluateParams("val", 7, 1), out)
-        )
+    evaluate_params = EvaluateParams("val", 7, 1, "fp32")
+    for name in ("one", "two", "kept", "only_tested"):
+        (tmp_path / name).mkdir()
+
+    def evaluated(maps):
+        return evaluate(task.model, folders, params.inputs, evaluate_params, tmp_path / "two", maps)
+
+    results = [
+        evaluate(task.model.eval(), folders, params.inputs, evaluate_params, tmp_path / "one"),
+        resumed(evaluated, tmp_path / "kept"),
+    ]
     assert results[0] == results[1] and results[0]["images"] == 2 * CLASSES
     assert all(
         (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
         for name in ("predictions.csv", "examples.png")
     )
     check_result(results[0], folder, tmp_path / "one")
+    # without training images, names come from the model, in the order of its classes
+    _, names = training_classes(folder, CLASSES)
+    shards = without_training(folder, tmp_path / "shards" / folder.name)
+    only_tested = Folders(
+        shards, tmp_path / "none", tuple(names[label] for label in range(CLASSES))
+    )
+    result = evaluate(
+        task.model, only_tested, params.inputs, evaluate_params, tmp_path / "only_tested"
+    )
+    assert result == {key: results[0][key] for key in results[0] if key != "majority"}
+    assert headline(result) == headline(results[0])
+    for name in ("predictions.csv", "examples.png"):
+        assert (tmp_path / "only_tested" / name).read_bytes() == (
+            tmp_path / "one" / name
+        ).read_bytes()
 
 
 def check_result(result, folder, out):

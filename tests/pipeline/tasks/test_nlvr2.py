@@ -38,6 +38,7 @@ from pipeline.tracking.client import Run
 from pipeline.training import curves
 from pipeline.training.loop import train
 from tests.helpers import real_data
+from tests.helpers.interrupted import resumed, without_training
 
 REAL_EXAMPLES = real_data.folder("nlvr2") / "data" / "dev.json"
 SYNTHETIC = SyntheticParams(
@@ -386,14 +387,17 @@ def test_training_and_evaluation(folders, tuned, tmp_path):
     assert [row.kind for row in rows] == ["train", "validation"] * 2
     assert all(np.isfinite(value) for row in rows for value in row.values.values())
     assert not torch.equal(before, task.model.classifier[0].weight)
-    results = []
-    for name in ("a", "b"):
+    params = EvaluateParams(7, 1, "fp32")
+    for name in ("a", "b", "kept", "only_tested"):
         (tmp_path / name).mkdir()
-        results.append(
-            evaluate(
-                task.model.eval(), folders, tuned.inputs, EvaluateParams(7, 1), tmp_path / name
-            )
-        )
+
+    def evaluated(maps):
+        return evaluate(task.model, folders, tuned.inputs, params, tmp_path / "b", maps)
+
+    results = [
+        evaluate(task.model.eval(), folders, tuned.inputs, params, tmp_path / "a"),
+        resumed(evaluated, tmp_path / "kept"),
+    ]
     files = [
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         for name in ("a", "b")
@@ -404,6 +408,10 @@ def test_training_and_evaluation(folders, tuned, tmp_path):
         and set(files[0]) == {"pairs.png", "predictions.csv"}
     )
     check(results[0], files[0]["predictions.csv"].decode(), folders)
+    only_tested = replace(folders, shards=without_training(folders.shards, tmp_path / "shards"))
+    result = evaluate(task.model, only_tested, tuned.inputs, params, tmp_path / "only_tested")
+    assert result == {key: results[0][key] for key in results[0] if key != "majority_class"}
+    assert headline(result) == headline(results[0])
 
 
 def check(result, predictions, folders):

@@ -20,6 +20,7 @@ from pipeline import tasks
 from pipeline.errors import UserError
 from pipeline.inference import predictor
 from pipeline.tasks import Folders, evaluation
+from pipeline.tasks.batch_results import unkept
 from pipeline.tasks.classification.training import metrics as classification
 from pipeline.tasks.classification.training.data import EvaluationBatch
 from pipeline.tasks.fine_tunes import FineTune
@@ -161,12 +162,14 @@ def test_a_result_with_one_is_refused_by_its_key(tmp_path, monkeypatch: pytest.M
 
     class Params:
         threads = 1
+        precision = "fp32"
 
     monkeypatch.setattr(tasks, "load", lambda *_: Predict)
     checkpoint.save(NLVR2(NLVR2Config(SMALL)), tmp_path)
     tune = FineTune("Flickr30k", "retrieval", "flickr30k", "x", "x", "main", "pretrain/main", "t")
+    folders = Folders(tmp_path, tmp_path)
     with pytest.raises(UserError, match="dual: tr_r5 is nan"):
-        evaluation.evaluate(tune, tmp_path, Folders(tmp_path, tmp_path), None, Params(), tmp_path)
+        evaluation.evaluate(tune, tmp_path, folders, None, Params(), tmp_path, unkept)
 
 
 # in use: what is spoiled, and what is asked

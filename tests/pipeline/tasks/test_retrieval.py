@@ -3,10 +3,12 @@
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import (
@@ -18,7 +20,10 @@ from model.heads.retrieval import (
     itc_loss,
     sample_hard_negatives,
 )
-from pipeline.tasks import Folders
+from pipeline.data.shards import parquet, schema
+from pipeline.data.transforms import images
+from pipeline.tasks import Folders, evaluation
+from pipeline.tasks.batch_results import unkept
 from pipeline.tasks.ranking import ranks
 from pipeline.tasks.retrieval import predict
 from pipeline.tasks.retrieval.predict import (
@@ -29,9 +34,11 @@ from pipeline.tasks.retrieval.predict import (
     match_logits,
     rerank,
 )
-from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams
+from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams, evaluation_set
 from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
 from pipeline.tasks.retrieval.training.task import FineTuneParams, LossWeightParams, Task
+from tests.helpers.image_files import encoded
+from tests.helpers.interrupted import resumed
 
 TINY = BackboneConfig(
     image_size=8,
@@ -268,14 +275,16 @@ def test_each_image_and_caption_is_encoded_once_and_each_pair_fused_once_unpadde
     assert seen == {"image": 5, "text": 8, "pairs": len(both)} and len(both) < 5 * 2 + 8 * 2
 
 
-def evaluated(net, out, monkeypatch):
+def evaluated(net, out, monkeypatch, maps=unkept):
     """What evaluation says of a model, of `evaluation_data` in place of shards. Reranking turns the
     order."""
     monkeypatch.setattr(predict.TextTokenizer, "load_for", lambda *_: None)
     monkeypatch.setattr(predict, "evaluation_set", lambda *_: evaluation_data())
-    params = EvaluateParams("test", rerank_k=5, dual_weight=-30.0, batch=3, threads=1)
+    params = EvaluateParams(
+        "test", rerank_k=5, dual_weight=-30.0, batch=3, threads=1, precision="fp32"
+    )
     inputs = InputParams(8, 10, None, None, None)
-    return evaluate(net, Folders(out, out), inputs, params, out)
+    return evaluate(net, Folders(out, out), inputs, params, out, maps)
 
 
 def test_a_dual_encoder_alone_is_judged_by_its_cosines(monkeypatch, tmp_path):
@@ -321,3 +330,59 @@ def test_matching_is_trained_where_its_loss_weighs_anything(itm):
     pairs = SimpleNamespace(ids=torch.zeros(4, 3))
     assert task.num_targets(pairs) == {"itc": 4.0, **({"itm": 12.0} if itm else {})}
     assert task.loss_weights.keys() == task.num_targets(pairs).keys()
+
+
+def test_images_are_read_as_they_are_asked_for(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(7):
+        image = encoded(Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)), "PNG")
+        rows.append({"key": f"{number}", "image": image, "width": 12, "height": 9})
+        rows[-1] |= {"captions": ["a dog"] * (number % 3), "label": -1}
+    entries = parquet.write(
+        tmp_path, "test", rows, schema.IMAGE_SHARD, rows_per_group=3, groups_per_file=2
+    )
+    parquet.write_index(tmp_path, {"test": entries})
+    monkeypatch.setattr(images, "decode", counted := Mock(side_effect=images.decode))
+    tokenizer = Mock(encode=lambda text, length: np.array([0, 9, 2]))
+    data = evaluation_set(tmp_path, "test", tokenizer, 8, 10)
+    assert data.image_indices.tolist() == [1, 2, 2, 4, 5, 5] and counted.call_count == 0
+    parts = list(data.pixels.split(2))
+    assert [len(part) for part in parts] == [2, 2, 2, 1] and counted.call_count == 7
+    everything = data.all_pixels()
+    assert torch.equal(torch.cat(parts), everything) and everything.dtype == torch.uint8
+    for index in range(7):
+        assert torch.equal(data.pixels[index], everything[index])
+
+
+@pytest.mark.parametrize("matching", [False, True])
+def test_an_interrupted_evaluation_goes_on(monkeypatch, tmp_path, matching):
+    torch.manual_seed(0)
+    net = Retrieval(RetrievalConfig(TINY, matching=matching)).eval()
+    whole = evaluated(net, tmp_path, monkeypatch)
+    figure = (tmp_path / "top5.png").read_bytes()
+    (tmp_path / "kept").mkdir()
+    parts = resumed(lambda maps: evaluated(net, tmp_path, monkeypatch, maps), tmp_path / "kept")
+    assert parts == whole and (tmp_path / "top5.png").read_bytes() == figure
+
+
+def test_bf16_is_of_the_network_alone(monkeypatch, tmp_path):
+    """Cosines are products in fp32: in bf16 they would have eight bits."""
+    net, data = model(), evaluation_data()
+    exact = dual_scores(net, data, batch=3)
+    with evaluation.precision_of("fp32", "cpu"):
+        assert torch.equal(dual_scores(net, data, batch=3), exact)
+    with evaluation.precision_of("bf16", "cpu"):
+        near = dual_scores(net, data, batch=3)
+    assert near.dtype == torch.float32 and not torch.equal(near, exact)
+    torch.testing.assert_close(near, exact, atol=0.05, rtol=0)
+    assert not torch.equal(near, near.bfloat16().float())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fp32_is_no_tf32(precision):
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with evaluation.precision_of(precision, "cpu"):
+        assert torch.is_autocast_enabled("cpu") == (precision == "bf16")
+        assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before

@@ -46,6 +46,7 @@ from pipeline.tasks.segmentation.training.data import (
 from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
 from tests.helpers import real_data
+from tests.helpers.interrupted import resumed, without_training
 
 REAL = real_data.folder("ade20k")
 CLASSES = len(masks.CLASSES)
@@ -416,6 +417,22 @@ def test_windows_of_several_images_share_batches_and_each_gets_what_it_gets_alon
         torch.testing.assert_close(found, *sliding_window.slide(convolution, [pixels], how()))
 
 
+def test_images_that_are_left_out_change_no_batch_behind_them():
+    convolution, batches = nn.Conv2d(3, 2, 3, padding=1).requires_grad_(False), []
+
+    def predict(windows):
+        batches.append(windows)
+        return convolution(windows)
+
+    inputs = [torch.rand(3, height, width) for height, width in ((8, 17), (6, 8), (13, 11), (8, 8))]
+    together = list(sliding_window.slide(predict, inputs, how()))
+    every, batches = batches, []
+    rest = list(sliding_window.slide(predict, inputs, how(), first=2))
+    assert len(every) == 3 and len(batches) == 2  # windows: 3, 1, 4, 1
+    assert all(torch.equal(*pair) for pair in zip(batches, every[1:], strict=True))
+    assert all(torch.equal(*pair) for pair in zip(rest, together[2:], strict=True))
+
+
 class Colors(nn.Module):
     """Says of each pixel which of the three colors is strongest."""
 
@@ -589,13 +606,20 @@ def test_training_and_evaluation_run_through(folders, tmp_path):
     assert rows[-1]["values"].keys() == {"miou", "pixel_accuracy"}
     assert not list((tmp_path / "work").glob("best-*.pt")), "nothing is selected on the test split"
     assert job.model.config.backbone.image_size == 32
-    results = []
-    for name in ("one", "two"):
+    names, inputs = ",".join(masks.CLASSES), tuned().inputs
+    params = predict.EvaluateParams("val", [1.0, 1.5], True, names, 4, 1, "fp32")
+    for name in ("one", "two", "kept"):
         (tmp_path / name).mkdir()
-        params = predict.EvaluateParams("val", [1.0, 1.5], True, ",".join(masks.CLASSES), 4, 1)
-        results.append(
-            predict.evaluate(job.model.eval(), folders, tuned().inputs, params, tmp_path / name)
-        )
+
+    def evaluated(maps):
+        return predict.evaluate(job.model, only_tested, inputs, params, tmp_path / "two", maps)
+
+    # it needs no training images
+    only_tested = replace(folders, shards=without_training(folders.shards, tmp_path / "shards"))
+    results = [
+        predict.evaluate(job.model.eval(), folders, inputs, params, tmp_path / "one"),
+        resumed(evaluated, tmp_path / "kept"),
+    ]
     assert results[0] == results[1] == json.loads(json.dumps(results[0]))
     assert (
         results[0]["images"] == 5
@@ -629,6 +653,6 @@ def test_settings_that_cannot_work_are_named(folders):
     params = tuned()
     with pytest.raises(UserError, match="params.yaml: head.layers: expected 4 blocks"):
         task.Task(replace(params, head=replace(HEAD, layers=[0, 1, 2, 7])), TINY, folders)
-    few = predict.EvaluateParams("val", [1.0], False, "circle", 4, 1)
+    few = predict.EvaluateParams("val", [1.0], False, "circle", 4, 1, "fp32")
     with pytest.raises(UserError, match=f"names: expected {CLASSES} names"):
         predict.evaluate(model(), folders, params.inputs, few, folders.shards)

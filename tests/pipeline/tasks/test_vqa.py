@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from model import checkpoint
 from model.backbone.config import BackboneConfig
@@ -22,6 +25,7 @@ from pipeline.errors import UserError
 from pipeline.inference.row_predictor import RowPredictor
 from pipeline.reporting import tables
 from pipeline.tasks import Folders
+from pipeline.tasks.batch_results import BatchMaps
 from pipeline.tasks.vqa.predict import (
     EvaluateParams,
     best_by_type,
@@ -31,13 +35,14 @@ from pipeline.tasks.vqa.predict import (
     standard_error,
 )
 from pipeline.tasks.vqa.training.answers import accuracy, normalize, soft_targets, vocabulary
-from pipeline.tasks.vqa.training.data import frequent_answers, questions
+from pipeline.tasks.vqa.training.data import class_indices, frequent_answers, questions
 from pipeline.tasks.vqa.training.metrics import predict
 from pipeline.tasks.vqa.training.task import FineTuneParams, Task
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
+from tests.helpers.interrupted import resumed, without_training
 
 SYNTHETIC = SyntheticParams(
     seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
@@ -94,7 +99,14 @@ TUNE = {
     },
 }
 EVALUATE = EvaluateParams(
-    split="test", batch=16, server_test_dev=None, server_test_std=None, threads=1
+    split="test",
+    batch=16,
+    server_test_dev=None,
+    server_test_std=None,
+    validation_questions=None,
+    min_validation=0.0,
+    threads=1,
+    precision="fp32",
 )
 
 
@@ -412,8 +424,58 @@ def test_evaluation_reports_baselines_and_covers_every_test_question_once(
     json.dumps(result, allow_nan=False)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(first) == {"submission.json", "answers.png"}
-    assert evaluate(task.model, folders, tuning().inputs, EVALUATE, tmp_path) == result
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    for name in ("again", "kept", "only_tested"):
+        (tmp_path / name).mkdir()
+
+    def evaluated(maps: BatchMaps) -> dict[str, Any]:
+        return evaluate(task.model, folders, tuning().inputs, EVALUATE, tmp_path / "again", maps)
+
+    assert resumed(evaluated, tmp_path / "kept") == result
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == first
+    only_tested = replace(folders, shards=without_training(folders.shards, tmp_path / "shards"))
+    out = tmp_path / "only_tested"
+    without = evaluate(task.model, only_tested, tuning().inputs, EVALUATE, out)
+    assert without == result | {"best_by_type": None}
+
+
+class Annotator(VQA):
+    """Says of each question, asked about its image, the class that the annotators agree on most."""
+
+    def __init__(self, config: VQAConfig, folders: Folders, answers: Sequence[str]):
+        super().__init__(config)
+        self.known: dict[tuple[tuple[int, ...], bytes], str] = {}
+        self.classes = class_indices(answers)
+        tokenizer = TextTokenizer.load_for(folders.text_tokenizer, config.backbone.vocab_size)
+        for split in ("val", "test"):
+            for question, image in questions(folders.shards, split, config.backbone.image_size):
+                ids = tuple(tokenizer.encode(question.text, 16).tolist())
+                self.known[ids, image.tobytes()] = normalize(question.answers[0])
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        logits = torch.zeros(len(ids), len(self.classes))
+        shown = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+        for row, (text, image, is_token) in enumerate(zip(ids, shown, mask, strict=True)):
+            answer = self.known.get((tuple(text[is_token].tolist()), image.numpy().tobytes()))
+            if answer in self.classes:
+                logits[row, self.classes[answer]] = 9.0
+        return logits
+
+
+def test_answers_in_the_wrong_order_are_noticed_before_the_test(
+    task: Task, folders: Folders, tmp_path: Path
+) -> None:
+    config = task.model.config
+    params = replace(EVALUATE, min_validation=0.7)
+    model = Annotator(config, folders, config.answers).eval()
+    result = evaluate(model, folders, tuning().inputs, params, tmp_path)
+    assert result["validation"] > 0.8
+    model.config = replace(config, answers=(*config.answers[1:], config.answers[0]))
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(UserError, match=r"accuracy on the validation questions: .*wrong order"):
+        evaluate(model, folders, tuning().inputs, params, tmp_path / "wrong")
+    assert list((tmp_path / "wrong").iterdir()) == []
+    few = replace(EVALUATE, validation_questions=3)
+    assert evaluate(model, folders, tuning().inputs, few, tmp_path)["validation"] <= 1
 
 
 def test_without_test_answers_only_the_server_knows(

@@ -1,6 +1,6 @@
 """What a classifier predicts on a split, and its accuracy."""
 
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from model.heads.classification import Classification
 from pipeline.data.transforms import images
 from pipeline.tasks import ranking
+from pipeline.tasks.batch_results import BatchMap, Outputs, directly
 from pipeline.tasks.classification.training.data import (
     EvaluationBatch,
     InputParams,
@@ -34,25 +35,32 @@ class Predictions(NamedTuple):
 
 @torch.inference_mode()
 def predict(
-    model: Classification, folder: Path, split: str, inputs: InputParams, batch: int
+    model: Classification,
+    folder: Path,
+    split: str,
+    inputs: InputParams,
+    batch: int,
+    run: BatchMap = directly,
 ) -> Predictions:
     """Classify a split, `batch` images at a time."""
-    parts = [
-        _classify(model, chunk)
-        for chunk in evaluation_batches(folder, split, inputs, model.config.classes, batch)
-    ]
-    keys, *columns = zip(*parts, strict=True)
-    return Predictions(list(chain.from_iterable(keys)), *(torch.cat(column) for column in columns))
+    keys: list[str] = []
+    parts: list[Outputs] = []
+    batches = evaluation_batches(folder, split, inputs, model.config.classes, batch)
+    for images_of, outputs in run(partial(_classify, model), batches):
+        keys += images_of.keys
+        parts.append((images_of.labels, *outputs))
+    return Predictions(keys, *(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _classify(model: Classification, batch: EvaluationBatch) -> Predictions:
+def _classify(model: Classification, batch: EvaluationBatch) -> Outputs:
+    """The columns of `Predictions` behind the labels."""
     device = next(model.parameters()).device
     logits = model(images.normalize(batch.pixels.to(device))).cpu()
     ranks = label_ranks(logits, batch.labels)
     predicted = logits.argmax(dim=1)
     confidence = logits.softmax(dim=1).amax(dim=1)
     losses = F.cross_entropy(logits, batch.labels, reduction="none")
-    return Predictions(batch.keys, batch.labels, predicted, confidence, ranks, losses)
+    return predicted, confidence, ranks, losses
 
 
 def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from model.heads.nlvr2 import NLVR2
+from pipeline.tasks.batch_results import BatchMap, directly
 from pipeline.tasks.nlvr2.training.data import Examples, normalized
 from pipeline.utils import finite
 
@@ -33,7 +35,9 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(model: NLVR2, batches: Iterable[Examples], *, shuffled: bool = False) -> Predictions:
+def predict(
+    model: NLVR2, batches: Iterable[Examples], run: BatchMap = directly, *, shuffled: bool = False
+) -> Predictions:
     """Predictions for all examples; `shuffled`: each with the images of the example before, which
     nearly always has another statement, since shards are in random order.
 
@@ -41,10 +45,14 @@ def predict(model: NLVR2, batches: Iterable[Examples], *, shuffled: bool = False
         NonFiniteError: a logit is NaN or infinite.
     """
     device, predictions = next(model.parameters()).device, Predictions()
-    for batch in batches:
+
+    def decide(batch: Examples) -> tuple[Tensor]:
         pixels = batch.pixels.roll(1, dims=0) if shuffled else batch.pixels
         logits = model(normalized(pixels.to(device)), batch.ids.to(device), batch.mask.to(device))
-        probabilities = finite.checked(logits, "logits of statements").softmax(dim=1)[:, 1]
+        probabilities = finite.checked(logits, "logits of statements").softmax(dim=1)
+        return (probabilities[:, 1].cpu(),)
+
+    for batch, (probabilities,) in run(decide, batches):
         predictions.keys += batch.keys
         predictions.groups += batch.groups
         predictions.labels += batch.labels.bool().tolist()

@@ -1,7 +1,9 @@
 """Images and captions of the retrieval tasks: augmented pairs for training, everything in order for
 evaluation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,28 +91,60 @@ def collate(samples: list[Sample]) -> PairBatch:
 
 
 @dataclass(frozen=True)
+class PixelReader:
+    """Pixels of a split's images, as if they were in a tensor, but read when they are asked for."""
+
+    folder: Path
+    split_name: str
+    size: int  # pixels
+
+    def split(self, count: int) -> Iterator[Tensor]:
+        """All of them, `count` at a time: uint8 [count, size, size, 3]."""
+        rows = parquet.read_rows(self.folder, self.split_name, ("image",))
+        while some := list(islice(rows, count)):
+            yield stack([self._square(row["image"]) for row in some])
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Of one image, uint8 [size, size, 3]."""
+        for group in parquet.row_groups(self.folder, self.split_name):
+            if index < group.rows:
+                image = parquet.read_group(group, ("image",))["image"][index]
+                return stack([self._square(image.as_py())])[0]
+            index -= group.rows
+        raise IndexError
+
+    def _square(self, data: bytes) -> np.ndarray:
+        return images.square(images.decode(data), self.size)
+
+
+@dataclass(frozen=True)
 class EvaluationSet:
     """All images and captions of a split, in order."""
 
     keys: list[str]  # of the images
     captions: list[str]
-    pixels: Tensor  # uint8 [images, size, size, 3], plain resize
+    pixels: Tensor | PixelReader  # uint8 [images, size, size, 3], plain resize
     ids: list[np.ndarray]  # of each caption
     image_indices: Tensor  # int64 [captions], the image of each
+
+    def all_pixels(self) -> Tensor:
+        """Those of all images, in memory."""
+        if isinstance(self.pixels, Tensor):
+            return self.pixels
+        return torch.cat(list(self.pixels.split(1)))
 
 
 def evaluation_set(
     folder: Path, split: str, tokenizer: TextTokenizer, image_size: int, text_length: int
 ) -> EvaluationSet:
-    """Read a split."""
+    """Read a split, but for its images."""
     keys: list[str] = []
     captions: list[str] = []
-    pixels: list[np.ndarray] = []
     image_indices: list[int] = []
-    for row in parquet.read_rows(folder, split, COLUMNS):
+    for row in parquet.read_rows(folder, split, ("key", "captions")):
         image_indices += [len(keys)] * len(row["captions"])
         keys.append(row["key"])
         captions += row["captions"]
-        pixels.append(images.square(images.decode(row["image"]), image_size))
     ids = [tokenizer.encode(caption, text_length) for caption in captions]
-    return EvaluationSet(keys, captions, stack(pixels), ids, torch.tensor(image_indices))
+    pixels = PixelReader(folder, split, image_size)
+    return EvaluationSet(keys, captions, pixels, ids, torch.tensor(image_indices))

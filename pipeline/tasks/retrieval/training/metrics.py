@@ -8,29 +8,41 @@ from torch import Tensor
 
 from model.heads.retrieval import Retrieval
 from pipeline.data.transforms import images
+from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.image_text_inputs import pad
 from pipeline.tasks.ranking import ranks
 from pipeline.tasks.retrieval.training.data import EvaluationSet
 from pipeline.utils import finite
 
 TOP_K = (1, 5, 10)
+QUERIES = 1024  # that are ranked at a time: some bytes for each of their candidates
 
 
 @torch.inference_mode()
-def dual_scores(model: Retrieval, data: EvaluationSet, batch: int) -> Tensor:
+def dual_scores(
+    model: Retrieval, data: EvaluationSet, batch: int, maps: BatchMaps = unkept
+) -> Tensor:
     """Cosines [images, captions], fp32. Every image and every caption is encoded once.
 
     Raises:
         NonFiniteError: the model's vectors are NaN or infinite.
     """
     device = next(model.parameters()).device
-    image_features = []
-    for pixels in data.pixels.split(batch):
-        image_features.append(model.encode_image(images.normalize(pixels.to(device))))
-    text_features = torch.empty(len(data.ids), image_features[0].shape[1], device=device)
-    for indices, ids in batches_of_one_length(data, torch.arange(len(data.ids)), batch):
-        text_features[indices] = model.encode_text(ids.to(device), None)
-    cosines = (torch.cat(image_features) @ text_features.T).cpu()
+
+    def encode_image(pixels: Tensor) -> tuple[Tensor]:
+        return (model.encode_image(images.normalize(pixels.to(device))).cpu(),)
+
+    def encode_text(captions: tuple[Tensor, Tensor]) -> tuple[Tensor]:
+        return (model.encode_text(captions[1].to(device), None).cpu(),)
+
+    run = maps("images", len(data.keys))
+    image_features = [features for _, (features,) in run(encode_image, data.pixels.split(batch))]
+    text_features = torch.empty(len(data.ids), image_features[0].shape[1])
+    captions = batches_of_one_length(data, torch.arange(len(data.ids)), batch)
+    for (indices, _), (features,) in maps("captions", len(data.ids))(encode_text, captions):
+        text_features[indices] = features
+    with torch.autocast("cpu", enabled=False):  # in bf16 many would be equal
+        cosines = torch.cat(image_features) @ text_features.T
     return finite.checked(cosines, "cosines of images and captions")
 
 
@@ -62,7 +74,8 @@ def recalls(image_scores: Tensor, text_scores: Tensor, image_indices: Tensor) ->
     result: dict[str, float] = {}
     for way, scores, truth in (("tr", image_scores, relevant), ("ir", text_scores, relevant.T)):
         finite.checked(scores, "scores of candidates")
-        best_ranks = ranks(scores, truth)
+        parts = zip(scores.split(QUERIES), truth.split(QUERIES), strict=True)
+        best_ranks = torch.cat([ranks(*part) for part in parts])
         for k in TOP_K:
             result[f"{way}_r{k}"] = (best_ranks < k).double().mean().item()
     return result

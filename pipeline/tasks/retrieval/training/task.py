@@ -73,9 +73,10 @@ class Task(step.Task):
     def validation(self) -> EvaluationSet:
         """The validation split, read once."""
         inputs = self.params.inputs
-        return evaluation_set(
+        data = evaluation_set(
             self.folders.shards, "val", self.tokenizer, inputs.image_size, inputs.text_length
         )
+        return replace(data, pixels=data.all_pixels())
 
     def prepare(self, module: nn.Module, batches: list[PairBatch]) -> list[StepBatch]:
         """The micro-batches, each with its negatives from the global batch."""

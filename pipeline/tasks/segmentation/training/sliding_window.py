@@ -39,9 +39,10 @@ class WindowParams:
 
 @torch.inference_mode()
 def segment(
-    model: Segmentation, labeled: Iterable[LabeledImage], params: WindowParams
+    model: Segmentation, labeled: Iterable[LabeledImage], params: WindowParams, first: int = 0
 ) -> Iterator[tuple[LabeledImage, np.ndarray]]:
     """Each image with the predicted class of each of its pixels, from 1: uint8 [height, width].
+    Images before the number `first` are left out, and those behind are in the same batches.
 
     Class probabilities are averaged over ratios and flips at the image's own size (mmsegmentation).
 
@@ -54,13 +55,14 @@ def segment(
     waiting: deque[LabeledImage] = deque()
 
     def inputs() -> Iterator[Tensor]:
-        for one in labeled:
-            waiting.append(one)
+        for number, one in enumerate(labeled):
+            if number >= first:
+                waiting.append(one)
             for ratio, mirrored in views:
                 pixels = _pixels(one.image, params, ratio).to(device)
                 yield pixels.flip(2) if mirrored else pixels
 
-    outputs = slide(model.logits, inputs(), params)
+    outputs = slide(model.logits, inputs(), params, first * len(views))
     while logits := list(islice(outputs, len(views))):
         one = waiting.popleft()
         height, width = one.image.size[1], one.image.size[0]
@@ -73,18 +75,29 @@ def segment(
 
 
 def slide(
-    predict: Callable[[Tensor], Tensor], inputs: Iterable[Tensor], params: WindowParams
+    predict: Callable[[Tensor], Tensor],
+    inputs: Iterable[Tensor],
+    params: WindowParams,
+    first: int = 0,
 ) -> Iterator[Tensor]:
-    """Logits [classes, height, width] of each image [3, height, width]: the mean over the windows
-    that see a pixel.
+    """Logits [classes, height, width] of each image [3, height, width] from the number `first`: the
+    mean over the windows that see a pixel.
 
     predict: [n, 3, window, window] to [n, classes, window, window]. Its n is `batch`, of whatever
     images come one after the other: windows are all of one size.
     """
-    windows = (window for pixels in inputs for window in _windows(pixels, params))
+    windows = (
+        window
+        for number, pixels in enumerate(inputs)
+        for window in _windows(pixels, params, is_wanted=number >= first)
+    )
     while batch := list(islice(windows, params.batch)):
+        if not any(window.is_wanted for window in batch):
+            continue
         outputs = predict(torch.stack([window.pixels for window in batch]))
         for window, output in zip(batch, outputs, strict=True):
+            if not window.is_wanted:
+                continue
             window.mean.add(window.rows, window.columns, output)
             if window.is_last:
                 yield window.mean.result()
@@ -124,9 +137,10 @@ class _Window(NamedTuple):
     columns: slice
     mean: _Mean
     is_last: bool  # of its image
+    is_wanted: bool
 
 
-def _windows(pixels: Tensor, params: WindowParams) -> Iterator[_Window]:
+def _windows(pixels: Tensor, params: WindowParams, *, is_wanted: bool) -> Iterator[_Window]:
     """Of an image [3, height, width]. One that is smaller than the window is filled up with 0,
     because positions need the exact grid."""
     height, width = pixels.shape[1:]
@@ -138,7 +152,7 @@ def _windows(pixels: Tensor, params: WindowParams) -> Iterator[_Window]:
         for left in lefts:
             rows, columns = slice(top, top + side), slice(left, left + side)
             is_last = (top, left) == (tops[-1], lefts[-1])
-            yield _Window(pixels[:, rows, columns], rows, columns, mean, is_last)
+            yield _Window(pixels[:, rows, columns], rows, columns, mean, is_last, is_wanted)
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:

@@ -7,9 +7,11 @@ from itertools import islice
 from statistics import fmean
 
 import torch
+from torch import Tensor
 
 from model.heads.vqa import VQA
 from pipeline.data.transforms import images
+from pipeline.tasks.batch_results import BatchMap, directly
 from pipeline.tasks.image_text_inputs import pad, stack
 from pipeline.tasks.ranking import best_first
 from pipeline.tasks.vqa.training.answers import accuracy
@@ -45,29 +47,33 @@ def predict(
     tokenizer: TextTokenizer,
     text_length: int,
     batch: int,
+    run: BatchMap = directly,
 ) -> Iterator[Prediction]:
     """The model's answers, in the order of the questions.
 
     Raises:
         NonFiniteError: a logit is NaN or infinite.
     """
-    remaining = iter(shown)
-    while chunk := list(islice(remaining, batch)):
-        yield from _answer(model, chunk, tokenizer, text_length)
-
-
-def _answer(
-    model: VQA, chunk: Sequence[ShownQuestion], tokenizer: TextTokenizer, text_length: int
-) -> Iterator[Prediction]:
     device = next(model.parameters()).device
-    ids, mask = pad([tokenizer.encode(one.question.text, text_length) for one in chunk])
-    pixels = images.normalize(stack([one.image for one in chunk]).to(device))
-    logits = model(pixels, ids.to(device), mask.to(device))
-    best = best_first(finite.checked(logits, "logits of the answers"), TOP_K)
-    probabilities = logits.sigmoid().gather(1, best).tolist()
-    for one, classes, values in zip(chunk, best.tolist(), probabilities, strict=True):
-        answers = [model.config.answers[index] for index in classes]
-        yield Prediction(one.question, tuple(zip(answers, values, strict=True)))
+
+    def answer(chunk: Sequence[ShownQuestion]) -> tuple[Tensor, Tensor]:
+        ids, mask = pad([tokenizer.encode(one.question.text, text_length) for one in chunk])
+        pixels = images.normalize(stack([one.image for one in chunk]).to(device))
+        logits = model(pixels, ids.to(device), mask.to(device))
+        best = best_first(finite.checked(logits, "logits of the answers"), TOP_K)
+        return best.cpu(), logits.sigmoid().gather(1, best).cpu()
+
+    for chunk, (best, probabilities) in run(answer, _chunks(shown, batch)):
+        outputs = zip(chunk, best.tolist(), probabilities.tolist(), strict=True)
+        for one, classes, values in outputs:
+            answers = [model.config.answers[index] for index in classes]
+            yield Prediction(one.question, tuple(zip(answers, values, strict=True)))
+
+
+def _chunks(shown: Iterable[ShownQuestion], size: int) -> Iterator[list[ShownQuestion]]:
+    remaining = iter(shown)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
 
 
 def mean_accuracy(predictions: Iterable[Prediction]) -> float:
