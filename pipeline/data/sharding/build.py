@@ -195,7 +195,10 @@ def _rows(
     rejected: list[Rejected],
 ) -> Iterator[tuple[str, ShardRow]]:
     """Split and row of every usable record; the others are added to `rejected`."""
-    make, max_side = job.kind.make, getattr(job.params, "max_side", 0)
+    make = job.kind.make
+    form = shard_rows.ImageForm(
+        getattr(job.params, "max_side", 0), getattr(job.params, "as_stored", False)
+    )
     for record in records:
         if isinstance(record, Rejected):
             rejected.append(record)
@@ -204,7 +207,7 @@ def _rows(
             rejected.append(Rejected(record.key, reason))
         else:
             try:
-                yield _split(record, job.params.val_fraction), make(record, max_side)
+                yield _split(record, job.params.val_fraction), make(record, form)
             except BadImage as error:
                 rejected.append(Rejected(record.key, str(error)))
 

@@ -114,6 +114,17 @@ def as_shown(frame: Frame) -> Image.Image:
     return upright
 
 
+def as_converted(frame: Frame) -> Image.Image:
+    """The frame in RGB as it is stored: not turned, without what makes it transparent.
+
+    Raises:
+        BadImage: that would take too much memory.
+    """
+    _limit_memory(frame.image, _stored_bytes(frame.image) + 4)
+    with PillowWarnings():  # which has a view on palettes with transparency
+        return _rgb(frame.image)
+
+
 class _BadValue(BadImage):
     """Pillow raised ValueError."""
 

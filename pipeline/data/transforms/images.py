@@ -22,8 +22,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 def decode(data: bytes) -> Image.Image:
-    """The RGB image in encoded bytes of a shard. What comes from elsewhere is for
-    `image_decoding.read`.
+    """The RGB image in encoded bytes of a shard: what sharding has left of an EXIF orientation or of
+    transparency is ignored. What comes from elsewhere is for `image_decoding.read`.
 
     Raises:
         OSError: the bytes are no complete JPEG or PNG; shards hold only complete ones.

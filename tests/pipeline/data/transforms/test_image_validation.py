@@ -115,6 +115,54 @@ def test_what_is_transparent_becomes_white(mode):
     assert np.abs(pixels[:, :3] - 255).max() < 12 and np.abs(pixels[:, 5:] - 200).max() < 12
 
 
+def transparent(mode: str, **options: object) -> bytes:
+    """A PNG with two pixels of three out of sight."""
+    image = scene()
+    if mode == "P":
+        image, options = image.quantize(16), {"transparency": bytes([0, 0, 255] * 5)}
+    elif mode != "RGB":
+        image.putalpha(0)
+        image = image.convert(mode)
+    return encoded(image, "PNG", **options)
+
+
+TURNED = encoded(scene(), "JPEG", exif=exif(6))
+AS_STORED = {
+    "turned by EXIF": (TURNED, True),
+    "gray": (encoded(scene().convert("L"), "JPEG", exif=exif(3)), True),
+    "CMYK": (encoded(scene().convert("CMYK"), "JPEG"), True),
+    "alpha": (transparent("RGBA"), True),
+    "gray with alpha": (transparent("LA"), True),
+    "a transparent color": (transparent("RGB", transparency=(0, 0, 255)), True),
+    "palette": (encoded(scene().quantize(16), "PNG"), False),
+    "transparent palette": (transparent("P"), False),
+    "other format": (encoded(scene().quantize(16), "GIF"), False),
+}
+
+
+@pytest.mark.parametrize("data, is_kept", AS_STORED.values(), ids=AS_STORED.keys())
+def test_what_is_kept_as_stored_is_seen_as_pillow_converts_it(data: bytes, is_kept: bool) -> None:
+    """Pixel by pixel, without a turn or white, and without a warning when it is read."""
+    with warnings.catch_warnings(action="ignore"):
+        converted = Image.open(io.BytesIO(data)).convert("RGB")
+    kept = image_validation.check(data, 0, as_stored=True)
+    assert (kept.data == data) == is_kept and (kept.width, kept.height) == converted.size
+    with warnings.catch_warnings(action="error"):
+        assert np.array_equal(images.decode(kept.data), converted)
+
+
+def test_what_cannot_be_decoded_is_not_stored_either() -> None:
+    for data in (TURNED[:-200], b"GIF89a", encoded(Image.new("I;16", (4, 4)), "PNG")):
+        with pytest.raises(BadImage):
+            image_validation.check(data, 0, as_stored=True)
+
+
+def test_an_image_kept_as_stored_is_reduced_without_a_turn() -> None:
+    kept = image_validation.check(TURNED, 24, as_stored=True)
+    assert apart(images.decode(kept.data), scene().resize((24, 16))) < 8
+    assert (kept.width, kept.height) == (24, 16)
+
+
 def test_sixteen_bits_are_scaled_or_refused_but_never_clipped():
     gray = struct.pack(">B4H", 0, 0, 20_000, 40_000, 65_535) * 4
     with pytest.raises(BadImage, match="^more than 8 bits per channel: mode I;16"):
@@ -183,6 +231,12 @@ def test_a_mask_turns_with_its_image(orientation, side):
     assert turned.shape == shown.shape[:2] == (kept.height, kept.width)
     assert (np.abs(shown - 40 * turned[..., None].astype(int)).max(axis=2) < 20).mean() > 0.9
     assert (kept.data, kept_mask) == (image, mask) or orientation > 1
+
+
+def test_a_mask_stays_where_its_image_is_kept_as_stored() -> None:
+    mask = encoded(Image.new("L", scene().size, 7), "PNG")
+    kept, kept_mask = image_validation.check_with_mask(TURNED, mask, as_stored=True)
+    assert (kept.data, kept_mask) == (TURNED, mask)
 
 
 @pytest.mark.parametrize(
