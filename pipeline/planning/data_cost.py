@@ -143,5 +143,5 @@ def _generated_records(sizes: dict[str, int], val_fraction: float) -> tuple[floa
         return records, records * val_fraction
     if "classes" in sizes:  # of `train` too, from three quarters of the largest
         tested = float(sizes["classes"] * sizes["val"])
-        return sizes["classes"] * (sizes["train"] * 7 / 8 + sizes["val"]), tested
+        return sizes["classes"] * (sizes.get("train", 0) * 7 / 8 + sizes["val"]), tested
     return float(sum(sizes.values())), float(sizes.get("test", sizes.get("val", 0)))

@@ -29,6 +29,12 @@ SYNTHETIC = SyntheticParams(
         "vqav2": {"train": 4, "restval": 2, "test": 2},
         "nlvr2": {"train": 2, "val": 1, "test": 1},
         "ade20k": {"train": 4, "val": 2},
+        "coco-test": {"test": 2},
+        "flickr30k-test": {"test": 1},
+        "vqav2-test": {"restval": 2, "test": 1},
+        "nlvr2-test": {"val": 1, "test": 1},
+        "imagenet1k-test": {"classes": 3, "val": 1},
+        "ade20k-test": {"val": 1},
     },
 )
 _LISTS = facts.FOLDER  # of the real data sets, whatever a test replaces them with

@@ -20,6 +20,14 @@ SOURCES = (
     "nlvr2",
     "ade20k",
 )
+PARTS = (
+    "coco-test",
+    "flickr30k-test",
+    "vqav2-test",
+    "nlvr2-test",
+    "imagenet1k-test",
+    "ade20k-test",
+)
 VARIANTS = ("main", "all", "mvlm", "mvlm_mim", "mvlm_mlm", "mim_mlm", "standard", "none")
 ABLATIONS = VARIANTS[1:]
 ITEMS = (
@@ -47,6 +55,12 @@ SIZES = {
     "vqav2": {"train": 34, "restval": 8, "test": 10},
     "nlvr2": {"train": 8, "val": 2, "test": 2},
     "ade20k": {"train": 34, "val": 6},
+    "coco-test": {"test": 4},
+    "flickr30k-test": {"test": 4},
+    "vqav2-test": {"restval": 4, "test": 4},
+    "nlvr2-test": {"val": 1, "test": 1},
+    "imagenet1k-test": {"classes": 6, "val": 1},
+    "ade20k-test": {"val": 2},
 }
 
 
@@ -133,10 +147,10 @@ def write(folder, tree):
 
 def stages():
     """All stages of dvc.yaml with their items, in an order that respects dependencies."""
-    yield from (("download", source) for source in SOURCES)
+    yield from (("download", source) for source in SOURCES + PARTS)
     yield ("released_weights",)
     yield ("decontamination",)
-    yield from (("shard", source) for source in SOURCES)
+    yield from (("shard", source) for source in SOURCES + PARTS)
     yield ("text_tokenizer",)
     yield from (("text_tokens", source) for source in ("wikipedia", "bookcorpus"))
     yield ("visual_tokenizer",)

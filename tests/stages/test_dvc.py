@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import params, yaml_reader
+from pipeline.data.datasets import facts
+from tests.helpers import tiny
 from tests.helpers.import_graph import ImportGraph
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +104,15 @@ def test_what_stages_depend_on_beyond_their_imports(
         print(f"{name}: {', '.join(beyond) or 'nothing'}")
         if name.startswith(("pretrain", "finetune", "evaluate", "visual_token")):
             assert not [path for path in beyond if path.startswith("pipeline/data/synthetic")]
+
+
+@pytest.mark.parametrize("part", tiny.PARTS)
+def test_a_part_of_a_data_set_needs_no_other_data(stages: dict[str, Any], part: str) -> None:
+    data = [
+        dep.def_path for dep in stages[f"shard@{part}"].deps if dep.def_path.startswith("data/")
+    ]
+    assert data == [out.def_path for out in stages[f"download@{part}"].outs]
+    assert not [dep for dep in stages[f"download@{part}"].deps if dep.def_path.startswith("data/")]
 
 
 def test_an_edit_redoes_no_more_than_it_must(stages: dict[str, Any]) -> None:
@@ -208,7 +219,7 @@ def modules(name: str) -> list[str]:
     entry = {"download_urls": "download", "shard_pairs": "shard"}.get(stage, stage)
     found = [f"stages.{entry}"]
     if entry in ("download", "shard"):
-        found.append(f"pipeline.data.datasets.{item}")
+        found.append(f"pipeline.data.datasets.{facts.whole(item)}")
     if entry == "finetune":
         found.append(f"pipeline.tasks.{task_of(name)}.training.task")
     if entry == "evaluate":

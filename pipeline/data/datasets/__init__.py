@@ -22,6 +22,10 @@ The reader defines:
     evaluation_images(root) -> Iterator[str]  only if its validation and test images must not be
                                          pretrained on: their names, such as "coco 42"
 
+A part of a data set, such as `coco-test`, is a data set too, with its own entries in params.yaml
+and dvc.yaml: some of its splits, from no more files than these need, for evaluation alone. The YAML
+names the parts; the reader then takes `splits` in `files`, `entries`, `open_reader` and `counts`.
+
 The YAML holds, checked when it is read (`facts`, `download.manifest`):
 
     license: terms of use, for model cards
@@ -49,6 +53,11 @@ The YAML holds, checked when it is read (`facts`, `download.manifest`):
     parallel: connections that the publisher allows
     url_image_bytes: size, about, of the images behind a list of URLs
     listed_bytes: size, about, of the files that the publisher's list names
+    parts: {NAME: keys}                  optional; NAME begins with that of the data set and "-".
+                                         In place of the same keys above: `counts`, `plan`, and any
+                                         but `pretraining`, which a part never has; and
+      splits: those that it has
+      files: names of its files, whose entries are above
 
 A number in `pretraining` or `plan` may also be a list of names of counts, whose sum it is, so that
 no number is written twice.
@@ -56,22 +65,49 @@ no number is written twice.
 
 import importlib
 import pkgutil
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+from pipeline.data.datasets import facts
 from pipeline.errors import UserError
 
 
 def names() -> list[str]:
-    """All data sets, sorted: modules with a YAML beside them. Imports none of them."""
+    """All data sets and their parts, sorted: modules with a YAML beside them. Imports none of
+    them."""
+    found = []
+    for name in _readers():
+        found += [name, *facts.parts(name)]
+    return sorted(found)
+
+
+def load(name: str) -> ModuleType | SimpleNamespace:
+    """The reader of a data set; of a part, what its reader has of some splits, and `splits`.
+
+    Raises:
+        UserError: there is no data set of this name.
+    """
+    whole = facts.whole(name)
+    if whole not in _readers() or (name != whole and name not in facts.parts(whole)):
+        raise UserError(f"unknown source {name!r} (known: {', '.join(names())})")
+    reader = importlib.import_module(f"{__name__}.{whole}")
+    return reader if name == whole else _part(reader, facts.parts(whole)[name])
+
+
+def _readers() -> list[str]:
     folder = Path(__file__).parent
     modules = [module.name for module in pkgutil.iter_modules(__path__)]
-    return sorted(name for name in modules if (folder / f"{name}.yaml").exists())
+    return [name for name in modules if (folder / f"{name}.yaml").exists()]
 
 
-def load(name: str) -> ModuleType:
-    """The reader of a data set. Raises UserError for a name that is none."""
-    known = names()
-    if name not in known:
-        raise UserError(f"unknown source {name!r} (known: {', '.join(known)})")
-    return importlib.import_module(f"{__name__}.{name}")
+def _part(reader: ModuleType, splits: list[str]) -> SimpleNamespace:
+    """Nothing is trained on a part, so it tells no names of images in other data sets."""
+    return SimpleNamespace(
+        KIND=reader.KIND,
+        splits=splits,
+        files=partial(reader.files, splits=splits),
+        entries=partial(reader.entries, splits=splits),
+        open_reader=partial(reader.open_reader, splits=splits),
+        counts=partial(reader.counts, splits=splits),
+    )

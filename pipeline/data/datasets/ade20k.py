@@ -2,7 +2,7 @@
 unpacks to."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.data.datasets.formats import json_stream, names
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import MaskRecord, Rejected, Split
+from pipeline.data.records import SPLITS, MaskRecord, Rejected, Split
 from pipeline.data.transforms.image_decoding import first_frame
 
 KIND = "masks"
@@ -34,18 +34,18 @@ class _Entry:
     size: int
 
 
-def files(root: Path) -> list[Path]:
-    """The archive, or all images and masks."""
+def files(root: Path, splits: Collection[str] = SPLITS) -> list[Path]:
+    """The archive, or all images and masks, whatever their split."""
     path = json_stream.pick(root, f"{_NAME}.zip", _NAME)
     return [path / name for name in names.files_below(path)] if path.is_dir() else [path]
 
 
-def entries(root: Path) -> Iterator[_Entry | Rejected]:
+def entries(root: Path, splits: Collection[str] = SPLITS) -> Iterator[_Entry | Rejected]:
     """Images and masks by name; the key is the file name without its suffix, or the path of an
     image that is not called as ADE20K's."""
     with _tree(root) as tree:
         paths = tree.names()
-        for folder, split in _SPLITS.items():
+        for folder, split in _folders(splits):
             images = _by_stem(paths, f"images/{folder}/", _IMAGES)
             masks = _by_stem(paths, f"annotations/{folder}/", (".png",))
             for stem in sorted(images.keys() | masks.keys()):
@@ -53,7 +53,9 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 
 @contextmanager
-def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord | Rejected]]]:
+def open_reader(
+    root: Path, splits: Collection[str] = SPLITS
+) -> Iterator[Callable[[_Entry], Iterator[MaskRecord | Rejected]]]:
     """Images with their masks."""
     with _tree(root) as tree:
 
@@ -68,16 +70,21 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[MaskRecord |
         yield read
 
 
-def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+def counts(root: Path, sharded: Sharded, splits: Collection[str] = SPLITS) -> dict[str, int]:
     """Images by split, and masks with a value above the number of classes."""
     with _tree(root) as tree:
         paths = tree.names()
     totals: dict[str, int] = {}
-    for folder, split in _SPLITS.items():
+    for folder, split in _folders(splits):
         images = _by_stem(paths, f"images/{folder}/", _IMAGES)
         totals[split] = sum(map(len, images.values()))
     unknown = sum(_largest_value(mask) > _CLASSES for mask in sharded.column("mask"))
     return totals | {"masks with other classes": unknown}
+
+
+def _folders(splits: Collection[str]) -> list[tuple[str, Split]]:
+    """Names of the folders of these splits."""
+    return [(folder, split) for folder, split in _SPLITS.items() if split in splits]
 
 
 def _largest_value(mask: bytes) -> int:

@@ -7,7 +7,7 @@ only the URLs at Flickr are read.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from pipeline.data.datasets.formats import (
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import ImageRecord, Rejected, Split, captioned
+from pipeline.data.records import SPLITS, ImageRecord, Rejected, Split, captioned
 from pipeline.errors import UserError
 
 KIND = "image"
@@ -47,25 +47,25 @@ class _Entry:
     size: int
 
 
-def files(root: Path) -> list[Path]:
+def files(root: Path, splits: Collection[str] = SPLITS) -> list[Path]:
     """The zips of images, or all images of folders, the split, and the official annotations if they
-    are there."""
+    are there and something is trained on."""
     paths: list[Path] = []
-    for name in _ZIPS:
+    for name in _zips(splits):
         images = _image_root(root, name)
         listed = names.files_below(images) if images.is_dir() else [""]
         paths += [images / path for path in listed]
     paths.append(karpathy_splits.find(root, "coco"))
     annotations = root / _ANNOTATIONS
-    return [*paths, annotations] if annotations.exists() else paths
+    return [*paths, annotations] if "train" in splits and annotations.exists() else paths
 
 
-def entries(root: Path) -> Iterator[_Entry | Rejected]:
+def entries(root: Path, splits: Collection[str] = SPLITS) -> Iterator[_Entry | Rejected]:
     """In the order of the split file; the key is the file name without its suffix, or the path of
     an image that is not called as COCO's."""
-    names_of = _names(root)
-    with _trees(root) as trees:
-        for entry in karpathy_splits.entries(root, "coco"):
+    names_of = _names(root) if "train" in splits else _no_names
+    with _trees(root, splits) as trees:
+        for entry in karpathy_splits.entries(root, "coco", splits):
             if isinstance(entry, Rejected):
                 yield entry
                 continue
@@ -85,9 +85,11 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 
 @contextmanager
-def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+def open_reader(
+    root: Path, splits: Collection[str] = SPLITS
+) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Images with their captions."""
-    with _trees(root) as trees:
+    with _trees(root, splits) as trees:
 
         def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
             try:
@@ -100,9 +102,9 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord 
         yield read
 
 
-def counts(root: Path, sharded: Sharded) -> dict[str, int]:
-    """Images and captions of Karpathy's file, and how many of its images are in neither zip."""
-    return karpathy_splits.counts(root, "coco") | {
+def counts(root: Path, sharded: Sharded, splits: Collection[str] = SPLITS) -> dict[str, int]:
+    """Images and captions of Karpathy's file, and how many of its images are in no zip."""
+    return karpathy_splits.counts(root, "coco", splits) | {
         "missing images": sharded.rejected("missing image")
     }
 
@@ -110,9 +112,18 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 def evaluation_images(root: Path) -> Iterator[str]:
     """Names of Karpathy's validation and test images in other data sets."""
     names_of = _names(root)
-    for entry in karpathy_splits.usable(root, "coco"):
-        if entry.split != "train":
-            yield from names_of(entry.filename)
+    for entry in karpathy_splits.usable(root, "coco", ("val", "test")):
+        yield from names_of(entry.filename)
+
+
+def _zips(splits: Collection[str]) -> tuple[str, ...]:
+    """Those that hold images of these splits: of train2014 all are trained on."""
+    return _ZIPS if "train" in splits else ("val2014",)
+
+
+def _no_names(filename: str) -> tuple[str, ...]:
+    """Of an image that is not trained on: only training images are left out by their names."""
+    return ()
 
 
 def _names(root: Path) -> Callable[[str], tuple[str, ...]]:
@@ -149,10 +160,10 @@ def _flickr_urls(path: Path, member: str) -> dict[int, str]:
 
 
 @contextmanager
-def _trees(root: Path) -> Iterator[dict[str, Tree]]:
+def _trees(root: Path, splits: Collection[str]) -> Iterator[dict[str, Tree]]:
     with ExitStack() as stack:
         trees = {}
-        for name in _ZIPS:
+        for name in _zips(splits):
             trees[name] = stack.enter_context(Tree(_image_root(root, name), f"{name}/"))
         yield trees
 

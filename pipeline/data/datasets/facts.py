@@ -1,5 +1,5 @@
-"""What is known of a data set without its files: license and counts, from the YAML beside its
-reader."""
+"""What is known of a data set, or of a part of it, without its files: license and counts, from the
+YAML beside its reader."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,7 +76,34 @@ def read(source: str) -> Facts:
 
 
 def read_tree(name: str) -> dict[str, Any]:
-    """The YAML of a data set, or of `weights`, as it is. Raises UserError if there is none."""
+    """The YAML of a data set, or of `weights`, as it is; of a part, what of it holds for that one.
+
+    Raises:
+        UserError: there is no such YAML, or no such part in it.
+    """
+    tree = _parsed(name)
+    parts = tree.pop("parts", {})
+    if name == whole(name):
+        return tree
+    if name not in parts:
+        raise UserError(f"{_path(name)}: no {name} among its parts")
+    tree.pop("pretraining", None)
+    files = [file for file in tree["files"] if file["name"] in parts[name]["files"]]
+    return tree | parts[name] | {"files": files}
+
+
+def parts(name: str) -> dict[str, list[str]]:
+    """The parts of a data set, with the splits that each has. Raises UserError as `read_tree`."""
+    found = _parsed(name).get("parts", {})
+    return {part: tree["splits"] for part, tree in found.items()}
+
+
+def whole(name: str) -> str:
+    """The data set that a name belongs to: itself, or that of which it is a part."""
+    return name.partition("-")[0]
+
+
+def _parsed(name: str) -> dict[str, Any]:
     try:
         return yaml_reader.parse(_path(name).read_bytes())
     except FileNotFoundError:
@@ -84,7 +111,7 @@ def read_tree(name: str) -> dict[str, Any]:
 
 
 def _path(name: str) -> Path:
-    return FOLDER / f"{name}.yaml"
+    return FOLDER / f"{whole(name)}.yaml"
 
 
 def _paper_counts(tree: dict[str, Any], counts: Mapping[str, int]) -> ImageCounts:

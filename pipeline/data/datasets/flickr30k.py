@@ -2,7 +2,7 @@
 file."""
 
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.data.datasets.formats import archives, json_stream, karpathy_splits, names, tars
 from pipeline.data.datasets.formats.archives import BadMember, Member
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import ImageRecord, Rejected, Split, captioned
+from pipeline.data.records import SPLITS, ImageRecord, Rejected, Split, captioned
 
 KIND = "image"
 _IMAGES = ("flickr30k-images.tar.gz", "flickr30k-images", "flickr30k_images")
@@ -32,8 +32,8 @@ class _Entry:
         return self.image.size
 
 
-def files(root: Path) -> list[Path]:
-    """The images and the split."""
+def files(root: Path, splits: Collection[str] = SPLITS) -> list[Path]:
+    """The images, which are all in one archive, and the split."""
     images = json_stream.pick(root, *_IMAGES)
     split = karpathy_splits.find(root, "flickr30k")
     if images.is_dir():
@@ -41,7 +41,7 @@ def files(root: Path) -> list[Path]:
     return [images, split]
 
 
-def entries(root: Path) -> Iterator[_Entry | Rejected]:
+def entries(root: Path, splits: Collection[str] = SPLITS) -> Iterator[_Entry | Rejected]:
     """In archive order; the key is the file name without its suffix, or the path of an image that
     is not called by a number. Some real images are in no split."""
     known: dict[str, karpathy_splits.Entry] = {}
@@ -57,14 +57,17 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
         entry = known.pop(name, None)
         if entry is None:
             yield Rejected(_key(name), "in no split")
-        else:
+        elif entry.split in splits:
             yield _Entry(_key(name), entry.split, entry.captions, image)
-    for name in known:
-        yield Rejected(_key(name), "missing image")
+    for name, entry in known.items():
+        if entry.split in splits:
+            yield Rejected(_key(name), "missing image")
 
 
 @contextmanager
-def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+def open_reader(
+    root: Path, splits: Collection[str] = SPLITS
+) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Images with their captions."""
 
     def read(entry: _Entry) -> Iterator[ImageRecord | Rejected]:
@@ -78,10 +81,10 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord 
     yield read
 
 
-def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+def counts(root: Path, sharded: Sharded, splits: Collection[str] = SPLITS) -> dict[str, int]:
     """Images and captions of Karpathy's file, its images that are missing, and images that it does
     not name."""
-    return karpathy_splits.counts(root, "flickr30k") | {
+    return karpathy_splits.counts(root, "flickr30k", splits) | {
         "missing images": sharded.rejected("missing image"),
         "images in no split": sharded.rejected("in no split"),
     }
@@ -90,8 +93,8 @@ def counts(root: Path, sharded: Sharded) -> dict[str, int]:
 def evaluation_images(root: Path) -> Iterator[str]:
     """Names of the validation and test images in other data sets: file names are Flickr's
     numbers."""
-    for entry in karpathy_splits.usable(root, "flickr30k"):
-        if entry.split != "train" and (number := _NUMBER.match(entry.filename)):
+    for entry in karpathy_splits.usable(root, "flickr30k", ("val", "test")):
+        if number := _NUMBER.match(entry.filename):
             yield f"flickr {int(number[0])}"
 
 

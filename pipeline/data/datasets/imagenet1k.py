@@ -7,7 +7,7 @@ each class, as `train` has, no devkit is needed.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.data.datasets.formats import archives, imagenet_tars, json_stream, names, tars
 from pipeline.data.datasets.formats.archives import Member
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import ImageRecord, Rejected
+from pipeline.data.records import SPLITS, ImageRecord, Rejected
 from pipeline.errors import UserError
 
 KIND = "image"
@@ -44,10 +44,12 @@ class _ValidationImage(imagenet_tars.LabeledImage):
 _Entry = imagenet_tars.Synset | imagenet_tars.LabeledImage | _ValidationImage
 
 
-def files(root: Path) -> list[Path]:
-    """Both archives or all files of both folders, and the devkit, if it is there or needed."""
+def files(root: Path, splits: Collection[str] = SPLITS) -> list[Path]:
+    """The archives or all files of the folders, and the devkit, if it is there or needed."""
     paths = []
-    for forms in (_TRAIN, _VAL):
+    for split, forms in (("train", _TRAIN), ("val", _VAL)):
+        if split not in splits:
+            continue
         path = json_stream.pick(root, *forms)
         listed = names.files_below(path) if path.is_dir() else [""]
         paths += [path / name for name in listed]
@@ -55,34 +57,34 @@ def files(root: Path) -> list[Path]:
     return [*paths, devkit] if devkit else paths
 
 
-def entries(root: Path) -> Iterator[_Entry | Rejected]:
+def entries(root: Path, splits: Collection[str] = SPLITS) -> Iterator[_Entry | Rejected]:
     """Training, then validation images, in the order of archives or names.
 
     Raises:
         UserError: the devkit is incomplete or contradicts itself.
     """
-    devkit, val = _devkit(root), json_stream.pick(root, *_VAL)
-    yield from imagenet_tars.entries(json_stream.pick(root, *_TRAIN), devkit.labels)
-    if folders := _class_folders(val):
-        for wnid, folder in folders.items():
-            yield from _class_of_validation_images(wnid, folder, devkit.labels)
-    else:
-        yield from _validation_images(val, devkit.validation)
+    devkit = _devkit(root, splits)
+    if "train" in splits:
+        yield from imagenet_tars.entries(json_stream.pick(root, *_TRAIN), devkit.labels)
+    if "val" in splits:
+        yield from _validation(json_stream.pick(root, *_VAL), devkit)
 
 
-def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+def counts(root: Path, sharded: Sharded, splits: Collection[str] = SPLITS) -> dict[str, int]:
     """Images, usable or not, and classes."""
     rejected = sharded.rejected_keys()
     rejected_val = sum(key.startswith(("ILSVRC2012_val", "val/")) for key in rejected)
     return {
         "train": sharded.rows("train") + len(rejected) - rejected_val,
         "val": sharded.rows("val") + rejected_val,
-        "classes": len(_devkit(root).labels),
+        "classes": len(_devkit(root, splits).labels),
     }
 
 
 @contextmanager
-def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
+def open_reader(
+    root: Path, splits: Collection[str] = SPLITS
+) -> Iterator[Callable[[_Entry], Iterator[ImageRecord | Rejected]]]:
     """Images; the key is the file name without its suffix, or the path of an image that is not
     called as ImageNet's."""
 
@@ -93,6 +95,14 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[ImageRecord 
             yield from imagenet_tars.read(entry)
 
     yield read
+
+
+def _validation(val: Path, devkit: _Devkit) -> Iterator[_ValidationImage | Rejected]:
+    folders = _class_folders(val)
+    for wnid, folder in folders.items():
+        yield from _class_of_validation_images(wnid, folder, devkit.labels)
+    if not folders:
+        yield from _validation_images(val, devkit.validation)
 
 
 def _class_folders(val: Path) -> dict[str, Path]:
@@ -147,11 +157,13 @@ def _devkit_path(root: Path) -> Path | None:
         raise
 
 
-def _devkit(root: Path) -> _Devkit:
-    """What the devkit says, or the names of the training classes."""
+def _devkit(root: Path, splits: Collection[str]) -> _Devkit:
+    """What the devkit says, or the names of the training classes; of the others where nothing is
+    trained on."""
     path = _devkit_path(root)
     if path is None:
-        wnids = imagenet_tars.wnids(json_stream.pick(root, *_TRAIN))
+        forms = _TRAIN if "train" in splits else _VAL
+        wnids = imagenet_tars.wnids(json_stream.pick(root, *forms))
         return _Devkit({wnid: label for label, wnid in enumerate(wnids)}, [])
     wnid_of = _classes(path, _member(path, _META))
     labels = {wnid: label for label, wnid in enumerate(sorted(wnid_of.values()))}

@@ -1,7 +1,7 @@
 """NLVR2: statements from `train.json`, `dev.json` and `test1.json` (test-P), images from folders or
 zips of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,14 @@ from pipeline.data.datasets.formats import fields, json_stream, names, text_file
 from pipeline.data.datasets.formats.archives import BadMember, Tree
 from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
-from pipeline.data.records import Rejected, Split, StatementRecord, annotation_text, fault
+from pipeline.data.records import (
+    SPLITS,
+    Rejected,
+    Split,
+    StatementRecord,
+    annotation_text,
+    fault,
+)
 from pipeline.errors import UserError
 
 KIND = "statements"
@@ -39,10 +46,10 @@ class _Entry:
     size: int
 
 
-def files(root: Path) -> list[Path]:
+def files(root: Path, splits: Collection[str] = SPLITS) -> list[Path]:
     """Statements, and archives or all images of folders."""
     paths = []
-    for name in _SPLITS:
+    for name in _names(splits):
         images = _image_root(root, name)
         paths.append(_statements(root, name))
         listed = names.files_below(images) if images.is_dir() else [""]
@@ -50,13 +57,13 @@ def files(root: Path) -> list[Path]:
     return paths
 
 
-def entries(root: Path) -> Iterator[_Entry | Rejected]:
+def entries(root: Path, splits: Collection[str] = SPLITS) -> Iterator[_Entry | Rejected]:
     """Examples in file order.
 
     Raises:
         UserError: the first example of a file is one of another split.
     """
-    for name in _SPLITS:
+    for name in _names(splits):
         path = _statements(root, name)
         with Tree(_image_root(root, name)) as tree:
             # By file name: some copies have lost the numbered folders of `train`.
@@ -69,10 +76,14 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
 
 
 @contextmanager
-def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRecord | Rejected]]]:
+def open_reader(
+    root: Path, splits: Collection[str] = SPLITS
+) -> Iterator[Callable[[_Entry], Iterator[StatementRecord | Rejected]]]:
     """Statements with both images."""
     with ExitStack() as stack:
-        trees = {name: stack.enter_context(Tree(_image_root(root, name))) for name in _SPLITS}
+        trees = {}
+        for name in _names(splits):
+            trees[name] = stack.enter_context(Tree(_image_root(root, name)))
 
         def read(entry: _Entry) -> Iterator[StatementRecord | Rejected]:
             yield _record(entry, trees[entry.name])
@@ -80,10 +91,10 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[StatementRec
         yield read
 
 
-def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+def counts(root: Path, sharded: Sharded, splits: Collection[str] = SPLITS) -> dict[str, int]:
     """Examples of each file, and those that lack an image."""
     totals = {}
-    for name in _SPLITS:
+    for name in _names(splits):
         lines = text_files.lines(_statements(root, name))
         totals[name] = sum(1 for line in lines if line.strip())
     return totals | {"missing images": sharded.rejected("missing image")}
@@ -100,6 +111,11 @@ def group(identifier: str) -> str:
     without the pair."""
     split, number, _, sentence = identifier.split("-")
     return f"{split}-{number}-{sentence}"
+
+
+def _names(splits: Collection[str]) -> list[str]:
+    """Of the files of these splits."""
+    return [name for name, split in _SPLITS.items() if split in splits]
 
 
 def _statements(root: Path, name: str) -> Path:

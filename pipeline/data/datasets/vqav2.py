@@ -8,7 +8,7 @@ read from it.
 
 import sys
 import zipfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pipeline.data.datasets.formats.fields import BadRecord
 from pipeline.data.datasets.shard_counts import Sharded
 from pipeline.data.records import (
     LONGEST,
+    SPLITS,
     Question,
     QuestionsRecord,
     Rejected,
@@ -34,6 +35,8 @@ from pipeline.utils import seeds
 KIND = "questions"
 ANSWERS = 10  # of each question
 _PARTS = {"train2014": "Train", "val2014": "Val", "test2015": "Test"}
+# what the images of each are for
+_PARTS_OF = {"train": ("train2014", "val2014"), "val": ("val2014",), "test": ("test2015",)}
 _VALIDATION = 1000  # images of val2014 (ViLT), and never more than half of them
 _QUESTION_FILES = {
     "train questions": ("Train", "train2014"),
@@ -57,10 +60,10 @@ class _Entry:
     size: int
 
 
-def files(root: Path) -> list[Path]:
+def files(root: Path, splits: Collection[str] = SPLITS) -> list[Path]:
     """Images, questions and answers."""
     paths: list[Path] = []
-    for part, name in _PARTS.items():
+    for part, name in _parts(splits).items():
         images = json_stream.pick(root, f"{part}.zip", part)
         listed = names.files_below(images) if images.is_dir() else [""]
         paths += [images / path for path in listed]
@@ -70,7 +73,7 @@ def files(root: Path) -> list[Path]:
     return paths
 
 
-def entries(root: Path) -> Iterator[_Entry | Rejected]:
+def entries(root: Path, splits: Collection[str] = SPLITS) -> Iterator[_Entry | Rejected]:
     """Images with all their questions, in the order of the question files; the key is COCO's file
     name.
 
@@ -81,7 +84,7 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
     Raises:
         UserError: a file is damaged or not of the official format.
     """
-    for part in _PARTS:
+    for part in _parts(splits):
         questions_of = yield from _usable_questions(root, part)
         sizes = _sizes(root, part, questions_of)
         validation = _validation_images(sizes) if part == "val2014" else frozenset()
@@ -89,14 +92,17 @@ def entries(root: Path) -> Iterator[_Entry | Rejected]:
             split: Split = "val" if image in validation else "train"
             if part == "test2015":
                 split = "test"
-            yield _Entry(_key(part, image), split, part, tuple(questions), sizes[image])
+            if split in splits:
+                yield _Entry(_key(part, image), split, part, tuple(questions), sizes[image])
 
 
 @contextmanager
-def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord | Rejected]]]:
+def open_reader(
+    root: Path, splits: Collection[str] = SPLITS
+) -> Iterator[Callable[[_Entry], Iterator[QuestionsRecord | Rejected]]]:
     """Images with their questions."""
     with ExitStack() as stack:
-        trees = {part: stack.enter_context(_tree(root, part)) for part in _PARTS}
+        trees = {part: stack.enter_context(_tree(root, part)) for part in _parts(splits)}
 
         def read(entry: _Entry) -> Iterator[QuestionsRecord | Rejected]:
             try:
@@ -110,11 +116,12 @@ def open_reader(root: Path) -> Iterator[Callable[[_Entry], Iterator[QuestionsRec
         yield read
 
 
-def counts(root: Path, sharded: Sharded) -> dict[str, int]:
+def counts(root: Path, sharded: Sharded, splits: Collection[str] = SPLITS) -> dict[str, int]:
     """Questions of each file, and how many of those that are read lack answers or an image."""
     totals = {}
     for name, (archive, part) in _QUESTION_FILES.items():
-        totals[name] = sum(1 for _ in _questions(root, archive, part))
+        if archive in _parts(splits).values():
+            totals[name] = sum(1 for _ in _questions(root, archive, part))
     return totals | {
         "questions without ten answers": sharded.rejected("wrong answers", "no annotation"),
         "missing images": sharded.rejected("missing image"),
@@ -137,6 +144,12 @@ def best_answers(root: Path) -> Iterator[str]:
                 yield found
         except (FileNotFoundError, zipfile.BadZipFile) as error:
             raise UserError(f"{error}; get it again: it is an official file of VQA 2.0") from None
+
+
+def _parts(splits: Collection[str]) -> dict[str, str]:
+    """Those of _PARTS that hold images of these splits."""
+    wanted = {part for split in splits for part in _PARTS_OF[split]}
+    return {part: name for part, name in _PARTS.items() if part in wanted}
 
 
 def _key(part: str, image: int) -> str:

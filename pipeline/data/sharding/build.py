@@ -59,6 +59,14 @@ class ImageShardParams(ShardParams):
 
 
 @dataclass(frozen=True)
+class PartShardParams(ImageShardParams):
+    """For a part of a data set, on which models that were trained elsewhere are evaluated.
+    as_stored: EXIF turns and transparency are left alone, as the code of those models does."""
+
+    as_stored: bool
+
+
+@dataclass(frozen=True)
 class SharedShardParams(ImageShardParams):
     """For images that may occur in other data sets, too. decontaminate: leave out of the split
     `train` those that a downstream validation or test set holds."""
@@ -111,6 +119,8 @@ def params_class(source: str) -> type[ShardParams]:
     module = datasets.load(source)
     if module.KIND == "text":
         return ShardParams
+    if hasattr(module, "splits"):
+        return PartShardParams
     if getattr(module, "SHARED", False):
         return PairShardParams if coverage.applies(source) else SharedShardParams
     return PretrainingShardParams if coverage.applies(source) else ImageShardParams

@@ -425,7 +425,7 @@ def test_missing_files_are_named(tmp_path, name):
 
 def test_unknown_sources_are_refused():
     for name in ("records", "moon"):
-        with pytest.raises(UserError, match="known: ade20k, bookcorpus, cc3m, coco"):
+        with pytest.raises(UserError, match="known: ade20k, ade20k-test, bookcorpus, cc3m"):
             datasets.load(name)
 
 

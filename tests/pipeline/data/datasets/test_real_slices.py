@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import datasets
+from pipeline.data.datasets import facts
 from pipeline.data.records import Rejected
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.sharding.build import ImageShardParams, ShardParams
@@ -22,6 +23,9 @@ EXPECTED = {
     "coco": ({"train": 60}, {}),
     "vqav2": ({"train": 10, "val": 2}, {"missing image": 1486}),
     "ade20k": ({"val": 1}, {}),
+    "flickr30k-test": ({"test": 20}, {}),
+    "vqav2-test": ({"val": 2}, {}),
+    "ade20k-test": ({"val": 1}, {}),
     "wikipedia": ({"train": 18}, {"redirect": 12, "incomplete sentence": 3}),
     "bookcorpus": ({"train": 1}, {}),
 }
@@ -31,12 +35,12 @@ def official(source: str, folder: Path) -> Path:
     """The slice as the reader expects the whole, with nothing in the parts that the slice lacks."""
     if source == "coco":
         _as_2014(folder)
-    elif source == "vqav2":
+    elif facts.whole(source) == "vqav2":
         _with_test_part(folder)
-    elif source == "nlvr2":
+    elif facts.whole(source) == "nlvr2":
         _without_images(folder)
     else:
-        return real_data.folder(FOLDERS.get(source, source))
+        return real_data.folder(FOLDERS.get(source, facts.whole(source)))
     return folder
 
 
@@ -106,11 +110,12 @@ class TestRealSlices:
         raw.mkdir()
         build.shard(source, official(source, raw), out, params(source))
         index = files.read_json(out / "index.json")
-        rows = {split: facts["rows"] for split, facts in index["splits"].items()}
+        rows = {split: entry["rows"] for split, entry in index["splits"].items()}
         assert (rows, index["rejected"]) == EXPECTED[source]
 
-    def test_nlvr2_without_images(self, tmp_path):
-        records = list(record_reader.read("nlvr2", official("nlvr2", tmp_path)))
+    @pytest.mark.parametrize("source", ["nlvr2", "nlvr2-test"])
+    def test_nlvr2_without_images(self, tmp_path, source):
+        records = list(record_reader.read(source, official(source, tmp_path)))
         assert len(records) == 300
         for record in records:
             assert isinstance(record, Rejected) and record.reason.startswith("missing image")

@@ -153,6 +153,36 @@ def test_files_behind_a_form_are_asked_for_once_the_others_are_here(
     assert contents(folder).keys() == {"flickr30k-images", "caption_datasets.zip"}
 
 
+def test_of_a_part_no_more_is_fetched_than_it_needs_and_nothing_twice(
+    tmp_path: Path, serving: misbehaving.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = settings("coco", serving)
+    folder = downloaded("coco-test", tmp_path, params, monkeypatch)
+    assert contents(folder).keys() == {"val2014.zip", "caption_datasets.zip"}
+    assert {path for path, _, _ in serving.log} == {f"coco/{name}" for name in contents(folder)}
+    serving.log.clear()
+    assert len(contents(downloaded("coco", tmp_path, params, monkeypatch))) == 4
+    rest = ("coco/train2014.zip", "coco/annotations_trainval2014.zip")
+    assert {path for path, _, _ in serving.log} == set(rest)
+
+
+def test_a_users_folder_with_the_files_of_a_part_will_do(
+    tmp_path: Path, offered: Path, serving: misbehaving.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = DownloadParams("local", "theirs", [], True)
+    official.copy("coco", offered, tmp_path / "theirs")
+    (tmp_path / "theirs/train2014.zip").unlink()
+    downloaded("coco-test", tmp_path, params, monkeypatch)
+    with pytest.raises(UserError, match="no train2014.zip"):
+        downloaded("coco", tmp_path, params, monkeypatch)
+    (tmp_path / "theirs/val2014.zip").write_bytes(b"incomplete")
+    with pytest.raises(
+        UserError,
+        match=r"^params.yaml: paper.download.coco-test.path: \S+/val2014.zip: 10 bytes, [^\n]*$",
+    ):
+        downloaded("coco-test", tmp_path, params, monkeypatch)
+
+
 @pytest.mark.parametrize(
     "source, names",
     [
@@ -164,13 +194,16 @@ def test_files_behind_a_form_are_asked_for_once_the_others_are_here(
         ("bookcorpus", "books_large_p1.txt, books_large_p2.txt"),
         ("nlvr2", "train_img.zip, dev_img.zip, test1_img.zip"),
         ("flickr30k", "flickr30k-images.tar.gz"),
+        ("flickr30k-test", "flickr30k-images.tar.gz"),
+        ("nlvr2-test", "dev_img.zip, test1_img.zip"),
+        ("imagenet1k-test", "ILSVRC2012_img_val.tar.*ILSVRC2012_devkit_t12.tar.gz"),
     ],
 )
 def test_what_must_be_got_by_hand_is_said_in_one_line(
     tmp_path, offered, serving, monkeypatch, source, names
 ):
     mirrors = [
-        f"{serving.address}/{source}/{file.name}"
+        f"{serving.address}/{facts.whole(source)}/{file.name}"
         for file in manifest.read(source).files
         if file.addresses
     ]
@@ -265,7 +298,7 @@ def test_a_local_dump_is_verified_by_the_list_beside_it(tmp_path, offered, monke
 
 
 def test_lists_of_official_files_are_whole():
-    assert set(datasets.names()) == set(tiny.SOURCES)
+    assert set(datasets.names()) == {*tiny.SOURCES, *tiny.PARTS}
     lists = {}
     for source in (*datasets.names(), "weights"):
         lists[source] = manifest.read(source, dump=official.DUMP)

@@ -48,10 +48,16 @@ FOUND = {
     "vqav2": {"missing images": 0},
     "nlvr2": {"train": 16, "dev": 8, "test1": 8},
     "ade20k": {"train": 4, "val": 2, "masks with other classes": 0},
+    "coco-test": {"test": 2, "captions": 10, "missing images": 0},
+    "flickr30k-test": {"test": 1, "captions": 5, "missing images": 0},
+    "vqav2-test": {"questions without ten answers": 0, "missing images": 0},
+    "nlvr2-test": {"dev": 8, "test1": 8, "missing images": 0},
+    "imagenet1k-test": {"val": 3, "classes": 3},
+    "ade20k-test": {"val": 1, "masks with other classes": 0},
 }
 
 
-@pytest.mark.parametrize("source", tiny.SOURCES)
+@pytest.mark.parametrize("source", tiny.SOURCES + tiny.PARTS)
 def test_what_is_counted_is_what_is_there(tmp_path, source):
     root = tmp_path / "raw"
     root.mkdir()
