@@ -1,7 +1,7 @@
 """What the sources of a scale are made of: files to fetch or to get by hand, records, bytes, time
 to shard."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class PlannedSource:
     @property
     def to_fetch(self) -> float:
         """Bytes that are not here yet and that a program can fetch."""
-        return sum(max(file.bytes - file.here, 0) for file in self.files if not file.by_hand)
+        return sum(map(_missing, self.files))
 
     @property
     def by_hand(self) -> list[PlannedFile]:
@@ -59,6 +59,17 @@ def planned_sources(params: Params) -> list[PlannedSource]:
     return [_planned(params, name, synthetic) for name in names] + _weights(params)
 
 
+def raw(sources: Sequence[PlannedSource]) -> float:
+    """Bytes of official files and images of all sources, each file once."""
+    lone = sum(source.raw for source in sources if not source.files)
+    return lone + sum(file.bytes for file in _distinct(sources))
+
+
+def to_fetch(sources: Sequence[PlannedSource]) -> float:
+    """Bytes that are not here yet and that a program can fetch, each file once."""
+    return sum(map(_missing, _distinct(sources)))
+
+
 def visual_token_bytes(params: Params, sources: Sequence[PlannedSource], patches: int) -> float:
     """On disk, for the views of all images."""
     return views(params, sources) * (CODE * patches + VIEW)
@@ -71,6 +82,21 @@ def views(params: Params, sources: Sequence[PlannedSource]) -> float:
         tokens = visual_tokens.load_stream(params, stream)
         per_image |= dict.fromkeys(tokens.sources, tokens.views)
     return sum(source.images * per_image.get(source.name, 0) for source in sources)
+
+
+def _distinct(sources: Sequence[PlannedSource]) -> Iterable[PlannedFile]:
+    """COCO's images, for one, are in several data sets: such files have the same addresses, or are
+    got by hand under the same name. Other entries are of one source alone."""
+    files = {}
+    for source in sources:
+        for file in source.files:
+            is_shared = file.addresses or file.by_hand
+            files[file.name, "" if is_shared else source.name] = file
+    return files.values()
+
+
+def _missing(file: PlannedFile) -> int:
+    return 0 if file.by_hand else max(file.bytes - file.here, 0)
 
 
 def _planned(params: Params, name: str, synthetic: SyntheticParams) -> PlannedSource:

@@ -93,11 +93,11 @@ def _items(params: Params, foreach: str | Collection[str]) -> Collection[str]:
 def _sources(sources: Sequence[PlannedSource], assumed: PlanParams) -> str:
     head = "source,origin,files,bytes,by hand,to fetch,at that rate,records,sharding on a core"
     rows = [head.split(","), *(_source_row(source, assumed) for source in sources)]
-    fetch = _total("to_fetch", sources)
+    fetch = data_cost.to_fetch(sources)
     sharding = duration(_total("core_seconds", sources))
     total = (
-        f"In all {size(_total('raw', sources))} of official files and images. To be "
-        f"fetched: {size(fetch)}, {duration(fetch / assumed.download)} at that rate. Sharding: "
+        f"In all, each file once, {size(data_cost.raw(sources))} of official files and images. To "
+        f"be fetched: {size(fetch)}, {duration(fetch / assumed.download)} at that rate. Sharding: "
         f"{sharding} of one core."
     )
     steps = []
@@ -222,7 +222,7 @@ def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[Train
         largest = max(largest, KEPT_CHECKPOINTS * (checkpoint + weights))
         models += weights
     entries = {
-        "official files and fetched images": _total("raw", sources),
+        "official files and fetched images": data_cost.raw(sources),
         "shards": _total("shards", sources),
         "runs of the largest source while it is sharded": max(map(attrgetter("shards"), sources)),
         "visual tokens": data_cost.visual_token_bytes(params, sources, patches),

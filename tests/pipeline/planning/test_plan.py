@@ -496,7 +496,17 @@ def test_class_folders_stand_for_the_tars_that_are_got_by_hand(paper, tmp_path, 
     assert source.to_fetch == 0 and not source.by_hand
 
 
-@pytest.mark.parametrize("name", ["coco", "imagenet22k", "wikipedia"])
+def test_a_part_of_a_data_set_takes_its_own_files_and_no_byte_more_than_the_whole(paper):
+    part = paper("coco-test")
+    assert [file.name for file in part.files] == ["val2014.zip", "caption_datasets.zip"]
+    assert part.to_fetch == 6_645_013_297 + 36_745_453
+    assert (part.records, part.tested) == (5000, 5000)
+    both = [paper("coco"), part]
+    assert data_cost.to_fetch(both) == data_cost.raw(both) == both[0].to_fetch
+    assert [file.name for file in paper("nlvr2-test").by_hand] == ["dev_img.zip", "test1_img.zip"]
+
+
+@pytest.mark.parametrize("name", ["coco", "imagenet22k", "wikipedia", "coco-test"])
 def test_a_source_that_is_left_out_takes_nothing(paper, name):
     source = paper(name, origin="none")
     assert source.files == [] and plan._source_row(source, None)[3:] == [
