@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model import config_types, weights_file
 from model.backbone.config import BackboneConfig
-from model.meta import on_meta
+from model.meta import on_meta, undrawn
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # What JSON of any kind, and sizes without sense, end in; RecursionError is a RuntimeError.
@@ -93,7 +93,7 @@ def load(folder: Folder) -> "Pretrained":
     except MALFORMED as error:  # sizes without sense
         raise ValueError(_not_ours(path, error)) from None
     weights_file.check_fits(weights, headers, expected)
-    model = cls(config)
+    model = undrawn(lambda: cls(config))
     model.load_state_dict(weights_file.read(weights))
     weights_file.check_finite(weights, model.state_dict())
     return model.eval()

@@ -1,4 +1,4 @@
-"""Models without numbers: shapes alone, whatever the size."""
+"""Models without their initial numbers: shapes alone, or zeros to load weights into."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,17 +12,26 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def on_meta(build: Callable[[], Model]) -> Model:
     """The model that `build` makes, on the meta device: shapes without numbers."""
-    with torch.device("meta"), _WithoutInitialization():
+    with torch.device("meta"), _ZerosForDraws():
         return build()
 
 
-class _WithoutInitialization(TorchFunctionMode):
-    """Draws no initial numbers. There are none on the meta device, and to draw them there torch
-    imports its compiler, for seconds."""
+def undrawn(build: Callable[[], Model]) -> Model:
+    """The model that `build` makes, with zeros where it draws initial weights: for weights to be
+    loaded into. At base size the draws alone take half a minute."""
+    with _ZerosForDraws():
+        return build()
+
+
+class _ZerosForDraws(TorchFunctionMode):
+    """What tensors are filled with at random is zero. On the meta device torch would import its
+    compiler to draw, for seconds."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
-            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            tensor = kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+            tensor.data.zero_()
+            return tensor
         return func(*args, **(kwargs or {}))

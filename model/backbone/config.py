@@ -18,7 +18,7 @@ class BackboneConfig:
     embed_dim: int
     num_heads: int
     mlp_dim: int  # hidden layer of the feed-forward networks
-    vocab_size: int  # text ids, special ids included
+    vocab_size: int  # text ids, special ids included; 0: reads no texts (BEiT)
     text_length: int  # rows of the text position table; shorter texts use the first rows
     # "mome": one feed-forward expert per modality; "standard": one for all tokens (Table 5);
     # "multiway": all but attention's softmax per modality (BEiT-3)

@@ -177,6 +177,7 @@ class SegmentationConfig:
     backbone: BackboneConfig
     head: HeadConfig
     statistics: Literal["half", "imagenet"] = "half"  # BEiT: imagenet
+    text: bool = True  # keep what only texts and masks use, frozen; BEiT's models have none
 
     def __post_init__(self) -> None:
         layers, depth = self.head.layers, self.backbone.depth
@@ -201,7 +202,7 @@ class Segmentation(Pretrained, nn.Module):
     def __init__(self, config: SegmentationConfig):
         super().__init__()
         self.config = config
-        self.backbone = VLBeit(config.backbone)
+        self.backbone = VLBeit(config.backbone, text=config.text)
         self.backbone.freeze_text()
         self.normalize = Normalize(config.statistics)
         embed_dim = config.backbone.embed_dim

@@ -11,19 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
+from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from model.timm_encoder import ImageEncoder, ImageEncoderConfig
 from pipeline.released import pixel_statistics, state_dict
-from pipeline.released.state_dict import Pairs, Shape
+from pipeline.released.state_dict import Pairs
 
-Task = Literal["pretrained", "imagenet1k"]
+Task = Literal["pretrained", "imagenet1k", "ade20k"]
 Family = Literal["beit", "beitv2"]
 TITLES: dict[Family, str] = {"beit": "BEiT", "beitv2": "BEiTv2"}
 STATISTICS: dict[Family, str] = {"beit": "half", "beitv2": "imagenet"}  # but for segmentation
 WRAPPERS = ("state_dict", "model", "module")
 
-# The base size, fine-tuned at the pretraining's resolution.
+# The base size; the image size is the file's.
 BASE = BackboneConfig(
     image_size=224,
     patch_size=16,
@@ -31,7 +34,7 @@ BASE = BackboneConfig(
     embed_dim=768,
     num_heads=12,
     mlp_dim=3072,
-    vocab_size=1,
+    vocab_size=0,
     text_length=1,
     experts="mome",
     init_std=0.02,
@@ -57,7 +60,28 @@ BACKBONE_PAIRS: Pairs = (
     ("backbone.patch_embed", "patch_embed.proj"),
     ("backbone.blocks", "blocks"),
 )
-HEAD_PAIRS: dict[Task, Pairs] = {"pretrained": (), "imagenet1k": (("norm", "fc_norm"),)}
+# Convolutions with a batch norm behind, by their names here and there.
+CONVOLUTIONS: Pairs = (
+    *((f"decode_head.pooled.{scale}", f"decode_head.psp_modules.{scale}.1") for scale in range(4)),
+    ("decode_head.bottleneck", "decode_head.bottleneck"),
+    *((f"decode_head.lateral.{level}", f"decode_head.lateral_convs.{level}") for level in range(3)),
+    *((f"decode_head.smooth.{level}", f"decode_head.fpn_convs.{level}") for level in range(3)),
+    ("decode_head.fuse", "decode_head.fpn_bottleneck"),
+    ("auxiliary_head.conv", "auxiliary_head.convs.0"),
+)
+HEAD_PAIRS: dict[Task, Pairs] = {
+    "pretrained": (),
+    "imagenet1k": (("norm", "fc_norm"),),
+    "ade20k": (
+        *((f"{ours}.0", f"{theirs}.conv") for ours, theirs in CONVOLUTIONS),
+        *((f"{ours}.1", f"{theirs}.bn") for ours, theirs in CONVOLUTIONS),
+        ("neck.quarter_stride", "backbone.fpn1"),
+        ("neck.half_stride", "backbone.fpn2.0"),
+        ("classify", "conv_seg"),
+    ),
+}
+# How many batches a norm has seen in training: nothing that has been trained depends on it.
+COUNTER = "num_batches_tracked"
 # Patterns of names that a file may also have: index tables, which follow from the sizes, and of
 # the pretraining what an image encoder has no place for. BEiTv2's has a second head, behind blocks
 # of its own.
@@ -65,13 +89,31 @@ INDEX_TABLES = "*relative_position_index"
 DROPPED: dict[Task, Sequence[str]] = {
     "pretrained": (INDEX_TABLES, "mask_token", "lm_head.*", "cls_pt_*"),
     "imagenet1k": (INDEX_TABLES,),
+    "ade20k": (INDEX_TABLES, f"*.{COUNTER}"),
 }
+AUXILIARY_CHANNELS = 256
+POOL_SCALES = (1, 2, 3, 6)
+DROPOUT = 0.1
 
 
 def backbone_config(task: Task, base: BackboneConfig = BASE) -> BackboneConfig:
-    """The backbone of the file of a task, for images as large as in pretraining."""
+    """The backbone of the file of a task, for images of the size of `base`."""
     is_pretrained = task == "pretrained"
     return replace(base, bias_per_block=not is_pretrained, final_norm=is_pretrained)
+
+
+def head_config(backbone: BackboneConfig, classes: int) -> HeadConfig:
+    """UPerNet as BEiT has it: a map after a third, a half, two thirds and all of the blocks, and as
+    many channels as the backbone."""
+    depth = backbone.depth
+    return HeadConfig(
+        classes=classes,
+        layers=[depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1],
+        channels=backbone.embed_dim,
+        auxiliary_channels=AUXILIARY_CHANNELS,
+        pool_scales=list(POOL_SCALES),
+        dropout=DROPOUT,
+    )
 
 
 def read(
@@ -80,7 +122,7 @@ def read(
     backbone: BackboneConfig,
     classes: Sequence[str] = (),
     family: Family = "beit",
-) -> ImageEncoder | Classification:
+) -> ImageEncoder | Classification | Segmentation:
     """The model in a released file, in evaluation mode, for images in -1..1. That of a pretrained
     one is the image encoder alone, after the last norm.
 
@@ -94,23 +136,29 @@ def read(
     """
     cls, config = _model(task, backbone, classes)
     shapes = state_dict.shapes_of(lambda: cls(config))
-    names = {name: their_name(name, task) for name in shapes}
-    expected: dict[str, Shape] = {}
-    for name, theirs in names.items():
-        expected[theirs] = shapes[name]
+    names, expected, state = {}, {}, {}
+    for name, shape in shapes.items():
+        if name.endswith(COUNTER):
+            state[name] = torch.zeros(shape, dtype=torch.int64)
+        else:
+            names[name] = their_name(name, task)
+            expected[names[name]] = shape
     file = state_dict.read(path, WRAPPERS)
     kind = f"{TITLES[family]}'s file of {task} for {backbone.image_size} pixels"
     taken = state_dict.take(file, expected, DROPPED[task], kind)
-    state = {name: taken[theirs] for name, theirs in names.items()}
+    for name, theirs in names.items():
+        state[name] = taken[theirs]
     model = state_dict.build(cls, config, state)
-    pixel_statistics.fold(model.backbone.patch_embed, STATISTICS[family])
+    if task != "ade20k":  # which normalizes images itself
+        pixel_statistics.fold(model.backbone.patch_embed, STATISTICS[family])
     return model
 
 
 def their_name(name: str, task: Task) -> str:
     """A tensor of ours by the name that it has in the file of a task."""
     if name.startswith("backbone."):
-        return state_dict.their_name(name, BACKBONE_PAIRS)
+        prefix = "backbone." if task == "ade20k" else ""
+        return prefix + state_dict.their_name(name, BACKBONE_PAIRS)
     return state_dict.their_name(name, HEAD_PAIRS[task])
 
 
@@ -118,4 +166,7 @@ def _model(task: Task, backbone: BackboneConfig, classes: Sequence[str]) -> tupl
     """The class of the model of a task, and its configuration."""
     if task == "imagenet1k":
         return Classification, ClassificationConfig(backbone, len(classes), text=False)
+    if task == "ade20k":
+        head = head_config(backbone, len(classes))
+        return Segmentation, SegmentationConfig(backbone, head, "imagenet", text=False)
     return ImageEncoder, ImageEncoderConfig(backbone, num_classes=0, global_pool="")

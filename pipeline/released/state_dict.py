@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoint import Pretrained
-from model.meta import on_meta
+from model.meta import on_meta, undrawn
 from pipeline.errors import UserError
 from pipeline.training.curve_logger import log
 from pipeline.utils import finite, safe_checkpoint
@@ -135,6 +135,6 @@ def _check(path: Path, name: str, tensor: Tensor, shape: Shape, hint: str) -> No
 
 def build(cls: Any, config: Any, state: Mapping[str, Tensor]) -> Any:
     """A model of ours with these weights, which must be all of its, in evaluation mode."""
-    model: Pretrained = cls(config)
+    model: Pretrained = undrawn(lambda: cls(config))
     model.load_state_dict(dict(state))
     return model.eval()

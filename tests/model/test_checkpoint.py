@@ -1,7 +1,7 @@
 """Folders of saved models, also those of earlier versions."""
 
 import json
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 
 import pytest
 import torch
@@ -9,10 +9,11 @@ import torch
 from model import checkpoint
 from model.backbone.vl_beit import VLBeit
 from model.heads.classification import Classification, ClassificationConfig
+from model.heads.segmentation import Segmentation, SegmentationConfig
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.tokenizer.vqkd import VisualTokenizer, VQKDConfig
 from pipeline.tasks import runner
-from tests.helpers.toy import BACKBONE
+from tests.helpers.toy import BACKBONE, HEAD
 
 TOKENIZER = VQKDConfig(
     image_size=16,
@@ -58,6 +59,20 @@ def test_a_folder_of_an_earlier_version_is_read(tmp_path, model, earlier):
     assert loaded.config == model.config
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_loading_draws_no_initial_weights(tmp_path):
+    backbone = replace(BACKBONE, relative_bias=True)
+    model = Segmentation(SegmentationConfig(backbone, HEAD, "imagenet")).eval()
+    checkpoint.save(model, tmp_path)
+    before = torch.get_rng_state()
+    loaded = checkpoint.load(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, buffer in model.named_buffers():  # also those that are in no file
+        assert torch.equal(loaded.get_buffer(name), buffer), name
+    for name, parameter in model.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter), name
+        assert loaded.get_parameter(name).requires_grad == parameter.requires_grad
 
 
 def test_a_key_of_a_configuration_is_no_earlier_name():

@@ -17,7 +17,8 @@ def sample_flops(config: BackboneConfig, classes: int) -> float:
 
 def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Classification, SampleCost]:
     """The model on the meta device, and what one of its samples takes."""
-    model = on_meta(lambda: Classification(ClassificationConfig(backbone, params.classes)))
+    config = ClassificationConfig(backbone, params.classes, text=backbone.vocab_size > 0)
+    model = on_meta(lambda: Classification(config))
     forward_flops = sample_flops(backbone, params.classes)
     return model, SampleCost(params.inputs.order.batch_size, forward_flops, (Pass(image=True),))
 

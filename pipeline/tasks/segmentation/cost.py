@@ -23,7 +23,8 @@ WINDOWS = 2  # of an image of 4:3, as ADE20K's usually are
 def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Segmentation, SampleCost]:
     """The model on the meta device, and what one of its samples takes."""
     precision = Precision(params.loop.precision == "bf16")
-    model = on_meta(lambda: Segmentation(SegmentationConfig(backbone, params.head)))
+    config = SegmentationConfig(backbone, params.head, text=backbone.vocab_size > 0)
+    model = on_meta(lambda: Segmentation(config))
     return model, SampleCost(
         params.inputs.order.batch_size,
         sample_flops(backbone, params.head),

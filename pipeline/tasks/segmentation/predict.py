@@ -22,7 +22,11 @@ from pipeline.tasks import Folders
 from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.segmentation import visualize
 from pipeline.tasks.segmentation.training import metrics
-from pipeline.tasks.segmentation.training.data import InputParams, LabeledImage, labeled_images
+from pipeline.tasks.segmentation.training.data import (
+    EvaluationInputs,
+    LabeledImage,
+    labeled_images,
+)
 from pipeline.tasks.segmentation.training.metrics import TRUTH, ious, scores
 from pipeline.tasks.segmentation.training.sliding_window import WindowParams, segment
 from pipeline.utils import files
@@ -52,7 +56,7 @@ class EvaluateParams:
 def evaluate(
     model: Segmentation,
     folders: Folders,
-    inputs: InputParams,
+    inputs: EvaluationInputs,
     params: EvaluateParams,
     out: Path,
     maps: BatchMaps = unkept,

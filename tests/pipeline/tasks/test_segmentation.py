@@ -34,7 +34,7 @@ from pipeline.data.synthetic.scenes import masks, render, scene
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.segmentation import predict
-from pipeline.tasks.segmentation.training import augment, metrics, sliding_window, task
+from pipeline.tasks.segmentation.training import augment, metrics, resize, sliding_window, task
 from pipeline.tasks.segmentation.training.augment import AugmentParams, PhotometricParams
 from pipeline.tasks.segmentation.training.data import (
     CropBatches,
@@ -81,6 +81,7 @@ INPUTS = InputParams(
     short_side=32,
     stride=20,
     normalize="half",
+    resize_filter="bicubic",
     augment=AUGMENT,
     order=OrderParams(streams=2, shuffle_block=2, batch_size=4),
 )
@@ -230,13 +231,14 @@ def test_the_zero_label_is_ignored_and_255_stays():
     assert training_labels(np.array([[0, 1, 150]], np.uint8)).tolist() == [[255, 0, 149]]
 
 
-def test_image_and_labels_stay_aligned():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("resize_filter", ["bicubic", "opencv"])
+def test_image_and_labels_stay_aligned(resize_filter):
+    rng, still = np.random.default_rng(0), replace(AUGMENT, photometric=STILL)
     labels = np.kron(rng.integers(0, 4, size=(5, 7)), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.stack([labels * 60, labels * 20, 250 - labels * 80], axis=2))
     for _ in range(30):
         pixels, cropped = augment.augmented(
-            image, labels, 48, (200, 60), replace(AUGMENT, photometric=STILL), (1, 2, 3), rng
+            image, labels, 48, (200, 60), resize_filter, still, (1, 2, 3), rng
         )
         assert (
             pixels.shape == (48, 48, 3)
@@ -254,10 +256,37 @@ def test_image_and_labels_stay_aligned():
 
 
 def test_images_are_fitted_into_both_sides():
-    assert augment.fitted((683, 512), (2048, 512), 1.0) == (683, 512)
-    assert augment.fitted((300, 100), (2048, 512), 0.5) == (768, 256)
-    assert augment.fitted((4000, 400), (2048, 512), 1.0) == (2048, 205)
-    assert augment.fitted((683, 512), (2048, 512), 0.5, shortest=512) == (683, 512)
+    assert resize.fitted((683, 512), (2048, 512), 1.0) == (683, 512)
+    assert resize.fitted((300, 100), (2048, 512), 0.5) == (768, 256)
+    assert resize.fitted((4000, 400), (2048, 512), 1.0) == (2048, 205)
+    assert resize.fitted((683, 512), (2048, 512), 0.5, shortest=512) == (683, 512)
+    assert resize.fitted((682, 512), (2560, 640), 1.0) == (852, 640)  # of 852.5
+    assert resize.fitted((682, 512), (2560, 640), 1.0, "opencv") == (853, 640)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),  # by OpenCV 5.0
+    [
+        ((4, 3), [[200, 17, 255, 90], [0, 131, 64, 250], [77, 255, 3, 180]]),
+        (
+            (7, 4),
+            [
+                [200, 135, 30, 136, 243, 149, 90],
+                [75, 80, 87, 112, 139, 171, 190],
+                [29, 82, 167, 109, 54, 159, 224],
+                [77, 140, 242, 129, 15, 117, 180],
+            ],
+        ),
+        ((3, 2), [[132, 126, 143], [85, 121, 168]]),
+        ((2, 5), [[108, 172], [91, 166], [66, 157], [126, 118], [166, 91]]),
+    ],
+)
+def test_the_bilinear_filter_is_opencvs(size, expected):
+    pixels = np.array([[200, 17, 255, 90], [0, 131, 64, 250], [77, 255, 3, 180]], np.uint8)
+    image = Image.fromarray(np.repeat(pixels[..., None], 3, axis=2))
+    found = resize.resized(image, size, "opencv")
+    assert found.dtype == np.uint8 and found.shape == (size[1], size[0], 3)
+    assert all(found[..., color].tolist() == expected for color in range(3))
 
 
 def test_crops_avoid_a_single_class():
@@ -369,8 +398,10 @@ def test_the_standard_error_is_the_spread_over_samples_of_images():
 # Sliding windows
 
 
-def how(window=8, stride=5, ratios=(1.0,), flip=False):
-    return sliding_window.WindowParams(window, stride, (40, window), list(ratios), flip, batch=3)
+def how(window=8, stride=5, ratios=(1.0,), flip=False, resize_filter="bicubic"):
+    return sliding_window.WindowParams(
+        window, stride, (40, window), resize_filter, list(ratios), flip, batch=3
+    )
 
 
 def test_window_starts():
@@ -445,13 +476,14 @@ class Colors(nn.Module):
         return pixels * self.scale
 
 
+@pytest.mark.parametrize("resize_filter", ["bicubic", "opencv"])
 @pytest.mark.parametrize(("ratios", "flip"), [([1.0], False), ([0.5, 1.0, 1.75], True)])
-def test_predicted_masks_have_the_size_of_the_image(ratios, flip):
+def test_predicted_masks_have_the_size_of_the_image(ratios, flip, resize_filter):
     truth = np.kron(np.array([[1, 2, 3], [3, 1, 2]]), np.ones((20, 20))).astype(np.uint8)
     image = Image.fromarray(np.eye(4, dtype=np.uint8)[truth][..., 1:] * 255)
     labeled = [LabeledImage(name, image, truth) for name in "ab"]
     (_, found), (second, again) = sliding_window.segment(
-        Colors(), labeled, how(ratios=ratios, flip=flip)
+        Colors(), labeled, how(ratios=ratios, flip=flip, resize_filter=resize_filter)
     )
     assert second is labeled[1] and np.array_equal(found, again)
     assert found.shape == (40, 60) and found.dtype == np.uint8
@@ -486,6 +518,24 @@ def test_layers_must_end_with_the_last_block():
     for layers in ([0, 1, 2], [0, 1, 2, 4], [1, 0, 2, 3], [-1, 1, 2, 3]):
         with pytest.raises(ValueError, match="layers: expected 4 blocks in order, the last 3"):
             SegmentationConfig(TINY, replace(HEAD, layers=layers))
+
+
+def test_a_model_without_a_text_half_gives_the_same():
+    pixels = torch.rand(2, 3, 32, 32)
+    for config in (TINY, replace(TINY, relative_bias=True, layer_scale=0.1)):
+        whole = model(config).eval()
+        half = Segmentation(SegmentationConfig(config, HEAD, text=False)).eval()
+        missing, _ = half.load_state_dict(whole.state_dict(), strict=False)
+        assert not missing and torch.equal(half.logits(pixels), whole.logits(pixels))
+        names = [name for name, parameter in whole.named_parameters() if parameter.requires_grad]
+        assert names == [name for name, p in half.named_parameters() if p.requires_grad]
+
+
+def test_a_fine_tune_from_a_model_without_a_text_half_has_none(folders):
+    backbone = replace(TINY, vocab_size=0, text_length=1, relative_bias=True)
+    job = task.Task(tuned(), backbone, folders)
+    assert not job.model.config.text
+    assert not [name for name, _ in job.model.named_parameters() if "text" in name]
 
 
 def test_the_loss_leaves_out_ignored_pixels():

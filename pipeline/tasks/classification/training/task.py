@@ -39,7 +39,9 @@ class Task(step.Task):
         for split in ("train", "val"):
             check_classes(folders.shards, split, params.classes)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
-        self.model = Classification(ClassificationConfig(config, params.classes))
+        self.model = Classification(
+            ClassificationConfig(config, params.classes, text=config.vocab_size > 0)
+        )
 
     @cached_property
     def batches(self) -> ImageBatches:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from model.heads.segmentation import IGNORED
 from pipeline.config.limits import FactorRange, Interval, Share, ShareAboveZero
-from pipeline.data.transforms import images
+from pipeline.tasks.segmentation.training.resize import ResizeFilter, fitted, resized
 
 RETRIES = 10
 _FULL_TURN = 256  # of hues in Pillow's HSV
@@ -41,6 +41,7 @@ def augmented(
     labels: np.ndarray,
     size: int,
     base: tuple[int, int],
+    resize_filter: ResizeFilter,
     params: AugmentParams,
     filling: tuple[int, ...],
     rng: np.random.Generator,
@@ -52,13 +53,15 @@ def augmented(
         labels: uint8 [height, width] of the image; 255 where a pixel has no class.
         size: side of the crop, pixels.
         base: long and short side that images are resized to before `ratio` applies, see `fitted`.
+        resize_filter: of the image; labels are resized to the nearest.
         filling: the color of what the image does not fill, 0 after normalization.
 
     Returns:
         uint8 [size, size, 3] and uint8 [size, size]; what the image does not fill has no class.
     """
-    new = fitted(image.size, base, rng.uniform(params.ratio[0], params.ratio[1]))
-    pixels = np.asarray(image.resize(new, images.INTERPOLATION))
+    ratio = rng.uniform(params.ratio[0], params.ratio[1])
+    new = fitted(image.size, base, ratio, resize_filter)
+    pixels = resized(image, new, resize_filter)
     labels = np.asarray(Image.fromarray(labels).resize(new, Image.Resampling.NEAREST))
     box = crop(labels, size, params.one_class, rng)
     pixels, labels = pixels[box], labels[box]
@@ -67,15 +70,6 @@ def augmented(
     return _padded(photometric(pixels, params.photometric, rng), size, filling), _padded(
         labels, size, (IGNORED,)
     )
-
-
-def fitted(
-    size: tuple[int, int], base: tuple[int, int], ratio: float, shortest: int = 1
-) -> tuple[int, int]:
-    """Width and height, in the same proportion, within `ratio` times the long and the short side of
-    `base`, but with no side shorter than `shortest`."""
-    factor = max(ratio * min(base[0] / max(size), base[1] / min(size)), shortest / min(size))
-    return round(size[0] * factor), round(size[1] * factor)
 
 
 def crop(

@@ -21,6 +21,7 @@ from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tasks.image_text_inputs import stack
 from pipeline.tasks.segmentation.training.augment import AugmentParams, augmented
+from pipeline.tasks.segmentation.training.resize import ResizeFilter
 from pipeline.utils import seeds
 
 CHECKED_MASKS = 64  # before training, of each split
@@ -28,21 +29,28 @@ COLUMNS = ("key", "image", "mask")
 
 
 @dataclass(frozen=True)
-class InputParams:
-    """Block `inputs` of a segmentation fine-tune."""
+class EvaluationInputs:
+    """What evaluation reads of the block `inputs` of a segmentation fine-tune."""
 
     image_size: Pixels  # pixels; side of the training crops and of the windows at test time
     long_side: Pixels  # pixels; images are resized, in proportion, to fit within these two
     short_side: Pixels
     stride: Pixels  # pixels from one window to the next at test time
     normalize: Literal["half", "imagenet"]  # mean and deviation of pixels
-    augment: AugmentParams
-    order: OrderParams
+    resize_filter: ResizeFilter  # of images; BEiT: OpenCV's
 
     @property
     def base(self) -> tuple[int, int]:
         """Long and short side."""
         return self.long_side, self.short_side
+
+
+@dataclass(frozen=True)
+class InputParams(EvaluationInputs):
+    """Block `inputs` of a segmentation fine-tune."""
+
+    augment: AugmentParams
+    order: OrderParams
 
 
 class CropBatch(NamedTuple):
@@ -89,6 +97,7 @@ class CropBatches:
             labels,
             params.image_size,
             params.base,
+            params.resize_filter,
             params.augment,
             self.filling,
             rng,

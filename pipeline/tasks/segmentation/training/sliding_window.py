@@ -15,8 +15,8 @@ from torch import Tensor
 
 from model.heads.segmentation import Segmentation, resize
 from pipeline.data.transforms import images
-from pipeline.tasks.segmentation.training.augment import fitted
-from pipeline.tasks.segmentation.training.data import InputParams, LabeledImage
+from pipeline.tasks.segmentation.training.data import EvaluationInputs, LabeledImage
+from pipeline.tasks.segmentation.training.resize import ResizeFilter, fitted, resized
 from pipeline.utils import finite
 
 
@@ -27,14 +27,25 @@ class WindowParams:
     window: int  # pixels; the model's size
     stride: int  # pixels from one window to the next
     base: tuple[int, int]  # long and short side that images are resized to
+    resize_filter: ResizeFilter
     ratios: list[float]  # on that size; with several, the short side is never below the window
     flip: bool  # add the mirrored image at each ratio
     batch: int  # windows at a time
 
     @classmethod
-    def of(cls, inputs: InputParams, ratios: list[float], flip: bool, batch: int) -> "WindowParams":
+    def of(
+        cls, inputs: EvaluationInputs, ratios: list[float], flip: bool, batch: int
+    ) -> "WindowParams":
         """Windows as large as the crops of training."""
-        return cls(inputs.image_size, inputs.stride, inputs.base, ratios, flip, batch)
+        return cls(
+            inputs.image_size,
+            inputs.stride,
+            inputs.base,
+            inputs.resize_filter,
+            ratios,
+            flip,
+            batch,
+        )
 
 
 @torch.inference_mode()
@@ -164,6 +175,6 @@ def starts(length: int, window: int, stride: int) -> list[int]:
 def _pixels(image: Image.Image, params: WindowParams, ratio: float) -> Tensor:
     """The resized image, [3, height, width] in -1..1."""
     shortest = params.window if len(params.ratios) > 1 else 1
-    size = fitted(image.size, params.base, ratio, shortest)
-    resized = torch.from_numpy(np.array(image.resize(size, images.INTERPOLATION)))
-    return images.normalize(resized[None])[0]
+    size = fitted(image.size, params.base, ratio, params.resize_filter, shortest)
+    pixels = torch.from_numpy(resized(image, size, params.resize_filter))
+    return images.normalize(pixels[None])[0]

@@ -61,7 +61,9 @@ class Task(step.Task):
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         try:
             self.model = Segmentation(
-                SegmentationConfig(config, params.head, params.inputs.normalize)
+                SegmentationConfig(
+                    config, params.head, params.inputs.normalize, text=config.vocab_size > 0
+                )
             )
         except ValueError as error:
             raise UserError(f"params.yaml: head.{error}") from None

@@ -1,0 +1,1 @@
+"""Made-up released files: the official layouts at any size, with seeded weights."""
