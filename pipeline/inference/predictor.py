@@ -115,6 +115,6 @@ def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "
 def _tokenizer(path: Path, config: Any) -> TextTokenizer:
     """The tokenizer of a model with this configuration; one that reads no text may have any."""
     config = getattr(config, "backbone", config)
-    if not hasattr(config, "vocab_size"):
+    if not getattr(config, "vocab_size", 0):
         return TextTokenizer.load(path)
     return TextTokenizer.load_for(path, config.vocab_size)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from model import checkpoint
 from model.backbone.vl_beit import VLBeit
@@ -16,12 +17,14 @@ from model.heads.segmentation import Segmentation
 from model.normalize import STATISTICS
 from model.timm_encoder import ImageEncoder, timm
 from pipeline.errors import UserError
+from pipeline.inference import predictor
 from pipeline.released import beit
 from pipeline.released.beit import BASE, backbone_config
 from pipeline.released.state_dict import shapes_of
 from pipeline.released.synthetic import beit as made_up
 from tests.helpers.beit_segmentation import Reference
 from tests.helpers.doc_examples import run_example
+from tests.helpers.released_tokenizers import write_bert
 
 TINY = replace(BASE, image_size=32, patch_size=8, depth=4, embed_dim=16, num_heads=2, mlp_dim=32)
 CLASSES = tuple("abcdefg")
@@ -163,6 +166,19 @@ def test_a_model_folder_comes_out(tmp_path, task):
     pixels = 2 * images_in_0_1() - 1
     outputs = [each.logits if task == "ade20k" else each for each in (model, loaded)]
     assert torch.equal(outputs[0](pixels), outputs[1](pixels))
+
+
+@pytest.mark.parametrize("with_tokenizer", [False, True])
+def test_imported_models_are_used_without_texts(tmp_path, with_tokenizer):
+    """A tokenizer, such as that of the scale, does not disturb them."""
+    tokenizer = write_bert(tmp_path) if with_tokenizer else None
+    image = Image.new("RGB", (50, 40), "red")
+    for task in ("imagenet1k", "ade20k"):
+        whole, _ = content(tmp_path, task)
+        imported(tmp_path, task, whole).save_pretrained(tmp_path / task)
+    classifier = predictor.load(tmp_path / "imagenet1k", tokenizer)
+    assert sum(share for _, share in classifier.classify(image, best=7)) == pytest.approx(1)
+    assert predictor.load(tmp_path / "ade20k", tokenizer).segment(image).shape == (32, 32)
 
 
 def test_a_fine_tune_at_another_resolution_starts_from_a_classifier(tmp_path):

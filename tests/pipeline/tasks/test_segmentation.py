@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from model import checkpoint
 from model.backbone.config import BackboneConfig
 from model.checkpoint import load, save
 from model.heads.segmentation import (
@@ -32,7 +33,9 @@ from pipeline.data.synthetic import generate
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import masks, render, scene
 from pipeline.errors import UserError
-from pipeline.tasks import Folders
+from pipeline.released import beit
+from pipeline.released.synthetic import beit as synthetic_beit
+from pipeline.tasks import Folders, runner
 from pipeline.tasks.segmentation import predict
 from pipeline.tasks.segmentation.training import augment, metrics, resize, sliding_window, task
 from pipeline.tasks.segmentation.training.augment import AugmentParams, PhotometricParams
@@ -531,11 +534,20 @@ def test_a_model_without_a_text_half_gives_the_same():
         assert names == [name for name, p in half.named_parameters() if p.requires_grad]
 
 
-def test_a_fine_tune_from_a_model_without_a_text_half_has_none(folders):
-    backbone = replace(TINY, vocab_size=0, text_length=1, relative_bias=True)
-    job = task.Task(tuned(), backbone, folders)
-    assert not job.model.config.text
+@pytest.mark.parametrize("kind", ["pretrained", "imagenet1k"])
+def test_a_fine_tune_from_a_released_beit_has_no_text_half_either(folders, tmp_path, kind):
+    base = replace(beit.BASE, image_size=16, patch_size=8, depth=4, embed_dim=16, num_heads=2)
+    backbone = beit.backbone_config(kind, replace(base, mlp_dim=32))
+    synthetic_beit.write(tmp_path / "file.pth", kind, backbone, 3, seed=1)
+    names = ("a", "b", "c") if kind == "imagenet1k" else ()
+    checkpoint.save(beit.read(tmp_path / "file.pth", kind, backbone, names), tmp_path / "model")
+    job = task.Task(tuned(), runner.backbone_config(tmp_path / "model"), folders)
+    report = checkpoint.load_backbone(job.model.backbone, tmp_path / "model")
+    assert not report.missing and all("image_table" in name for name in report.resized)
+    assert report.resized and job.model.config.backbone.image_size == 32
     assert not [name for name, _ in job.model.named_parameters() if "text" in name]
+    batch = job.batches[MicroBatch(0)]
+    assert all(loss.isfinite() for loss in job.loss(job.model, batch).values())
 
 
 def test_the_loss_leaves_out_ignored_pixels():
