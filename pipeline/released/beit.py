@@ -19,6 +19,7 @@ from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfi
 from model.timm_encoder import ImageEncoder, ImageEncoderConfig
 from pipeline.released import pixel_statistics, state_dict
 from pipeline.released.state_dict import Pairs
+from pipeline.utils import safe_checkpoint
 
 Task = Literal["pretrained", "imagenet1k", "ade20k"]
 Family = Literal["beit", "beitv2"]
@@ -152,6 +153,21 @@ def read(
     if task != "ade20k":  # which normalizes images itself
         pixel_statistics.fold(model.backbone.patch_embed, STATISTICS[family])
     return model
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """What a segmentation file calls its classes, in their order, beside its tensors; empty where it
+    does not say so.
+
+    Raises:
+        UserError: it is no checkpoint.
+    """
+    content = safe_checkpoint.read(path)
+    meta = content.get("meta") if isinstance(content, dict) else None
+    names = meta.get("CLASSES") if isinstance(meta, dict) else None
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return ()
 
 
 def their_name(name: str, task: Task) -> str:

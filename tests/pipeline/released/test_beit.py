@@ -123,6 +123,21 @@ def test_segmentation_is_that_of_the_published_description(tmp_path, image_size)
     assert beit.head_config(BASE, 150).layers == [3, 5, 7, 11]
 
 
+@pytest.mark.parametrize(
+    ("meta", "names"),
+    [
+        ({"CLASSES": ("wall", "sky"), "PALETTE": [[1, 2, 3]]}, ("wall", "sky")),
+        ({"CLASSES": ["wall"]}, ("wall",)),
+        ({"CLASSES": (1, 2)}, ()),
+        ({}, ()),
+        (None, ()),
+    ],
+)
+def test_names_of_classes_are_the_files(tmp_path, meta, names):
+    torch.save({"meta": meta, "state_dict": {"a": torch.ones(1)}}, tmp_path / "file.pth")
+    assert beit.class_names(tmp_path / "file.pth") == names
+
+
 def test_numbers_of_the_base_model():
     def numbers(shapes):
         return sum(math.prod(shape) for shape in shapes)
