@@ -86,8 +86,12 @@ ShareRange = Annotated[list[float], Numbers(Interval(0, 1, without_low=True), 2,
 Factors = Annotated[list[float], Numbers(Interval(0.01, 100))]
 FactorRange = Annotated[list[float], Numbers(Interval(0.01, 100), 2, ordered=True)]
 Name = Annotated[str, Pattern(_NAME, "a name of letters, digits, _ and -")]
+FileName = Annotated[
+    str, Pattern(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", "a file name of letters, digits, _, - and .")
+]
 RunName = Annotated[
-    str, Pattern(f"(pretrain|finetune)/{_NAME}", "pretrain/ or finetune/ and a name")
+    str,
+    Pattern(f"(pretrain|finetune|import)/{_NAME}", "pretrain/, finetune/ or import/ and a name"),
 ]
 
 

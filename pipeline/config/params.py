@@ -99,9 +99,21 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def fine_tunes() -> Params:
-    """The list of fine-tunes, under the key `fine_tunes`."""
-    return Params(FINE_TUNES, _parsed(FINE_TUNES, _bytes(FINE_TUNES)))
+def lists(own: Params | None = None) -> Params:
+    """What is fine-tuned and what is evaluated, under the keys `fine_tunes` and `evaluations`:
+    fine_tunes.yaml's, and what `own`, by default params.yaml, adds to them at its scale, as DVC
+    merges the two.
+
+    Raises:
+        UserError: a name is in both files.
+    """
+    own = own or read()
+    lists = _parsed(FINE_TUNES, _bytes(FINE_TUNES))
+    added = {key: own.subtree(key) for key in lists}
+    for key, block in added.items():
+        if twice := sorted(block.keys() & lists[key].keys()):
+            raise UserError(f"{own.file}: {key}.{twice[0]}: {FINE_TUNES} has this name, too")
+    return Params(FINE_TUNES, _merged(lists, added))
 
 
 def scale() -> str:

@@ -17,10 +17,8 @@ from pipeline.errors import UserError
 from pipeline.inference.registry import row_predictors
 from pipeline.pretraining import task
 from pipeline.reporting import html_report
-from pipeline.tasks import Folders, fine_tunes
-from pipeline.tasks.fine_tunes import FineTune
+from pipeline.tasks import Folders, evaluations, fine_tunes
 from pipeline.tokenizers import text
-from pipeline.tokenizers.text.own_pieces import OwnPieces
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 
@@ -98,19 +96,20 @@ def of_fine_tune(scale: str, name: str) -> Export:
         name,
         fine_tune.title,
         model,
-        _class_names(scale, fine_tune, model),
+        _class_names(scale, name, model),
         Path("results", scale, "evaluate", f"{name}.json"),
         _training_stages(f"finetune/{name}"),
     )
 
 
-def _class_names(scale: str, fine_tune: FineTune, model: Path) -> list[str]:
+def _class_names(scale: str, name: str, model: Path) -> list[str]:
     """Names of the classes, of tasks that have them."""
+    fine_tune = fine_tunes.load(name)
     predict = tasks.load(fine_tune.task, "predict")
     if not hasattr(predict, "class_names"):
         return []
     fine_tune_params = fine_tune.load_params(params.read())
-    evaluate_params = fine_tune.load_evaluate_params(params.read())
+    evaluate_params = evaluations.load(name).load_params(params.read())
     folders = Folders.of(scale, fine_tune.data, model)
     return predict.class_names(folders, fine_tune_params, evaluate_params)
 
@@ -132,17 +131,20 @@ def write(export: Export, scale: str, folder: Path) -> None:
     for name in ("model.safetensors", "config.json"):
         _copy(export.model / name, folder / name)
     if _reads_text(config["model"]):
-        text.put_into(folder, _tokenizer(export, scale))
+        text.put_into(folder, _tokenizer(export))
     if export.classes:
         files.write_json(folder / "classes.json", export.classes)
     with files.replacing(folder / "README.md") as temporary:
         temporary.write_text(card(export, config, scale), encoding="utf-8")
 
 
-def _tokenizer(export: Export, scale: str) -> Path:
-    """What the model's texts are read with: the file beside it, or the one that was trained here."""
-    own = Path("data", scale, "text_tokenizer", OwnPieces.FILE)
-    return text.in_folder(export.model) or own
+def _tokenizer(export: Export) -> Path:
+    """What the model's texts are read with. Raises UserError where its folder has no such file."""
+    tokenizer = text.in_folder(export.model)
+    if tokenizer is None:
+        known = " or ".join(text.FILES)
+        raise UserError(f"{export.model}: no {known}; run the stage that makes the model")
+    return tokenizer
 
 
 def card(export: Export, config: dict[str, Any], scale: str) -> str:
@@ -151,7 +153,7 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
     for stage in export.stages:
         data += _data(stage, scale)
     backbone, with_text = config["backbone"], _reads_text(config["model"])
-    tokenizer = _tokenizer(export, scale).name if with_text else ""
+    tokenizer = _tokenizer(export).name if with_text else ""
     scores = files.read_json(export.scores) if export.scores.exists() else {}
     scores = {key: value for key, value in scores.items() if not isinstance(value, str)}
     return html_report.template(TEMPLATE, autoescape=False).render(

@@ -40,10 +40,7 @@ class Served(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         from pipeline.inference.row_predictor import RowPredictor
 
-        tokenizer = context.artifacts.get("text_tokenizer")
-        self._predictor = RowPredictor(
-            Path(context.artifacts["model"]), Path(tokenizer) if tokenizer else None
-        )
+        self._predictor = RowPredictor(Path(context.artifacts["model"]))
 
     def predict(
         self,

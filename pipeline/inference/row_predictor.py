@@ -18,8 +18,8 @@ _IMAGES = ("image", "image2")
 class RowPredictor:
     """Row by row: simple, and the answer to one row does not depend on the others."""
 
-    def __init__(self, model: Path, text_tokenizer: Path | None) -> None:
-        self.predictor = predictor.load(model, text_tokenizer)
+    def __init__(self, model: Path) -> None:
+        self.predictor = predictor.load(model)
 
     def predict(self, row: dict[str, Any]) -> dict[str, Any]:
         """The answer to one row, by column; what the row does not have is not in it.

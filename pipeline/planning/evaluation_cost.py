@@ -7,7 +7,7 @@ from pipeline import tasks
 from pipeline.config.params import Params
 from pipeline.planning.data_cost import PlannedSource, views
 from pipeline.planning.training_cost import TrainingRun, tokenizer_config
-from pipeline.tasks import fine_tunes
+from pipeline.tasks import evaluations, fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.utils import flops
 
@@ -30,7 +30,7 @@ def visual_tokens(params: Params, sources: Sequence[PlannedSource]) -> ForwardCo
     return ForwardCost("visual_tokens", f"{count:,.0f} views", cost, "fp32")
 
 
-def evaluations(
+def of_fine_tunes(
     runs: Sequence[TrainingRun], params: Params, sources: Sequence[PlannedSource]
 ) -> Iterator[ForwardCost]:
     """The evaluation of every fine-tune among the runs."""
@@ -39,8 +39,8 @@ def evaluations(
         kind, _, name = run.stage.partition(" ")
         if kind != "finetune" or run.backbone is None:
             continue
-        fine_tune = fine_tunes.load(name)
-        evaluate_params = fine_tune.load_evaluate_params(params)
+        fine_tune = fine_tunes.load(name, params)
+        evaluate_params = evaluations.load(name, params).load_params(params)
         cost = tasks.load(fine_tune.task, "cost").evaluation(
             fine_tune.load_params(params),
             evaluate_params,

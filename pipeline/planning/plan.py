@@ -11,14 +11,13 @@ from textwrap import fill
 
 from pipeline.config import yaml_reader
 from pipeline.config.limits import Positive, ShareAboveZero
-from pipeline.config.params import Params
+from pipeline.config.params import Params, lists
 from pipeline.planning import data_cost, evaluation_cost, provenance, training_cost
 from pipeline.planning.data_cost import PlannedSource
 from pipeline.planning.evaluation_cost import ForwardCost
 from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSTATED, Number
 from pipeline.planning.training_cost import TrainingRun
 from pipeline.reporting.render import DASH, aligned
-from pipeline.tasks import fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.training.train_state import KEPT_CHECKPOINTS
 from pipeline.utils import memory
@@ -51,7 +50,7 @@ def pages(params: Params) -> Iterator[str]:
     runs = list(training_cost.runs(params))
     forward = [
         evaluation_cost.visual_tokens(params, sources),
-        *evaluation_cost.evaluations(runs, params, sources),
+        *evaluation_cost.of_fine_tunes(runs, params, sources),
     ]
     yield f"# Plan of scale {params.scale}\n\n{_assumptions(assumed)}"
     yield f"## Stages\n\n{_stages(params)}"
@@ -85,8 +84,8 @@ def _stages(params: Params) -> str:
 
 def _items(params: Params, foreach: str | Collection[str]) -> Collection[str]:
     """Names of a stage's items, which dvc.yaml lists or takes from a file."""
-    if foreach == "${fine_tunes}":
-        return fine_tunes.names()
+    if foreach in ("${fine_tunes}", "${evaluations}"):
+        return lists(params).subtree(foreach[2:-1])
     return params.subtree(foreach[2:-1]) if isinstance(foreach, str) else foreach
 
 

@@ -138,13 +138,13 @@ def runs(params: Params) -> Iterator[TrainingRun]:
                 model.config.backbone,
                 tuple(streams),
             )
-    for name in fine_tunes.names():
+    for name in fine_tunes.names(params):
         yield fine_tune_run(params, name, backbones)
 
 
 def fine_tune_run(params: Params, name: str, backbones: dict[str, BackboneConfig]) -> TrainingRun:
     """The run of a fine-tune; backbones: of each pretraining variant."""
-    fine_tune = fine_tunes.load(name)
+    fine_tune = fine_tunes.load(name, params)
     fine_tune_params = fine_tune.load_params(params)
     image_size = fine_tune_params.inputs.image_size
     backbone = replace(backbones[fine_tune.pretraining], image_size=image_size)

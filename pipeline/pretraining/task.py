@@ -39,6 +39,7 @@ from pipeline.pretraining.data import (
 )
 from pipeline.pretraining.evaluate import ValidationParams, measure
 from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
+from pipeline.tokenizers import text
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
@@ -259,9 +260,7 @@ def run(job: PretrainJob) -> None:
             curves.write_jsonl(job.work_dir / curves.JSONL, rows)
         if first:
             finished = _finish(task, job)
-            tracked.model(
-                finished / "model", f"vl-beit-pretrained-{job.name}", job.folders.text_tokenizer
-            )
+            tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}")
             tracked.artifact(finished / "curves.png")
             tracked.artifact(finished / "masked.png")
 
@@ -295,6 +294,7 @@ def _image_sources(params: PretrainParams) -> list[str]:
 def _finish(task: PretrainingTask, job: PretrainJob) -> Path:
     """Write the model, its curves, the last validation metrics and examples into a folder."""
     folder, rows = finish(task.model, job.work_dir, f"pretraining: {job.name}")
+    text.put_into(folder / "model", job.folders.text_tokenizer)
     validation = [row.values for row in rows if row.kind == "validation"]
     files.write_json(folder / "validation.json", validation[-1])
     task.model.eval()

@@ -181,6 +181,16 @@ def read(
     return model
 
 
+def expected(task: Task, backbone: BackboneConfig, classes: Sequence[str]) -> dict[str, Shape]:
+    """The tensors that a file has, by its names; of a pretrained one with its heads."""
+    kind = KINDS[task]
+    tensors: dict[str, Shape] = {}
+    config = kind.config(backbone, tuple(classes))
+    for name, shape in state_dict.shapes_of(lambda: kind.model(config)).items():
+        tensors |= _sources(name, shape, kind)
+    return tensors
+
+
 def _sources(name: str, shape: Shape, kind: Kind) -> dict[str, Shape]:
     """Names and shapes of the tensors in a file that one of ours is made of."""
     full_name = f"backbone.{name}" if kind.model is VLBeit else name

@@ -48,8 +48,9 @@ BASE = BackboneConfig(
     token_types=True,
     word_norm=True,
     absolute_positions=False,
-    vl_ffn_start_layer=10,
 )
+
+PAIR_BLOCKS = 2  # the last ones, with experts for pairs
 
 WRAPPERS = ("state_dict", "module", "model")
 PAIRS = (
@@ -103,8 +104,12 @@ DROPPED: dict[Task, tuple[str, ...]] = {
 
 def backbone_config(task: Task, base: BackboneConfig = BASE) -> BackboneConfig:
     """The backbone of the file of a task."""
-    second = task == "nlvr2"
-    return replace(base, image_size=IMAGE_SIZES[task], second_image_type=second)
+    return replace(
+        base,
+        image_size=IMAGE_SIZES[task],
+        second_image_type=task == "nlvr2",
+        vl_ffn_start_layer=base.depth - PAIR_BLOCKS,
+    )
 
 
 def read(
@@ -137,6 +142,12 @@ def read(
     state[WORDS] = state[WORDS] + theirs[WORD_TYPES][0]
     state[MASK] = torch.zeros(shapes[MASK])  # it masks no images
     return state_dict.build(cls, config, state)
+
+
+def expected(task: Task, backbone: BackboneConfig, answers: Sequence[str]) -> dict[str, Shape]:
+    """The tensors that a file must have, by its names."""
+    cls, config = _model(task, backbone, answers)
+    return their_shapes(state_dict.shapes_of(lambda: cls(config)), task, backbone)
 
 
 def their_shapes(

@@ -11,7 +11,8 @@ fine-tune.
                             the `pipeline.training.step.Task` that is trained, with its validation;
                             its `model.backbone` takes over the pretrained weights
     training.data   samples and batches, for training and for evaluation
-        InputParams         dataclass of the block `inputs`: all that evaluation needs of the above
+        InputParams         dataclass of the block `inputs`
+        EvaluationInputs    dataclass of what evaluation reads of it
         COLUMNS             columns of the shards that training reads
     training.augment        augmentation, where the task has its own
     training.metrics        what validation measures, and evaluation too
@@ -65,16 +66,15 @@ class Folders:
 
     @classmethod
     def of(cls, scale: str, data: str, model: Path) -> "Folders":
-        """Those of a data set, relative to the project's root, with the tokenizer file beside
-        `model`, a folder, where it has one: an imported model, or one that began with it.
+        """Those of a data set, relative to the project's root, with the tokenizer file in `model`,
+        a folder; a model of images alone may have none.
 
         Raises:
             UserError: `model` has several, or a damaged file of names.
         """
-        root = Path("data", scale)
-        own = root / "text_tokenizer" / OwnPieces.FILE
-        tokenizer = text.in_folder(model) or own
-        return cls(root / "shards" / data, tokenizer, model_folder.class_names(model))
+        tokenizer = text.in_folder(model) or model / OwnPieces.FILE
+        shards = Path("data", scale, "shards", data)
+        return cls(shards, tokenizer, model_folder.class_names(model))
 
 
 def names() -> list[str]:

@@ -1,7 +1,8 @@
-"""Evaluation of a fine-tuned model of any task."""
+"""Evaluation of a model of any task."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,11 @@ import torch
 from pipeline import tasks
 from pipeline.tasks import Folders
 from pipeline.tasks.batch_results import BatchMaps
-from pipeline.tasks.fine_tunes import FineTune
 from pipeline.utils import finite, model_folder
 
 
 def evaluate(
-    fine_tune: FineTune,
+    task: str,
     model: Path,
     folders: Folders,
     inputs: Any,
@@ -23,32 +23,25 @@ def evaluate(
     out: Path,
     maps: BatchMaps,
 ) -> dict[str, Any]:
-    """Test metrics of a fine-tuned model, with what was evaluated beside them; predictions and
-    figures go into `out`.
+    """Test metrics of a model, with the inputs and the precision that they are measured at;
+    predictions and figures go into `out`.
 
     Args:
         model: folder of the saved model.
-        inputs, params: the task's `InputParams` and `EvaluateParams`.
+        inputs, params: the task's `EvaluationInputs` and `EvaluateParams`.
         maps: what runs the model over batches.
 
     Raises:
         UserError: there is no such model, or one of its scores is NaN or infinite.
     """
     torch.set_num_threads(params.threads)
-    module = tasks.load(fine_tune.task, "predict")
+    module = tasks.load(task, "predict")
     device = device_type()
-    network = model_folder.load(model, "run the fine-tune again").to(device)
+    network = model_folder.load(model, "run the stage that makes it again").to(device)
     with precision_of(params.precision, device):
         result = module.evaluate(network, folders, inputs, params, out, maps)
     finite.check_tree(result, f"evaluation of {model}")
-    return {
-        "task": fine_tune.task,
-        "data": fine_tune.data,
-        "variant": fine_tune.pretraining,
-        "init": fine_tune.init,
-        "precision": params.precision,
-        **result,
-    }
+    return {"precision": params.precision, "inputs": asdict(inputs), **result}
 
 
 def input_files(model: Path, folders: Folders) -> list[Path]:

@@ -16,11 +16,17 @@ from pipeline.data.transforms.rand_augment import RandAugmentParams, rand_augmen
 
 
 @dataclass(frozen=True)
-class ImageTextParams:
-    """Block `inputs` of a fine-tune on pairs of image and text."""
+class ImageTextInputs:
+    """What evaluation reads of the block `inputs`: images as squares, of which nothing is cut off."""
 
     image_size: Pixels  # pixels
     text_length: TextLength  # longest text, special ids included
+
+
+@dataclass(frozen=True)
+class ImageTextParams(ImageTextInputs):
+    """Block `inputs` of a fine-tune on pairs of image and text."""
+
     crop: views.ViewParams
     rand_augment: RandAugmentParams
     order: OrderParams

@@ -48,22 +48,22 @@ def run(job: FineTuneJob) -> None:
         if first:
             finished, _ = finish(task.model, job.work_dir, f"fine-tuning: {job.fine_tune.title}")
             # evaluation reads all three
-            if own_tokenizer := text.in_folder(job.init):
-                text.put_into(finished / "model", own_tokenizer)
+            if job.folders.text_tokenizer.exists():  # not of a model of images alone
+                text.put_into(finished / "model", job.folders.text_tokenizer)
             files.write_json(finished / "params.json", asdict(job.params))
             tracked.dataset(job.folders.shards, job.fine_tune.data, "training")
             tracked.artifact(finished / "curves.png")
-            tracked.model(finished / "model", f"vl-beit-{job.name}", job.folders.text_tokenizer)
+            tracked.model(finished / "model", f"vl-beit-{job.name}")
 
 
 def inputs(job_init: Path, folders: Folders) -> list[Path]:
     """The files that stand for all data of a fine-tune."""
-    return [
+    every = [
         job_init / "config.json",
         job_init / "model.safetensors",
         folders.shards / "index.json",
-        folders.text_tokenizer,
     ]
+    return [*every, folders.text_tokenizer] if folders.text_tokenizer.exists() else every
 
 
 def backbone_config(folder: Path) -> BackboneConfig:

@@ -112,25 +112,15 @@ class Run:
         with _tolerant():
             self._append("note", text=markdown)
 
-    def model(self, folder: Path, name: str, text_tokenizer: Path | None = None) -> None:
-        """Log a checkpoint folder as a servable model (see `mlflow_pyfunc`) and register it as
-        `name`, alias `current`.
-
-        Args:
-            text_tokenizer: the file that its texts are read with; a model of images alone has none.
-        """
+    def model(self, folder: Path, name: str) -> None:
+        """Log a model folder as a servable model (see `mlflow_pyfunc`) and register it as `name`,
+        alias `current`."""
         with _tolerant():
             target = self._target("model")
             if target is None:
                 return
             files.link_tree(folder, target)
-            parts = {"model": str(target)}
-            if text_tokenizer is not None:
-                copy = self._target(text_tokenizer.name)
-                assert copy is not None  # as `target`
-                shutil.copyfile(text_tokenizer, copy)
-                parts["text_tokenizer"] = str(copy)
-            self._append("model", name=name, parts=parts)
+            self._append("model", name=name, path=str(target))
 
     def close(self, status: str) -> None:
         """End the run as "FINISHED", "FAILED" or "KILLED"."""

@@ -106,16 +106,16 @@ class MlflowRun:
     def note(self, text: str) -> None:
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
 
-    def model(self, name: str, parts: dict[str, str]) -> None:
+    def model(self, name: str, path: str) -> None:
         """Log a model from code, so that no pickle is involved, with the code that it needs.
 
-        `parts` are paths in the spool by name (see `mlflow_pyfunc`). They are removed at the end: a
-        second registration would be a new version.
+        `path` is its folder in the spool. It is removed at the end: a second registration would be
+        a new version.
         """
         import mlflow
         from mlflow.models import Model
 
-        if not Path(parts["model"]).exists():
+        if not Path(path).exists():
             return
         mlflow.set_tracking_uri(self._store.uri)
         mlflow.set_experiment(experiment_id=self._experiment)
@@ -130,14 +130,14 @@ class MlflowRun:
             registered_model_name=name,
             validate_serving_input=False,
             python_model=str(pyfunc),
-            artifacts={key: Path(path).as_uri() for key, path in parts.items()},
+            artifacts={"model": Path(path).as_uri()},
             code_paths=[str(code / "model"), str(code / "pipeline")],
             signature=functions["signature"](),
             input_example=functions["example"](),
             pip_requirements=REQUIREMENTS,
         )
         self._client.set_registered_model_alias(name, ALIAS, logged.registered_model_version)
-        shutil.rmtree(parts["model"])
+        shutil.rmtree(path)
 
     def close(self, status: str, end: int) -> None:
         """`end` is in milliseconds since 1970."""

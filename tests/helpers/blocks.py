@@ -1,6 +1,7 @@
 """All blocks of params.yaml, as the stages load them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pipeline.config.params import Params
@@ -12,8 +13,10 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.orchestration.parallel_map import PoolParams
 from pipeline.planning.plan import PlanParams
 from pipeline.pretraining import task
+from pipeline.released import imports
+from pipeline.released.imports import ImportedSize
 from pipeline.reporting.tables import TableParams
-from pipeline.tasks import fine_tunes
+from pipeline.tasks import evaluations, fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.packing import TextTokensParams
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
@@ -27,6 +30,8 @@ SINGLE = {
     "text_tokenizer": TextTokenizerParams,
     "text_tokens": TextTokensParams,
     "table": TableParams,
+    "imported_size": ImportedSize,
+    "imported_weights": download.DownloadParams,
 }
 
 
@@ -46,6 +51,9 @@ def load_all(params: Params, key: str) -> None:
             params.load(VisualTokensParams, "visual_tokens.common", f"visual_tokens.{stream}")
     elif key in ("finetune", "evaluate"):
         _load_fine_tunes(params, key)
+    elif key == "imports":
+        for name in params.subtree("imports"):
+            imports.load(name, params)
     if key in ("visual_tokenizer", "loop"):
         vqkd_training.load_params(params)
     if key in ("pretrain", "loop"):
@@ -57,7 +65,11 @@ def _load_fine_tunes(params: Params, key: str) -> None:
     for name in fine_tunes.names():
         fine_tune = fine_tunes.load(name)
         if key == "evaluate":
-            fine_tune.load_evaluate_params(params)
+            listed = evaluations.load(name)
+            listed.load_params(params)
+            part = f"{listed.data}-test"
+            if part in params.subtree("evaluate"):
+                replace(listed, data=part).load_params(params)
         elif fine_tune.params == fine_tune.budget or name.endswith("-all"):
             fine_tune.load_params(params)
 

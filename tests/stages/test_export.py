@@ -8,6 +8,7 @@ import pytest
 from model import checkpoint
 from pipeline.errors import UserError
 from pipeline.reporting import html_report
+from pipeline.tokenizers import text
 from stages import export
 from tests.helpers import tiny
 from tests.helpers.doc_examples import write_tokenizer
@@ -27,7 +28,9 @@ def project(tmp_path, monkeypatch):
 
 
 def train(kind, name, toy):
-    checkpoint.save(toy().model, Path("runs/small", kind, name, "model"))
+    folder = Path("runs/small", kind, name, "model")
+    checkpoint.save(toy().model, folder)
+    text.put_into(folder, Path("data/small/text_tokenizer/spm.model"))
 
 
 def test_what_was_trained_is_exported_and_the_rest_named(project, capsys):

@@ -147,6 +147,15 @@ def _files(path: Path) -> Iterator[tuple[str, Member]]:
         yield name, archives.whole_file(path / name)
 
 
+def class_names(root: Path) -> list[str]:
+    """Synset ids in the order of the labels, by the devkit in `root`.
+
+    Raises:
+        UserError: it is incomplete or contradicts itself.
+    """
+    return list(_devkit(root, ("val",)).labels)
+
+
 def _devkit_path(root: Path) -> Path | None:
     """None where it is neither there nor needed. Raises FileNotFoundError."""
     try:

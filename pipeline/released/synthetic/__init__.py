@@ -1,1 +1,22 @@
-"""Made-up released files: the official layouts at any size, with seeded weights."""
+"""Made-up released files: the official layouts at any size, with seeded weights. They check the
+path that real ones take, and are good for nothing else."""
+
+from pathlib import Path
+
+from pipeline.data.synthetic.params import SyntheticParams
+from pipeline.released.imports import ImportParams
+from pipeline.utils import files
+
+
+def write(imported: ImportParams, folder: Path, synthetic: SyntheticParams) -> None:
+    """Write the files of an import into a fresh `folder`."""
+    from pipeline.released.synthetic import beit, beit3, class_files, tokenizers, vlmo
+
+    files.fresh_directory(folder)
+    if imported.tokenizer:
+        tokenizers.write(folder / imported.tokenizer)
+    class_files.write(imported.task, folder, synthetic)
+    writer = {"vlmo": vlmo, "beit3": beit3}.get(imported.family, beit)
+    classes = imported.classes or 0
+    path, backbone = folder / imported.file, imported.backbone(folder)
+    writer.write(path, imported.task, backbone, classes, synthetic.seed)

@@ -4,7 +4,6 @@ files of BEiT's and BEiTv2's own code, segmentation files of mmsegmentation."""
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from model.backbone.config import BackboneConfig
 from model.backbone.rel_pos_bias import CLS_ENTRIES, image_index
 from pipeline.released.beit import AUXILIARY_CHANNELS, POOL_SCALES, Task
 from pipeline.released.state_dict import Shape
-from pipeline.utils import seeds
+from pipeline.released.synthetic import draw
 
 LEVELS = 4  # maps of UPerNet's pyramid
 VISUAL_TOKENS = 64  # of the pretraining's head; 8,192 in the real ones
@@ -20,7 +19,7 @@ VISUAL_TOKENS = 64  # of the pretraining's head; 8,192 in the real ones
 
 def write(path: Path, task: Task, backbone: BackboneConfig, classes: int, seed: int) -> None:
     """A file for a task, of this size. Its bytes depend on the arguments and its own name alone."""
-    tensors = {name: _drawn(name, shape, seed) for name, shape in shapes(task, backbone, classes)}
+    tensors = draw.weights(shapes(task, backbone, classes), seed)
     tensors |= _buffers(backbone, tensors)
     content: dict[str, Any] = {"model": tensors}
     if task == "ade20k":
@@ -93,18 +92,6 @@ def _norm(name: str, channels: int) -> list[tuple[str, Shape]]:
 
 def _affine(name: str, *shape: int) -> list[tuple[str, Shape]]:
     return [(f"{name}.weight", shape), (f"{name}.bias", shape[:1])]
-
-
-def _drawn(name: str, shape: Shape, seed: int) -> Tensor:
-    """Numbers of such size that every weight matters to what comes out."""
-    noise = seeds.generator(seed, "released", name).standard_normal(shape, dtype=np.float32)
-    if name.endswith("running_var"):
-        return torch.from_numpy(1 + 0.5 * np.abs(noise))
-    if len(shape) == 1 and name.endswith("weight"):  # of a norm
-        return torch.from_numpy(1 + 0.3 * noise)
-    is_matrix = len(shape) > 1 and name.endswith("weight")
-    scale = float(np.prod(shape[1:])) ** -0.5 if is_matrix else 0.3
-    return torch.from_numpy(np.float32(scale) * noise)
 
 
 def _buffers(backbone: BackboneConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

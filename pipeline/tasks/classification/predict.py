@@ -15,7 +15,7 @@ from pipeline.data.shards import parquet
 from pipeline.tasks import Folders
 from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.classification import visualize
-from pipeline.tasks.classification.training.data import InputParams, checked_label
+from pipeline.tasks.classification.training.data import EvaluationInputs, checked_label
 from pipeline.tasks.classification.training.metrics import TOP_K, Predictions, accuracy, predict
 
 
@@ -32,7 +32,7 @@ class EvaluateParams:
 def evaluate(
     model: Classification,
     folders: Folders,
-    inputs: InputParams,
+    inputs: EvaluationInputs,
     params: EvaluateParams,
     out: Path,
     maps: BatchMaps = unkept,

@@ -13,7 +13,12 @@ from pipeline.data.shards import parquet
 from pipeline.tasks import Folders
 from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.nlvr2 import visualize
-from pipeline.tasks.nlvr2.training.data import Examples, InputParams, evaluation_batches, share_true
+from pipeline.tasks.nlvr2.training.data import (
+    EvaluationInputs,
+    Examples,
+    evaluation_batches,
+    share_true,
+)
 from pipeline.tasks.nlvr2.training.metrics import SPLITS, Predictions, predict, scores
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files
@@ -31,7 +36,7 @@ class EvaluateParams:
 def evaluate(
     model: NLVR2,
     folders: Folders,
-    inputs: InputParams,
+    inputs: EvaluationInputs,
     params: EvaluateParams,
     out: Path,
     maps: BatchMaps = unkept,

@@ -14,7 +14,7 @@ from pipeline.data.transforms import images
 from pipeline.tasks import Folders
 from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.retrieval import visualize
-from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams, evaluation_set
+from pipeline.tasks.retrieval.training.data import EvaluationInputs, EvaluationSet, evaluation_set
 from pipeline.tasks.retrieval.training.metrics import (
     TOP_K,
     batches_of_one_length,
@@ -44,7 +44,7 @@ class EvaluateParams:
 def evaluate(
     model: Retrieval,
     folders: Folders,
-    inputs: InputParams,
+    inputs: EvaluationInputs,
     params: EvaluateParams,
     out: Path,
     maps: BatchMaps = unkept,

@@ -18,7 +18,7 @@ from pipeline.tasks.batch_results import BatchMaps, unkept
 from pipeline.tasks.vqa import visualize
 from pipeline.tasks.vqa.training.answers import accuracy, soft_targets, vocabulary
 from pipeline.tasks.vqa.training.data import (
-    InputParams,
+    EvaluationInputs,
     Question,
     class_indices,
     labeled_questions,
@@ -63,7 +63,7 @@ class EvaluateParams:
 def evaluate(
     model: VQA,
     folders: Folders,
-    inputs: InputParams,
+    inputs: EvaluationInputs,
     params: EvaluateParams,
     out: Path,
     maps: BatchMaps = unkept,

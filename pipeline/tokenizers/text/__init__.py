@@ -117,7 +117,7 @@ def put_into(folder: Path, path: Path) -> None:
 
 def _reader(path: Path) -> Reader:
     if not path.exists():
-        raise UserError(f"{path}: not found; run the text_tokenizer stage")
+        raise UserError(f"{path}: not found; run the stage that makes it")
     if path.suffix == ".txt":
         return WordPiece(path)
     try:

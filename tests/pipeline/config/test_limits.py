@@ -79,7 +79,12 @@ def test_every_number_has_a_range(value):
         (limits.ShareRange, [0.1, 0.2], [0.2, 0.1], "the lower number first"),
         (limits.Factors, [1.0], [], "some numbers"),
         (limits.Name, "a-B_1", "a/b", "a name of letters"),
-        (limits.RunName, "finetune/a", "finetune/../a", "pretrain/ or finetune/ and a name"),
+        (
+            limits.RunName,
+            "finetune/a",
+            "finetune/../a",
+            "pretrain/, finetune/ or import/ and a name",
+        ),
         (dict[str, limits.Count], {"a": 1}, {"a": 0}, "at least 1"),
         (list[Annotated[int, limits.Interval(2, 3)]], [2], [4], "at most 3"),
         (float, 1e300, -1e-300, "at least 0"),

@@ -17,6 +17,7 @@ from model.heads.vqa import VQA, VQAConfig
 from pipeline.errors import UserError
 from pipeline.inference import mlflow_pyfunc, predictor
 from pipeline.tasks import saved_model
+from pipeline.tokenizers import text
 from tests.helpers.doc_examples import WORDS, write_tokenizer
 from tests.helpers.image_files import encoded, exif, scene
 from tests.helpers.toy import BACKBONE
@@ -33,18 +34,19 @@ def folder(tmp_path_factory):
     checkpoint.save(Retrieval(RetrievalConfig(backbone)), root / "retrieval")
     checkpoint.save(Retrieval(RetrievalConfig(backbone, matching=False)), root / "dual encoder")
     checkpoint.save(NLVR2(NLVR2Config(backbone)), root / "nlvr2")
+    for name in ("vqa", "retrieval", "dual encoder", "nlvr2"):
+        text.put_into(root / name, root / "spm.model")
     return root
 
 
 def load(folder, name):
-    return predictor.load(folder / name, folder / "spm.model")
+    return predictor.load(folder / name)
 
 
 def served(folder, name, rows):
     """Answers as MLflow's server gets them, and as its clients do."""
     model = mlflow_pyfunc.Served()
-    artifacts = {"model": str(folder / name), "text_tokenizer": str(folder / "spm.model")}
-    model.load_context(PythonModelContext(artifacts, {}))
+    model.load_context(PythonModelContext({"model": str(folder / name)}, {}))
     answers = model.predict(None, pd.DataFrame(rows, dtype=object))
     predictions_to_json(answers, buffer := io.StringIO())
 

@@ -23,6 +23,7 @@ from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.inference import predictor
 from pipeline.inference.row_predictor import RowPredictor
+from pipeline.tokenizers import text
 from pipeline.utils import files
 from stages import export
 from tests.helpers import tiny
@@ -102,12 +103,14 @@ def project(tmp_path_factory):
         patch.chdir(root)
         tiny.write(root, tiny.settings())
         vocab_size = write_data(root / "data/small")
+        tokenizer = root / "data/small/text_tokenizer/spm.model"
         checkpoint.save(model_of("main", vocab_size), root / "runs/small/pretrain/main/model")
+        text.put_into(root / "runs/small/pretrain/main/model", tokenizer)
         files.write_json(root / "runs/small/pretrain/main/validation.json", {"mlm_accuracy": 0.125})
         for item in ITEMS:
-            checkpoint.save(
-                model_of(item, vocab_size), root / "runs/small/finetune" / item / "model"
-            )
+            folder = root / "runs/small/finetune" / item / "model"
+            checkpoint.save(model_of(item, vocab_size), folder)
+            text.put_into(folder, tokenizer)
             files.write_json(
                 root / f"results/small/evaluate/{item}.json",
                 {"item": item, "chance": {"acc1": 0.0625}},
@@ -201,7 +204,7 @@ def test_predictions_are_what_the_model_computes(project):
     for features in (loaded.image_features(shown), loaded.text_features(captions)):
         torch.testing.assert_close(features.norm(dim=1), torch.ones(len(features)))
     matches = loaded.match(shown, captions[:2])
-    answer = RowPredictor(project / "exports/small/flickr30k", None).predict(
+    answer = RowPredictor(project / "exports/small/flickr30k").predict(
         {"image": (project / "image.jpg").read_bytes(), "text": captions[0]}
     )
     assert answer["match"] == pytest.approx(matches[0].item(), abs=1e-5)

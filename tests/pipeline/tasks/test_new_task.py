@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from textwrap import dedent, indent
+from textwrap import dedent
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +24,7 @@ from pipeline.data.shards import parquet, schema
 from pipeline.errors import UserError
 from pipeline.tasks import Folders, runner
 from pipeline.tasks.fine_tunes import FineTune
+from pipeline.tokenizers.text import put_into
 from tests.helpers import tiny
 from tests.helpers.doc_examples import write_tokenizer
 from tests.helpers.toy import BACKBONE
@@ -45,7 +46,7 @@ if __name__ == "__main__":
     plan.main()
     model = predictor.load("runs/small/finetune/brightness/model")
     print("predicted", model.predict_row([Image.open("image.png")], None))
-    print("row", RowPredictor(Path("runs/small/finetune/brightness/model"), None).predict(
+    print("row", RowPredictor(Path("runs/small/finetune/brightness/model")).predict(
         {"image": Path("image.png").read_bytes()}))
     print("columns", mlflow_pyfunc.signature().outputs.input_names())
 """
@@ -97,20 +98,23 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(tiny.ROOT / "tests/helpers/brightness", folder, ignore=ignored)
     network = tiny.ROOT / "tests/helpers/brightness/network.py"
     shutil.copy(network, tmp_path / "model/heads/brightness.py")
-    line, values = yaml_blocks()
+    lines, values = yaml_blocks()
     tree = tiny.settings()
     tree["finetune"] |= YAML(typ="safe", pure=True).load(values)
     tree["finetune"]["brightness"] |= {"steps": 4, "warmup_steps": 1}
     tree["finetune"]["brightness"]["inputs"] = {"image_size": 16, "order": tiny.ORDER}
     tree["finetune"]["brightness"]["loop"] |= tiny.LOOP
     tiny.write(tmp_path, tree)
-    fine_tunes = tmp_path / "fine_tunes.yaml"
-    fine_tunes.write_text(
-        fine_tunes.read_text(encoding="utf-8") + indent(line, "  "), encoding="utf-8"
-    )
+    yaml = YAML(typ="safe", pure=True)
+    lists = yaml.load(tmp_path / "fine_tunes.yaml")
+    for key, added in yaml.load(lines).items():
+        lists[key] |= added
+    yaml.dump(lists, tmp_path / "fine_tunes.yaml")
     vocab_size = write_data(tmp_path / "data/small")
     config = MaskedModelingConfig(replace(BACKBONE, vocab_size=vocab_size), codebook_size=8)
-    checkpoint.save(MaskedModeling(config), tmp_path / "runs/small/pretrain/main/model")
+    pretrained = tmp_path / "runs/small/pretrain/main/model"
+    checkpoint.save(MaskedModeling(config), pretrained)
+    put_into(pretrained, tmp_path / "data/small/text_tokenizer/spm.model")
     (tmp_path / "image.png").write_bytes(image(12))
     return tmp_path
 

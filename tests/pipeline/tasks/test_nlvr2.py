@@ -32,6 +32,7 @@ from pipeline.tasks.nlvr2.predict import EvaluateParams, chance, evaluate, headl
 from pipeline.tasks.nlvr2.training.data import evaluation_batches
 from pipeline.tasks.nlvr2.training.metrics import predict, scores
 from pipeline.tasks.nlvr2.training.task import FineTuneParams, Task
+from pipeline.tokenizers import text
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking.client import Run
@@ -466,7 +467,8 @@ def test_a_saved_model_answers_rows_of_two_images(folders, tuned, tmp_path):
     model = Task(tuned, TINY, folders).model.eval()
     checkpoint.save(model, tmp_path / "model")
     row = next(parquet.read_rows(folders.shards, "test"))
-    predictor = RowPredictor(tmp_path / "model", folders.text_tokenizer)
+    text.put_into(tmp_path / "model", folders.text_tokenizer)
+    predictor = RowPredictor(tmp_path / "model")
     answer = predictor.predict(
         {"image": row["left"], "image2": row["right"], "text": row["statement"]}
     )

@@ -23,7 +23,6 @@ from pipeline.tasks import Folders, evaluation
 from pipeline.tasks.batch_results import unkept
 from pipeline.tasks.classification.training import metrics as classification
 from pipeline.tasks.classification.training.data import EvaluationBatch
-from pipeline.tasks.fine_tunes import FineTune
 from pipeline.tasks.nlvr2.training import metrics as nlvr2
 from pipeline.tasks.nlvr2.training.data import Examples
 from pipeline.tasks.ranking import best_first
@@ -89,7 +88,7 @@ def answer(model: VQA, tokenizer: TextTokenizer) -> None:
 
 def label(model: Segmentation, _: TextTokenizer) -> None:
     image = LabeledImage("a", Image.fromarray(pixels(1)[0].numpy()), np.ones((16, 16), np.uint8))
-    list(segment(model, [image], WindowParams(16, 8, (16, 16), [1.0], False, 2)))
+    list(segment(model, [image], WindowParams(16, 8, (16, 16), "bicubic", [1.0], False, 2)))
 
 
 # what builds the model, a weight that all its outputs depend on, and what scores it
@@ -166,10 +165,9 @@ def test_a_result_with_one_is_refused_by_its_key(tmp_path, monkeypatch: pytest.M
 
     monkeypatch.setattr(tasks, "load", lambda *_: Predict)
     checkpoint.save(NLVR2(NLVR2Config(SMALL)), tmp_path)
-    tune = FineTune("Flickr30k", "retrieval", "flickr30k", "x", "x", "main", "pretrain/main", "t")
     folders = Folders(tmp_path, tmp_path)
     with pytest.raises(UserError, match="dual: tr_r5 is nan"):
-        evaluation.evaluate(tune, tmp_path, folders, None, Params(), tmp_path, unkept)
+        evaluation.evaluate("nlvr2", tmp_path, folders, None, Params(), tmp_path, unkept)
 
 
 # in use: what is spoiled, and what is asked

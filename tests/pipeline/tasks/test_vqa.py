@@ -39,7 +39,7 @@ from pipeline.tasks.vqa.training.data import class_indices, frequent_answers, qu
 from pipeline.tasks.vqa.training.metrics import predict
 from pipeline.tasks.vqa.training.task import FineTuneParams, Task
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
-from pipeline.tokenizers.text import TextTokenizer
+from pipeline.tokenizers.text import TextTokenizer, put_into
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 from tests.helpers.interrupted import resumed, without_training
@@ -523,7 +523,8 @@ def test_a_served_model_answers_a_question_about_an_image(
 ) -> None:
     checkpoint.save(task.model, tmp_path)
     row = next(parquet.read_rows(folders.shards, "test"))
-    predictor = RowPredictor(tmp_path, folders.text_tokenizer)
+    put_into(tmp_path, folders.text_tokenizer)
+    predictor = RowPredictor(tmp_path)
     answer = predictor.predict({"image": row["image"], "text": row["questions"][0]})
     assert len(answer["answers"]) == 3 and set(answer["answers"]) <= set(task.model.config.answers)
     assert predictor.predict({"text": row["questions"][0]}) == {}

@@ -268,7 +268,8 @@ def test_the_documentations_example_runs(
         Path("vqa"),
     )
     with tracking.run("asked", stage="finetune", params={}) as run:
-        run.model(Path("vqa"), "vl-beit-vqa", Path("words/spm.model"))
+        shutil.copyfile("words/spm.model", "vqa/spm.model")
+        run.model(Path("vqa"), "vl-beit-vqa")
     until(written)
     Path("image.jpg").write_bytes(mlflow_pyfunc.example()["image"][0])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")  # the example names its own

@@ -64,8 +64,15 @@ def write(folder: Path, params: SyntheticParams) -> None:
             member = "v2_OpenEnded_mscoco_test-dev2015_questions.json"
             contents[member] = _questions(images[::4], "test-dev2015")
         _write_json(folder / f"v2_Questions_{name}_mscoco.zip", contents)
-        contents = {f"v2_mscoco_{year}_annotations.json": _annotations(images, year)}
-        _write_json(folder / f"v2_Annotations_{name}_mscoco.zip", contents)
+        _write_annotations(folder, part, images)
+
+
+def write_annotations(folder: Path, params: SyntheticParams) -> None:
+    """Write the annotations of train2014 and val2014 alone."""
+    for part in ("train", "restval"):
+        indices = range(params.count("vqav2", part))
+        images = [image_with_questions(params, part, index) for index in indices]
+        _write_annotations(folder, part, images)
 
 
 def image_id(part: str, index: int) -> int:
@@ -86,6 +93,12 @@ def _write_json(path: Path, contents: dict[str, dict[str, Any]]) -> None:
     """Write a zip of JSON files."""
     members = [(name, archives.json_bytes(content)) for name, content in contents.items()]
     archives.write_zip(path, members)
+
+
+def _write_annotations(folder: Path, part: str, images: list[_ImageWithQuestions]) -> None:
+    year, name = _PARTS[part]
+    contents = {f"v2_mscoco_{year}_annotations.json": _annotations(images, year)}
+    _write_json(folder / f"v2_Annotations_{name}_mscoco.zip", contents)
 
 
 def _images(

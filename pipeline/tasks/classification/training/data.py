@@ -34,23 +34,29 @@ COLUMNS = ("key", "image", "label")
 
 
 @dataclass(frozen=True)
-class InputParams:
-    """Block `inputs` of the fine-tune."""
+class EvaluationInputs:
+    """What evaluation reads of the block `inputs` of the fine-tune."""
 
     image_size: Pixels  # pixels
     resize: Pixels  # of the shorter side, before the central `image_size` is cut out for evaluation
-    crop: views.ViewParams
-    rand_augment: str | None  # timm's configuration string; null: none
-    erasing: ErasingParams
-    mixing: MixingParams
-    label_smoothing: ShareBelowOne  # share of the target that is spread over all classes
-    order: OrderParams
 
     def __post_init__(self) -> None:
         if self.resize < self.image_size:
             raise UserError(
                 f"inputs.resize: at least the image_size, {self.image_size}; found {self.resize}"
             )
+
+
+@dataclass(frozen=True)
+class InputParams(EvaluationInputs):
+    """Block `inputs` of the fine-tune."""
+
+    crop: views.ViewParams
+    rand_augment: str | None  # timm's configuration string; null: none
+    erasing: ErasingParams
+    mixing: MixingParams
+    label_smoothing: ShareBelowOne  # share of the target that is spread over all classes
+    order: OrderParams
 
 
 class ImageBatch(NamedTuple):
@@ -133,7 +139,7 @@ class EvaluationBatch(NamedTuple):
 
 
 def evaluation_batches(
-    folder: Path, split: str, params: InputParams, classes: int, batch: int
+    folder: Path, split: str, params: EvaluationInputs, classes: int, batch: int
 ) -> Iterator[EvaluationBatch]:
     """A split in order, `batch` images at a time.
 

@@ -14,7 +14,7 @@ from pipeline.tasks import ranking
 from pipeline.tasks.batch_results import BatchMap, Outputs, directly
 from pipeline.tasks.classification.training.data import (
     EvaluationBatch,
-    InputParams,
+    EvaluationInputs,
     evaluation_batches,
 )
 from pipeline.utils import finite
@@ -38,7 +38,7 @@ def predict(
     model: Classification,
     folder: Path,
     split: str,
-    inputs: InputParams,
+    inputs: EvaluationInputs,
     batch: int,
     run: BatchMap = directly,
 ) -> Predictions:

@@ -15,13 +15,14 @@ from pipeline.data.loading.row_reader import RowReader
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
-from pipeline.tasks.image_text_inputs import ImageTextParams, augmented, pad, stack
+from pipeline.tasks.image_text_inputs import ImageTextInputs, ImageTextParams, augmented, pad, stack
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import seeds
 
 SIDES = ("left", "right")
 COLUMNS = (*SIDES, "statement", "label")
 
+EvaluationInputs = ImageTextInputs
 InputParams = ImageTextParams
 
 
@@ -92,7 +93,7 @@ class Examples(NamedTuple):
 
 
 def evaluation_batches(
-    folder: Path, split: str, tokenizer: TextTokenizer, params: InputParams, batch: int
+    folder: Path, split: str, tokenizer: TextTokenizer, params: EvaluationInputs, batch: int
 ) -> Iterator[Examples]:
     """A split in order, `batch` examples in memory at a time."""
     remaining = parquet.read_rows(folder, split)

@@ -16,7 +16,7 @@ from pipeline.data.loading.row_reader import ImageReader
 from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
-from pipeline.tasks.image_text_inputs import ImageTextParams, augmented, pad, stack
+from pipeline.tasks.image_text_inputs import ImageTextInputs, ImageTextParams, augmented, pad, stack
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import seeds
 
@@ -24,6 +24,7 @@ COLUMNS = ("key", "image", "captions")
 FUSION_PASSES = 3  # the true pair, a hard negative image, a hard negative text
 ENCODER_PASSES = 2  # image encoder, text encoder
 
+EvaluationInputs = ImageTextInputs
 InputParams = ImageTextParams
 
 

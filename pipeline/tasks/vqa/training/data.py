@@ -15,7 +15,7 @@ from pipeline.data.loading.sampler import MicroBatch, SampleIndex, StreamSampler
 from pipeline.data.shards import parquet
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
-from pipeline.tasks.image_text_inputs import ImageTextParams, augmented, pad, stack
+from pipeline.tasks.image_text_inputs import ImageTextInputs, ImageTextParams, augmented, pad, stack
 from pipeline.tasks.vqa.training.answers import soft_targets, vocabulary
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import seeds
@@ -24,6 +24,7 @@ COLUMNS = ("image", "questions", "answers")
 # Together the official train2014 and val2014, from which the answers are counted (ViLT).
 LABELED_SPLITS = ("train", "val")
 
+EvaluationInputs = ImageTextInputs
 InputParams = ImageTextParams
 
 

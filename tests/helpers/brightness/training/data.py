@@ -22,10 +22,16 @@ COLUMNS = ("key", "image")
 
 
 @dataclass(frozen=True)
-class InputParams:
-    """Block `inputs`."""
+class EvaluationInputs:
+    """What evaluation reads of the block `inputs`."""
 
     image_size: int  # pixels
+
+
+@dataclass(frozen=True)
+class InputParams(EvaluationInputs):
+    """Block `inputs`."""
+
     order: OrderParams
 
 
