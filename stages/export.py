@@ -1,7 +1,7 @@
 """python -m stages.export [NAME] [FOLDER]: trained models as folders that need nothing else, each
 with a model card.
 
-NAME is a fine-tune or a pretraining variant; none: `main` and all that was fine-tuned from it,
+NAME is a fine-tune, a pretraining variant or an import; none: `main` and all that was fine-tuned from it,
 those that were trained; of the others a line says why they are missing. No DVC stage: it copies what the pipeline has made, and the cards have the parameters that params.yaml
 has now.
 """
@@ -19,10 +19,8 @@ from pipeline.utils.entry_point import entry
 def main(name: str | None = None, folder: str | None = None) -> None:
     """Write FOLDER, by default `exports/SCALE/NAME`."""
     scale = params.scale()
-    tuned, variants = fine_tunes.names(), params.subtree("pretrain.variants")
-    if name is not None and name not in tuned and name not in variants:
-        known = ", ".join((*variants, *tuned))
-        raise UserError(f"export: no model {name!r}; one of {known}")
+    if name is not None and name not in (known := _names()):
+        raise UserError(f"export: no model {name!r}; one of {', '.join(known)}")
     if name is not None:
         print(_export(name, scale, folder))
         return
@@ -39,14 +37,20 @@ def main(name: str | None = None, folder: str | None = None) -> None:
 
 def _export(name: str, scale: str, folder: str | None = None) -> Path:
     """The folder that a model was written to. Raises UserError where it has not been trained."""
-    make = export.of_fine_tune if name in fine_tunes.names() else export.of_variant
+    if name in fine_tunes.names():
+        make = export.of_fine_tune
+    elif name in params.subtree("imports"):
+        make = export.of_import
+    else:
+        make = export.of_variant
     out = Path(folder or Path("exports", scale, name))
     export.write(make(scale, name), scale, out)
     return out
 
 
 def _names() -> list[str]:
-    return [*params.subtree("pretrain.variants"), *fine_tunes.names()]
+    imports = params.subtree("imports")
+    return [*params.subtree("pretrain.variants"), *fine_tunes.names(), *imports]
 
 
 def _made_from_main() -> list[str]:

@@ -20,7 +20,7 @@ from pipeline.reporting import html_report
 from pipeline.tasks import Folders, evaluations, fine_tunes
 from pipeline.tokenizers import text
 from pipeline.tracking import client as tracking
-from pipeline.utils import files
+from pipeline.utils import files, model_folder
 
 FILES = ("config.json", *text.FILES, "classes.json", "README.md")  # beside the weights
 TEMPLATE = "inference/model_card.md.j2"  # in `pipeline`
@@ -39,6 +39,7 @@ OWN = (
     "them."
 )
 OWN_LICENSE = "your own files: their terms"
+MADE_UP = "Its weights are made up to check the path of released ones: it is of no use."
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,13 @@ class Export:
     scores: Path  # JSON file
     stages: list[TrainingStage]  # in order
 
+    @property
+    def released(self) -> dict[str, Any]:
+        """What is known of the released file that the model is or began with; empty where it began
+        here."""
+        first = self.stages[0]
+        return first.params["released"] if first.name.startswith(evaluations.IMPORT) else {}
+
 
 def of_variant(scale: str, name: str) -> Export:
     """The pretrained model of a variant."""
@@ -84,7 +92,7 @@ def of_variant(scale: str, name: str) -> Export:
         run / "model",
         [],
         run / "validation.json",
-        _training_stages(f"pretrain/{name}"),
+        _training_stages(f"pretrain/{name}", scale),
     )
 
 
@@ -98,7 +106,20 @@ def of_fine_tune(scale: str, name: str) -> Export:
         model,
         _class_names(scale, name, model),
         Path("results", scale, "evaluate", f"{name}.json"),
-        _training_stages(f"finetune/{name}"),
+        _training_stages(f"finetune/{name}", scale),
+    )
+
+
+def of_import(scale: str, name: str) -> Export:
+    """A model of released weights. Raises UserError where it has not been imported."""
+    run = Path("runs", scale, "import", name)
+    return Export(
+        name,
+        f"released weights ({name})",
+        run / "model",
+        list(model_folder.class_names(run / "model")),
+        Path("results", scale, "evaluate", f"{name}.json"),
+        _training_stages(f"import/{name}", scale),
     )
 
 
@@ -114,9 +135,13 @@ def _class_names(scale: str, name: str, model: Path) -> list[str]:
     return predict.class_names(folders, fine_tune_params, evaluate_params)
 
 
-def _reads_text(model: str) -> bool:
-    """Whether models of the class `model` take a text."""
-    return "text" in row_predictors()[model].INPUTS
+def _reads_text(export: Export, model: str) -> bool:
+    """Whether a model of the class `model` takes a text. A backbone alone, which answers nothing,
+    has a tokenizer beside it if it does."""
+    predictor = row_predictors().get(model)
+    if predictor is None:
+        return text.in_folder(export.model) is not None
+    return "text" in predictor.INPUTS
 
 
 def write(export: Export, scale: str, folder: Path) -> None:
@@ -130,7 +155,7 @@ def write(export: Export, scale: str, folder: Path) -> None:
     config = files.read_json(export.model / "config.json")
     for name in ("model.safetensors", "config.json"):
         _copy(export.model / name, folder / name)
-    if _reads_text(config["model"]):
+    if _reads_text(export, config["model"]):
         text.put_into(folder, _tokenizer(export))
     if export.classes:
         files.write_json(folder / "classes.json", export.classes)
@@ -152,7 +177,7 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
     data: list[CardDataRow] = []
     for stage in export.stages:
         data += _data(stage, scale)
-    backbone, with_text = config["backbone"], _reads_text(config["model"])
+    backbone, with_text = config.get("backbone", config), _reads_text(export, config["model"])
     tokenizer = _tokenizer(export).name if with_text else ""
     scores = files.read_json(export.scores) if export.scores.exists() else {}
     scores = {key: value for key, value in scores.items() if not isinstance(value, str)}
@@ -173,18 +198,24 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
         scores=html_report.facts(scores),
         stages=[stage.name for stage in export.stages],
         params=tracking.flatten(export.stages[-1].params),
-        limits=_limits(data, backbone, with_text),
+        released=export.released,
+        limits=_limits(data, backbone, with_text, export.released),
     )
 
 
-def _training_stages(stage: str) -> list[TrainingStage]:
-    """The stages from pretraining to `stage`, such as `finetune/vqa`."""
+def _training_stages(stage: str, scale: str) -> list[TrainingStage]:
+    """The stages from pretraining, or an import, to `stage`, such as `finetune/vqa`."""
     kind, name = stage.split("/")
     if kind == "pretrain":
         return [_pretrained(name)]
+    if kind == "import":
+        return [
+            TrainingStage(stage, [], files.read_json(Path("runs", scale, stage, "params.json")))
+        ]
     fine_tune = fine_tunes.load(name)
     block = params.read().block(*fine_tune.blocks(), loop=("loop",))
-    return [*_training_stages(fine_tune.init), TrainingStage(stage, [fine_tune.data], block)]
+    before = _training_stages(fine_tune.init, scale)
+    return [*before, TrainingStage(stage, [fine_tune.data], block)]
 
 
 def _pretrained(variant: str) -> TrainingStage:
@@ -225,11 +256,14 @@ def _rejected(data: list[CardDataRow]) -> int:
     return sum(of_source.values())
 
 
-def _limits(data: list[CardDataRow], backbone: dict[str, Any], with_text: bool) -> list[str]:
+def _limits(
+    data: list[CardDataRow], backbone: dict[str, Any], with_text: bool, released: dict[str, Any]
+) -> list[str]:
     licenses = {row.license for row in data}
-    origin = {facts.GENERATED_LICENSE: GENERATED, OWN_LICENSE: OWN}
+    known = {facts.GENERATED_LICENSE: GENERATED, OWN_LICENSE: OWN}
+    origin = known.get(licenses.pop(), COLLECTED) if len(licenses) == 1 else COLLECTED
     limits = [
-        origin.get(licenses.pop(), COLLECTED) if len(licenses) == 1 else COLLECTED,
+        MADE_UP if released.get("origin") == "synthetic" else origin,
         f"Images are resized to a square of {backbone['image_size']} pixels, whatever their shape.",
     ]
     if with_text:

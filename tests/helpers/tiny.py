@@ -30,6 +30,7 @@ PARTS = (
 )
 VARIANTS = ("main", "all", "mvlm", "mvlm_mim", "mvlm_mlm", "mim_mlm", "standard", "none")
 ABLATIONS = VARIANTS[1:]
+IMPORTS = ("vlmo-coco", "beit3-vqa", "beit-ade20k")
 ITEMS = (
     "vqa",
     "nlvr2",
@@ -87,6 +88,8 @@ def settings():
     tree["visual_tokens"]["common"] |= {"threads": 1}
     _shrink_pretraining(tree["pretrain"])
     _shrink_fine_tunes(tree["finetune"])
+    tree["imported_size"] |= {"embed_dim": 16, "mlp_dim": 32}
+    tree["imports"]["beit3-vqa"] |= {"classes": 3}  # answers that occur often enough
     tree["evaluate"]["common"] |= {"threads": 1}
     for data in SIZES.keys() & tree["evaluate"].keys():
         tree["evaluate"][data] |= {"batch": 8}
@@ -160,6 +163,9 @@ def stages():
     yield from (("pretrain", variant) for variant in VARIANTS)
     for name in ("finetune", "evaluate"):
         yield from ((name, item) for item in ITEMS)
+    for action in ("download", "model"):
+        yield from (("imports", action, name) for name in IMPORTS)
+    yield from (("evaluate", name) for name in IMPORTS)
     yield ("table",)
 
 

@@ -59,6 +59,17 @@ def test_the_tables_have_a_number_in_each_of_our_cells(project):
     assert (project / "results/small/report.html").read_text().count("data:image/png") >= shown
 
 
+def test_made_up_weights_are_evaluated_and_in_no_table(project):
+    for name, key in (("vlmo-coco", "dual"), ("beit3-vqa", "accuracy"), ("beit-ade20k", "miou")):
+        result = json.loads((project / f"results/small/evaluate/{name}.json").read_text())
+        assert result["released"]["origin"] == "synthetic" and key in result
+        assert name in (project / "results/small/tables/released.md").read_text()
+    for table in ("table1", "table2", "table3"):
+        shown = (project / f"results/small/tables/{table}.md").read_text()
+        assert "evaluated here" not in shown
+    assert "vlmo-coco" not in json.loads((project / "results/small/metrics.json").read_text())
+
+
 def test_how_much_of_the_papers_data_there_is_stands_under_the_tables(project):
     found = json.loads((project / "data/small/shards/vg/index.json").read_text())["splits"]["train"]
     text = (project / "results/small/tables/coverage.md").read_text()
