@@ -42,8 +42,8 @@ mend: $(INSTALLED) scm ## what a killed `dvc` has left half-written
 scale: $(INSTALLED) ## make SCALE (small, medium, own or paper) the parameters that run
 	@python -m stages.scale $(SCALE)
 
-plan: $(INSTALLED) ## what SCALE (or params.yaml's) fetches, computes and takes, before anything starts
-	@python -m stages.plan $(SCALE)
+plan: $(INSTALLED) ## what SCALE (or params.yaml's) fetches, computes and takes, before anything starts; ITEM=evaluate@vlmo-coco: one
+	@python -m stages.plan $(or $(SCALE),$$(python -c 'from pipeline.config import params; print(params.scale())')) $(ITEM)
 
 seeds: $(INSTALLED) scm ## the pipeline with three seeds, and the tables with mean and standard deviation
 	python -m stages.seeds 1 2 3

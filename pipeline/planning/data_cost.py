@@ -11,6 +11,8 @@ from pipeline.data.datasets import facts
 from pipeline.data.download.official_files import OfficialFiles, PlannedFile
 from pipeline.data.download.params import DownloadParams, load_params
 from pipeline.data.synthetic.params import SyntheticParams
+from pipeline.released import files as released_files
+from pipeline.released import imports
 from pipeline.tokenizers import visual_tokens, vqkd_training
 
 VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colors, flip
@@ -56,7 +58,8 @@ def planned_sources(params: Params) -> list[PlannedSource]:
     """All sources of a scale; nothing is downloaded."""
     synthetic = params.load(SyntheticParams, "synthetic")
     names = [name for name in params.subtree("download") if name != "common"]
-    return [_planned(params, name, synthetic) for name in names] + _weights(params)
+    sources = [_planned(params, name, synthetic) for name in names] + _weights(params)
+    return [*sources, *(_imported(params, name) for name in params.subtree("imports"))]
 
 
 def raw(sources: Sequence[PlannedSource]) -> float:
@@ -141,6 +144,17 @@ def _weights(params: Params) -> list[PlannedSource]:
             "weights", origin_params.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0
         )
     ]
+
+
+def _imported(params: Params, name: str) -> PlannedSource:
+    """The files of an import."""
+    origin_params = params.load(DownloadParams, released_files.KEY)
+    files: list[PlannedFile] = []
+    for source, wanted in released_files.wanted(imports.load(name, params)).items():
+        planned = OfficialFiles(source, origin_params).planned()
+        files += [file for file in planned if file.name in wanted]
+    count = float(len(files)) or 1.0
+    return PlannedSource(name, origin_params.origin, files, "files", count, 0.0, 0.0, 0.0, 0.0)
 
 
 def _generated(name: str, synthetic: SyntheticParams, val_fraction: float) -> PlannedSource:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline import tasks
 from pipeline.config.params import Params
 from pipeline.planning.data_cost import PlannedSource, views
 from pipeline.planning.training_cost import TrainingRun, tokenizer_config
+from pipeline.released import imports
 from pipeline.tasks import evaluations, fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.utils import flops
@@ -33,20 +35,36 @@ def visual_tokens(params: Params, sources: Sequence[PlannedSource]) -> ForwardCo
 def of_fine_tunes(
     runs: Sequence[TrainingRun], params: Params, sources: Sequence[PlannedSource]
 ) -> Iterator[ForwardCost]:
-    """The evaluation of every fine-tune among the runs."""
-    tested = {source.name: source.tested for source in sources}
+    """Every evaluation of a fine-tune among the runs."""
+    configs = {}
     for run in runs:
-        kind, _, name = run.stage.partition(" ")
-        if kind != "finetune" or run.backbone is None:
-            continue
-        fine_tune = fine_tunes.load(name, params)
-        evaluate_params = evaluations.load(name, params).load_params(params)
-        cost = tasks.load(fine_tune.task, "cost").evaluation(
-            fine_tune.load_params(params),
-            evaluate_params,
-            run.backbone,
-            tested[fine_tune.data],
-        )
-        yield ForwardCost(
-            f"evaluate {name}", cost.description, cost.flops, evaluate_params.precision
-        )
+        if run.config is not None:
+            configs[run.stage.replace(" ", "/")] = run.config
+    for name in evaluations.names(params):
+        listed = evaluations.load(name, params)
+        if listed.model in configs:
+            inputs = fine_tunes.load(listed.model.partition("/")[2], params).load_params(params)
+            yield _evaluation(name, configs[listed.model], inputs.inputs, params, sources)
+
+
+def of_imports(params: Params, sources: Sequence[PlannedSource]) -> Iterator[ForwardCost]:
+    """Every evaluation of released weights."""
+    for name in evaluations.names(params):
+        listed = evaluations.load(name, params)
+        if listed.is_of_released_weights:
+            entry = listed.model.removeprefix(evaluations.IMPORT)
+            imported = imports.load(entry, params)
+            _, config = imported.planned()
+            inputs = imported.checked_inputs(f"imports.{entry}")
+            yield _evaluation(name, config, inputs, params, sources)
+
+
+def _evaluation(
+    name: str, config: Any, inputs: Any, params: Params, sources: Sequence[PlannedSource]
+) -> ForwardCost:
+    listed = evaluations.load(name, params)
+    tested = {source.name: source.tested for source in sources}[listed.data]
+    evaluate_params = listed.load_params(params)
+    module = tasks.load(listed.task, "cost")
+    cost = module.evaluation(config, inputs, evaluate_params, tested)
+    return ForwardCost(f"evaluate {name}", cost.description, cost.flops, evaluate_params.precision)

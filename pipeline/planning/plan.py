@@ -15,6 +15,7 @@ from pipeline.config.params import Params, lists
 from pipeline.planning import data_cost, evaluation_cost, provenance, training_cost
 from pipeline.planning.data_cost import PlannedSource
 from pipeline.planning.evaluation_cost import ForwardCost
+from pipeline.planning.item import needed
 from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSTATED, Number
 from pipeline.planning.training_cost import TrainingRun
 from pipeline.reporting.render import DASH, aligned
@@ -37,6 +38,7 @@ class PlanParams:
     utilization: ShareAboveZero  # share of that which is reached
     memory: Positive  # bytes of the device
     download: Positive  # bytes per second
+    two_cores: Positive  # FLOP/s that two cores of a CPU reach in fp32
 
     def hours(self, flops: float, precision: str) -> float:
         """Of one device."""
@@ -48,10 +50,7 @@ def pages(params: Params) -> Iterator[str]:
     assumed = params.load(PlanParams, "plan")
     sources = data_cost.planned_sources(params)
     runs = list(training_cost.runs(params))
-    forward = [
-        evaluation_cost.visual_tokens(params, sources),
-        *evaluation_cost.of_fine_tunes(runs, params, sources),
-    ]
+    forward = _forward_costs(params, sources, runs)
     yield f"# Plan of scale {params.scale}\n\n{_assumptions(assumed)}"
     yield f"## Stages\n\n{_stages(params)}"
     yield f"## Sources\n\n{_sources(sources, assumed)}"
@@ -60,6 +59,55 @@ def pages(params: Params) -> Iterator[str]:
     yield f"## Memory of a worker\n\n{_memory(runs, assumed)}"
     yield f"## Disk\n\n{_disk(params, sources, runs)}"
     yield f"## Where the numbers come from\n\n{_provenance(list(provenance.numbers(params.file)))}"
+
+
+def item_pages(params: Params, item: str) -> Iterator[str]:
+    """The plan of one DVC item and of what it depends on; `params` is params.yaml.
+
+    Raises:
+        UserError: there is no such item.
+    """
+    assumed, stages = params.load(PlanParams, "plan"), needed(item)
+    every = data_cost.planned_sources(params)
+    sources = [source for source in every if not _downloads(source).isdisjoint(stages)]
+    all_runs = list(training_cost.runs(params))
+    runs = [run for run in all_runs if _is_among(run.stage, stages)]
+    costs = _forward_costs(params, every, all_runs)
+    forward = [cost for cost in costs if _is_among(cost.stage, stages)]
+    yield f"# Plan of {item}, scale {params.scale}\n\n{_assumptions(assumed)}"
+    listed = _prose(", ".join(stages))
+    yield f"## Stages\n\n{len(stages)} stages, those that are up to date included:\n\n{listed}"
+    if sources:
+        yield f"## Sources\n\n{_sources(sources, assumed)}"
+    if runs:
+        yield f"## Training\n\n{_training(runs, assumed)}"
+    if forward:
+        yield f"## Other computing\n\n{_forward(forward, assumed)}"
+    if runs:
+        yield f"## Memory of a worker\n\n{_memory(runs, assumed)}"
+
+
+def _downloads(source: PlannedSource) -> set[str]:
+    """The stages that may get a source."""
+    kinds = ("download", "download_urls", "download_import")
+    return {f"{kind}@{source.name}" for kind in kinds} | {f"released_{source.name}"}
+
+
+def _is_among(stage: str, stages: Collection[str]) -> bool:
+    """Whether a stage as costs name it, `finetune vqa`, is one of DVC's; `visual_tokens` stands for
+    several."""
+    name = stage.replace(" ", "@")
+    return any(name == one or f"{name}@" in one for one in stages)
+
+
+def _forward_costs(
+    params: Params, sources: Sequence[PlannedSource], runs: Sequence[TrainingRun]
+) -> list[ForwardCost]:
+    return [
+        evaluation_cost.visual_tokens(params, sources),
+        *evaluation_cost.of_fine_tunes(runs, params, sources),
+        *evaluation_cost.of_imports(params, sources),
+    ]
 
 
 def _assumptions(assumed: PlanParams) -> str:
@@ -165,14 +213,17 @@ def _forward(costs: Sequence[ForwardCost], assumed: PlanParams) -> str:
     for cost in costs:
         alike = (cost.description, cost.flops, cost.precision)
         stages_of.setdefault(alike, []).append(cost.stage)
-    rows, total = [["stage", "what", "FLOPs", "precision", "device hours"]], 0.0
+    rows, total = [["stage", "what", "FLOPs", "precision", "device hours", "on two cores"]], 0.0
     for (description, flops, precision), stages in stages_of.items():
         hours = assumed.hours(flops, precision)
         total += len(stages) * hours
-        rows.append([_named(stages), description, f"{flops:.3g}", precision, _hours(hours)])
+        on_cores = duration(flops / assumed.two_cores)
+        row = [_named(stages), description, f"{flops:.3g}", precision, _hours(hours), on_cores]
+        rows.append(row)
     note = (
         f"In all {_hours(total)} device hours, on one device a stage. Evaluation: of what is "
-        "tested; VQA's validation questions are not in it."
+        "tested; VQA's validation questions are not in it. Two cores: projected, in fp32, by the "
+        "FLOP/s that they have been seen to reach."
     )
     return f"{aligned(rows)}\n\n{_prose(note)}"
 

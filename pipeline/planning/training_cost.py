@@ -4,6 +4,7 @@ costs."""
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from model.backbone.config import BackboneConfig
 from model.meta import on_meta
@@ -14,7 +15,9 @@ from pipeline import tasks
 from pipeline.config.params import Params
 from pipeline.pretraining import task
 from pipeline.pretraining.task import STREAM_OF, PretrainParams
+from pipeline.released import imports
 from pipeline.tasks import fine_tunes
+from pipeline.tasks.fine_tunes import FineTune
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.teacher_loading import NETWORKS
 from pipeline.tokenizers.vqkd_training import VisualTokenizerParams
@@ -38,6 +41,7 @@ class TrainingRun:
     weights: ParameterCounts
     backbone: BackboneConfig | None  # None: the visual tokenizer's networks
     streams: tuple[SampleCost, ...]
+    config: Any = None  # of a fine-tune's model
 
     @property
     def samples(self) -> int:
@@ -147,7 +151,7 @@ def fine_tune_run(params: Params, name: str, backbones: dict[str, BackboneConfig
     fine_tune = fine_tunes.load(name, params)
     fine_tune_params = fine_tune.load_params(params)
     image_size = fine_tune_params.inputs.image_size
-    backbone = replace(backbones[fine_tune.pretraining], image_size=image_size)
+    backbone = replace(_start(params, fine_tune, backbones), image_size=image_size)
     cost = tasks.load(fine_tune.task, "cost")
     model, sample_cost = cost.training(fine_tune_params, backbone)
     return TrainingRun(
@@ -158,7 +162,19 @@ def fine_tune_run(params: Params, name: str, backbones: dict[str, BackboneConfig
         ParameterCounts.of(model),
         backbone,
         (sample_cost,),
+        model.config,
     )
+
+
+def _start(
+    params: Params, fine_tune: FineTune, backbones: dict[str, BackboneConfig]
+) -> BackboneConfig:
+    """The backbone that a fine-tune starts from."""
+    kind, _, name = fine_tune.init.partition("/")
+    if kind != "import":
+        return backbones[fine_tune.pretraining]
+    _, config = imports.load(name, params).planned()
+    return getattr(config, "backbone", config)
 
 
 def tokenizer_config(tokenizer: VisualTokenizerParams) -> VQKDConfig:

@@ -135,7 +135,7 @@ def read(
         UserError: no such file, not such a file, tensors missing, too many or of other shapes, or
             numbers that are not finite.
     """
-    cls, config = _model(task, backbone, classes)
+    cls, config = model_config(task, backbone, classes)
     shapes = state_dict.shapes_of(lambda: cls(config))
     names, expected, state = {}, {}, {}
     for name, shape in shapes.items():
@@ -178,7 +178,7 @@ def their_name(name: str, task: Task) -> str:
     return state_dict.their_name(name, HEAD_PAIRS[task])
 
 
-def _model(task: Task, backbone: BackboneConfig, classes: Sequence[str]) -> tuple[Any, Any]:
+def model_config(task: Task, backbone: BackboneConfig, classes: Sequence[str]) -> tuple[Any, Any]:
     """The class of the model of a task, and its configuration."""
     if task == "imagenet1k":
         return Classification, ClassificationConfig(backbone, len(classes), text=False)

@@ -181,13 +181,18 @@ def read(
     return model
 
 
+def model_config(task: Task, backbone: BackboneConfig, classes: Sequence[str]) -> tuple[Any, Any]:
+    """The class of the model of a task, and its configuration; of a pretrained file with heads."""
+    kind = KINDS[task]
+    return kind.model, kind.config(backbone, tuple(classes))
+
+
 def expected(task: Task, backbone: BackboneConfig, classes: Sequence[str]) -> dict[str, Shape]:
     """The tensors that a file has, by its names; of a pretrained one with its heads."""
-    kind = KINDS[task]
+    cls, config = model_config(task, backbone, classes)
     tensors: dict[str, Shape] = {}
-    config = kind.config(backbone, tuple(classes))
-    for name, shape in state_dict.shapes_of(lambda: kind.model(config)).items():
-        tensors |= _sources(name, shape, kind)
+    for name, shape in state_dict.shapes_of(lambda: cls(config)).items():
+        tensors |= _sources(name, shape, KINDS[task])
     return tensors
 
 

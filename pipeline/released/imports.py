@@ -91,19 +91,20 @@ class ImportParams:
         cls = tasks.load(task, "training.data").EvaluationInputs if task else PretrainedInputs
         return convert(cls, self.inputs, f"{key}.inputs")
 
-    def backbone(self, folder: Path) -> BackboneConfig:
-        """The backbone of the file's model, whose vocabulary is the tokenizer's in `folder`."""
+    def planned(self) -> tuple[Any, Any]:
+        """The class of the model and its configuration, as they will be; no file is read."""
+        classes = [str(number) for number in range(self.classes or 0)]
+        return self.module.model_config(self.task, self.backbone(), classes)
+
+    def backbone(self, folder: Path | None = None) -> BackboneConfig:
+        """The backbone of the file's model, whose vocabulary is the tokenizer's in `folder`, or of
+        the size that the real one has."""
         base = replace(self.module.BASE, **asdict(self.size))
-        if self.tokenizer:
+        if self.tokenizer and folder:
             vocab_size = TextTokenizer.load(folder / self.tokenizer).vocab_size
             base = replace(base, vocab_size=vocab_size)
         config = self.module.backbone_config(self.task, base)
         return replace(config, image_size=self.inputs["image_size"])
-
-
-def names() -> list[str]:
-    """Names of all imports of params.yaml."""
-    return list(params.subtree("imports"))
 
 
 def load(name: str, own: Params | None = None) -> ImportParams:

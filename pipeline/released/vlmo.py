@@ -126,7 +126,7 @@ def read(
         UserError: no such file, not such a file, tensors missing, too many or of other shapes, or
             numbers that are not finite.
     """
-    cls, config = _model(task, backbone, answers)
+    cls, config = model_config(task, backbone, answers)
     shapes = state_dict.shapes_of(lambda: cls(config))
     kind = f"VLMo's file of {task} for {backbone.image_size} pixels"
     theirs = state_dict.take(
@@ -146,7 +146,7 @@ def read(
 
 def expected(task: Task, backbone: BackboneConfig, answers: Sequence[str]) -> dict[str, Shape]:
     """The tensors that a file must have, by its names."""
-    cls, config = _model(task, backbone, answers)
+    cls, config = model_config(task, backbone, answers)
     return their_shapes(state_dict.shapes_of(lambda: cls(config)), task, backbone)
 
 
@@ -166,7 +166,7 @@ def their_shapes(
     return theirs
 
 
-def _model(task: Task, backbone: BackboneConfig, answers: Sequence[str]) -> tuple[Any, Any]:
+def model_config(task: Task, backbone: BackboneConfig, answers: Sequence[str]) -> tuple[Any, Any]:
     """The class of the model of a task, and its configuration."""
     if task == "vqa":
         return VQA, VQAConfig(backbone, tuple(answers))

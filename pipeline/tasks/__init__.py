@@ -30,8 +30,8 @@ fine-tune.
     cost            what `make plan` counts
         training(params, backbone) -> (model, SampleCost)
                             the model on the meta device, and what one sample takes
-        evaluation(fine_tune, params, backbone, tested) -> EvaluationCost
-                            of as many test samples as there are
+        evaluation(config, inputs, params, tested) -> EvaluationCost
+                            of as many test samples as there are, by a model of this `config`
     row_predictor   what a saved model answers to a row with images and text; imports neither torch
                     nor any of the above, for those who ask for columns alone
         MODEL               name of the model's class, as in config.json

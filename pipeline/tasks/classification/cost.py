@@ -4,6 +4,7 @@ from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
 from model.meta import on_meta
 from pipeline.tasks.classification.predict import EvaluateParams
+from pipeline.tasks.classification.training.data import EvaluationInputs
 from pipeline.tasks.classification.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.flops import Pass
@@ -24,8 +25,8 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Classifi
 
 
 def evaluation(
-    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+    config: ClassificationConfig, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` images."""
-    one = sample_flops(backbone, fine_tune.classes)
+    one = sample_flops(config.backbone, config.classes)
     return EvaluationCost(f"{tested:,.0f} images", tested * one)

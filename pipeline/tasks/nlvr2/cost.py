@@ -4,7 +4,8 @@ from model.backbone.config import BackboneConfig
 from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.meta import on_meta
 from pipeline.tasks.nlvr2.predict import EvaluateParams
-from pipeline.tasks.nlvr2.training.task import FineTuneParams
+from pipeline.tasks.nlvr2.training.data import EvaluationInputs
+from pipeline.tasks.nlvr2.training.task import FineTuneParams, model_config
 from pipeline.utils import flops
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
@@ -25,16 +26,15 @@ def sample_flops(config: BackboneConfig, text: int, *, image_cls: bool = False) 
 def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[NLVR2, SampleCost]:
     """The model on the meta device, and what one of its samples takes."""
     text = params.inputs.text_length
-    model = on_meta(lambda: NLVR2(NLVR2Config(backbone)))
+    model = on_meta(lambda: NLVR2(model_config(backbone)))
     passes = (flops.fused(text), flops.fused(text))
-    return model, SampleCost(params.inputs.order.batch_size, sample_flops(backbone, text), passes)
+    one = sample_flops(backbone, text, image_cls=model.config.image_cls)
+    return model, SampleCost(params.inputs.order.batch_size, one, passes)
 
 
 def evaluation(
-    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+    config: NLVR2Config, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` examples."""
-    # BEiT-3's models have BEiT-3's head
-    image_cls = backbone.experts == "multiway"
-    one = sample_flops(backbone, fine_tune.inputs.text_length, image_cls=image_cls)
+    one = sample_flops(config.backbone, inputs.text_length, image_cls=config.image_cls)
     return EvaluationCost(f"{tested:,.0f} examples, twice", PASSES * tested * one)

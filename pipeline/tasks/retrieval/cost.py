@@ -4,7 +4,7 @@ from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.meta import on_meta
 from pipeline.tasks.retrieval.predict import EvaluateParams
-from pipeline.tasks.retrieval.training.data import FUSION_PASSES
+from pipeline.tasks.retrieval.training.data import FUSION_PASSES, EvaluationInputs
 from pipeline.tasks.retrieval.training.task import FineTuneParams
 from pipeline.utils import flops
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost
@@ -55,12 +55,12 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieva
 
 
 def evaluation(
-    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+    config: RetrievalConfig, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` images with their captions."""
-    text, captions = fine_tune.inputs.text_length, tested * CAPTIONS
+    backbone, text, captions = config.backbone, inputs.text_length, tested * CAPTIONS
     image_flops, caption_flops = dual_flops(backbone, text)
-    matches = params.rerank_k * (tested + captions) if fine_tune.matching else 0
+    matches = params.rerank_k * (tested + captions) if config.matching else 0
     return EvaluationCost(
         f"{tested:,.0f} images, {captions:,.0f} captions, {matches:,.0f} matches",
         tested * image_flops + captions * caption_flops + matches * match_flops(backbone, text),

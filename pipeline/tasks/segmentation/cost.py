@@ -10,6 +10,7 @@ from model.heads.segmentation import (
 )
 from model.meta import on_meta
 from pipeline.tasks.segmentation.predict import EvaluateParams
+from pipeline.tasks.segmentation.training.data import EvaluationInputs
 from pipeline.tasks.segmentation.training.task import FineTuneParams
 from pipeline.utils import flops, memory
 from pipeline.utils.flops import Conv, Pass
@@ -34,14 +35,14 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Segmenta
 
 
 def evaluation(
-    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+    config: SegmentationConfig, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` images at all ratios and flips."""
     views = sum(ratio**2 for ratio in params.ratios) * (2 if params.flip else 1)
     windows = WINDOWS * views * tested
     return EvaluationCost(
         f"{tested:,.0f} images, about {windows:,.0f} windows",
-        windows * window_flops(backbone, fine_tune.head),
+        windows * window_flops(config.backbone, config.head),
     )
 
 

@@ -4,7 +4,8 @@ from model.backbone.config import BackboneConfig
 from model.heads.vqa import VQA, VQAConfig
 from model.meta import on_meta
 from pipeline.tasks.vqa.predict import EvaluateParams
-from pipeline.tasks.vqa.training.task import FineTuneParams
+from pipeline.tasks.vqa.training.data import EvaluationInputs
+from pipeline.tasks.vqa.training.task import FineTuneParams, model_config
 from pipeline.utils import flops
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
@@ -21,14 +22,14 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[VQA, Sam
     """The model on the meta device, and what one of its samples takes."""
     text = params.inputs.text_length
     answers = tuple(str(number) for number in range(ANSWERS))
-    model = on_meta(lambda: VQA(VQAConfig(backbone, answers)))
+    model = on_meta(lambda: VQA(model_config(backbone, answers)))
     forward_flops = sample_flops(backbone, text, ANSWERS)
     return model, SampleCost(params.inputs.order.batch_size, forward_flops, (flops.fused(text),))
 
 
 def evaluation(
-    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+    config: VQAConfig, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` questions."""
-    one = sample_flops(backbone, fine_tune.inputs.text_length, ANSWERS)
+    one = sample_flops(config.backbone, inputs.text_length, len(config.answers))
     return EvaluationCost(f"{tested:,.0f} questions", tested * one)

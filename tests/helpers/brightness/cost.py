@@ -2,6 +2,7 @@
 
 from model.heads.brightness import Brightness, BrightnessConfig
 from pipeline.tasks.brightness.predict import EvaluateParams
+from pipeline.tasks.brightness.training.data import EvaluationInputs
 from pipeline.tasks.brightness.training.task import FineTuneParams
 
 from model.backbone.config import BackboneConfig
@@ -25,7 +26,8 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Brightne
 
 
 def evaluation(
-    fine_tune: FineTuneParams, params: EvaluateParams, backbone: BackboneConfig, tested: float
+    config: BrightnessConfig, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` images."""
-    return EvaluationCost(f"{tested:,.0f} images, brightness", tested * sample_flops(backbone))
+    one = sample_flops(config.backbone)
+    return EvaluationCost(f"{tested:,.0f} images, brightness", tested * one)

@@ -202,7 +202,9 @@ def test_tensors_of_the_base_model(task, count):
     sizes = Sizes(IMAGE_SIZES[task] // 16, 16, 12, 768, 12, 3072, 30_522, 10)
     listed = shapes(task, sizes)
     assert len(listed) == count
-    cls, model_config = vlmo._model(task, backbone_config(task), [str(n) for n in range(3129)])
+    cls, model_config = vlmo.model_config(
+        task, backbone_config(task), [str(n) for n in range(3129)]
+    )
     ours = state_dict.shapes_of(lambda: cls(model_config))
     read = vlmo.their_shapes(ours, task, backbone_config(task))
     left = {name for name in listed if name not in read}

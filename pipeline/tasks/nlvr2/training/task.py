@@ -29,6 +29,11 @@ class FineTuneParams(loop.FineTuneParams):
     inputs: InputParams
 
 
+def model_config(backbone: BackboneConfig) -> NLVR2Config:
+    """The model on a backbone: BEiT-3's has BEiT-3's head."""
+    return NLVR2Config(backbone, image_cls=backbone.experts == "multiway")
+
+
 class Task(step.Task):
     """Training and validation of NLVR2."""
 
@@ -44,7 +49,7 @@ class Task(step.Task):
             drop_path=params.drop_path,
             second_image_type=backbone.token_types,
         )
-        self.model = NLVR2(NLVR2Config(config))
+        self.model = NLVR2(model_config(config))
 
     @cached_property
     def batches(self) -> StatementBatches:

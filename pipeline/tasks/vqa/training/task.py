@@ -35,6 +35,13 @@ class FineTuneParams(loop.FineTuneParams):
     init_bias_from_frequency: bool
 
 
+def model_config(backbone: BackboneConfig, answers: tuple[str, ...]) -> VQAConfig:
+    """The model on a backbone: BEiT-3's has BEiT-3's head, and no norm before it."""
+    is_beit3 = backbone.experts == "multiway"
+    backbone = replace(backbone, final_norm=backbone.final_norm and not is_beit3)
+    return VQAConfig(backbone, answers, image_cls=is_beit3)
+
+
 class Task(step.Task):
     """Training and validation of question answering."""
 
@@ -46,7 +53,7 @@ class Task(step.Task):
         self.tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
         answers = frequent_answers(folders.shards, params.min_answer_count)
-        self.model = VQA(VQAConfig(config, answers))
+        self.model = VQA(model_config(config, answers))
         if params.init_bias_from_frequency:
             frequencies = answer_frequencies(folders.shards, answers)
             self.model.init_bias_from_frequency(torch.from_numpy(frequencies))
