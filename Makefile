@@ -39,7 +39,7 @@ repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc
 mend: $(INSTALLED) scm ## what a killed `dvc` has left half-written
 	@python -m stages.integrity mend
 
-scale: $(INSTALLED) ## make SCALE (small, medium, own or paper) the parameters that run
+scale: $(INSTALLED) ## make SCALE (small, medium, own, one-gpu or paper) the parameters that run
 	@python -m stages.scale $(SCALE)
 
 plan: $(INSTALLED) ## what SCALE (or params.yaml's) fetches, computes and takes, before anything starts; ITEM=evaluate@vlmo-coco: one

@@ -27,7 +27,7 @@ from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConf
 from model.tokenizer.vqkd import VQKD, VQKDConfig
 from pipeline.config import params, yaml_reader
 from pipeline.errors import UserError
-from pipeline.planning import data_cost, plan, provenance, training_cost
+from pipeline.planning import data_cost, evaluation_cost, plan, provenance, training_cost
 from pipeline.reporting.render import DASH
 from pipeline.tasks import fine_tunes
 from pipeline.tasks.classification import cost as classification_cost
@@ -453,7 +453,27 @@ def test_the_plan_of_every_scale(scale, monkeypatch, capsys):
         assert name in printed
     for source in set(params.subtree("download")) - {"common"}:
         assert any(line.startswith(f"| {source} ") for line in tables)
-    assert ("247,296,000" in printed) == ("winter21_whole.tar.gz" in printed) == (scale == "paper")
+    assert ("247,296,000" in printed) == (scale in ("paper", "one-gpu"))  # base size
+    assert ("winter21_whole.tar.gz" in printed) == (scale == "paper")
+
+
+def test_one_gpu_takes_two_days_and_fits(monkeypatch):
+    """With the visual tokens, and the fine-tunes whose data need no form."""
+    monkeypatch.chdir(ROOT)
+    preset = params.preset("one-gpu")
+    assumed = preset.load(plan.PlanParams, "plan")
+    planned = {run.stage: run for run in training_cost.runs(preset)}
+    runs = [planned[stage] for stage in ("pretrain main", "finetune coco", "finetune vqa")]
+    sources = data_cost.planned_sources(preset)
+    tokens = evaluation_cost.visual_tokens(preset, sources)
+    hours = assumed.hours(tokens.flops, tokens.precision)
+    for run in runs:
+        flops = (run.step_flops + run.extra_flops) * run.steps
+        hours += assumed.hours(flops, run.loop.precision)
+        assert run.model_bytes + run.activation_bytes(checkpointed=False) < 0.9 * assumed.memory
+    assert 36 < hours < 48
+    by_hand = {source.name for source in sources if source.by_hand}
+    assert not by_hand & set(preset.subtree("download"))
 
 
 @pytest.fixture
@@ -522,5 +542,6 @@ def test_a_source_that_is_left_out_takes_nothing(paper, name):
 
 def test_an_unknown_scale_is_named(monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(UserError, match="^unknown scale 'huge'; one of medium, own, paper, small$"):
+    known = "medium, one-gpu, own, paper, small"
+    with pytest.raises(UserError, match=f"^unknown scale 'huge'; one of {known}$"):
         stage.main("huge")
