@@ -179,7 +179,9 @@ def write_tokenizer(path: Path, captions: Path, words: int) -> None:
     """A small tokenizer, filled up with pieces that never occur: so many cannot be learned from so
     little."""
     path.parent.mkdir()
-    train_tokenizer([captions], path, TextTokenizerParams([], 28, 1.0, 1000, 1), "text_tokenizer")
+    train_tokenizer(
+        [captions], path, TextTokenizerParams("train", None, [], 28, 1.0, 1000, 1), "text_tokenizer"
+    )
     proto: Any = sentencepiece_model_pb2  # protobuf makes its classes when it is imported
     model = proto.ModelProto.FromString(path.read_bytes())
     for number in range(words - len(model.pieces)):

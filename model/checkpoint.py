@@ -228,14 +228,18 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def load_backbone(backbone: Pretrained, folder: Path) -> LoadReport:
+def load_backbone(backbone: Pretrained, folder: Path, *, partly: bool = False) -> LoadReport:
     """Fill a backbone from the backbone of a saved model; positions of patches are resized to the
     new grid.
 
+    Args:
+        partly: the saved one may lack tensors, which stay as they are, but has none that this one
+            lacks: an image encoder's in a multimodal backbone.
+
     Raises:
         FileNotFoundError: the folder has no weights.
-        ValueError: a tensor of the backbone is missing or has another shape, so that part would
-            stay untrained; or a number is NaN or infinite. One line.
+        ValueError: a tensor is missing or has another shape, so that part would stay untrained; or
+            a number is NaN or infinite. One line.
     """
     path = folder / WEIGHTS
     tensors = weights_file.read(path)
@@ -252,13 +256,20 @@ def load_backbone(backbone: Pretrained, folder: Path) -> LoadReport:
     unexpected += [name for name in source if name not in target]
     missing = [name for name in target if name not in source]
     resized = _fit(source, backbone, folder)
-    if missing:
+    if missing and not partly:
         raise ValueError(
             f"{folder}: no weights for {len(missing)} of {len(target)} tensors, such as "
             f"{missing[0]}"
         )
-    backbone.load_state_dict({name: source[name] for name in target})
-    matched = [name for name in target if name not in resized]
+    homeless = [name for name in source if name not in target]
+    if partly and homeless:
+        raise ValueError(
+            f"{folder}: {len(homeless)} tensors that this model has no place for, such as "
+            f"{homeless[0]}"
+        )
+    found = [name for name in target if name in source]
+    backbone.load_state_dict(target | {name: source[name] for name in found})
+    matched = [name for name in found if name not in resized]
     return LoadReport(matched, resized, missing, unexpected)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.inference import export
+from pipeline.pretraining import task
 from pipeline.tasks import fine_tunes
 from pipeline.utils.entry_point import entry
 
@@ -50,7 +51,7 @@ def _export(name: str, scale: str, folder: str | None = None) -> Path:
 
 def _names() -> list[str]:
     imports = params.subtree("imports")
-    return [*params.subtree("pretrain.variants"), *fine_tunes.names(), *imports]
+    return [*task.names(params.read()), *fine_tunes.names(), *imports]
 
 
 def _made_from_main() -> list[str]:

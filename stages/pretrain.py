@@ -17,6 +17,7 @@ def main(variant: str) -> None:
     scale = params.scale()
     settings = task.load_params(params.read(), variant)
     folders = DataFolders.of(scale)
+    init = Path("runs", scale, settings.init, "model") if settings.init else None
     view_params = None
     if settings.architecture.visual_tokens == "online":
         view_params = {
@@ -27,14 +28,14 @@ def main(variant: str) -> None:
     work_dir = workdir.folder(
         f"{scale}/pretrain/{variant}",
         {"params": task.work_params(settings), "views": view_params},
-        task.inputs(folders, settings),
+        task.inputs(folders, settings, init),
     )
     requirements.check(folders, settings)
     files.require_writable(Path("runs", scale, "pretrain"))
-    job = task.PretrainJob(variant, work_dir, folders, settings, view_params)
+    job = task.PretrainJob(variant, work_dir, folders, settings, view_params, init)
     launch(task.run, job, num_workers=settings.num_workers, threads=settings.threads)
     workdir.publish(work_dir, Path("runs", scale, "pretrain", variant))
 
 
 if __name__ == "__main__":
-    entry(main, lambda: params.subtree("pretrain.variants"))
+    entry(main, lambda: task.names(params.read()))

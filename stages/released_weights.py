@@ -1,4 +1,4 @@
-"""Get the released weights that the visual tokenizer asks for, if any: `python -m
+"""Get the released files that the two tokenizers ask for, if any: `python -m
 stages.released_weights`."""
 
 from pathlib import Path
@@ -23,12 +23,14 @@ def main() -> None:
 
 
 def _named() -> list[str]:
-    """What the visual tokenizer reads. Its parameters are not loaded as such: that would import its
-    network."""
+    """What the two tokenizers read. The visual one's parameters are not loaded as such: that would
+    import its network."""
     tokenizer = params.subtree("visual_tokenizer")
     official, taught = tokenizer["origin"] == "official", tokenizer["teacher"] != "hog"
     name = tokenizer["official_file"] if official else tokenizer["teacher_file"] if taught else None
-    return [] if name is None else [name]
+    texts = params.subtree("text_tokenizer")
+    of_texts = texts["file"] if texts["origin"] == "released" else None
+    return [file for file in (name, of_texts) if file is not None]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config import params
 from pipeline.data import datasets
-from pipeline.tokenizers import packing
+from pipeline.tokenizers import packing, text
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
 from pipeline.utils.entry_point import entry
@@ -16,7 +16,7 @@ def main(source: str) -> None:
     settings = params.load(packing.TextTokensParams, "text_tokens")
     data = Path("data", params.scale())
     documents, folder = data / "shards" / source, data / "text_tokens" / source
-    tokenizer = TextTokenizer.load(data / "text_tokenizer" / "spm.model")
+    tokenizer = TextTokenizer.load(text.of_scale(params.scale()))
     with tracking.run(f"text tokens {source}", stage="text_tokens", params=asdict(settings)) as run:
         run.dataset(documents, source, "training")
         run.metrics(packing.tokenize(documents, tokenizer, folder, settings))

@@ -97,7 +97,8 @@ def _is_among(stage: str, stages: Collection[str]) -> bool:
     """Whether a stage as costs name it, `finetune vqa`, is one of DVC's; `visual_tokens` stands for
     several."""
     name = stage.replace(" ", "@")
-    return any(name == one or f"{name}@" in one for one in stages)
+    names = (name, name.replace("pretrain@", "pretrain_from@"))
+    return any(one in names or f"{name}@" in one for one in stages)
 
 
 def _forward_costs(

@@ -123,7 +123,7 @@ def runs(params: Params) -> Iterator[TrainingRun]:
     if tokenizer.origin == "train":
         yield tokenizer_run(tokenizer)
     backbones: dict[str, BackboneConfig] = {}
-    for name in params.subtree("pretrain.variants"):
+    for name in task.names(params):
         variant = task.load_params(params, name)
         vocab_size = params.subtree("text_tokenizer.vocab_size")
         model = on_meta(partial(task.build, variant, vocab_size, tokenizer.size.codebook_size))

@@ -14,6 +14,7 @@ from pipeline.data.shards.parquet import RowGroup
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.pretraining.samples import TRAIN, SampleBuilder
+from pipeline.tokenizers import text
 
 STREAMS = ("texts", "images", "pairs")
 
@@ -53,7 +54,7 @@ class DataFolders:
             shards=data / "shards",
             visual_tokens=data / "visual_tokens",
             text_tokens=data / "text_tokens",
-            text_tokenizer=data / "text_tokenizer" / "spm.model",
+            text_tokenizer=text.of_scale(scale),
             visual_tokenizer=data / "visual_tokenizer" / "model",
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from model import checkpoint
 from model.backbone.config import BackboneConfig
 from model.pretraining.batches import ImageBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
@@ -20,6 +21,7 @@ from pipeline.config.limits import (
     Pixels,
     Positive,
     Processes,
+    RunName,
     ShareBelowOne,
     TextLength,
     Threads,
@@ -44,6 +46,7 @@ from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tracking import client as tracking
 from pipeline.training import collectives, curves
 from pipeline.training.artifacts import finish
+from pipeline.training.curve_logger import log
 from pipeline.training.curves import CurveRow
 from pipeline.training.loop import LoopParams, evaluate, train
 from pipeline.training.machine_limits import check_memory
@@ -83,6 +86,9 @@ class ArchitectureParams:
     visual_tokens: Literal["precomputed", "online"]
     layer_scale: float  # initial factor on the residual branches; 0: none
     relative_bias: bool  # of attention
+    bias_per_block: bool  # each block has tables of its own
+    absolute_positions: bool  # vectors of positions; false: none
+    word_norm: bool  # a norm after the words' vectors
     token_types: bool  # a vector added to all of a modality
     # first block, from 0, with an expert of its own for pairs; null: none
     vl_ffn_start_layer: int | None
@@ -116,6 +122,14 @@ class PretrainParams(OptimParams):
     objectives: list[Literal["mlm", "mim", "mvlm"]]  # empty: the initial weights
     num_workers: Processes  # Ray Train workers; 0: in this process
     threads: Threads  # per worker
+    # folder in runs/SCALE of the model whose weights it starts from, all or those of images alone;
+    # null: from scratch, as in the paper
+    init: RunName | None = None
+
+
+def names(params: Params) -> list[str]:
+    """Names of all pretrainings: the variants, and those that start from other models."""
+    return [*params.subtree("pretrain.variants"), *params.subtree("pretrain.warm_starts")]
 
 
 def load_params(params: Params, variant: str) -> PretrainParams:
@@ -124,10 +138,12 @@ def load_params(params: Params, variant: str) -> PretrainParams:
     Raises:
         UserError: there is no such variant, or a key is wrong.
     """
-    known = params.subtree("pretrain.variants")
-    if variant not in known:
+    if variant not in (known := names(params)):
         raise UserError(f"{params.file}: no variant {variant!r}; one of {', '.join(known)}")
-    block = f"pretrain.variants.{variant}"
+    if known.count(variant) > 1:
+        raise UserError(f"{params.file}: pretrain.warm_starts.{variant}: a variant has this name")
+    is_warm = variant in params.subtree("pretrain.warm_starts")
+    block = f"pretrain.{'warm_starts' if is_warm else 'variants'}.{variant}"
     budget = f"pretrain.budgets.{params.subtree(f'{block}.budget')}"
     return params.load(PretrainParams, "pretrain.common", budget, block, loop=("loop",))
 
@@ -138,6 +154,7 @@ class PretrainingTask(Task):
     Args:
         view_params: how views are drawn for online tokens, by stream; None where visual tokens are
             precomputed.
+        init: folder of the model whose weights it starts from; None: from scratch.
     """
 
     model: MaskedModeling
@@ -147,6 +164,7 @@ class PretrainingTask(Task):
         folders: DataFolders,
         params: PretrainParams,
         view_params: Mapping[str, ViewParams] | None,
+        init: Path | None = None,
     ):
         self.view_params = view_params
         self.folders, self.params = folders, params
@@ -159,6 +177,8 @@ class PretrainingTask(Task):
             "params.yaml: pretrain.common.size",
         )
         self.model = build(params, self.tokenizer.vocab_size, codebook_size)
+        if init is not None:
+            _start_from(self.model, init)
         self.visual_tokenizer: Any = None
         if view_params is not None:
             loaded = model_folder.load(folders.visual_tokenizer, "run the stage visual_tokenizer")
@@ -223,6 +243,9 @@ def build(params: PretrainParams, vocab_size: int, codebook_size: int) -> Masked
         drop_path=size.drop_path,
         layer_scale=architecture.layer_scale,
         relative_bias=architecture.relative_bias,
+        bias_per_block=architecture.bias_per_block,
+        absolute_positions=architecture.absolute_positions,
+        word_norm=architecture.word_norm,
         token_types=architecture.token_types,
         vl_ffn_start_layer=first_expert,
     )
@@ -235,6 +258,23 @@ def build(params: PretrainParams, vocab_size: int, codebook_size: int) -> Masked
     return model
 
 
+def _start_from(model: MaskedModeling, folder: Path) -> None:
+    """Take over the weights of a model; what it lacks, such as a BEiT's texts, stays as drawn.
+
+    Raises:
+        UserError: there is none, its sizes differ, or it has what the architecture lacks.
+    """
+    try:
+        report = checkpoint.load_backbone(model.backbone, folder, partly=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not found; run the stage that makes it") from None
+    except ValueError as error:
+        raise UserError(
+            f"{error}; see pretrain.*.size and architecture, such as relative_bias and layer_scale"
+        ) from None
+    log(f"weights from {folder}: {report}")
+
+
 @dataclass(frozen=True)
 class PretrainJob:
     """A variant to pretrain, as it is sent to the workers."""
@@ -244,13 +284,14 @@ class PretrainJob:
     folders: DataFolders
     params: PretrainParams
     view_params: dict[str, ViewParams] | None  # for online tokens
+    init: Path | None = None  # folder of the model to start from
 
 
 def run(job: PretrainJob) -> None:
     """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work
     folder."""
     first = collectives.rank() == 0
-    task = PretrainingTask(job.folders, job.params, job.view_params)
+    task = PretrainingTask(job.folders, job.params, job.view_params, job.init)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
         if job.params.objectives:
             validation = asdict(job.params.validation)
@@ -272,10 +313,12 @@ def work_params(params: PretrainParams) -> dict[str, Any]:
     return tree
 
 
-def inputs(folders: DataFolders, params: PretrainParams) -> list[Path]:
-    """The files that stand for all data of a run: indices with checksums, and the text
-    tokenizer."""
+def inputs(folders: DataFolders, params: PretrainParams, init: Path | None = None) -> list[Path]:
+    """The files that stand for all data of a run: indices with checksums, the text tokenizer, and
+    the weights in `init`, a folder, that it starts from."""
     paths = [folders.text_tokenizer]
+    if init is not None:
+        paths.append(init / "model.safetensors")
     if params.architecture.visual_tokens == "online":
         paths.append(folders.visual_tokenizer / "model.safetensors")
     for source in sorted(params.data.texts.sources):

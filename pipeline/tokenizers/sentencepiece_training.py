@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.config.limits import Count, ShareAboveZero, Width
 from pipeline.data.shards import parquet
@@ -20,10 +20,13 @@ _ROLES = {"bos": "[T_CLS]", "pad": "[PAD]", "eos": "[T_SEP]", "unk": "[UNK]"}
 
 @dataclass(frozen=True)
 class TextTokenizerParams:
-    """sources: data sets whose training texts are read; vocab_size: number of ids, special ones
+    """origin: trained here, or the released `file`, of `vocab_size` ids; the rest is of training.
+    sources: data sets whose training texts are read; vocab_size: number of ids, special ones
     included, at most 65,536; character_coverage: fraction of the characters that get a piece of
     their own; max_sentences: size of the random sample that is trained on; seed: of that sample."""
 
+    origin: Literal["train", "released"]
+    file: str | None
     sources: list[str]
     vocab_size: Width
     character_coverage: ShareAboveZero

@@ -39,6 +39,6 @@ def write_tokenizer(folder: Path) -> int:
         folder / "texts", "train", texts, schema.TEXT_SHARD, rows_per_group=4, groups_per_file=9
     )
     parquet.write_index(folder / "texts", {"train": written}, kind="text")
-    params = TextTokenizerParams(["texts"], 34, 1.0, 1000, 1)
+    params = TextTokenizerParams("train", None, ["texts"], 34, 1.0, 1000, 1)
     train_tokenizer([folder / "texts"], folder / "spm.model", params, "text_tokenizer")
     return TextTokenizer.load(folder / "spm.model").vocab_size

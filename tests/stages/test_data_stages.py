@@ -24,6 +24,8 @@ shard:
   bookcorpus: {val_fraction: 0.3}
   flickr30k: {val_fraction: 0, max_side: 0}
 text_tokenizer:
+  origin: train
+  file:
   sources: [bookcorpus, flickr30k]
   vocab_size: 38
   character_coverage: 1

@@ -457,6 +457,9 @@ def test_open_questions_have_the_recommended_answers(scale):
         visual_tokens="precomputed",
         layer_scale=0.0,
         relative_bias=False,
+        bias_per_block=False,
+        absolute_positions=True,
+        word_norm=False,
         token_types=False,
         vl_ffn_start_layer=None,
     )

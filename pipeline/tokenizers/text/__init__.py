@@ -105,6 +105,12 @@ def in_folder(folder: Path) -> Path | None:
     return folder / found[0] if found else None
 
 
+def of_scale(scale: str) -> Path:
+    """The tokenizer file of a scale's own pretraining, as the stage text_tokenizer leaves it."""
+    folder = Path("data", scale, "text_tokenizer")
+    return in_folder(folder) or folder / OwnPieces.FILE
+
+
 def put_into(folder: Path, path: Path) -> None:
     """Copy a tokenizer file into the folder of a model, under the name that its kind has there,
     in place of any other. Raises UserError as `TextTokenizer.load`."""

@@ -120,7 +120,7 @@ def folders(official, tmp_path_factory):
     train_tokenizer(
         [root / "texts"],
         root / "spm.model",
-        TextTokenizerParams(["texts"], 75, 1.0, 10_000, 0),
+        TextTokenizerParams("train", None, ["texts"], 75, 1.0, 10_000, 0),
         "x",
     )
     return Folders(root / "nlvr2", root / "spm.model")

@@ -238,7 +238,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     train_tokenizer(
         [project],
         project / "spm.model",
-        TextTokenizerParams(["x"], 140, 1.0, 1000, 1),
+        TextTokenizerParams("train", None, ["x"], 140, 1.0, 1000, 1),
         "text_tokenizer",
     )
     return Folders(project / "shards", project / "spm.model")

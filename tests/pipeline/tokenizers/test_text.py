@@ -17,7 +17,7 @@ from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tokenizers.text.own_pieces import SPECIAL_IDS
 
-PARAMS = TextTokenizerParams(["books", "pairs"], 150, 1.0, 10_000, 0)
+PARAMS = TextTokenizerParams("train", None, ["books", "pairs"], 150, 1.0, 10_000, 0)
 
 
 def words(seed: int, count: int) -> list[str]:
@@ -163,7 +163,7 @@ def test_odd_texts_are_trained_on(folders, tmp_path):
     "size, message", [(5000, "at most [0-9]+"), (12, "at least [0-9]+"), (70_000, "at most 65536")]
 )
 def test_an_unreachable_size_names_the_key_and_the_limit(folders, tmp_path, size, message):
-    params = TextTokenizerParams(["books"], size, 1.0, 10_000, 0)
+    params = TextTokenizerParams("train", None, ["books"], size, 1.0, 10_000, 0)
     with pytest.raises(
         UserError, match=rf"^params.yaml: text_tokenizer.vocab_size: [^\n]*{message}[^\n]*$"
     ):
@@ -182,7 +182,7 @@ def test_a_source_that_is_left_out_is_named_with_the_list_to_edit(folders, tmp_p
 
 
 def test_files_that_are_no_tokenizer_are_named(tmp_path):
-    with pytest.raises(UserError, match="run the text_tokenizer stage"):
+    with pytest.raises(UserError, match="run the stage that makes it"):
         TextTokenizer.load(tmp_path / "m")
     (tmp_path / "m").write_bytes(b"rubbish")
     with pytest.raises(UserError, match="not a SentencePiece model"):
