@@ -2,6 +2,7 @@
 code."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from errno import ENOENT
 from importlib import import_module
@@ -228,13 +229,15 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def load_backbone(backbone: Pretrained, folder: Path, *, partly: bool = False) -> LoadReport:
+def load_backbone(
+    backbone: Pretrained, folder: Path, *, fresh: Collection[str] | None = None
+) -> LoadReport:
     """Fill a backbone from the backbone of a saved model; positions of patches are resized to the
     new grid.
 
     Args:
-        partly: the saved one may lack tensors, which stay as they are, but has none that this one
-            lacks: an image encoder's in a multimodal backbone.
+        fresh: names of tensors that stay as they are where the saved one lacks them; it may then
+            have none that this one lacks either. None: it has all, and may have others.
 
     Raises:
         FileNotFoundError: the folder has no weights.
@@ -256,13 +259,14 @@ def load_backbone(backbone: Pretrained, folder: Path, *, partly: bool = False) -
     unexpected += [name for name in source if name not in target]
     missing = [name for name in target if name not in source]
     resized = _fit(source, backbone, folder)
-    if missing and not partly:
+    untrained = [name for name in missing if name not in (fresh or ())]
+    if untrained:
         raise ValueError(
-            f"{folder}: no weights for {len(missing)} of {len(target)} tensors, such as "
-            f"{missing[0]}"
+            f"{folder}: no weights for {len(untrained)} of {len(target)} tensors, such as "
+            f"{untrained[0]}"
         )
     homeless = [name for name in source if name not in target]
-    if partly and homeless:
+    if fresh is not None and homeless:
         raise ValueError(
             f"{folder}: {len(homeless)} tensors that this model has no place for, such as "
             f"{homeless[0]}"

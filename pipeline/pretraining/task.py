@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.backbone.config import BackboneConfig
+from model.backbone.vl_beit import VLBeit
+from model.meta import on_meta
 from model.pretraining.batches import ImageBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from model.pretraining.mlm_head import Form
@@ -178,7 +180,7 @@ class PretrainingTask(Task):
         )
         self.model = build(params, self.tokenizer.vocab_size, codebook_size)
         if init is not None:
-            _start_from(self.model, init)
+            _start_from(self.model, init, folders.text_tokenizer)
         self.visual_tokenizer: Any = None
         if view_params is not None:
             loaded = model_folder.load(folders.visual_tokenizer, "run the stage visual_tokenizer")
@@ -258,14 +260,21 @@ def build(params: PretrainParams, vocab_size: int, codebook_size: int) -> Masked
     return model
 
 
-def _start_from(model: MaskedModeling, folder: Path) -> None:
-    """Take over the weights of a model; what it lacks, such as a BEiT's texts, stays as drawn.
+def _start_from(model: MaskedModeling, folder: Path, tokenizer: Path) -> None:
+    """Take over the weights of a model; what only texts and masks use stays as drawn where it has
+    none, as a BEiT.
 
     Raises:
-        UserError: there is none, its sizes differ, or it has what the architecture lacks.
+        UserError: there is no model, its texts are read with another file than `tokenizer`, or its
+            architecture is another one.
     """
+    backbone = model.backbone
     try:
-        report = checkpoint.load_backbone(model.backbone, folder, partly=True)
+        _check_alike(backbone.config, checkpoint.read_backbone_config(folder / checkpoint.CONFIG))
+        _check_tokenizer(folder, tokenizer)
+        of_images = on_meta(lambda: VLBeit(backbone.config, text=False)).state_dict()
+        fresh = backbone.state_dict().keys() - of_images.keys()
+        report = checkpoint.load_backbone(backbone, folder, fresh=fresh)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; run the stage that makes it") from None
     except ValueError as error:
@@ -273,6 +282,24 @@ def _start_from(model: MaskedModeling, folder: Path) -> None:
             f"{error}; see pretrain.*.size and architecture, such as relative_bias and layer_scale"
         ) from None
     log(f"weights from {folder}: {report}")
+
+
+def _check_alike(ours: BackboneConfig, theirs: BackboneConfig) -> None:
+    """Raises ValueError where values differ that no tensor shows."""
+    for name in ("num_heads", "norm_eps"):
+        expected, found = getattr(ours, name), getattr(theirs, name)
+        if expected != found:
+            raise ValueError(f"init: a model of {name} {found}, but it is to have {expected}")
+
+
+def _check_tokenizer(folder: Path, tokenizer: Path) -> None:
+    """Raises UserError where the words of a model are those of another tokenizer."""
+    theirs = text.in_folder(folder)
+    if theirs is not None and files.sha256(theirs) != files.sha256(tokenizer):
+        raise UserError(
+            f"{tokenizer}: not the tokenizer of the model to start from, {theirs}; see "
+            "text_tokenizer.origin and file"
+        )
 
 
 @dataclass(frozen=True)
@@ -318,7 +345,7 @@ def inputs(folders: DataFolders, params: PretrainParams, init: Path | None = Non
     the weights in `init`, a folder, that it starts from."""
     paths = [folders.text_tokenizer]
     if init is not None:
-        paths.append(init / "model.safetensors")
+        paths += [init / checkpoint.CONFIG, init / checkpoint.WEIGHTS]
     if params.architecture.visual_tokens == "online":
         paths.append(folders.visual_tokenizer / "model.safetensors")
     for source in sorted(params.data.texts.sources):
