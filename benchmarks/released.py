@@ -1,60 +1,82 @@
 """How long released weights take to evaluate: `python -m benchmarks.released [NAME ...]`.
 
 The evaluations of the preset `paper`, or those named, at their own sizes, with made-up weights, all
-threads, in fp32 and in bf16: seconds for what is evaluated (an image and a caption; a question, a
-statement about two images, a window of 512 or 640 pixels), the process's greatest memory so far, and
-projected from these the time of the whole evaluation here, and by FLOPs on one GPU.
+threads, in fp32 and in bf16: seconds for what is evaluated (an image and its captions; a question, a
+statement about two images, a window of 512 or 640 pixels), a process's peak memory, and projected
+from these the time of the whole evaluation here, and by FLOPs on the GPU that the preset `one-gpu`
+assumes. Seconds are CPU seconds over threads, so that other load on the machine counts little.
 """
 
+import multiprocessing
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.clock import rates
 from model.meta import undrawn
 from pipeline.config import params
 from pipeline.data.datasets import facts
 from pipeline.planning import evaluation_cost
 from pipeline.planning.data_cost import planned_sources
+from pipeline.planning.plan import PlanParams
 from pipeline.released import imports
 from pipeline.tasks import evaluations
 from pipeline.utils.progress import duration
 
 BATCH, ROUNDS, TEXT = 4, 3, 14  # TEXT: ids of a caption or question, about COCO's mean
 CAPTIONS = 5  # of an image
-GPU, USED = 71e12, 0.4  # an RTX 4090's dense bf16 FLOP/s with fp32 sums, and the share assumed
+HOUR = 3600
 
 
 def lines(names: list[str]) -> Iterator[str]:
-    """A row of the table for each evaluation."""
+    """A row of the table for each evaluation, each from a process of its own."""
     preset = params.preset("paper")
-    sources = planned_sources(preset)
-    costs = {cost.stage: cost for cost in evaluation_cost.of_imports(preset, sources)}
+    costs = {
+        cost.stage: cost for cost in evaluation_cost.of_imports(preset, planned_sources(preset))
+    }
+    assumed = params.preset("one-gpu").load(PlanParams, "plan")
     yield "| evaluation | parameters | one | fp32 s | bf16 s | memory | here, fp32 | one GPU |"
     yield "|---|---:|---|---:|---:|---:|---:|---:|"
+    spawn = multiprocessing.get_context("spawn")
     for name in names or _of_imports(preset):
-        listed = evaluations.load(name, preset)
-        imported = imports.load(listed.model.removeprefix(evaluations.IMPORT), preset)
-        model = _model(*imported.planned())
-        what, step = _step(listed.task, model)
-        tested = facts.read(listed.data).plan.tested
-        seconds = {}
-        for precision in ("fp32", "bf16"):
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                seconds[precision] = 1 / rates({precision: step}, ROUNDS)[precision]
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        times = 2 if listed.task in ("nlvr2", "segmentation") else 1  # passes, windows of an image
-        gpu = costs[f"evaluate {name}"].flops / (GPU * USED)
-        size = sum(parameter.numel() for parameter in model.parameters())
-        yield (
-            f"| {name} | {size / 1e6:.0f}M | {what} | {seconds['fp32']:.2f} | "
-            f"{seconds['bf16']:.2f} | {memory / 1e9:.1f} GB | "
-            f"{duration(times * tested * seconds['fp32'])} | {duration(gpu)} |"
-        )
+        cost = costs[f"evaluate {name}"]
+        gpu = assumed.hours(cost.flops, cost.precision) * HOUR
+        with spawn.Pool(1) as pool:
+            yield f"{pool.apply(_measured, (name,))} | {duration(gpu)} |"
+
+
+def _measured(name: str) -> str:
+    """The row but for its last cell."""
+    preset = params.preset("paper")
+    listed = evaluations.load(name, preset)
+    imported = imports.load(listed.model.removeprefix(evaluations.IMPORT), preset)
+    model = _model(*imported.planned())
+    what, step = _step(listed.task, model)
+    tested = facts.read(listed.data).plan.tested
+    fp32, bf16 = _seconds(step, bf16=False), _seconds(step, bf16=True)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    times = 2 if listed.task in ("nlvr2", "segmentation") else 1  # passes, windows of an image
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"| {name} | {parameters / 1e6:.0f}M | {what} | {fp32:.2f} | {bf16:.2f} | "
+        f"{memory / 1e9:.1f} GB | {duration(times * tested * fp32)}"
+    )
+
+
+def _seconds(step: Callable[[], float], *, bf16: bool) -> float:
+    """Median CPU seconds for one, over threads, after a round that is not counted."""
+    measured = []
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        for _ in range(ROUNDS + 1):
+            start = time.process_time()
+            count = step()
+            measured.append((time.process_time() - start) / torch.get_num_threads() / count)
+    return median(measured[1:])
 
 
 def _of_imports(preset: params.Params) -> list[str]:
