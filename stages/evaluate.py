@@ -25,7 +25,7 @@ def main(name: str) -> None:
     kept = kept_results.of_evaluation(
         f"{scale}/evaluate/{name}",
         {"inputs": inputs, "params": evaluate_params, "device": evaluation.device_type()},
-        evaluation.input_files(model, folders),
+        folders.input_files(model),
         (out, predictions),
     )
     tracked = tracking.run(

@@ -26,7 +26,7 @@ def main(name: str) -> None:
     work_dir = workdir.folder(
         f"{scale}/finetune/{name}",
         {"item": fine_tune, "params": fine_tune_params},
-        runner.inputs(init, folders),
+        folders.input_files(init),
     )
     job = runner.FineTuneJob(name, fine_tune, work_dir, init, folders, fine_tune_params)
     runner.check(job)

@@ -116,6 +116,17 @@ def lists(own: Params | None = None) -> Params:
     return Params(FINE_TUNES, _merged(lists, added))
 
 
+def listed(cls: type[T], key: str, name: str, own: Params | None = None) -> T:
+    """An entry of the list `key`, see `lists`, as a `cls`. Raises UserError for a name that is
+    none."""
+    every = lists(own)
+    known = every.subtree(key)
+    if name not in known:
+        noun = key.removesuffix("s").replace("_", "-")
+        raise UserError(f"{every.file}: no {noun} {name!r}; one of {', '.join(known)}")
+    return every.load(cls, f"{key}.{name}")
+
+
 def scale() -> str:
     """The scale that runs."""
     return read().scale

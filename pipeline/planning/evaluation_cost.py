@@ -10,6 +10,7 @@ from pipeline.planning.data_cost import PlannedSource, views
 from pipeline.planning.training_cost import TrainingRun, tokenizer_config
 from pipeline.released import imports
 from pipeline.tasks import evaluations, fine_tunes
+from pipeline.tasks.evaluations import Evaluation
 from pipeline.tokenizers import vqkd_training
 from pipeline.utils import flops
 
@@ -44,7 +45,7 @@ def of_fine_tunes(
         listed = evaluations.load(name, params)
         if listed.model in configs:
             inputs = fine_tunes.load(listed.model.partition("/")[2], params).load_params(params)
-            yield _evaluation(name, configs[listed.model], inputs.inputs, params, sources)
+            yield _evaluation(name, listed, configs[listed.model], inputs.inputs, params, sources)
 
 
 def of_imports(params: Params, sources: Sequence[PlannedSource]) -> Iterator[ForwardCost]:
@@ -56,14 +57,18 @@ def of_imports(params: Params, sources: Sequence[PlannedSource]) -> Iterator[For
             imported = imports.load(entry, params)
             _, config = imported.planned()
             inputs = imported.checked_inputs(f"imports.{entry}")
-            yield _evaluation(name, config, inputs, params, sources)
+            yield _evaluation(name, listed, config, inputs, params, sources)
 
 
 def _evaluation(
-    name: str, config: Any, inputs: Any, params: Params, sources: Sequence[PlannedSource]
+    name: str,
+    listed: Evaluation,
+    config: Any,
+    inputs: Any,
+    params: Params,
+    sources: Sequence[PlannedSource],
 ) -> ForwardCost:
-    listed = evaluations.load(name, params)
-    tested = {source.name: source.tested for source in sources}[listed.data]
+    tested = next(source.tested for source in sources if source.name == listed.data)
     evaluate_params = listed.load_params(params)
     module = tasks.load(listed.task, "cost")
     cost = module.evaluation(config, inputs, evaluate_params, tested)

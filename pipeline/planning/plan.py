@@ -97,8 +97,7 @@ def _is_among(stage: str, stages: Collection[str]) -> bool:
     """Whether a stage as costs name it, `finetune vqa`, is one of DVC's; `visual_tokens` stands for
     several."""
     name = stage.replace(" ", "@")
-    names = (name, name.replace("pretrain@", "pretrain_from@"))
-    return any(one in names or f"{name}@" in one for one in stages)
+    return any(one == name or one.startswith(f"{name}@") for one in stages)
 
 
 def _forward_costs(

@@ -134,7 +134,7 @@ def runs(params: Params) -> Iterator[TrainingRun]:
                 for objective in variant.objectives
             ]
             yield TrainingRun(
-                f"pretrain {name}",
+                f"{'pretrain_from' if task.is_warm(params, name) else 'pretrain'} {name}",
                 variant.steps,
                 variant.num_workers,
                 variant.loop,

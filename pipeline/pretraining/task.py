@@ -134,6 +134,11 @@ def names(params: Params) -> list[str]:
     return [*params.subtree("pretrain.variants"), *params.subtree("pretrain.warm_starts")]
 
 
+def is_warm(params: Params, variant: str) -> bool:
+    """Whether a pretraining starts from another model, so that DVC's stage is `pretrain_from`."""
+    return variant in params.subtree("pretrain.warm_starts")
+
+
 def load_params(params: Params, variant: str) -> PretrainParams:
     """The parameters of a pretraining variant in a file of parameters.
 
@@ -144,8 +149,7 @@ def load_params(params: Params, variant: str) -> PretrainParams:
         raise UserError(f"{params.file}: no variant {variant!r}; one of {', '.join(known)}")
     if known.count(variant) > 1:
         raise UserError(f"{params.file}: pretrain.warm_starts.{variant}: a variant has this name")
-    is_warm = variant in params.subtree("pretrain.warm_starts")
-    block = f"pretrain.{'warm_starts' if is_warm else 'variants'}.{variant}"
+    block = f"pretrain.{'warm_starts' if is_warm(params, variant) else 'variants'}.{variant}"
     budget = f"pretrain.budgets.{params.subtree(f'{block}.budget')}"
     return params.load(PretrainParams, "pretrain.common", budget, block, loop=("loop",))
 

@@ -17,7 +17,7 @@ from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
 from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
 from model.timm_encoder import ImageEncoder, ImageEncoderConfig
-from pipeline.released import pixel_statistics, state_dict
+from pipeline.released import base_size, pixel_statistics, state_dict
 from pipeline.released.state_dict import Pairs
 from pipeline.utils import safe_checkpoint
 
@@ -27,19 +27,8 @@ TITLES: dict[Family, str] = {"beit": "BEiT", "beitv2": "BEiTv2"}
 STATISTICS: dict[Family, str] = {"beit": "half", "beitv2": "imagenet"}  # but for segmentation
 WRAPPERS = ("state_dict", "model", "module")
 
-# The base size; the image size is the file's.
-BASE = BackboneConfig(
-    image_size=224,
-    patch_size=16,
-    depth=12,
-    embed_dim=768,
-    num_heads=12,
-    mlp_dim=3072,
-    vocab_size=0,
-    text_length=1,
-    experts="mome",
-    init_std=0.02,
-    drop_path=0.0,
+BASE = replace(
+    base_size.BASE,
     layer_scale=0.1,
     relative_bias=True,
     bias_per_block=True,

@@ -22,7 +22,7 @@ from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
-from pipeline.released import pixel_statistics, state_dict
+from pipeline.released import base_size, pixel_statistics, state_dict
 from pipeline.released.state_dict import Pairs, Shape
 
 Task = Literal["pretrained", "indomain", "itc", "vqa", "nlvr2", "coco", "flickr30k", "imagenet1k"]
@@ -32,19 +32,11 @@ TEXT_POSITIONS = 1024  # rows of the texts' one
 UNUSED_IDS = 8  # rows of the word table and of MLM's head: ids 64,002 to 64,009
 OF_WORDS = ("word_embed.weight", "mlm_head.weight", "mlm_head.bias")  # our names of these
 
-# The base size; the image size is the file's.
-BASE = BackboneConfig(
-    image_size=224,
-    patch_size=16,
-    depth=12,
-    embed_dim=768,
-    num_heads=12,
-    mlp_dim=3072,
+BASE = replace(
+    base_size.BASE,
     vocab_size=64_002,
     text_length=64,
     experts="multiway",
-    init_std=0.02,
-    drop_path=0.0,
     norm_eps=1e-5,
 )
 

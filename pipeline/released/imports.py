@@ -93,8 +93,12 @@ class ImportParams:
 
     def planned(self) -> tuple[Any, Any]:
         """The class of the model and its configuration, as they will be; no file is read."""
-        classes = [str(number) for number in range(self.classes or 0)]
-        return self.module.model_config(self.task, self.backbone(), classes)
+        return self.module.model_config(self.task, self.backbone(), self.numbers)
+
+    @property
+    def numbers(self) -> list[str]:
+        """In place of the names of its classes."""
+        return [str(number) for number in range(self.classes or 0)]
 
     def backbone(self, folder: Path | None = None) -> BackboneConfig:
         """The backbone of the file's model, whose vocabulary is the tokenizer's in `folder`, or of
@@ -138,9 +142,10 @@ def read(imported: ImportParams, folder: Path) -> tuple[Pretrained, Sequence[str
     backbone = imported.backbone(folder)
     path, family = folder / imported.file, imported.family
     classes = _class_names(imported, folder)
-    numbered = classes or [str(number) for number in range(imported.classes or 0)]
     of_family = {"family": family} if family in ("beit", "beitv2") else {}
-    model = imported.module.read(path, imported.task, backbone, numbered, **of_family)
+    model = imported.module.read(
+        path, imported.task, backbone, classes or imported.numbers, **of_family
+    )
     return model, classes
 
 

@@ -19,7 +19,7 @@ from model.backbone.rel_pos_bias import CLS_ENTRIES
 from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.vqa import VQA, VQAConfig
-from pipeline.released import state_dict
+from pipeline.released import base_size, state_dict
 from pipeline.released.state_dict import Shape
 
 Task = Literal["pretrained", "vqa", "nlvr2", "coco", "flickr30k"]
@@ -30,18 +30,10 @@ IMAGE_SIZES: dict[Task, int] = {
     "coco": 384,
     "flickr30k": 384,
 }
-BASE = BackboneConfig(
-    image_size=224,
-    patch_size=16,
-    depth=12,
-    embed_dim=768,
-    num_heads=12,
-    mlp_dim=3072,
+BASE = replace(
+    base_size.BASE,
     vocab_size=30_522,
     text_length=40,
-    experts="mome",
-    init_std=0.02,
-    drop_path=0.0,
     layer_scale=0.1,
     relative_bias=True,
     bias_per_block=True,

@@ -76,6 +76,12 @@ class Folders:
         shards = Path("data", scale, "shards", data)
         return cls(shards, tokenizer, model_folder.class_names(model))
 
+    def input_files(self, model: Path) -> list[Path]:
+        """The files that stand for all that is read, with those of `model`, a folder."""
+        every = [model / "config.json", model / "model.safetensors", self.shards / "index.json"]
+        # where no model reads texts, there may be no tokenizer
+        return [*every, self.text_tokenizer] if self.text_tokenizer.exists() else every
+
 
 def names() -> list[str]:
     """Names of all tasks."""

@@ -44,13 +44,6 @@ def evaluate(
     return {"precision": params.precision, "inputs": asdict(inputs), **result}
 
 
-def input_files(model: Path, folders: Folders) -> list[Path]:
-    """The files that stand for all that an evaluation reads."""
-    every = [model / "config.json", model / "model.safetensors", folders.shards / "index.json"]
-    # where no model reads texts, there may be no tokenizer
-    return [*every, folders.text_tokenizer] if folders.text_tokenizer.exists() else every
-
-
 def device_type() -> str:
     """Of the device that evaluates: `cuda` where there is one, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -8,8 +8,8 @@ from pipeline import tasks
 from pipeline.config import params
 from pipeline.config.limits import Name, RunName
 from pipeline.config.params import Params, convert
-from pipeline.errors import UserError
 from pipeline.tasks import fine_tunes
+from pipeline.tasks.fine_tunes import FineTune
 from pipeline.utils import files
 
 IMPORT = "import/"  # what the folders of released weights begin with
@@ -41,13 +41,17 @@ class Evaluation:
     def facts(self, run: Path) -> dict[str, Any]:
         """What a result says of the model: which pretraining it comes from (`variant`), what its
         training started from, and of released weights the file."""
-        kind, _, name = self.model.partition("/")
         facts: dict[str, Any] = {"task": self.task, "data": self.data}
-        if kind == "finetune":
-            fine_tune = fine_tunes.load(name)
-            return facts | {"variant": fine_tune.pretraining, "init": fine_tune.init}
+        if tune := self.fine_tune:
+            return facts | {"variant": tune.pretraining, "init": tune.init}
         released = files.read_json(run / "params.json")["released"]
         return facts | {"variant": released["family"], "init": self.model, "released": released}
+
+    @property
+    def fine_tune(self) -> FineTune | None:
+        """That which made the model; None where it was imported."""
+        kind, _, name = self.model.partition("/")
+        return fine_tunes.load(name) if kind == "finetune" else None
 
     @property
     def is_of_released_weights(self) -> bool:
@@ -57,15 +61,13 @@ class Evaluation:
     @property
     def title(self) -> str:
         """As people read it."""
-        kind, _, name = self.model.partition("/")
-        return fine_tunes.load(name).title if kind == "finetune" else name
+        return self.fine_tune.title if self.fine_tune else self.model.partition("/")[2]
 
     @property
     def table(self) -> str:
         """Of the paper, that shows the task."""
-        kind, _, name = self.model.partition("/")
-        if kind == "finetune":
-            return fine_tunes.load(name).table
+        if self.fine_tune:
+            return self.fine_tune.table
         every = map(fine_tunes.load, fine_tunes.names())
         return next((one.table for one in every if one.task == self.task), "")
 
@@ -77,8 +79,4 @@ def names(own: Params | None = None) -> list[str]:
 
 def load(name: str, own: Params | None = None) -> Evaluation:
     """An evaluation by its name. Raises UserError for a name that is none."""
-    lists = params.lists(own)
-    known = lists.subtree("evaluations")
-    if name not in known:
-        raise UserError(f"{lists.file}: no evaluation {name!r}; one of {', '.join(known)}")
-    return lists.load(Evaluation, f"evaluations.{name}")
+    return params.listed(Evaluation, "evaluations", name, own)

@@ -1,5 +1,5 @@
-"""The list of fine-tunes, in fine_tunes.yaml and params.yaml: which task on which data from which model, with which
-blocks of parameters."""
+"""The list of fine-tunes, in fine_tunes.yaml and params.yaml: which task on which data from which
+model, with which blocks of parameters."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,6 @@ from pipeline import tasks
 from pipeline.config import params
 from pipeline.config.limits import Name, RunName
 from pipeline.config.params import Params
-from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,4 @@ def names(own: Params | None = None) -> list[str]:
 
 def load(name: str, own: Params | None = None) -> FineTune:
     """A fine-tune by its name. Raises UserError for a name that is none."""
-    lists = params.lists(own)
-    known = lists.subtree("fine_tunes")
-    if name not in known:
-        raise UserError(f"{lists.file}: no fine-tune {name!r}; one of {', '.join(known)}")
-    return lists.load(FineTune, f"fine_tunes.{name}")
+    return params.listed(FineTune, "fine_tunes", name, own)

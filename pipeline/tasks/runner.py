@@ -56,16 +56,6 @@ def run(job: FineTuneJob) -> None:
             tracked.model(finished / "model", f"vl-beit-{job.name}")
 
 
-def inputs(job_init: Path, folders: Folders) -> list[Path]:
-    """The files that stand for all data of a fine-tune."""
-    every = [
-        job_init / "config.json",
-        job_init / "model.safetensors",
-        folders.shards / "index.json",
-    ]
-    return [*every, folders.text_tokenizer] if folders.text_tokenizer.exists() else every
-
-
 def backbone_config(folder: Path) -> BackboneConfig:
     """The backbone of a saved model. Raises UserError where there is none."""
     path = folder / "config.json"

@@ -192,7 +192,7 @@ def test_published_scores_agree_with_the_papers_rows_but_for_beit_on_ade20k(mode
     ("entry", "message"),
     [
         ("{model: x}", 'x.pt: missing value for field "scores"'),
-        ("{model: x, scores: [], colour: y}", 'x.pt: can not match "colour" to any data class'),
+        ("{model: x, scores: [], color: y}", 'x.pt: can not match "color" to any data class'),
     ],
 )
 def test_an_entry_that_is_not_whole_is_refused(tmp_path: Path, entry, message):
