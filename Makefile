@@ -26,7 +26,7 @@ export PIP_USER := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro mend scm scale plan seeds export verify ui lint format test test-all
+.PHONY: help repro mend scm scale plan seeds export wheel verify ui lint format test test-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ seeds: $(INSTALLED) scm ## the pipeline with three seeds, and the tables with me
 
 export: $(INSTALLED) ## trained models as folders that need nothing else, with model cards; ITEM=vqa: one
 	python -m stages.export $(ITEM) $(FOLDER)
+
+wheel: $(INSTALLED) ## the library `vlbeit`, which uses trained models anywhere, as dist/vlbeit-*.whl
+	uv build --quiet --wheel --out-dir dist library
 
 verify: $(INSTALLED) scm ## data, models and DVC's cache against the checksums taken when they were made
 	@python -m stages.integrity verify

@@ -33,12 +33,13 @@ MALFORMED = (
 LARGEST_CONFIG = 64 * 1024**2  # bytes; that of VQAv2's 3,129 answers has 70 KB
 
 # Classes that belong to no downstream task, by their name in config.json, and the modules that
-# define them: imported when they are asked for. Those of downstream tasks register themselves.
+# define them in this package: imported when they are asked for. Those of downstream tasks register
+# themselves.
 MODULES = {
-    "ImageEncoder": "model.timm_encoder",
-    "MaskedModeling": "model.pretraining.masked_modeling",
-    "VLBeit": "model.backbone.vl_beit",
-    "VisualTokenizer": "model.tokenizer.vqkd",
+    "ImageEncoder": ".timm_encoder",
+    "MaskedModeling": ".pretraining.masked_modeling",
+    "VLBeit": ".backbone.vl_beit",
+    "VisualTokenizer": ".tokenizer.vqkd",
 }
 HEADS = Path(__file__).with_name("heads")  # where the classes of downstream tasks are searched
 
@@ -161,9 +162,9 @@ def model_class(name: str) -> Any:
         ValueError: there is no such class.
     """
     if name in MODULES:
-        import_module(MODULES[name])
+        import_module(MODULES[name], __package__)
     elif name not in Pretrained.registered:
-        for module in iter_modules([str(HEADS)], "model.heads."):
+        for module in iter_modules([str(HEADS)], f"{__package__}.heads."):
             import_module(module.name)
     if name not in Pretrained.registered:
         raise ValueError(f"unknown model {name!r}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.import_graph import ImportGraph
+from pipeline.utils.import_graph import ImportGraph
 from tests.helpers.tiny import ROOT
 
 LOADED = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.import_graph import imported
+from pipeline.utils.import_graph import imported
 from tests.helpers.tiny import ROOT
 
 FILES = {

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.config import params, yaml_reader
 from pipeline.data.datasets import facts
+from pipeline.utils.import_graph import ImportGraph
 from tests.helpers import tiny
-from tests.helpers.import_graph import ImportGraph
 
 ROOT = Path(__file__).resolve().parents[2]
 SYNTHETIC = "pipeline/data/synthetic"

@@ -1,124 +1,32 @@
-"""Exported models, their cards, and every example of docs/use.md as it is written there."""
+"""Exported models and their cards."""
 
 import json
 import sys
-from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from model import checkpoint, timm_encoder
-from model.heads.classification import Classification, ClassificationConfig
-from model.heads.nlvr2 import NLVR2, NLVR2Config
-from model.heads.retrieval import Retrieval, RetrievalConfig
-from model.heads.segmentation import Segmentation, SegmentationConfig
-from model.heads.vqa import VQA, VQAConfig
-from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
+from model import checkpoint
 from model.timm_encoder import ImageEncoder
 from pipeline.data.datasets import facts
-from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
-from pipeline.inference import predictor
+from pipeline.inference import closure, predictor
 from pipeline.inference.row_predictor import RowPredictor
-from pipeline.tokenizers import text
-from pipeline.utils import files
 from stages import export
 from tests.helpers import tiny
-from tests.helpers.doc_examples import WORDS, examples, run_example, write_tokenizer
-from tests.helpers.import_graph import ImportGraph
-from tests.helpers.toy import BACKBONE, HEAD
+from tests.helpers.doc_examples import WORDS, run_example
+from tests.helpers.exported import ANSWERS, ITEMS, SCENES, model_of, write_project
 from tests.test_imports import top_level
-
-EXAMPLES = examples("docs/use.md")
-ANSWERS = ("ring", "star", "yes", "no")
-SCENES = tiny.settings()["evaluate"]["ade20k"]["names"].replace("\n", "").split(", ")
-ITEMS = (
-    "vqa",
-    "nlvr2",
-    "coco",
-    "flickr30k",
-    "flickr30k-coco",
-    "imagenet22k",
-    "imagenet1k",
-    "ade20k",
-)
-# depth and image size of the base model
-BASE = replace(BACKBONE, image_size=224, patch_size=16, depth=12, drop_path=0.0)
-
-
-def model_of(item, vocab_size):
-    """Random weights."""
-    backbone = replace(BACKBONE, vocab_size=vocab_size)
-    torch.manual_seed(len(item))
-    if item in ("coco", "flickr30k", "flickr30k-coco"):
-        return Retrieval(RetrievalConfig(backbone))
-    if item.startswith("imagenet"):
-        return Classification(ClassificationConfig(backbone, 6 if item == "imagenet1k" else 12))
-    return {
-        "main": lambda: MaskedModeling(MaskedModelingConfig(backbone, codebook_size=8)),
-        "vqa": lambda: VQA(VQAConfig(backbone, ANSWERS)),
-        "nlvr2": lambda: NLVR2(NLVR2Config(backbone)),
-        "ade20k": lambda: Segmentation(
-            SegmentationConfig(backbone, replace(HEAD, classes=len(SCENES)))
-        ),
-    }[item]()
-
-
-def write_data(data):
-    """Shards as far as exports read them, and a text tokenizer."""
-    for source in tiny.SOURCES:
-        splits = {"train": {"rows": 1234, "samples": 5678}}
-        files.write_json(
-            data / "shards" / source / "index.json", {"splits": splits, "rejected": {"train": 3}}
-        )
-    for source, classes in (("imagenet1k", 6), ("imagenet22k", 12)):
-        rows = [
-            {
-                "key": f"n{label:08d}_{number}",
-                "image": b"",
-                "width": 1,
-                "height": 1,
-                "captions": [],
-                "label": label,
-            }
-            for label in range(1, classes)
-            for number in range(2)
-        ]
-        folder = data / "shards" / source
-        written = parquet.write(
-            folder, "train", rows, schema.IMAGE_SHARD, rows_per_group=4, groups_per_file=9
-        )
-        parquet.write_index(folder, {"train": written}, rejected={"train": 0})
-    return write_tokenizer(data / "text_tokenizer")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project after its pipeline, with random models, all exported."""
     root = tmp_path_factory.mktemp("project")
+    write_project(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        tiny.write(root, tiny.settings())
-        vocab_size = write_data(root / "data/small")
-        tokenizer = root / "data/small/text_tokenizer/spm.model"
-        checkpoint.save(model_of("main", vocab_size), root / "runs/small/pretrain/main/model")
-        text.put_into(root / "runs/small/pretrain/main/model", tokenizer)
-        files.write_json(root / "runs/small/pretrain/main/validation.json", {"mlm_accuracy": 0.125})
-        for item in ITEMS:
-            folder = root / "runs/small/finetune" / item / "model"
-            checkpoint.save(model_of(item, vocab_size), folder)
-            text.put_into(folder, tokenizer)
-            files.write_json(
-                root / f"results/small/evaluate/{item}.json",
-                {"item": item, "chance": {"acc1": 0.0625}},
-            )
-        export.main()
-        for seed, name in enumerate(("image", "other")):
-            pixels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(f"{name}.jpg")
         yield root
 
 
@@ -257,51 +165,15 @@ def test_an_export_leaves_other_files_of_a_folder_alone(project, tmp_path):
 
 
 def test_using_a_model_needs_few_packages():
-    allowed = set(sys.stdlib_module_names) | {
-        "torch",
-        "timm",
-        "torchvision",
-        "safetensors",
-        "sentencepiece",
+    allowed = {
+        *sys.stdlib_module_names,
+        *("PIL", "numpy", "safetensors", "sentencepiece", "timm", "torch", "torchvision"),
         "tokenizers",  # only where texts are read with WordPiece
-        "PIL",
-        "numpy",
-        "model",
-        "pipeline",
+        "scipy",  # only where relative biases, which are off, are resized
+        *("model", "pipeline"),
     }
-    allowed.add("scipy")  # only where relative biases, which are off, are resized
-    modules = ["pipeline.inference.predictor", "model.timm_encoder"]
-    for path in ImportGraph(tiny.ROOT).closure(modules):
+    for path in closure.files(tiny.ROOT):
         assert top_level(tiny.ROOT / path) <= allowed, path
-
-
-@pytest.mark.parametrize(
-    "heading", [heading for heading in EXAMPLES if heading != "From MLflow"]
-)  # see test_tracking
-def test_the_examples_of_the_documentation_run(project, heading, monkeypatch):
-    monkeypatch.setattr(timm_encoder, "BASE", replace(BASE, vocab_size=1, text_length=1))
-    if heading == "The timm model":
-        checkpoint.save(
-            Classification(ClassificationConfig(BASE, 1000)), project / "exports/paper/imagenet1k"
-        )
-        checkpoint.save(
-            MaskedModeling(MaskedModelingConfig(BASE, codebook_size=8)),
-            project / "exports/paper/main",
-        )
-    space = run_example("docs/use.md", heading)
-    shapes = {
-        "features": (2, 16),
-        "cosines": (2, 2),
-        "probabilities": (2,),
-        "mask": (16, 16),
-        "logits": (1, 1000),
-        "vectors": (1, 577, 16),
-    }
-    found = {name: tuple(value.shape) for name, value in space.items() if name in shapes}
-    assert found == {name: shape for name, shape in shapes.items() if name in space}
-    if heading == "The timm model":
-        assert [tuple(one.shape) for one in space["maps"]] == [(1, 16, 14, 14)] * 4
-        assert space["tuned"](torch.zeros(1, 3, 384, 384)).shape == (1, 10)
 
 
 def test_the_readmes_example_runs(project):

@@ -1,0 +1,11 @@
+"""VL-BEiT models in use: `predictor.load` gives a model that answers, `from_pretrained` its network.
+
+The image encoder is registered with timm.
+"""
+
+from vlbeit.model import timm_encoder as timm_encoder
+from vlbeit.model.checkpoint import load as from_pretrained
+from vlbeit.pipeline.errors import UserError
+from vlbeit.pipeline.inference import predictor
+
+__all__ = ["UserError", "from_pretrained", "predictor"]

@@ -1,0 +1,21 @@
+"""Which files using saved models takes: what the wheel `vlbeit` is made of."""
+
+from pathlib import Path
+
+from pipeline.utils.import_graph import ImportGraph, module_of
+
+# What is imported by its name: classes that a config.json may name, and tasks' row predictors.
+ENTRY_POINTS = (
+    "pipeline.inference.predictor",
+    "model.heads",
+    "model.pretraining.masked_modeling",
+    "model.timm_encoder",
+    "model.tokenizer.vqkd",
+)
+ROW_PREDICTORS = "pipeline/tasks/*/row_predictor.py"
+
+
+def files(root: Path) -> list[str]:
+    """Paths of the modules, relative to `root`, the folder of the project."""
+    row_predictors = [module_of(path.relative_to(root)) for path in root.glob(ROW_PREDICTORS)]
+    return ImportGraph(root).closure([*ENTRY_POINTS, *row_predictors])
