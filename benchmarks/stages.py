@@ -69,6 +69,8 @@ def recorded() -> Iterator[str]:
     newest: dict[str, float] = {}
     for run in finished_runs():
         newest[run.info.run_name] = (run.info.end_time - run.info.start_time) / 1000
+        if evaluation := run.data.tags.get("evaluate.seconds"):
+            newest[f"evaluate {run.data.tags['model']}"] = float(evaluation)
     for name, duration in sorted(newest.items(), key=lambda pair: -pair[1]):
         yield f"{name:44} {duration:8.1f} s"
     yield f"{'all':44} {sum(newest.values()):8.1f} s"

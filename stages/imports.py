@@ -4,6 +4,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from model import checkpoint
 from pipeline.config import params
 from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams, HttpParams
@@ -34,7 +35,7 @@ def main(action: str, name: str) -> None:
 def _download(name: str, imported: ImportParams, folder: Path) -> None:
     origin = params.load(DownloadParams, released_files.KEY)
     logged = OfficialFiles(WEIGHTS, origin, released_files.KEY).logged_params()
-    with tracking.run(f"download {name}", stage="download_import", params=logged) as run:
+    with tracking.run(f"download {name}", stage="imports", params=logged) as run:
         if origin.origin == "synthetic":
             # Made-up weights take imports that the official ones do without.
             from pipeline.released import synthetic
@@ -50,7 +51,7 @@ def _make_model(name: str, imported: ImportParams, source: Path, out: Path) -> N
     inputs = imported.checked_inputs(f"imports.{name}")
     facts = released_files.facts(imported, source)
     with tracking.run(
-        f"import {name}", stage="import", variant=imported.family, params=asdict(imported)
+        f"import {name}", stage="imports", variant=imported.family, params=asdict(imported)
     ) as run:
         model, classes = imports.read(imported, source)
         folder = files.fresh_directory(out / "model")
@@ -61,7 +62,9 @@ def _make_model(name: str, imported: ImportParams, source: Path, out: Path) -> N
             files.write_json(folder / "classes.json", list(classes))
         files.write_json(out / "params.json", {"inputs": asdict(inputs), "released": facts})
         if type(model).__name__ in row_predictors():  # not of a backbone alone
-            run.model(folder, f"vl-beit-{name}")
+            run.model(folder, f"import/{name}")
+        else:
+            run.made(folder / checkpoint.WEIGHTS, f"import/{name}")
 
 
 if __name__ == "__main__":

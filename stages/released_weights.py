@@ -17,7 +17,7 @@ def main() -> None:
     settings = params.load(DownloadParams, "released_weights")
     http = params.load(HttpParams, "http")
     official = OfficialFiles(released_weights.NAME, settings, "released_weights", http)
-    with tracking.run("weights", stage="weights", params=official.logged_params()) as run:
+    with tracking.run("weights", stage="released_weights", params=official.logged_params()) as run:
         folder = Path("data", scale, "weights")
         run.metrics(released_weights.gather(official, folder, _named()))
 

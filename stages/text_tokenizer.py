@@ -30,6 +30,7 @@ def main() -> None:
                 run.dataset(folder, folder.name, "training")
         files.write_json(out / "metrics.json", facts)
         run.metrics(facts)
+        run.made(text.of_scale(params.scale()), "text_tokenizer")
 
 
 def _take_released(settings: TextTokenizerParams, out: Path) -> dict[str, float]:

@@ -14,6 +14,19 @@ from pipeline.utils import workdir
 from pipeline.utils.entry_point import entry
 
 PORT = 5000
+# In percent, as the paper's tables have them.
+SCORES = (
+    "vqav2_test_dev",
+    "vqav2_test_std",
+    "nlvr2_dev",
+    "nlvr2_test_p",
+    "coco_tr_r1",
+    "coco_ir_r1",
+    "flickr30k_tr_r1",
+    "flickr30k_ir_r1",
+    "imagenet1k_acc1",
+    "ade20k_miou",
+)
 VIEW = {
     "groupBy": {
         "aggregateFunction": "average",
@@ -25,9 +38,9 @@ VIEW = {
         "tags.`stage`",
         "tags.`task`",
         "tags.`variant`",
+        "params.`lr`",
         "metrics.`score`",
-        "metrics.`tr_r1`",
-        "metrics.`ir_r1`",
+        *(f"metrics.`{name}`" for name in SCORES),
     ],
 }
 

@@ -1,4 +1,5 @@
-"""Which files using saved models takes: what the wheel `vlbeit` is made of."""
+"""Which files using saved models takes: what the wheel `vlbeit` is made of, and what models in MLflow
+bring along."""
 
 from pathlib import Path
 
@@ -15,7 +16,8 @@ ENTRY_POINTS = (
 ROW_PREDICTORS = "pipeline/tasks/*/row_predictor.py"
 
 
-def files(root: Path) -> list[str]:
-    """Paths of the modules, relative to `root`, the folder of the project."""
+def files(root: Path, *more: str) -> list[str]:
+    """Paths of the modules, and of `more` modules with what these import, relative to `root`, the
+    folder of the project."""
     row_predictors = [module_of(path.relative_to(root)) for path in root.glob(ROW_PREDICTORS)]
-    return ImportGraph(root).closure([*ENTRY_POINTS, *row_predictors])
+    return ImportGraph(root).closure([*ENTRY_POINTS, *row_predictors, *more])

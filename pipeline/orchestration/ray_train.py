@@ -25,7 +25,14 @@ COLLECTIVE_TIMEOUT = 4 * 3600
 START_TIMEOUT = 600  # seconds for Ray to start, and for all workers, once there is room for them
 CONNECT_TIMEOUT = 60  # seconds for a cluster to answer
 # Environment variables that workers on a cluster get from the driver.
-WORKER_ENV = ("PYTHONPATH", "OMP_NUM_THREADS", "DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI")
+WORKER_ENV = (
+    "PYTHONPATH",
+    "OMP_NUM_THREADS",
+    "DVC_EXP_NAME",
+    "DVC_ROOT",
+    "DVC_STAGE",
+    "MLFLOW_TRACKING_URI",
+)
 
 
 def launch(entry: Entry, config: Any, *, num_workers: int, threads: int) -> None:

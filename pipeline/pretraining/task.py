@@ -324,6 +324,7 @@ def run(job: PretrainJob) -> None:
     first = collectives.rank() == 0
     task = PretrainingTask(job.folders, job.params, job.view_params, job.init)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
+        _track_inputs(tracked, job)
         if job.params.objectives:
             validation = asdict(job.params.validation)
             train(task, job.params, job.params.loop, job.work_dir, tracked, validation)
@@ -332,7 +333,7 @@ def run(job: PretrainJob) -> None:
             curves.write_jsonl(job.work_dir / curves.JSONL, rows)
         if first:
             finished = _finish(task, job)
-            tracked.model(finished / "model", f"vl-beit-pretrained-{job.name}")
+            tracked.model(finished / "model", f"pretrain/{job.name}")
             tracked.artifact(finished / "curves.png")
             tracked.artifact(finished / "masked.png")
 
@@ -389,6 +390,21 @@ def _tracked(job: PretrainJob, first: bool) -> AbstractContextManager[tracking.R
         params=asdict(job.params),
         work_dir=job.work_dir,
     )
+
+
+def _track_inputs(tracked: tracking.Run, job: PretrainJob) -> None:
+    """Record the data of the variant's streams, and what made its tokenizers and first weights."""
+    for objective in job.params.objectives:
+        stream = STREAM_OF[objective]
+        root = job.folders.text_tokens if stream == "texts" else job.folders.shards
+        for source, passes in getattr(job.params.data, stream).sources.items():
+            if passes:
+                tracked.dataset(root / source, source, "training")
+    visual_tokenizer = job.folders.visual_tokenizer / checkpoint.WEIGHTS
+    tracked.started_from("tokenizer.text", job.folders.text_tokenizer, "text_tokenizer")
+    tracked.started_from("tokenizer.visual", visual_tokenizer, "visual_tokenizer")
+    if job.init is not None and job.params.init is not None:
+        tracked.started_from("init", job.init / checkpoint.WEIGHTS, job.params.init)
 
 
 def _sample_params(params: PretrainParams) -> SampleParams:

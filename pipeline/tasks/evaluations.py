@@ -47,6 +47,15 @@ class Evaluation:
         released = files.read_json(run / "params.json")["released"]
         return facts | {"variant": released["family"], "init": self.model, "released": released}
 
+    def scores(self, headline: dict[str, float]) -> dict[str, float]:
+        """The headline of a result in percent, by names as the columns of the tables have:
+        `coco_tr_r1`; and `score`, which compares models of any task."""
+        data = self.data.removesuffix("-test")  # the part of a data set that is evaluated on alone
+        named = {}
+        for key, value in headline.items():
+            named[key if key == "score" else f"{data}_{key}"] = 100 * value
+        return named
+
     @property
     def fine_tune(self) -> FineTune | None:
         """That which made the model; None where it was imported."""

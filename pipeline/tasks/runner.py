@@ -44,6 +44,9 @@ def run(job: FineTuneJob) -> None:
     task = _task(job)
     _start_from(task.model.backbone, job.init)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
+        if first:
+            tracked.dataset(job.folders.shards, job.fine_tune.data, "training")
+            tracked.started_from("init", job.init / checkpoint.WEIGHTS, job.fine_tune.init)
         train(task, job.params, job.params.loop, job.work_dir, tracked)
         if first:
             finished, _ = finish(task.model, job.work_dir, f"fine-tuning: {job.fine_tune.title}")
@@ -51,9 +54,8 @@ def run(job: FineTuneJob) -> None:
             if job.folders.text_tokenizer.exists():  # not of a model of images alone
                 text.put_into(finished / "model", job.folders.text_tokenizer)
             files.write_json(finished / "params.json", asdict(job.params))
-            tracked.dataset(job.folders.shards, job.fine_tune.data, "training")
             tracked.artifact(finished / "curves.png")
-            tracked.model(finished / "model", f"vl-beit-{job.name}")
+            tracked.model(finished / "model", f"finetune/{job.name}")
 
 
 def backbone_config(folder: Path) -> BackboneConfig:

@@ -329,6 +329,7 @@ def _finish(
     tracked.metrics(metrics)
     for source in job.params.used:
         tracked.dataset(job.shards / source, source, "training")
+    tracked.model(folder / "model", "visual_tokenizer")
 
 
 def _tracked(job: VQKDJob, first: bool) -> AbstractContextManager[tracking.Run]:

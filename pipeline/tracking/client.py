@@ -20,8 +20,11 @@ from typing import IO, Any
 
 from pipeline.config import params
 from pipeline.errors import UserError
-from pipeline.tracking import spool, store
-from pipeline.utils import files
+from pipeline.tracking import source, spool, store
+from pipeline.tracking.registry import MADE, MODEL
+from pipeline.utils import files, workdir
+
+WEIGHTS = "model.safetensors"  # of a model's folder: their SHA-256 tells models apart
 
 
 @contextmanager
@@ -40,34 +43,54 @@ def run(
 
     Args:
         name: for people ("finetune flickr30k").
-        stage, task, variant, table: become tags where given.
+        stage: `stages/<stage>.py`. task, variant, table: become tags where given.
         params: a nested block, becomes dotted parameters.
         work_dir: a stage that resumes in this work folder continues the run that it began there.
     """
-    tags = {
-        "stage": stage,
-        "dvc.stage": os.environ.get("DVC_STAGE", stage),
-        "task": task,
-        "variant": variant,
-        "table": table,
-    }
     tracked = Run(None)
     if installed():
-        tracked = _opened(
-            {
-                "name": name,
-                "start": _milliseconds(),
-                "params": flatten(params),
-                "tags": {key: value for key, value in tags.items() if value is not None},
-                "work_dir": None if work_dir is None else str(work_dir.resolve()),
-            }
-        )
-    try:
+        tags = source.tags(stage) | {
+            "stage": stage,
+            "dvc.stage": os.environ.get("DVC_STAGE", stage),
+            **_given(task=task, variant=variant, table=table),
+        }
+        folder = None if work_dir is None else str(work_dir.resolve())
+        tracked = _opened(name, params, tags, work_dir=folder)
+        tracked.text(source.edits(), "params.diff")
+    with _ending(tracked):
         yield tracked
-    except BaseException as error:
-        tracked.close("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    tracked.close("FINISHED")
+
+
+@contextmanager
+def run_of(
+    model: str,
+    folder: Path,
+    name: str,
+    *,
+    stage: str,
+    task: str | None = None,
+    variant: str | None = None,
+    table: str | None = None,
+    params: dict[str, Any],
+) -> Iterator["Run"]:
+    """The run that made a model, for what is learned of the model later: it is found by the SHA-256
+    of the weights and keeps its status and times. Where it is gone, a new one takes its place.
+
+    Args:
+        model: the model's name ("finetune/flickr30k"). folder: that holds it.
+        name, stage, task, variant, table, params: of the run, should it be gone, as for `run`.
+    """
+    tracked = Run(None)
+    if installed():
+        tags = {
+            "stage": stage,
+            "dvc.stage": model.replace("/", "@"),
+            **_given(task=task, variant=variant, table=table),
+        }
+        with _tolerant():
+            tracked = _opened(name, params, tags, model=(model, files.sha256(folder / WEIGHTS)))
+    with _ending(tracked):
+        yield tracked
 
 
 class Run:
@@ -99,28 +122,68 @@ class Run:
                 digest=files.sha256(index)[:16],
             )
 
-    def artifact(self, path: Path) -> None:
-        """Record a copy of a file."""
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Record values that say of the run what is no parameter; later ones replace earlier
+        ones."""
+        with _tolerant():
+            self._append("tags", values={key: str(value) for key, value in values.items()})
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Record a copy of a file, in a folder of the run's artifacts."""
         with _tolerant():
             target = self._target(path.name)
             if target is not None:
                 shutil.copyfile(path, target)
-                self._append("artifact", path=str(target))
+                self._append("artifact", path=str(target), folder=folder)
+
+    def text(self, content: str, name: str) -> None:
+        """Record a file with this content, unless it is empty."""
+        with _tolerant():
+            target = self._target(name) if content else None
+            if target is not None:
+                target.write_text(content, encoding="utf-8")
+                self._append("artifact", path=str(target), folder="")
 
     def note(self, markdown: str) -> None:
         """Show a text as the description of the experiment, above its runs."""
         with _tolerant():
             self._append("note", text=markdown)
 
-    def model(self, folder: Path, name: str) -> None:
-        """Log a model folder as a servable model (see `mlflow_pyfunc`) and register it as `name`,
-        alias `current`."""
+    def model(self, folder: Path, model: str, tags: Mapping[str, Any] | None = None) -> None:
+        """Log a model folder as a servable model (see `mlflow_pyfunc`) and register it, alias
+        `current`, unless that has been done with these weights.
+
+        Args:
+            model: its name ("finetune/vqa"). tags: of the version.
+        """
         with _tolerant():
             target = self._target("model")
             if target is None:
                 return
             files.link_tree(folder, target)
-            self._append("model", name=name, path=str(target))
+            values = {key: str(value) for key, value in (tags or {}).items()}
+            digest = files.sha256(target / WEIGHTS)
+            self._append(
+                "model",
+                model=model,
+                path=str(target),
+                digest=digest,
+                tags=values,
+                # DVC runs queued experiments in copies of the workspace
+                is_current=workdir.root().parent == Path.cwd().resolve(),
+            )
+
+    def made(self, file: Path, model: str) -> None:
+        """Record that the run made a model that is not logged, for `started_from` to find it; `file`
+        is its file of weights."""
+        with _tolerant():
+            self._append("tags", values={MODEL: model, MADE: files.sha256(file)})
+
+    def started_from(self, role: str, file: Path, model: str) -> None:
+        """Link the run to the one that made a model, by tags that begin with `role`, and as MLflow's
+        input where it was logged; `file` is its file of weights."""
+        with _tolerant():
+            self._append("started_from", role=role, model=model, digest=files.sha256(file))
 
     def close(self, status: str) -> None:
         """End the run as "FINISHED", "FAILED" or "KILLED"."""
@@ -174,18 +237,41 @@ def _milliseconds() -> int:
     return int(time.time() * 1000)
 
 
-def _opened(record: dict[str, Any]) -> Run:
+def _given(**tags: str | None) -> dict[str, str]:
+    """The tags that have a value."""
+    return {key: value for key, value in tags.items() if value is not None}
+
+
+def _opened(name: str, params_: dict[str, Any], tags: dict[str, str], **more: Any) -> Run:
     """A run with its first record. The scale and the store are those of this process; the writer
     may have been started by another one."""
-    record["tags"]["scale"] = params.scale()
     tracked = Run(None)
     with _tolerant():
+        record = {
+            "name": name,
+            "start": _milliseconds(),
+            "params": flatten(params_),
+            "tags": tags | {"scale": params.scale()},
+            "store": store.chosen_uri(),
+            **more,
+        }
         tracked = Run(*spool.create())
-        tracked._append("open", **record, store=store.chosen_uri())
+        tracked._append("open", **record)
     with _tolerant():
         spool.start_writer()
         spool.print_messages()
     return tracked
+
+
+@contextmanager
+def _ending(tracked: Run) -> Iterator[None]:
+    """Close a run at the end of the block, with the status that this has."""
+    try:
+        yield
+    except BaseException as error:
+        tracked.close("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    tracked.close("FINISHED")
 
 
 @contextmanager

@@ -4,15 +4,13 @@ MLflow is imported where it is needed, for the writer to report it where the imp
 """
 
 import json
-import runpy
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
+from itertools import starmap
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from pipeline.tracking import spool
+from pipeline.tracking import registry, served_model, spool
 from pipeline.tracking.store import (
     DELETED,
     experiment_name,
@@ -22,8 +20,6 @@ from pipeline.tracking.store import (
 )
 from pipeline.utils import files
 
-ALIAS = "current"  # of the newest version of a registered model; MLflow keeps "latest" for itself
-REQUIREMENTS = ["mlflow", "torch", "timm", "numpy", "safetensors", "sentencepiece", "pillow-simd"]
 MAX_POINTS = 1000  # metric values that MLflow takes at once
 # MLflow's codes where it refuses a value or a name, among others in the same batch
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INTERNAL_ERROR")
@@ -42,15 +38,17 @@ class MlflowRun:
         name: str,
         start: int,
         tags: dict[str, str],
-        work_dir: str | None,
         store: str | None,
+        work_dir: str | None = None,
+        model: tuple[str, str] | None = None,
     ) -> None:
         """Begin a run, or go on with the one that an earlier writer or stage began.
 
         Args:
             root: the project's root. folder: of the run in the spool. name: for people.
-            start: milliseconds since 1970. work_dir: the stage's work folder. store: a tracking
-            URI, or None for the default.
+            start: milliseconds since 1970. store: a tracking URI, or None for the default.
+            work_dir: the stage's work folder. model: name and SHA-256 of the model whose run is
+            gone on with, should there be one.
         """
         from mlflow.tracking import MlflowClient
 
@@ -61,13 +59,35 @@ class MlflowRun:
             make_database()
         self._client = MlflowClient(self._store.uri)
         self._experiment = self._open_experiment(experiment_name(tags["scale"]))
+        if model is None:
+            self._run = self._begin(folder, name, start, tags, work_dir)
+        else:
+            self._run = self._of_model(*model, name, start, tags)
+        # a run that has ended keeps its status and times
+        self._is_over = self._status() != "RUNNING"
+
+    def _begin(
+        self, folder: Path, name: str, start: int, tags: dict[str, str], work_dir: str | None
+    ) -> str:
         # in the spool for the next writer, in the work folder for the next attempt of the stage
         notes = [folder / "run_id", *([Path(work_dir, "run_id")] if work_dir else [])]
-        self._run = self._continued(notes) or self._new(name, start, tags)
+        run = self._continued(notes) or self._new(name, start, tags)
         for note in notes:
             if note.parent.exists():
                 with files.replacing(note) as temporary:
-                    temporary.write_text(self._run)
+                    temporary.write_text(run)
+        return run
+
+    def _of_model(
+        self, model: str, digest: str, name: str, start: int, tags: dict[str, str]
+    ) -> str:
+        made = registry.run_that_made(self._client, self._experiment, model, digest)
+        if made is not None:
+            return made.info.run_id
+        return self._new(name, start, tags | {registry.MODEL: model, registry.MADE: digest})
+
+    def _status(self) -> str:
+        return self._client.get_run(self._run).info.status
 
     def params(self, values: dict[str, Any]) -> None:
         """`values` by dotted names; a run that goes on has its own."""
@@ -100,48 +120,74 @@ class MlflowRun:
             self._run, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])]
         )
 
-    def artifact(self, path: str) -> None:
-        self._client.log_artifact(self._run, path)
+    def tags(self, values: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        entries = list(starmap(RunTag, values.items()))
+        _write_all(lambda part: self._client.log_batch(self._run, tags=part), entries)
+
+    def artifact(self, path: str, folder: str) -> None:
+        self._client.log_artifact(self._run, path, folder or None)
+
+    def started_from(self, role: str, model: str, digest: str) -> None:
+        """Link to the run that made a model with this SHA-256."""
+        from mlflow.entities import LoggedModelInput
+
+        self.tags({role: model, f"{role}.sha256": digest})
+        made = registry.run_that_made(self._client, self._experiment, model, digest)
+        if made is None:
+            return
+        self.tags({f"{role}.run_id": made.info.run_id})
+        models = list(map(LoggedModelInput, registry.logged_models(made)))
+        if models:
+            self._client.log_inputs(self._run, models=models)
 
     def note(self, text: str) -> None:
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
 
-    def model(self, name: str, path: str) -> None:
-        """Log a model from code, so that no pickle is involved, with the code that it needs.
+    def model(
+        self, model: str, path: str, digest: str, tags: dict[str, str], is_current: bool
+    ) -> None:
+        """Log a model and register it, unless there is a version with these weights.
 
-        `path` is its folder in the spool. It is removed at the end: a second registration would be
-        a new version.
+        `path` is its folder in the spool. It is removed at the end. tags: of the version.
+        is_current: the workspace has these weights.
         """
-        import mlflow
-        from mlflow.models import Model
-
         if not Path(path).exists():
             return
+        self.tags({registry.MODEL: model, registry.MADE: digest})
+        name = registry.registered_name(model)
+        version = registry.version_of(self._client, name, digest)
+        number = version.version if version else self._register(name, path, digest)
+        if version is not None:
+            self._link_output(registry.logged_model(version))
+        for key, value in tags.items():
+            self._client.set_model_version_tag(name, number, key, value)
+        if is_current:
+            registry.make_current(self._client, name, digest)
+        shutil.rmtree(path)
+
+    def _register(self, name: str, path: str, digest: str) -> str:
+        """Log a model as a new version, and return that."""
+        import mlflow
+
         mlflow.set_tracking_uri(self._store.uri)
         mlflow.set_experiment(experiment_id=self._experiment)
-        code = spool.CODE
-        pyfunc = code / "pipeline" / "inference" / "mlflow_pyfunc.py"
-        functions = runpy.run_path(str(pyfunc))
-        logged = Model.log(
-            artifact_path=None,
-            name="model",
-            run_id=self._run,
-            flavor=SimpleNamespace(save_model=_save),
-            registered_model_name=name,
-            validate_serving_input=False,
-            python_model=str(pyfunc),
-            artifacts={"model": Path(path).as_uri()},
-            code_paths=[str(code / "model"), str(code / "pipeline")],
-            signature=functions["signature"](),
-            input_example=functions["example"](),
-            pip_requirements=REQUIREMENTS,
-        )
-        self._client.set_registered_model_alias(name, ALIAS, logged.registered_model_version)
-        shutil.rmtree(path)
+        number = str(served_model.log(Path(path), self._run, name).registered_model_version)
+        self._client.set_model_version_tag(name, number, registry.DIGEST, digest)
+        return number
+
+    def _link_output(self, model_id: str) -> None:
+        """Weights that an earlier run has logged are this run's output, too."""
+        from mlflow.entities import LoggedModelOutput
+
+        if model_id not in registry.logged_models(self._client.get_run(self._run)):
+            self._client.log_outputs(self._run, [LoggedModelOutput(model_id, step=0)])
 
     def close(self, status: str, end: int) -> None:
         """`end` is in milliseconds since 1970."""
-        self._client.set_terminated(self._run, status, end)
+        if not self._is_over:
+            self._client.set_terminated(self._run, status, end)
 
     def is_deleted(self) -> bool:
         """Whether the run or its experiment has been deleted since it was opened."""
@@ -185,7 +231,6 @@ class MlflowRun:
         return run_id
 
     def _new(self, name: str, start: int, tags: dict[str, str]) -> str:
-        tags = tags | {"git.commit": _commit(self._root)}
         run = self._client.create_run(self._experiment, start_time=start, run_name=name, tags=tags)
         return run.info.run_id
 
@@ -219,19 +264,3 @@ def _refused(write: Callable[[Sequence[T]], Any], entries: Sequence[T]) -> list[
         half = len(entries) // 2
         return _refused(write, entries[:half]) + _refused(write, entries[half:])
     return []
-
-
-def _save(validate_serving_input: bool, **arguments: Any) -> None:
-    """As a `pyfunc` model, whose own `log_model` would load torch and the model to try the
-    example."""
-    from mlflow import pyfunc
-
-    pyfunc.save_model(**arguments)
-
-
-def _commit(root: Path) -> str:
-    """The commit that is checked out, or "none"."""
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
-    )
-    return git.stdout.strip() or "none"

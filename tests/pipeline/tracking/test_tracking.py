@@ -211,7 +211,7 @@ def test_a_run_has_what_a_stage_recorded_and_a_killed_stage_resumes_it(project: 
         "table": "table 2",
         "scale": "small",
     }
-    assert tags.items() <= failed.data.tags.items() and "git.commit" in failed.data.tags
+    assert tags.items() <= failed.data.tags.items()
     assert list(Path("mlruns").rglob("note.txt"))
 
 
@@ -239,16 +239,88 @@ def test_models_are_registered_and_answer(plain: Path, monkeypatch: pytest.Monke
     )
     checkpoint.save(MaskedModeling(MaskedModelingConfig(backbone, codebook_size=4)), Path("model"))
     with tracking.run("served", stage="pretrain", params={}) as run:
-        run.model(Path("model"), "vl-beit-pretrained")
+        run.model(Path("model"), "pretrain/main")
+    weights = Path("model/model.safetensors")
+    with tracking.run("again", stage="pretrain", params={}) as run:  # with the same bytes
+        run.model(Path("model"), "pretrain/main", {"score": "49.30"})
+    with tracking.run("tuned", stage="finetune", params={}) as run:
+        run.started_from("init", weights, "pretrain/main")
     until(written)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{plain}/mlflow.db")
-    served = mlflow.pyfunc.load_model("models:/vl-beit-pretrained@current")
+    store = mlflow.MlflowClient()
+    [version] = store.search_model_versions("name = 'vl-beit-pretrained-main'")
+    assert version.tags == {"sha256": files.sha256(weights), "score": "49.30"}
+    experiment = store.get_experiment_by_name("vl-beit-small").experiment_id
+    tuned, again, first = store.search_runs([experiment], order_by=["start_time DESC"])
+    model = version.source.removeprefix("models:/")
+    for run in (first, again):
+        assert [output.model_id for output in run.outputs.model_outputs] == [model]
+    tuned = store.get_run(tuned.info.run_id)
+    assert [made.model_id for made in tuned.inputs.model_inputs] == [model]
+    assert tuned.data.tags["init"] == "pretrain/main"
+    assert tuned.data.tags["init.run_id"] == again.info.run_id
+    served = mlflow.pyfunc.load_model("models:/vl-beit-pretrained-main@current")
     answers = served.predict(pd.concat([mlflow_pyfunc.example()] * 2))
     assert (
         list(answers.columns) == ["image_embedding", "error"]
         and len(answers["image_embedding"][0]) == 8
     )
     assert served.metadata.signature.inputs.input_names() == ["image", "image2", "text"]
+
+
+def evaluate(model: str, seed: int) -> None:
+    """What an evaluation records of the model in the folder `model`; the run that made it had this
+    seed."""
+    tracked = tracking.run_of(
+        model, Path("model"), model, stage="finetune", table="table1", params={"seed": seed}
+    )
+    with tracked as run:
+        run.metrics({"score": 49.3})
+        run.tags({"evaluate.rerank_k": seed})
+
+
+@pytest.fixture
+def weights(project: Path) -> Path:
+    """The file of weights of a model that is none."""
+    path = Path("model/model.safetensors")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(os.urandom(8))  # of no other test
+    return path
+
+
+def test_an_evaluation_goes_on_with_the_run_that_made_the_model(weights: Path) -> None:
+    pytest.importorskip("mlflow")
+    with tracking.run("finetune/a", stage="finetune", params={"seed": 1}) as run:
+        run.made(weights, "finetune/a")
+    before = ended("finetune/a")
+    evaluate("finetune/a", seed=2)
+    evaluate("finetune/a", seed=3)
+    until(written)
+    [after] = runs("finetune/a")
+    assert after.data.params == {"seed": "1"} and after.data.metrics == {"score": 49.3}
+    assert after.data.tags["evaluate.rerank_k"] == "3"
+    assert (after.info.status, after.info.end_time) == ("FINISHED", before.info.end_time)
+
+
+@pytest.mark.parametrize("change", ["deleted", "other weights", "other model"])
+def test_an_evaluation_of_a_model_whose_run_is_gone_has_one_of_its_own(
+    weights: Path, change: str
+) -> None:
+    pytest.importorskip("mlflow")
+    name = f"finetune/{change}"
+    with tracking.run(name, stage="finetune", params={"seed": 1}) as run:
+        run.made(weights, "finetune/alike" if change == "other model" else name)
+    first = ended(name)
+    if change == "deleted":
+        client().delete_run(first.info.run_id)
+    if change == "other weights":
+        weights.write_bytes(os.urandom(8))
+    evaluate(name, seed=1)
+    new = ended(name)
+    assert new.info.run_id != first.info.run_id and new.info.status == "FINISHED"
+    assert new.data.params == {"seed": "1"} and new.data.metrics == {"score": 49.3}
+    assert new.data.tags["dvc.stage"] == name.replace("/", "@")
+    assert new.data.tags["table"] == "table1"
 
 
 def test_the_documentations_example_runs(
@@ -269,7 +341,7 @@ def test_the_documentations_example_runs(
     )
     with tracking.run("asked", stage="finetune", params={}) as run:
         shutil.copyfile("words/spm.model", "vqa/spm.model")
-        run.model(Path("vqa"), "vl-beit-vqa")
+        run.model(Path("vqa"), "finetune/vqa")
     until(written)
     Path("image.jpg").write_bytes(mlflow_pyfunc.example()["image"][0])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")  # the example names its own
