@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
@@ -24,6 +25,9 @@ WORKER_DIED = "WorkerHealthCheckFailedError"  # Ray's class of error for a worke
 COLLECTIVE_TIMEOUT = 4 * 3600
 START_TIMEOUT = 600  # seconds for Ray to start, and for all workers, once there is room for them
 CONNECT_TIMEOUT = 60  # seconds for a cluster to answer
+# Seconds that a worker which lost another one keeps its own error back, so that Ray hears first of
+# the one that ended, and why.
+PEER_LOST_DELAY = 5
 # Environment variables that workers on a cluster get from the driver.
 WORKER_ENV = (
     "PYTHONPATH",
@@ -156,6 +160,8 @@ def _run_worker(arguments: dict[str, Any]) -> None:
             if line is None:
                 traceback.print_exc(file=log)
                 raise
+            if line == PEER_LOST:
+                time.sleep(PEER_LOST_DELAY)
             raise UserError(line) from None
 
 

@@ -198,6 +198,7 @@ def test_every_model_is_exported_with_its_card(project):
     )
 
 
+@pytest.mark.slow
 def test_a_second_project_elsewhere_has_the_same_bytes(project, tmp_path, monkeypatch):
     other = tmp_path / "elsewhere" / "with another name"
     tiny.write(other, tiny.settings())

@@ -55,6 +55,7 @@ def test_a_killed_worker_ends_in_one_line(folder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_ray_runs_with_a_long_temporary_folder_and_no_home_and_leaves_no_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,7 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
     assert contents(folder / "tokens") == contents(tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_gives_the_same_bytes(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "local")
     visual_tokens.tokenize(folder / "shards", folder / "tokenizer", tmp_path / "there", PARAMS)
