@@ -89,7 +89,7 @@ def item_pages(params: Params, item: str) -> Iterator[str]:
 
 def _downloads(source: PlannedSource) -> set[str]:
     """The stages that may get a source."""
-    kinds = ("download", "download_urls", "download_import")
+    kinds = ("download", "download_urls", "import")
     return {f"{kind}@{source.name}" for kind in kinds} | {f"released_{source.name}"}
 
 

@@ -8,24 +8,23 @@ segmentation alone.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from model.backbone.config import BackboneConfig
 from model.heads.classification import Classification, ClassificationConfig
 from model.heads.segmentation import HeadConfig, Segmentation, SegmentationConfig
-from model.timm_encoder import ImageEncoder, ImageEncoderConfig
 from pipeline.released import base_size, pixel_statistics, state_dict
-from pipeline.released.state_dict import Pairs
-from pipeline.utils import safe_checkpoint
+from pipeline.released.state_dict import Pairs, ReleasedFile
+
+if TYPE_CHECKING:
+    from model.timm_encoder import ImageEncoder
 
 Task = Literal["pretrained", "imagenet1k", "ade20k"]
 Family = Literal["beit", "beitv2"]
 TITLES: dict[Family, str] = {"beit": "BEiT", "beitv2": "BEiTv2"}
 STATISTICS: dict[Family, str] = {"beit": "half", "beitv2": "imagenet"}  # but for segmentation
-WRAPPERS = ("state_dict", "model", "module")
 
 BASE = replace(
     base_size.BASE,
@@ -107,12 +106,12 @@ def head_config(backbone: BackboneConfig, classes: int) -> HeadConfig:
 
 
 def read(
-    path: Path,
+    file: ReleasedFile,
     task: Task,
     backbone: BackboneConfig,
     classes: Sequence[str] = (),
     family: Family = "beit",
-) -> ImageEncoder | Classification | Segmentation:
+) -> "ImageEncoder | Classification | Segmentation":
     """The model in a released file, in evaluation mode, for images in -1..1. That of a pretrained
     one is the image encoder alone, after the last norm.
 
@@ -121,8 +120,8 @@ def read(
         classes: names in the order of the file's classifier.
 
     Raises:
-        UserError: no such file, not such a file, tensors missing, too many or of other shapes, or
-            numbers that are not finite.
+        UserError: not such a file: tensors missing, too many or of other shapes, or numbers that
+            are not finite.
     """
     cls, config = model_config(task, backbone, classes)
     shapes = state_dict.shapes_of(lambda: cls(config))
@@ -133,7 +132,6 @@ def read(
         else:
             names[name] = their_name(name, task)
             expected[names[name]] = shape
-    file = state_dict.read(path, WRAPPERS)
     kind = f"{TITLES[family]}'s file of {task} for {backbone.image_size} pixels"
     taken = state_dict.take(file, expected, DROPPED[task], kind)
     for name, theirs in names.items():
@@ -144,15 +142,10 @@ def read(
     return model
 
 
-def class_names(path: Path) -> tuple[str, ...]:
+def class_names(file: ReleasedFile) -> tuple[str, ...]:
     """What a segmentation file calls its classes, in their order, beside its tensors; empty where it
-    does not say so.
-
-    Raises:
-        UserError: it is no checkpoint.
-    """
-    content = safe_checkpoint.read(path)
-    meta = content.get("meta") if isinstance(content, dict) else None
+    does not say so."""
+    meta = file.beside.get("meta")
     names = meta.get("CLASSES") if isinstance(meta, dict) else None
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         return tuple(names)
@@ -174,4 +167,6 @@ def model_config(task: Task, backbone: BackboneConfig, classes: Sequence[str]) -
     if task == "ade20k":
         head = head_config(backbone, len(classes))
         return Segmentation, SegmentationConfig(backbone, head, "imagenet", text=False)
+    from model.timm_encoder import ImageEncoder, ImageEncoderConfig  # timm takes two seconds
+
     return ImageEncoder, ImageEncoderConfig(backbone, num_classes=0, global_pool="")

@@ -8,7 +8,6 @@ are never read, and the word table ends with eight rows for ids that its tokeniz
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,10 +22,9 @@ from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.vqa import VQA, VQAConfig
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from pipeline.released import base_size, pixel_statistics, state_dict
-from pipeline.released.state_dict import Pairs, Shape
+from pipeline.released.state_dict import Pairs, ReleasedFile, Shape
 
 Task = Literal["pretrained", "indomain", "itc", "vqa", "nlvr2", "coco", "flickr30k", "imagenet1k"]
-WRAPPERS = ("model", "module")
 UNREAD_POSITIONS = 2  # rows of both position tables
 TEXT_POSITIONS = 1024  # rows of the texts' one
 UNUSED_IDS = 8  # rows of the word table and of MLM's head: ids 64,002 to 64,009
@@ -140,7 +138,7 @@ def backbone_config(task: Task, base: BackboneConfig = BASE) -> BackboneConfig:
 
 
 def read(
-    path: Path, task: Task, backbone: BackboneConfig, classes: Sequence[str] = ()
+    file: ReleasedFile, task: Task, backbone: BackboneConfig, classes: Sequence[str] = ()
 ) -> Pretrained:
     """The model in a released file, in evaluation mode.
 
@@ -149,10 +147,9 @@ def read(
         classes: names in the order of the file's classifier: VQA's answers, ImageNet's classes.
 
     Raises:
-        UserError: no such file, not such a file, tensors missing, too many or of other shapes, or
-            numbers that are not finite.
+        UserError: not such a file: tensors missing, too many or of other shapes, or numbers that
+            are not finite.
     """
-    file = state_dict.read(path, WRAPPERS)
     kind = KINDS[task]
     if kind is PRETRAINED and not all(name in file.tensors for name in HEADS):
         kind = HEADLESS

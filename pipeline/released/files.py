@@ -1,11 +1,9 @@
 """The files of an import: the released one, the tokenizer that belongs to it, and what tells its
 classes."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.download import checksums
 from pipeline.data.download.official_files import OfficialFiles
 from pipeline.data.download.params import DownloadParams, HttpParams
 from pipeline.data.download.released_weights import NAME as WEIGHTS
@@ -14,7 +12,6 @@ from pipeline.released.imports import CLASS_FILES, ImportParams
 from pipeline.utils import files
 
 KEY = "imported_weights"  # in params.yaml
-MANIFEST = "manifest.json"
 
 
 def wanted(imported: ImportParams) -> dict[str, tuple[str, ...]]:
@@ -27,16 +24,13 @@ def wanted(imported: ImportParams) -> dict[str, tuple[str, ...]]:
     return lists
 
 
-def gather(
-    imported: ImportParams, origin: DownloadParams, http: HttpParams, folder: Path
-) -> dict[str, int]:
-    """Leave the files in `folder`, from the user's folder or their publishers, with a manifest of
-    what came: of most weights no checksum is published. Returns counts for the log.
+def gather(imported: ImportParams, origin: DownloadParams, http: HttpParams, folder: Path) -> None:
+    """Link the files into the empty `folder`, from the user's folder or from the store of what came
+    from publishers, which is fetched first.
 
     Raises:
         UserError: a file is not listed, is not the official one, or cannot be got.
     """
-    files.fresh_directory(folder)
     for source, names in wanted(imported).items():
         official = OfficialFiles(source, origin, KEY, http)
         known = {file.name: file for file in official.publication.files}
@@ -45,26 +39,22 @@ def gather(
         if origin.origin == "local":
             _require_user_files(official, names)
         official.gather(folder, only=names)
-    return write_manifest(folder, origin.origin)
 
 
-def write_manifest(folder: Path, origin: str) -> dict[str, int]:
-    """What identifies the files in `folder`, in bytes and hexadecimal, and where they are from."""
+def facts(imported: ImportParams, origin: str, folder: Path) -> dict[str, Any]:
+    """What identifies the files in `folder`, of most of which no checksum is published. `released`:
+    what results say of the weights; `files`: bytes and SHA-256 of every file."""
     records = {}
     for path in sorted(folder.iterdir()):
-        digest = checksums.digest(path, "sha256")
-        records[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
-    files.write_json(folder / MANIFEST, {"origin": origin, "files": records})
-    return {"files": len(records)}
-
-
-def facts(imported: ImportParams, folder: Path) -> dict[str, Any]:
-    """What results say of the weights: family, task, file, and where it came from."""
-    manifest = files.read_json(folder / MANIFEST)
-    known = asdict(imported)
-    facts = {key: known[key] for key in ("family", "task", "file")}
-    sha256 = manifest["files"][imported.file]["sha256"]
-    return facts | {"sha256": sha256, "origin": manifest["origin"]}
+        records[path.name] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    released = {
+        "family": imported.family,
+        "task": imported.task,
+        "file": imported.file,
+        "sha256": records[imported.file]["sha256"],
+        "origin": origin,
+    }
+    return {"released": released, "files": records}
 
 
 def _require_user_files(official: OfficialFiles, names: tuple[str, ...]) -> None:

@@ -14,6 +14,8 @@ from pipeline.config.limits import FileName, Layers, Name, Pixels, TextLength, W
 from pipeline.config.params import Params, convert
 from pipeline.data.datasets import imagenet1k
 from pipeline.errors import UserError
+from pipeline.released import state_dict
+from pipeline.released.state_dict import ReleasedFile
 from pipeline.tasks.vqa import released_answers
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.tokenizers.text.beit3_pieces import Beit3Pieces
@@ -139,23 +141,23 @@ def read(imported: ImportParams, folder: Path) -> tuple[Pretrained, Sequence[str
     Raises:
         UserError: one of the files is missing or not what it should be.
     """
-    backbone = imported.backbone(folder)
-    path, family = folder / imported.file, imported.family
-    classes = _class_names(imported, folder)
+    backbone, family = imported.backbone(folder), imported.family
+    file = state_dict.read(folder / imported.file)
+    classes = _class_names(imported, folder, file)
     of_family = {"family": family} if family in ("beit", "beitv2") else {}
     model = imported.module.read(
-        path, imported.task, backbone, classes or imported.numbers, **of_family
+        file, imported.task, backbone, classes or imported.numbers, **of_family
     )
     return model, classes
 
 
-def _class_names(imported: ImportParams, folder: Path) -> Sequence[str]:
+def _class_names(imported: ImportParams, folder: Path, file: ReleasedFile) -> Sequence[str]:
     if imported.task == "vqa":
         return released_answers.read(folder, imported.classes or released_answers.NUM_ANSWERS)
     if imported.task == "imagenet1k":
         found: Sequence[str] = imagenet1k.class_names(folder)
     elif imported.task == "ade20k":
-        found = imported.module.class_names(folder / imported.file)
+        found = imported.module.class_names(file)
     else:
         return ()
     if found and len(found) != imported.classes:

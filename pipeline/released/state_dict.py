@@ -21,6 +21,8 @@ from pipeline.errors import UserError
 from pipeline.training.curve_logger import log
 from pipeline.utils import finite, safe_checkpoint
 
+# Keys that the tensors of a file may be under.
+WRAPPERS = ("state_dict", "model", "module")
 Shape = tuple[int, ...]
 # (in our name, in theirs): parts of dotted names that stand for each other
 Pairs = Sequence[tuple[str, str]]
@@ -48,13 +50,11 @@ class ReleasedFile:
         )
 
 
-def read(path: Path, wrappers: Sequence[str]) -> ReleasedFile:
+def read(path: Path) -> ReleasedFile:
     """A file of `torch.save` or safetensors; no code in it is run. What was found is logged.
 
-    Names lose a prefix that all of them have and that training code puts there (`module.`).
-
-    wrappers: keys that the tensors may be under, the first that exists counts; without any, the
-        file is the dict itself.
+    The tensors are under the first of `WRAPPERS` that exists; without any, the file is the dict
+    itself. Names lose a prefix that all of them have and that training code puts there (`module.`).
 
     Raises:
         UserError: no such file, damaged, or without tensors.
@@ -62,7 +62,7 @@ def read(path: Path, wrappers: Sequence[str]) -> ReleasedFile:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     content = safe_checkpoint.read(path)
-    wrapper = next((key for key in wrappers if isinstance(content, dict) and key in content), None)
+    wrapper = next((key for key in WRAPPERS if isinstance(content, dict) and key in content), None)
     inner = content if wrapper is None else content[wrapper]
     tensors = safe_checkpoint.tensors_of(path, inner)
     floating = [tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()]

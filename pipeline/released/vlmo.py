@@ -8,7 +8,6 @@ type, which all words share and which is added to them here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,7 +19,7 @@ from model.heads.nlvr2 import NLVR2, NLVR2Config
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.heads.vqa import VQA, VQAConfig
 from pipeline.released import base_size, state_dict
-from pipeline.released.state_dict import Shape
+from pipeline.released.state_dict import ReleasedFile, Shape
 
 Task = Literal["pretrained", "vqa", "nlvr2", "coco", "flickr30k"]
 IMAGE_SIZES: dict[Task, int] = {
@@ -44,7 +43,6 @@ BASE = replace(
 
 PAIR_BLOCKS = 2  # the last ones, with experts for pairs
 
-WRAPPERS = ("state_dict", "module", "model")
 PAIRS = (
     ("text_expert.norm", "norm2_text"),
     ("text_expert.mlp", "mlp_text"),
@@ -105,7 +103,7 @@ def backbone_config(task: Task, base: BackboneConfig = BASE) -> BackboneConfig:
 
 
 def read(
-    path: Path, task: Task, backbone: BackboneConfig, answers: Sequence[str] = ()
+    file: ReleasedFile, task: Task, backbone: BackboneConfig, answers: Sequence[str] = ()
 ) -> Retrieval | VQA | NLVR2:
     """The model in a released file, in evaluation mode. That of the pretrained one is `Retrieval`
     with matching: MLM's head is left out.
@@ -115,14 +113,14 @@ def read(
         answers: of VQA's classes, in the order of its logits.
 
     Raises:
-        UserError: no such file, not such a file, tensors missing, too many or of other shapes, or
-            numbers that are not finite.
+        UserError: not such a file: tensors missing, too many or of other shapes, or numbers that
+            are not finite.
     """
     cls, config = model_config(task, backbone, answers)
     shapes = state_dict.shapes_of(lambda: cls(config))
     kind = f"VLMo's file of {task} for {backbone.image_size} pixels"
     theirs = state_dict.take(
-        state_dict.read(path, WRAPPERS),
+        file,
         their_shapes(shapes, task, backbone),
         (*UNUSED, *DROPPED.get(task, ())),
         kind,

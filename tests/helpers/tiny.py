@@ -163,8 +163,7 @@ def stages():
     yield from (("pretrain", variant) for variant in VARIANTS)
     for name in ("finetune", "evaluate"):
         yield from ((name, item) for item in ITEMS)
-    for action in ("download", "model"):
-        yield from (("imports", action, name) for name in IMPORTS)
+    yield from (("imports", name) for name in IMPORTS)
     yield from (("evaluate", name) for name in IMPORTS)
     yield ("table",)
 

@@ -27,8 +27,7 @@ def test_vlmo_at_base_size_ranks_real_images_at_chance(
     for stage in (
         ("download", "flickr30k-test"),
         ("shard", "flickr30k-test"),
-        ("imports", "download", "vlmo-flickr30k"),
-        ("imports", "model", "vlmo-flickr30k"),
+        ("imports", "vlmo-flickr30k"),
         ("evaluate", "vlmo-flickr30k"),
     ):
         tiny.run(*stage)

@@ -24,7 +24,8 @@ STAGES = (
     ("text_tokens", "wikipedia"),
     ("visual_tokenizer",),
     ("visual_tokens", "coco"),
-    *(("imports", action, name) for name in ("vlmo", "beit") for action in ("download", "model")),
+    ("imports", "vlmo"),
+    ("imports", "beit"),
 )
 VOCABULARY = Path("data/small/weights/vocab.txt")
 IMPORTS = {

@@ -5,14 +5,12 @@ from pathlib import Path
 
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.released.imports import ImportParams
-from pipeline.utils import files
 
 
 def write(imported: ImportParams, folder: Path, synthetic: SyntheticParams) -> None:
-    """Write the files of an import into a fresh `folder`."""
+    """Write the files of an import into the empty `folder`."""
     from pipeline.released.synthetic import beit, beit3, class_files, tokenizers, vlmo
 
-    files.fresh_directory(folder)
     if imported.tokenizer:
         tokenizers.write(folder / imported.tokenizer)
     class_files.write(imported.task, folder, synthetic)

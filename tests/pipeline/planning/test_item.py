@@ -18,7 +18,6 @@ def test_an_item_needs_what_it_depends_on_before_it() -> None:
     assert item.needed("evaluate@vlmo-coco") == [
         "download@coco-test",
         "shard@coco-test",
-        "download_import@vlmo-coco",
         "import@vlmo-coco",
         "evaluate@vlmo-coco",
     ]

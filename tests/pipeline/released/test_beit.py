@@ -18,7 +18,7 @@ from model.normalize import STATISTICS
 from model.timm_encoder import ImageEncoder, timm
 from pipeline.errors import UserError
 from pipeline.inference import predictor
-from pipeline.released import beit
+from pipeline.released import beit, state_dict
 from pipeline.released.beit import BASE, backbone_config
 from pipeline.released.state_dict import shapes_of
 from pipeline.released.synthetic import beit as made_up
@@ -45,7 +45,9 @@ def content(tmp_path, task, image_size=32):
 
 def imported(tmp_path, task, whole, image_size=32, family="beit", classes=CLASSES):
     torch.save(whole, tmp_path / "file.pth")
-    return beit.read(tmp_path / "file.pth", task, config(task, image_size), classes, family)
+    return beit.read(
+        state_dict.read(tmp_path / "file.pth"), task, config(task, image_size), classes, family
+    )
 
 
 def images_in_0_1(image_size=32):
@@ -135,7 +137,7 @@ def test_segmentation_is_that_of_the_published_description(tmp_path, image_size)
 )
 def test_names_of_classes_are_the_files(tmp_path, meta, names):
     torch.save({"meta": meta, "state_dict": {"a": torch.ones(1)}}, tmp_path / "file.pth")
-    assert beit.class_names(tmp_path / "file.pth") == names
+    assert beit.class_names(state_dict.read(tmp_path / "file.pth")) == names
 
 
 def test_numbers_of_the_base_model():

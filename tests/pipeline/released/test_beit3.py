@@ -17,7 +17,7 @@ from model.pretraining.batches import TextBatch
 from model.pretraining.masked_modeling import MaskedModeling
 from model.timm_encoder import ImageEncoder
 from pipeline.errors import UserError
-from pipeline.released import beit3
+from pipeline.released import beit3, state_dict
 from pipeline.released.state_dict import shapes_of
 from tests.helpers import beit3_reference as official
 from tests.helpers.beit3_reference import Reference, Size, seeded
@@ -51,7 +51,7 @@ def tensors(kind, size=SIZE):
 def imported(tmp_path, kind, content, size=TINY):
     torch.save(content, tmp_path / "file.pth")
     backbone = replace(size, final_norm=beit3.backbone_config(kind).final_norm)
-    return beit3.read(tmp_path / "file.pth", kind, backbone, labels(kind))
+    return beit3.read(state_dict.read(tmp_path / "file.pth"), kind, backbone, labels(kind))
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_counts_of_the_published_description():
 
 @pytest.mark.parametrize("with_heads", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_importer_expects_the_published_tensors(tmp_path, kind, with_heads, monkeypatch):
+def test_the_importer_expects_the_published_tensors(kind, with_heads, monkeypatch):
     seen = {}
 
     def take(file, expected, dropped, what):
@@ -111,13 +111,12 @@ def test_the_importer_expects_the_published_tensors(tmp_path, kind, with_heads, 
 
     heads = official.pretraining_head_shapes(Size(224))
     file = SimpleNamespace(tensors=heads if with_heads else {})
-    monkeypatch.setattr(beit3.state_dict, "read", lambda path, wrappers: file)
     monkeypatch.setattr(beit3.state_dict, "take", take)
     names = tuple(map(str, range({"vqa": 3129, "imagenet1k": 1000}.get(kind, 0))))
     size = beit3.backbone_config(kind)
     assert size.image_size == official.BASE_IMAGE_SIZES[kind]
     with pytest.raises(UserError, match=f"BEiT-3's file of {kind} for {size.image_size} pixels"):
-        beit3.read(tmp_path, kind, size, names)
+        beit3.read(file, kind, size, names)
     expected = official.shapes(kind, Size(size.image_size))
     if kind == "imagenet1k":
         expected = official.images_alone(expected)

@@ -1,6 +1,9 @@
 """Released files of every family and task, in their official layouts, become model folders by the
 stages, and models of these folders answer, are exported, evaluated and started from."""
 
+import copy
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,14 @@ from PIL import Image
 
 from model import checkpoint
 from pipeline.config import params
+from pipeline.data.download import http_client, manifest
+from pipeline.data.download.manifest import OfficialFile
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.errors import UserError
 from pipeline.inference import predictor
+from pipeline.released import files as released_files
+from pipeline.released import imports as released
+from pipeline.released import synthetic
 from pipeline.tokenizers import text
 from pipeline.utils import files
 from stages import export, imports
@@ -71,6 +80,13 @@ def write_project(folder: Path, origin: str = "synthetic", path: Path | str = ""
     tiny.write(folder, tree)
 
 
+def made_up_files(name: str, folder: Path) -> Path:
+    """Those of an import, as params.yaml in the current folder makes them up."""
+    folder.mkdir()
+    synthetic.write(released.load(name), folder, params.load(SyntheticParams, "synthetic"))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every released file, made up, and the models in them."""
@@ -80,8 +96,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MLFLOW_TRACKING_URI", "none")
         write_project(root)
         for name in FILES:
-            imports.main("download", name)
-            imports.main("model", name)
+            imports.main(name)
     return root
 
 
@@ -121,29 +136,59 @@ def test_it_is_exported_and_answers(
     assert loaded.predict_row(images, "Is the ring red?")
 
 
-def test_the_same_file_comes_out_again(project: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_same_files_come_out_again(project: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     write_project(tmp_path)
     for name in ("vlmo-coco", "beit3-vqa", "beit-ade20k"):
-        imports.main("download", name)
-        for path in sorted((project / "data/small/released" / name).iterdir()):
-            again = tmp_path / "data/small/released" / name / path.name
-            assert again.read_bytes() == path.read_bytes(), path.name
+        imports.main(name)
+        for path in sorted((project / "runs/small/import" / name).rglob("*")):
+            again = tmp_path / path.relative_to(project)
+            assert path.is_dir() or again.read_bytes() == path.read_bytes(), path.name
+    assert not list((tmp_path / ".work").glob("import-*"))
 
 
 def test_files_of_ones_own_are_read_and_a_missing_one_is_named(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = project / "data/small/released/beit3-vqa"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    write_project(tmp_path)
+    mine = made_up_files("beit3-vqa", tmp_path / "mine")
     write_project(tmp_path, "local", mine)
     with pytest.raises(UserError, match=r"^params.yaml: imported_weights.path: no vlmo_base"):
-        imports.main("download", "vlmo-vqa")
+        imports.main("vlmo-vqa")
     with pytest.raises(UserError, match="beit3.spm|v2_Annotations"):
         # the annotations of the real data set have checksums, which these do not
-        imports.main("download", "beit3-vqa")
+        imports.main("beit3-vqa")
+
+
+def test_an_edit_of_inputs_fetches_nothing_again(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    write_project(tmp_path)
+    mine = made_up_files("vlmo-coco", tmp_path / "mine")
+    write_project(tmp_path, "upstream")
+    fetched: list[str] = []
+
+    def fetch(wanted: Sequence[OfficialFile], folder: Path, *_: object) -> None:
+        for file in wanted:
+            if not (target := http_client.finished_path(folder, file)).exists():
+                target.parent.mkdir(parents=True)
+                shutil.copyfile(mine / file.name, target)
+                fetched.append(file.name)
+
+    monkeypatch.setattr(http_client, "get", fetch)
+    imports.main("vlmo-coco")
+    edited = copy.deepcopy(params.read().tree)
+    edited["imports"]["vlmo-coco"]["inputs"]["text_length"] = 30
+    tiny.write(tmp_path, edited)
+    imports.main("vlmo-coco")
+    saved = files.read_json(tmp_path / "runs/small/import/vlmo-coco/params.json")
+    assert saved["inputs"]["text_length"] == 30 and saved["released"]["origin"] == "upstream"
+    assert fetched == [FILES["vlmo-coco"][0], "vocab.txt"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +208,7 @@ def test_a_wrong_entry_is_one_line(tmp_path: Path, monkeypatch, change, message)
     tree["imports"]["vlmo-coco"] |= change
     tiny.write(tmp_path, tree)
     with pytest.raises(UserError) as error:
-        imports.main("download", "vlmo-coco")
+        imports.main("vlmo-coco")
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -171,16 +216,12 @@ def test_an_unknown_import_lists_the_others(tmp_path: Path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     tiny.write(tmp_path, tiny.settings())
     with pytest.raises(UserError, match="imports: no 'vlmo' .known: vlmo-coco, beit3-vqa"):
-        imports.main("model", "vlmo")
+        imports.main("vlmo")
 
 
 @pytest.mark.parametrize("scale", ["paper"])
 def test_presets_name_files_that_are_known(scale: str, monkeypatch) -> None:
     monkeypatch.chdir(tiny.ROOT)
-    from pipeline.data.download import manifest
-    from pipeline.released import files as released_files
-    from pipeline.released import imports as released
-
     preset = params.preset(scale)
     known = {
         source: {file.name for file in manifest.read(source).files}
@@ -192,8 +233,11 @@ def test_presets_name_files_that_are_known(scale: str, monkeypatch) -> None:
             assert set(wanted) <= known[source], name
 
 
-def test_weights_are_those_of_the_file(project: Path) -> None:
-    folder = project / "data/small/released/vlmo-coco"
+def test_weights_are_those_of_the_file(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    folder = made_up_files("vlmo-coco", tmp_path / "files")
     theirs = torch.load(folder / FILES["vlmo-coco"][0], weights_only=True)["state_dict"]
     ours = checkpoint.load(project / "runs/small/import/vlmo-coco/model").state_dict()
     patches = ours["backbone.patch_embed.weight"]

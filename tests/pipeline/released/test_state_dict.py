@@ -12,10 +12,9 @@ from safetensors.torch import save_file
 from model.heads.classification import Classification, ClassificationConfig
 from pipeline.errors import UserError
 from pipeline.released import state_dict
-from pipeline.released.state_dict import ReleasedFile, read, shapes_of, take, their_name
+from pipeline.released.state_dict import WRAPPERS, ReleasedFile, read, shapes_of, take, their_name
 from tests.helpers.toy import BACKBONE
 
-WRAPPERS = ("state_dict", "module", "model")
 TENSORS = {
     "a.weight": torch.tensor([[1.0, 2.5]]),
     "a.bias": torch.tensor([0.1]),
@@ -36,9 +35,7 @@ def saved(path, content):
 def test_every_wrapper_prefix_and_type_is_read(tmp_path, wrapper, prefix, dtype, capsys):
     tensors = {prefix + name: tensor.to(dtype) for name, tensor in TENSORS.items()}
     beside = {"epoch": 3, "args": argparse.Namespace(lr=1.0), "optimizer": {"state": {0: TENSORS}}}
-    file = read(
-        saved(tmp_path / "x", {wrapper: tensors, **beside} if wrapper else tensors), WRAPPERS
-    )
+    file = read(saved(tmp_path / "x", {wrapper: tensors, **beside} if wrapper else tensors))
     assert file.wrapper == wrapper and file.dtypes == (str(dtype).removeprefix("torch."),)
     assert file.tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
@@ -53,10 +50,9 @@ def test_every_wrapper_prefix_and_type_is_read(tmp_path, wrapper, prefix, dtype,
 def test_the_first_wrapper_counts_and_whole_numbers_stay(tmp_path):
     index = {"index": torch.tensor([2049])}
     content = {"model": {"b": torch.ones(2)}, "state_dict": TENSORS | index}
-    assert read(saved(tmp_path / "x", content), WRAPPERS).tensors["index"].tolist() == [2049]
-    assert list(read(tmp_path / "x", ("model", "module")).tensors) == ["b"]
+    assert read(saved(tmp_path / "x", content)).tensors["index"].tolist() == [2049]
     save_file(TENSORS, tmp_path / "y")
-    assert read(tmp_path / "y", WRAPPERS).wrapper is None
+    assert read(tmp_path / "y").wrapper is None
 
 
 @pytest.mark.parametrize(
@@ -71,9 +67,9 @@ def test_the_first_wrapper_counts_and_whole_numbers_stay(tmp_path):
 )
 def test_what_has_no_tensors_by_name_is_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
-        read(saved(tmp_path / "x", content), WRAPPERS)
+        read(saved(tmp_path / "x", content))
     with pytest.raises(UserError, match="no such file"):
-        read(tmp_path / "y", WRAPPERS)
+        read(tmp_path / "y")
 
 
 def test_exactly_the_expected_tensors_are_taken(tmp_path):

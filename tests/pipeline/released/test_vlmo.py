@@ -59,7 +59,7 @@ def imported(path, task, **options):
 
 
 def read(path, task, backbone, answers=ANSWERS):
-    return vlmo.read(path, task, backbone, answers)
+    return vlmo.read(state_dict.read(path), task, backbone, answers)
 
 
 def batch():

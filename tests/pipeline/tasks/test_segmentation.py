@@ -33,7 +33,7 @@ from pipeline.data.synthetic import generate
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import masks, render, scene
 from pipeline.errors import UserError
-from pipeline.released import beit
+from pipeline.released import beit, state_dict
 from pipeline.released.synthetic import beit as synthetic_beit
 from pipeline.tasks import Folders, runner
 from pipeline.tasks.segmentation import predict
@@ -540,7 +540,9 @@ def test_a_fine_tune_from_a_released_beit_has_no_text_half_either(folders, tmp_p
     backbone = beit.backbone_config(kind, replace(base, mlp_dim=32))
     synthetic_beit.write(tmp_path / "file.pth", kind, backbone, 3, seed=1)
     names = ("a", "b", "c") if kind == "imagenet1k" else ()
-    checkpoint.save(beit.read(tmp_path / "file.pth", kind, backbone, names), tmp_path / "model")
+    checkpoint.save(
+        beit.read(state_dict.read(tmp_path / "file.pth"), kind, backbone, names), tmp_path / "model"
+    )
     job = task.Task(tuned(), runner.backbone_config(tmp_path / "model"), folders)
     report = checkpoint.load_backbone(job.model.backbone, tmp_path / "model")
     assert not report.missing and all("image_table" in name for name in report.resized)
