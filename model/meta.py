@@ -1,4 +1,9 @@
-"""Models without their initial numbers: shapes alone, or zeros to load weights into."""
+"""Models without their initial numbers: shapes alone, or zeros to load weights into.
+
+On the meta device torch does arithmetic in Python, and imports its compiler or SymPy for it, which
+takes one to three seconds of a process. So a model that is built does none there: what it computes,
+index tables and statistics, it computes on the CPU.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,6 +13,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 Model = TypeVar("Model", bound=nn.Module)
+# What initial weights are made with.
+DRAWS = ("normal_", "uniform_", "kaiming_uniform_", "div_")
 
 
 def on_meta(build: Callable[[], Model]) -> Model:
@@ -24,13 +31,12 @@ def undrawn(build: Callable[[], Model]) -> Model:
 
 
 class _ZerosForDraws(TorchFunctionMode):
-    """What tensors are filled with at random is zero. On the meta device torch would import its
-    compiler to draw, for seconds."""
+    """What tensors are filled with at random is zero, and stays so when it is scaled by depth."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+        if getattr(func, "__name__", "") in DRAWS:
             tensor = kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
             tensor.data.zero_()
             return tensor

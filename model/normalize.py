@@ -19,7 +19,8 @@ class Normalize(nn.Module):
 
     def __init__(self, name: str):
         super().__init__()
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in STATISTICS[name])
+        statistics = torch.tensor(STATISTICS[name], device="cpu")
+        mean, std = statistics.view(2, 3, 1, 1)
         self.register_buffer("mean", 2 * mean - 1, persistent=False)
         self.register_buffer("std", 2 * std, persistent=False)
 

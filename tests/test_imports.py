@@ -56,3 +56,22 @@ def test_data_stages_start_without_the_heavy_packages() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_the_shapes_of_a_model_take_none_of_torchs_compiler() -> None:
+    """On the meta device it does arithmetic in Python, with SymPy: seconds of every process."""
+    code = """
+import sys
+from model.meta import on_meta
+from pipeline.config import params
+from pipeline.released import imports
+preset = params.preset("small")
+for name in preset.subtree("imports"):
+    cls, config = imports.load(name, preset).planned()
+    on_meta(lambda: cls(config))
+print({"sympy", "timm", "torch._dynamo"} & set(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"

@@ -73,13 +73,11 @@ def image_index(grid: int) -> Tensor:
     """The entry for each pair of [I_CLS] and patches, int64 [1 + grid * grid, 1 + grid * grid], as
     BEiT orders them."""
     side = 2 * grid - 1
-    patch = torch.arange(grid**2)
-    row, column = patch // grid, patch % grid
-    # [patches, patches], each 0 ... side - 1; stacked, torch would import its compiler on `meta`
-    row_offset = row[:, None] - row[None, :] + grid - 1
+    row, column = np.divmod(np.arange(grid**2), grid)
+    row_offset = row[:, None] - row[None, :] + grid - 1  # [patches, patches], 0 ... side - 1
     column_offset = column[:, None] - column[None, :] + grid - 1
-    index = torch.empty(1 + grid**2, 1 + grid**2, dtype=torch.int64)
-    index[1:, 1:] = row_offset * side + column_offset
+    index = torch.zeros(1 + grid**2, 1 + grid**2, dtype=torch.int64, device="cpu")
+    index[1:, 1:] = torch.from_numpy(row_offset * side + column_offset)
     _set_cls_entries(index, side**2)
     return index
 
