@@ -6,6 +6,6 @@ The image encoder is registered with timm.
 from vlbeit.model import timm_encoder as timm_encoder
 from vlbeit.model.checkpoint import load as from_pretrained
 from vlbeit.pipeline.errors import UserError
-from vlbeit.pipeline.inference import predictor
+from vlbeit.pipeline.inference import graphs, predictor
 
-__all__ = ["UserError", "from_pretrained", "predictor"]
+__all__ = ["UserError", "from_pretrained", "graphs", "predictor"]

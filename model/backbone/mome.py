@@ -123,7 +123,7 @@ class MoMEBlock(nn.Module):
         self, expert: Expert, x: Tensor, drop_path_scale: Tensor | None, column: int
     ) -> Tensor:
         """Tokens through an expert; without any it has no gradient."""
-        return _add(x, expert(x), self.ffn_scale, drop_path_scale, column) if len(x) else x
+        return _add(x, expert(x), self.ffn_scale, drop_path_scale, column) if x.shape[0] else x
 
     def _feed_two(
         self,

@@ -102,9 +102,9 @@ class TokenLayout:
             image.append(position.image + image_start)
             text_start += shape.batch * shape.text
             image_start += shape.batch * shape.image
-            num_unpaired_text += 0 if shape.image else len(position.text)
-            num_paired_patches += len(position.image) if shape.text else 0
-        indices = ModalityTokens(torch.cat(text), torch.cat(image))
+            num_unpaired_text += 0 if shape.image else position.text.shape[0]
+            num_paired_patches += position.image.shape[0] if shape.text else 0
+        indices = ModalityTokens(_concatenated(text), _concatenated(image))
         return Selection(indices, num_unpaired_text, num_paired_patches)
 
     def biased(self, relative_bias: Callable[[int, int], Tensor]) -> "TokenLayout":
@@ -141,5 +141,5 @@ class TokenLayout:
 
 def _concatenated(parts: Sequence[Tensor]) -> Tensor:
     """All parts [n, ...] along the first axis; a single one that is not empty as it is."""
-    filled = [part for part in parts if len(part)] or list(parts[:1])
+    filled = [part for part in parts if part.shape[0]] or list(parts[:1])
     return filled[0] if len(filled) == 1 else torch.cat(filled)

@@ -8,7 +8,8 @@ The same weights are an image encoder, a text encoder and, on both at once, a fu
 
 Notable: positions are learned and absolute; a masked patch is replaced before its position is
 added, and [I_CLS] is never masked. Several inputs go through in one pass
-(`model.backbone.token_layout`). What relatives have is an option of the configuration, off by
+(`model.backbone.token_layout`). Sizes are read as `x.shape[0]`, since `len(x)` would make the batch of
+an exported graph a constant. What relatives have is an option of the configuration, off by
 default: token types, relative biases in place of positions, a norm after the words, layer scale, an
 expert for pairs, BEiT-3's blocks.
 """
@@ -125,7 +126,7 @@ class VLBeit(Pretrained, nn.Module):
         patches = self.patch_embed(image).flatten(2).transpose(1, 2)  # [batch, patches, embed_dim]
         if masked is not None:
             patches = torch.where(masked[..., None], self.mask_token.to(patches.dtype), patches)
-        x = torch.cat([self.image_cls.expand(len(image), -1, -1), patches], dim=1)
+        x = torch.cat([self.image_cls.expand(image.shape[0], -1, -1), patches], dim=1)
         x = x if self.image_positions is None else x + self.image_positions
         if self.token_types is None:
             return x
@@ -175,7 +176,7 @@ class VLBeit(Pretrained, nn.Module):
         image, text = batch.image, batch.text
         samples = image if text is None else text
         assert samples is not None, "neither images nor texts"
-        order = torch.arange(len(samples), device=self.image_cls.device)
+        order = torch.arange(samples.shape[0], device=self.image_cls.device)
         # Of a pair both are read: so both experts in the last block have a gradient, if zero, for
         # which workers wait.
         positions = ModalityTokens(
@@ -204,8 +205,8 @@ class VLBeit(Pretrained, nn.Module):
         Returns vectors [n, embed_dim] for each input's text and image.
         """
         normed, _ = self._run(inputs, positions)
-        texts = normed.text.split([len(position.text) for position in positions])
-        images = normed.image.split([len(position.image) for position in positions])
+        texts = normed.text.split([position.text.shape[0] for position in positions])
+        images = normed.image.split([position.image.shape[0] for position in positions])
         return [ModalityTokens(*both) for both in zip(texts, images, strict=True)]
 
     def _run(
@@ -230,7 +231,7 @@ class VLBeit(Pretrained, nn.Module):
             normed = self.norm(torch.cat(tokens))
         else:
             normed = torch.cat([self.text_norm(tokens.text), self.norm(tokens.image)])
-        return ModalityTokens(*normed.split([len(tokens.text), len(tokens.image)]))
+        return ModalityTokens(*normed.split([tokens.text.shape[0], tokens.image.shape[0]]))
 
     def image_features(
         self, image: Tensor, layers: Sequence[int], drop_path_noise: Tensor | None = None
@@ -246,7 +247,7 @@ class VLBeit(Pretrained, nn.Module):
         outputs = {}
         for layer in range(max(layers) + 1):
             tokens = self._run_block(self.blocks[layer], tokens, layout, scales[layer])
-            outputs[layer] = tokens.image.unflatten(0, (len(image), -1))
+            outputs[layer] = tokens.image.unflatten(0, (image.shape[0], -1))
         return [outputs[layer] for layer in layers]
 
     def _embed(self, inputs: Sequence[BackboneInput]) -> tuple[ModalityTokens, TokenLayout]:
@@ -254,7 +255,7 @@ class VLBeit(Pretrained, nn.Module):
         by_input, shapes, masks = [], [], []
         for batch in inputs:
             text, image = self._embed_input(batch)
-            shapes.append(InputShape(len(text), text.shape[1], image.shape[1]))
+            shapes.append(InputShape(text.shape[0], text.shape[1], image.shape[1]))
             by_input.append(ModalityTokens(text, image))
             masks.append(_key_mask(batch.text_mask, image.shape[1]))
         layout = TokenLayout(shapes, masks)
@@ -267,7 +268,7 @@ class VLBeit(Pretrained, nn.Module):
         length 0 where not given."""
         samples = batch.image if batch.text is None else batch.text
         assert samples is not None, "neither images nor texts"
-        nothing = self.image_cls.new_empty(len(samples), 0, self.config.embed_dim)
+        nothing = self.image_cls.new_empty(samples.shape[0], 0, self.config.embed_dim)
         text = nothing if batch.text is None else self.embed_text(batch.text)
         if batch.image is None:
             return ModalityTokens(text, nothing)
@@ -413,5 +414,5 @@ def _key_mask(text_mask: Tensor | None, image_length: int) -> Tensor | None:
     """[batch, text length] to [batch, 1, 1, text + image length]: only text is ever padded."""
     if text_mask is None:
         return None
-    image = text_mask.new_ones(len(text_mask), image_length)
+    image = text_mask.new_ones(text_mask.shape[0], image_length)
     return torch.cat([text_mask, image], dim=1)[:, None, None, :]

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from pipeline.utils.import_graph import ImportGraph, module_of
 
-# What is imported by its name: classes that a config.json may name, and tasks' row predictors.
+# What people import, and what is imported by its name: classes that a config.json may name, and
+# tasks' row predictors.
 ENTRY_POINTS = (
+    "pipeline.inference.graphs",
     "pipeline.inference.predictor",
     "model.heads",
     "model.pretraining.masked_modeling",

@@ -1,0 +1,92 @@
+"""What exported graphs take: `python -m benchmarks.graphs` (needs `pip install --group onnx`).
+
+The base size at 224 pixels, random weights, fp32, all threads, a batch of 8 images with texts of 14
+ids: megabytes of the files, and images or texts a second by the network itself, by the program of
+`torch.export`, and by onnxruntime; and by how much ONNX's outputs differ.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch.export import ExportedProgram
+
+from benchmarks.clock import rates, report
+from model.checkpoint import Pretrained
+from model.heads.retrieval import Retrieval, RetrievalConfig
+from model.heads.vqa import VQA, VQAConfig
+from model.timm_encoder import ImageEncoder, ImageEncoderConfig
+from pipeline.inference import graphs
+from pipeline.released.base_size import BASE
+
+BATCH, TEXT, ROUNDS, ANSWERS = 8, 14, 5, 3_129
+VL_BEIT = replace(BASE, vocab_size=64_000, text_length=40)
+
+
+def lines(folder: Path) -> Iterator[str]:
+    """A row of the table for each graph."""
+    torch.manual_seed(0)
+    yield "| graph | MB, .pt2 | MB, .onnx | network | torch.export | onnxruntime | ONNX differs by |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for network in (
+        ImageEncoder(ImageEncoderConfig(BASE, 1000, "avg")),
+        Retrieval(RetrievalConfig(VL_BEIT)),
+        VQA(VQAConfig(VL_BEIT, tuple(map(str, range(ANSWERS))))),
+    ):
+        yield from _rows(network.eval(), folder)
+
+
+def _rows(network: Pretrained, folder: Path) -> Iterator[str]:
+    programs = graphs.programs(network)
+    for onnx in graphs.write_onnx(network, folder):
+        yield _row(network, programs[onnx.stem], onnx)
+
+
+@torch.inference_mode()
+def _row(network: Pretrained, program: ExportedProgram, onnx: Path) -> str:
+    torch.export.save(program, pt2 := onnx.with_suffix(".pt2"))
+    graph = graphs.GRAPHS[type(network).__name__][onnx.stem]
+    inputs = _inputs(network.config, graph)
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    method, exported = getattr(network, graph.method), program.module()
+    session = onnxruntime.InferenceSession(onnx)
+    ways: dict[str, Callable[[], Any]] = {
+        "network": lambda: method(*inputs.values()),
+        "torch.export": lambda: exported(*inputs.values()),
+        "onnxruntime": lambda: session.run(None, arrays)[0],
+    }
+    error = np.abs(ways["network"]().numpy() - ways["onnxruntime"]()).max()
+    speeds = rates({name: _counted(way) for name, way in ways.items()}, ROUNDS)
+    shown = " | ".join(f"{speed:.1f}" for speed in speeds.values())
+    name = f"{type(network).__name__} {onnx.stem}"
+    return f"| {name} | {_megabytes(pt2)} | {_megabytes(onnx)} | {shown} | {error:.0e} |"
+
+
+def _inputs(config: Any, graph: graphs.Graph) -> dict[str, torch.Tensor]:
+    size = config.backbone.image_size
+    every = {
+        "pixels": torch.rand(BATCH, 3, size, size) * 2 - 1,
+        "ids": torch.randint(5, 64_000, (BATCH, TEXT)),
+        "mask": torch.ones(BATCH, TEXT, dtype=torch.bool),
+    }
+    return {name: every[name] for name in graph.inputs}
+
+
+def _counted(way: Callable[[], Any]) -> Callable[[], float]:
+    def run() -> float:
+        way()
+        return BATCH
+
+    return run
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.0f}"
+
+
+if __name__ == "__main__":
+    report(lines)
