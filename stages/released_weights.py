@@ -19,18 +19,9 @@ def main() -> None:
     official = OfficialFiles(released_weights.NAME, settings, "released_weights", http)
     with tracking.run("weights", stage="released_weights", params=official.logged_params()) as run:
         folder = Path("data", scale, "weights")
-        run.metrics(released_weights.gather(official, folder, _named()))
-
-
-def _named() -> list[str]:
-    """What the two tokenizers read. The visual one's parameters are not loaded as such: that would
-    import its network."""
-    tokenizer = params.subtree("visual_tokenizer")
-    official, taught = tokenizer["origin"] == "official", tokenizer["teacher"] != "hog"
-    name = tokenizer["official_file"] if official else tokenizer["teacher_file"] if taught else None
-    texts = params.subtree("text_tokenizer")
-    of_texts = texts["file"] if texts["origin"] == "released" else None
-    return [file for file in (name, of_texts) if file is not None]
+        run.metrics(
+            released_weights.gather(official, folder, released_weights.named(params.read()))
+        )
 
 
 if __name__ == "__main__":

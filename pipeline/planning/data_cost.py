@@ -8,12 +8,13 @@ from pathlib import Path
 from pipeline.config.params import Params
 from pipeline.data import datasets
 from pipeline.data.datasets import facts
+from pipeline.data.download import released_weights
 from pipeline.data.download.official_files import OfficialFiles, PlannedFile
 from pipeline.data.download.params import DownloadParams, load_params
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.released import files as released_files
 from pipeline.released import imports
-from pipeline.tokenizers import visual_tokens, vqkd_training
+from pipeline.tokenizers import visual_tokens
 
 VIEW = 4 * 4 + 12 * 4 + 1  # bytes that describe a view: box, colors, flip
 CODE = 2  # bytes of a visual token
@@ -129,20 +130,16 @@ def _planned(params: Params, name: str, synthetic: SyntheticParams) -> PlannedSo
 
 
 def _weights(params: Params) -> list[PlannedSource]:
-    """The released file that the visual tokenizer starts from, if any."""
-    tokenizer = vqkd_training.load_params(params)
-    name = tokenizer.official_file if tokenizer.origin == "official" else tokenizer.teacher_file
+    """The released files that the two tokenizers start from, if any."""
     origin_params = params.load(DownloadParams, "released_weights")
-    if name is None:
-        return []
-    planned = OfficialFiles("weights", origin_params).planned()
-    files = [file for file in planned if file.name == Path(name).name]
+    names = {Path(path).name for path in released_weights.named(params)}
+    planned = OfficialFiles(released_weights.NAME, origin_params).planned()
+    files = [file for file in planned if file.name in names]
     if not files:
         return []
+    count = float(len(files))
     return [
-        PlannedSource(
-            "weights", origin_params.origin, files, "files", len(files), 0.0, 0.0, 0.0, 0.0
-        )
+        PlannedSource("weights", origin_params.origin, files, "files", count, 0.0, 0.0, 0.0, 0.0)
     ]
 
 

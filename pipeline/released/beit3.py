@@ -132,8 +132,10 @@ HEADLESS = Kind(224, VLBeit, lambda backbone, _: backbone, dropped=("mlm_head.*"
 
 
 def backbone_config(task: Task, base: BackboneConfig = BASE) -> BackboneConfig:
-    """The backbone of the file of a task."""
+    """The backbone of the file of a task; ImageNet's has no words."""
     kind = KINDS[task]
+    if task == "imagenet1k":
+        base = replace(base, vocab_size=0, text_length=1)
     return replace(base, image_size=kind.image_size, final_norm=kind.final_norm)
 
 

@@ -24,6 +24,7 @@ from pipeline.released.state_dict import shapes_of
 from pipeline.released.synthetic import beit as made_up
 from tests.helpers.beit_segmentation import Reference
 from tests.helpers.doc_examples import run_example
+from tests.helpers.relative_error import assert_near
 from tests.helpers.released_tokenizers import write_bert
 
 TINY = replace(BASE, image_size=32, patch_size=8, depth=4, embed_dim=16, num_heads=2, mlp_dim=32)
@@ -60,12 +61,6 @@ def normalized(images, statistics):
     return (images - mean) / std
 
 
-def assert_equal(ours, expected, error=1e-5):
-    """Within a share of the expected numbers' size."""
-    assert ours.shape == expected.shape
-    assert (ours - expected).abs().max() < error * expected.square().mean().sqrt()
-
-
 def timms(task, image_size=32):
     """timm's network, whose tensors have the official names, with seeded weights."""
     torch.manual_seed(0)
@@ -96,9 +91,9 @@ def test_classes_are_those_of_timm(tmp_path, family, image_size):
     whole = {"model": network.state_dict()}
     model = imported(tmp_path, "imagenet1k", whole, image_size, family)
     expected = network(normalized(images, {"beit": "half", "beitv2": "imagenet"}[family]))
-    assert_equal(model(2 * images - 1), expected)
+    assert_near(model(2 * images - 1), expected)
     checkpoint.save(model, tmp_path / "model")
-    assert_equal(ImageEncoder.from_pretrained(tmp_path / "model")(2 * images - 1), expected)
+    assert_near(ImageEncoder.from_pretrained(tmp_path / "model")(2 * images - 1), expected)
 
 
 @pytest.mark.parametrize("family", ["beit", "beitv2"])
@@ -109,7 +104,7 @@ def test_a_pretrained_file_gives_an_image_encoder(tmp_path, family):
     assert isinstance(model, ImageEncoder) and model.config.backbone.relative_bias
     statistics = {"beit": "half", "beitv2": "imagenet"}[family]
     expected = network.forward_features(normalized(images, statistics))
-    assert_equal(model(2 * images - 1), expected)
+    assert_near(model(2 * images - 1), expected)
 
 
 @pytest.mark.parametrize("image_size", [32, 48])
@@ -119,8 +114,8 @@ def test_segmentation_is_that_of_the_published_description(tmp_path, image_size)
     reference, pixels = Reference(tensors), 2 * images - 1
     expected = [reference.logits(image) for image in normalized(images, "imagenet")]
     decoded, auxiliary = (torch.stack(logits) for logits in zip(*expected, strict=True))
-    assert_equal(model.logits(pixels), decoded, 2e-5)
-    assert_equal(model.auxiliary_head(model.pyramid(pixels)[2], None), auxiliary, 2e-5)
+    assert_near(model.logits(pixels), decoded)
+    assert_near(model.auxiliary_head(model.pyramid(pixels)[2], None), auxiliary)
     assert model.config.head.layers == [0, 1, 1, 3] and model.config.statistics == "imagenet"
     assert beit.head_config(BASE, 150).layers == [3, 5, 7, 11]
 

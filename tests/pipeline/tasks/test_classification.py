@@ -312,15 +312,17 @@ def test_a_class_beyond_the_head_is_named(folder):
         ImageBatches(folder, INPUTS, 2, depth=2, seed=1)[MicroBatch(0)]
 
 
+@pytest.mark.parametrize("resize, size", [(256, 224), (384, 384)])
 @pytest.mark.parametrize("width, height", [(300, 200), (200, 301), (256, 256)])
-def test_evaluation_resizes_to_256_and_crops_the_center(width, height):
+def test_evaluation_resizes_the_shorter_side_and_crops_the_center(width, height, resize, size):
+    """With a margin at 224 pixels, without one at 384 (BEiT)."""
     x = np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3))
     image = Image.fromarray(x.astype(np.uint8))
-    cropped = center_crop(image, 256, 224)
-    assert cropped.shape == (224, 224, 3)
-    scale = 256 / min(width, height)
-    wide = int(256 * width / min(width, height))
-    columns = (np.arange(224) + round((wide - 224) / 2) + 0.5) / scale - 0.5
+    cropped = center_crop(image, resize, size)
+    assert cropped.shape == (size, size, 3)
+    scale = resize / min(width, height)
+    wide = int(resize * width / min(width, height))
+    columns = (np.arange(size) + round((wide - size) / 2) + 0.5) / scale - 0.5
     np.testing.assert_allclose(cropped[100, :, 0], columns * 255 / (width - 1), atol=1.5)
 
 

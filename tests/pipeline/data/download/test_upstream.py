@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import params
 from pipeline.config.params import convert
 from pipeline.data import datasets
 from pipeline.data.datasets import facts
@@ -18,8 +19,10 @@ from pipeline.data.sharding import build
 from pipeline.data.synthetic import url_server
 from pipeline.data.synthetic.generate import url_responder
 from pipeline.errors import UserError
+from pipeline.planning import data_cost
 from pipeline.tracking import client as tracking
 from tests.helpers import misbehaving, official, tiny
+from tests.helpers.released_tokenizers import write_bert
 from tests.pipeline.data.download.test_raw_files import FETCH
 from tests.pipeline.data.sharding.test_build import contents
 
@@ -388,6 +391,26 @@ def test_weights_come_if_they_are_asked_for_by_name(tmp_path, offered, serving, 
         match=r"^params.yaml: released_weights: no weights other.pth are published \(known",
     ):
         released_weights.gather(weights, folder, [f"{folder}/other.pth"])
+    made_up = OfficialFiles(
+        "weights", DownloadParams("synthetic", "", [], True), "released_weights", HTTP
+    )
+    with pytest.raises(UserError, match=rf"released_weights.origin: synthetic, but .*{name}"):
+        released_weights.gather(made_up, folder, [f"{folder}/{name}"])
+
+
+def test_the_text_tokenizers_released_file_comes_from_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "installed", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    vocabulary = write_bert(tmp_path / "mine")
+    tree = tiny.settings()
+    tree["released_weights"] |= {"origin": "local", "path": str(vocabulary.parent)}
+    tree["text_tokenizer"] |= {"origin": "released", "file": "data/small/weights/vocab.txt"}
+    tiny.write(tmp_path, tree)
+    planned = {source.name: source for source in data_cost.planned_sources(params.read())}
+    assert [file.name for file in planned["weights"].files] == ["vocab.txt"]
+    tiny.run("released_weights")
+    gathered = tmp_path / "data/small/weights/vocab.txt"
+    assert gathered.read_bytes() == vocabulary.read_bytes()
 
 
 def test_the_stages_read_their_parameters(tmp_path, offered, serving, monkeypatch):
