@@ -19,6 +19,7 @@ from pipeline.planning.item import needed
 from pipeline.planning.provenance import CHOICE, PAPER, RELATIVE, RUN, UNSTATED, Number
 from pipeline.planning.training_cost import TrainingRun
 from pipeline.reporting.render import DASH, aligned
+from pipeline.tasks.evaluations import IMPORT
 from pipeline.tokenizers import vqkd_training
 from pipeline.training.train_state import KEPT_CHECKPOINTS
 from pipeline.utils import memory
@@ -57,7 +58,7 @@ def pages(params: Params) -> Iterator[str]:
     yield f"## Training\n\n{_training(runs, assumed)}"
     yield f"## Other computing\n\n{_forward(forward, assumed)}"
     yield f"## Memory of a worker\n\n{_memory(runs, assumed)}"
-    yield f"## Disk\n\n{_disk(params, sources, runs)}"
+    yield f"## Disk\n\n{_disk(params, sources, runs, forward)}"
     yield f"## Where the numbers come from\n\n{_provenance(list(provenance.numbers(params.file)))}"
 
 
@@ -85,6 +86,7 @@ def item_pages(params: Params, item: str) -> Iterator[str]:
         yield f"## Other computing\n\n{_forward(forward, assumed)}"
     if runs:
         yield f"## Memory of a worker\n\n{_memory(runs, assumed)}"
+    yield f"## Disk\n\n{_disk(params, sources, runs, forward)}"
 
 
 def _downloads(source: PlannedSource) -> set[str]:
@@ -209,21 +211,33 @@ def _training(runs: Sequence[TrainingRun], assumed: PlanParams) -> str:
 
 def _forward(costs: Sequence[ForwardCost], assumed: PlanParams) -> str:
     """What is computed without training; stages that take the same are one row."""
-    stages_of: dict[tuple[str, float, str], list[str]] = {}
+    stages_of: dict[tuple[str, float, str, float], list[str]] = {}
     for cost in costs:
-        alike = (cost.description, cost.flops, cost.precision)
+        alike = (cost.description, cost.flops, cost.precision, cost.memory)
         stages_of.setdefault(alike, []).append(cost.stage)
-    rows, total = [["stage", "what", "FLOPs", "precision", "device hours", "on two cores"]], 0.0
-    for (description, flops, precision), stages in stages_of.items():
+    head = "stage,what,FLOPs,precision,device hours,on two cores,memory"
+    rows, total = [head.split(",")], 0.0
+    for (description, flops, precision, taken), stages in stages_of.items():
         hours = assumed.hours(flops, precision)
         total += len(stages) * hours
         on_cores = duration(flops / assumed.two_cores)
-        row = [_named(stages), description, f"{flops:.3g}", precision, _hours(hours), on_cores]
-        rows.append(row)
+        rows.append(
+            [
+                _named(stages),
+                description,
+                f"{flops:.3g}",
+                precision,
+                _hours(hours),
+                on_cores,
+                size(taken) if taken else DASH,
+            ]
+        )
     note = (
         f"In all {_hours(total)} device hours, on one device a stage. Evaluation: of what is "
         "tested; VQA's validation questions are not in it. Two cores: projected, in fp32, by the "
-        "FLOP/s that they have been seen to reach."
+        "FLOP/s that they have been seen to reach. Memory: weights, and what a block makes of a "
+        "batch (of windows: what neck and heads keep, too), projected as for training; results "
+        "that are held until the end are not in it."
     )
     return f"{aligned(rows)}\n\n{_prose(note)}"
 
@@ -261,7 +275,13 @@ def _memory_row(name: str, run: TrainingRun, assumed: PlanParams) -> list[str]:
     ]
 
 
-def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[TrainingRun]) -> str:
+def _disk(
+    params: Params,
+    sources: Sequence[PlannedSource],
+    runs: Sequence[TrainingRun],
+    forward: Sequence[ForwardCost],
+) -> str:
+    """What is kept, and beside it for a while; without what there is none of."""
     tokenizer = vqkd_training.load_params(params).size
     patches = (tokenizer.image_size // tokenizer.patch_size) ** 2
     largest, models = 0.0, 0.0
@@ -271,15 +291,20 @@ def _disk(params: Params, sources: Sequence[PlannedSource], runs: Sequence[Train
         checkpoint = weights + memory.WIDE * memory.MOMENTS * counts.trained
         largest = max(largest, KEPT_CHECKPOINTS * (checkpoint + weights))
         models += weights
+    imported = {cost.model: cost.weights for cost in forward if cost.model.startswith(IMPORT)}
     entries = {
         "official files and fetched images": data_cost.raw(sources),
         "shards": _total("shards", sources),
-        "runs of the largest source while it is sharded": max(map(attrgetter("shards"), sources)),
+        "runs of the largest source while it is sharded": max(
+            map(attrgetter("shards"), sources), default=0.0
+        ),
         "visual tokens": data_cost.visual_token_bytes(params, sources, patches),
         f"checkpoints of the largest run while it trains ({KEPT_CHECKPOINTS}, each with "
         "its best weights)": largest,
         f"models of {len(runs)} runs": models,
+        "imported models": sum(imported.values()),
     }
+    entries = {what: taken for what, taken in entries.items() if taken}
     entries["all at once, at most"] = sum(entries.values())
     rows = [["what", "bytes"], *zip(entries, map(size, entries.values()), strict=True)]
     return aligned(list(map(list, rows)))

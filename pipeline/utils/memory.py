@@ -83,6 +83,13 @@ def encoder(
     return pixels + blocks + (length if sequence.read is None else sequence.read) * vector
 
 
+def forward(config: BackboneConfig, sequence: Pass, precision: Precision) -> float:
+    """What one sequence takes where nothing is kept for a backward pass: its pixels in fp32, and
+    what one block makes of it."""
+    pixels = WIDE * 3 * config.image_size**2 if sequence.image else 0
+    return pixels + recomputed(config, sequence._replace(read=None), precision)
+
+
 def recomputed(
     config: BackboneConfig, sequence: Pass, precision: Precision, *, joined: bool = False
 ) -> float:

@@ -24,3 +24,4 @@ class EvaluationCost:
 
     description: str  # of what is counted: "5,000 images, 25,000 captions"
     flops: float
+    batch_bytes: float  # that a batch takes in a forward pass, beside the weights

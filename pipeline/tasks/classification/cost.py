@@ -6,8 +6,9 @@ from model.meta import on_meta
 from pipeline.tasks.classification.predict import EvaluateParams
 from pipeline.tasks.classification.training.data import EvaluationInputs
 from pipeline.tasks.classification.training.task import FineTuneParams
-from pipeline.utils import flops
+from pipeline.utils import flops, memory
 from pipeline.utils.flops import Pass
+from pipeline.utils.memory import Precision
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 
@@ -29,4 +30,6 @@ def evaluation(
 ) -> EvaluationCost:
     """`tested` images."""
     one = sample_flops(config.backbone, config.classes)
-    return EvaluationCost(f"{tested:,.0f} images", tested * one)
+    precision = Precision(params.precision == "bf16")
+    taken = params.batch * memory.forward(config.backbone, Pass(image=True), precision)
+    return EvaluationCost(f"{tested:,.0f} images", tested * one, taken)

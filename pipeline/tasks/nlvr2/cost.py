@@ -6,7 +6,8 @@ from model.meta import on_meta
 from pipeline.tasks.nlvr2.predict import EvaluateParams
 from pipeline.tasks.nlvr2.training.data import EvaluationInputs
 from pipeline.tasks.nlvr2.training.task import FineTuneParams, model_config
-from pipeline.utils import flops
+from pipeline.utils import flops, memory
+from pipeline.utils.memory import Precision
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 PASSES = 2  # of an evaluation: with the examples' own images, and with shuffled ones
@@ -37,4 +38,7 @@ def evaluation(
 ) -> EvaluationCost:
     """`tested` examples."""
     one = sample_flops(config.backbone, inputs.text_length, image_cls=config.image_cls)
-    return EvaluationCost(f"{tested:,.0f} examples, twice", PASSES * tested * one)
+    precision = Precision(params.precision == "bf16")
+    pair = memory.forward(config.backbone, flops.fused(inputs.text_length), precision)
+    taken = params.batch * 2 * pair
+    return EvaluationCost(f"{tested:,.0f} examples, twice", PASSES * tested * one, taken)

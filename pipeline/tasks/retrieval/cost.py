@@ -6,7 +6,8 @@ from model.meta import on_meta
 from pipeline.tasks.retrieval.predict import EvaluateParams
 from pipeline.tasks.retrieval.training.data import FUSION_PASSES, EvaluationInputs
 from pipeline.tasks.retrieval.training.task import FineTuneParams
-from pipeline.utils import flops
+from pipeline.utils import flops, memory
+from pipeline.utils.memory import Precision
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 CAPTIONS = 5  # of an image
@@ -60,8 +61,11 @@ def evaluation(
     """`tested` images with their captions."""
     backbone, text, captions = config.backbone, inputs.text_length, tested * CAPTIONS
     image_flops, caption_flops = dual_flops(backbone, text)
+    precision = Precision(params.precision == "bf16")
+    longest = flops.fused(text) if config.matching else flops.apart(text)[0]
     matches = params.rerank_k * (tested + captions) if config.matching else 0
     return EvaluationCost(
         f"{tested:,.0f} images, {captions:,.0f} captions, {matches:,.0f} matches",
         tested * image_flops + captions * caption_flops + matches * match_flops(backbone, text),
+        params.batch * memory.forward(backbone, longest, precision),
     )

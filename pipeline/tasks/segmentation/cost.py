@@ -40,9 +40,12 @@ def evaluation(
     """`tested` images at all ratios and flips."""
     views = sum(ratio**2 for ratio in params.ratios) * (2 if params.flip else 1)
     windows = WINDOWS * views * tested
+    precision = Precision(params.precision == "bf16")
+    window = memory.forward(config.backbone, Pass(image=True), precision)
     return EvaluationCost(
         f"{tested:,.0f} images, about {windows:,.0f} windows",
         windows * window_flops(config.backbone, config.head),
+        params.batch * (window + head_bytes(config.backbone, config.head, precision)),
     )
 
 

@@ -6,7 +6,8 @@ from model.meta import on_meta
 from pipeline.tasks.vqa.predict import EvaluateParams
 from pipeline.tasks.vqa.training.data import EvaluationInputs
 from pipeline.tasks.vqa.training.task import FineTuneParams, model_config
-from pipeline.utils import flops
+from pipeline.utils import flops, memory
+from pipeline.utils.memory import Precision
 from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 
 ANSWERS = 3129  # VL-BEiT §3.2; found in the data, of which the synthetic data have fewer
@@ -32,4 +33,8 @@ def evaluation(
 ) -> EvaluationCost:
     """`tested` questions."""
     one = sample_flops(config.backbone, inputs.text_length, len(config.answers))
-    return EvaluationCost(f"{tested:,.0f} questions", tested * one)
+    precision = Precision(params.precision == "bf16")
+    taken = params.batch * memory.forward(
+        config.backbone, flops.fused(inputs.text_length), precision
+    )
+    return EvaluationCost(f"{tested:,.0f} questions", tested * one, taken)

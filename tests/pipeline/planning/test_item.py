@@ -1,10 +1,15 @@
 """The plan of one DVC item: what it depends on, what that fetches and computes, and nothing else."""
 
+import re
+
 import pytest
 
+from model.meta import on_meta
 from pipeline.config import params
 from pipeline.errors import UserError
-from pipeline.planning import item, plan
+from pipeline.planning import data_cost, evaluation_cost, item, plan
+from pipeline.released import imports
+from pipeline.utils.progress import size
 from tests.helpers import tiny
 
 
@@ -42,3 +47,21 @@ def test_its_plan_has_its_own_sources_and_computing() -> None:
     runs = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert {"finetune vqa", "pretrain main", "visual_tokenizer"} <= set(runs)
     assert "finetune nlvr2" not in runs and "evaluate vqa" not in runs
+
+
+def test_its_plan_has_memory_and_disk_of_an_evaluation() -> None:
+    """Of released weights: nothing is trained."""
+    own = params.read()
+    costs = evaluation_cost.of_imports(own, data_cost.planned_sources(own))
+    (cost,) = (cost for cost in costs if cost.stage == "evaluate vlmo-coco")
+    cls, config = imports.load("vlmo-coco").planned()
+    weights = 4 * sum(one.numel() for one in on_meta(lambda: cls(config)).parameters())
+    assert cost.weights == weights < cost.memory
+    text = "\n".join(plan.item_pages(own, "evaluate@vlmo-coco"))
+    (row,) = (line for line in text.splitlines() if line.startswith("| evaluate vlmo-coco"))
+    assert row.split("|")[-2].strip() == size(cost.memory)
+    disk = dict(
+        re.findall(r"^\| (.+?) +\| +(.+?) +\|$", text.partition("## Disk")[2], re.MULTILINE)
+    )
+    assert disk["imported models"] == size(weights)
+    assert not any(what.startswith(("checkpoints", "visual tokens", "models of")) for what in disk)
