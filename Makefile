@@ -26,10 +26,10 @@ export PIP_USER := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro mend scm scale plan seeds export wheel verify ui lint format test test-all
+.PHONY: help repro mend scm scale plan seeds export wheel verify ui import-runs lint format test test-all
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc repro`, the tables printed
 	@python -m stages.integrity mend
@@ -58,8 +58,11 @@ wheel: $(INSTALLED) ## the library `vlbeit`, which uses trained models anywhere,
 verify: $(INSTALLED) scm ## data, models and DVC's cache against the checksums taken when they were made
 	@python -m stages.integrity verify
 
-ui: $(INSTALLED) ## MLflow's runs, grouped by the paper's tables
-	@python -m stages.ui
+ui: $(INSTALLED) ## MLflow's runs, grouped by the paper's tables; PORT=5001: another port than 5000
+	@python -m stages.ui $(PORT)
+
+import-runs: $(INSTALLED) ## MLflow runs of the models in runs/ that have none, as after `dvc pull`
+	@python -m pipeline.inference.import_runs
 
 # All of them, so that one run says all there is to do. `:` is git's index: an edited params.yaml is no fault.
 lint: $(INSTALLED) ## ruff, mypy, import-linter; git's params.yaml is params/small.yaml

@@ -1,7 +1,6 @@
 """python -m stages.evaluate NAME: test metrics of a fine-tuned model, or of released weights."""
 
 import time
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from pipeline import tasks
 from pipeline.config import params
 from pipeline.tasks import evaluation, evaluations, kept_results
-from pipeline.tasks.evaluations import Evaluation
 from pipeline.tracking import client as tracking
 from pipeline.tracking import source
 from pipeline.utils import files
@@ -34,35 +32,16 @@ def main(name: str) -> None:
         (out, predictions),
     )
     start = time.monotonic()
-    with _tracked(listed, run_dir) as run, kept as results:
+    with listed.run_of_model(run_dir) as run, kept as results:
         result = evaluation.evaluate(
             listed.task, model, folders, inputs, evaluate_params, predictions, results.map_of
         )
         headline = tasks.load(listed.task, "predict").headline(result)
         files.write_json(out, {"item": name, "headline": headline, **facts, **result})
         print(f"{name}: {_in_percent(headline)}")
-        scores = listed.scores(headline)
-        run.metrics(scores)
         run.dataset(folders.shards, listed.data, "evaluation")
-        for path in (out, *sorted(predictions.glob("*.png"))):
-            run.artifact(path, f"evaluate/{name}")
-        run.model(model, listed.model, {name: f"{score:.2f}" for name, score in scores.items()})
+        listed.log(run, name, model, out, predictions)
         run.tags(_tags(evaluate_params, time.monotonic() - start))
-
-
-def _tracked(listed: Evaluation, run_dir: Path) -> AbstractContextManager[tracking.Run]:
-    """The run that made the model."""
-    stage = "imports" if listed.is_of_released_weights else "finetune"
-    return tracking.run_of(
-        listed.model,
-        run_dir / "model",
-        f"{stage.removesuffix('s')} {listed.title}",
-        stage=stage,
-        task=listed.task,
-        variant=listed.facts(run_dir)["variant"],
-        table=listed.table,
-        params=files.read_json(run_dir / "params.json"),
-    )
 
 
 def _tags(evaluate_params: Any, seconds: float) -> dict[str, Any]:

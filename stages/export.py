@@ -39,13 +39,11 @@ def main(name: str | None = None, folder: str | None = None) -> None:
 def _export(name: str, scale: str, folder: str | None = None) -> Path:
     """The folder that a model was written to. Raises UserError where it has not been trained."""
     if name in fine_tunes.names():
-        make = export.of_fine_tune
-    elif name in params.subtree("imports"):
-        make = export.of_import
+        kind = "finetune"
     else:
-        make = export.of_variant
+        kind = "import" if name in params.subtree("imports") else "pretrain"
     out = Path(folder or Path("exports", scale, name))
-    export.write(make(scale, name), scale, out)
+    export.write(export.of(scale, f"{kind}/{name}"), scale, out)
     return out
 
 

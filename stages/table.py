@@ -10,6 +10,7 @@ from pipeline.data.sharding import coverage
 from pipeline.reporting import html_report, released_results, released_rows, render, tables
 from pipeline.reporting.released_results import Evaluation
 from pipeline.tracking import client as tracking
+from pipeline.tracking import registry
 from pipeline.training import curve_plots, curves
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
@@ -34,6 +35,7 @@ def main() -> None:
         path = _report(scale, settings, list(made.values()), results, released)
         run.artifact(path)
         run.note("\n\n".join(render.markdown(table) for table in made.values()))
+        run.current(registry.in_workspace(scale))
 
 
 def _tables(

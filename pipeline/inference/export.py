@@ -33,6 +33,7 @@ COLLECTED = (
     "prejudices; nothing was filtered for what people may find harmful."
 )
 
+LONGEST_DESCRIPTION = 5000  # characters that MLflow's registry has room for
 
 OWN = (
     "It was trained on files of the people who trained it, with whatever is wrong or one-sided in "
@@ -121,6 +122,28 @@ def of_import(scale: str, name: str) -> Export:
         Path("results", scale, "evaluate", f"{name}.json"),
         _training_stages(f"import/{name}", scale),
     )
+
+
+def of(scale: str, model: str) -> Export:
+    """A model in a folder of `runs/SCALE`, such as `finetune/vqa`. Raises UserError where it has not
+    been made."""
+    kind, _, name = model.partition("/")
+    make = {"pretrain": of_variant, "finetune": of_fine_tune, "import": of_import}
+    if kind not in make:
+        raise UserError(f"{model}: no model that has a card")
+    return make[kind](scale, name)
+
+
+def description(scale: str, model: str) -> str:
+    """The card of such a model for MLflow's registry: without the metadata that begins it, and with
+    as many lines as the registry takes. Raises UserError where the model has not been made, or its
+    data are not here."""
+    export = of(scale, model)
+    text = card(export, files.read_json(export.model / "config.json"), scale)
+    shown = text.split("---\n", 2)[2].strip()
+    if len(shown) > LONGEST_DESCRIPTION:
+        shown = shown[:LONGEST_DESCRIPTION].rpartition("\n")[0]
+    return shown
 
 
 def _class_names(scale: str, name: str, model: Path) -> list[str]:

@@ -324,7 +324,7 @@ def run(job: PretrainJob) -> None:
     first = collectives.rank() == 0
     task = PretrainingTask(job.folders, job.params, job.view_params, job.init)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
-        _track_inputs(tracked, job)
+        track_inputs(tracked, job.folders, job.params, job.init)
         if job.params.objectives:
             validation = asdict(job.params.validation)
             train(task, job.params, job.params.loop, job.work_dir, tracked, validation)
@@ -336,6 +336,7 @@ def run(job: PretrainJob) -> None:
             tracked.model(finished / "model", f"pretrain/{job.name}")
             tracked.artifact(finished / "curves.png")
             tracked.artifact(finished / "masked.png")
+            tracked.artifact(finished / "validation.json")
 
 
 def work_params(params: PretrainParams) -> dict[str, Any]:
@@ -380,11 +381,16 @@ def _finish(task: PretrainingTask, job: PretrainJob) -> Path:
     return folder
 
 
+def run_name(variant: str) -> str:
+    """What MLflow calls the run of a pretraining."""
+    return "pretrain" if variant == "main" else f"pretrain {variant}"
+
+
 def _tracked(job: PretrainJob, first: bool) -> AbstractContextManager[tracking.Run]:
     if not first:
         return nullcontext(tracking.Run(None))
     return tracking.run(
-        "pretrain" if job.name == "main" else f"pretrain {job.name}",
+        run_name(job.name),
         stage="pretrain",
         variant=job.name,
         params=asdict(job.params),
@@ -392,19 +398,22 @@ def _tracked(job: PretrainJob, first: bool) -> AbstractContextManager[tracking.R
     )
 
 
-def _track_inputs(tracked: tracking.Run, job: PretrainJob) -> None:
-    """Record the data of the variant's streams, and what made its tokenizers and first weights."""
-    for objective in job.params.objectives:
+def track_inputs(
+    tracked: tracking.Run, folders: DataFolders, params: PretrainParams, init: Path | None
+) -> None:
+    """Record the data of a variant's streams, and what made its tokenizers and, in the folder
+    `init`, its first weights."""
+    for objective in params.objectives:
         stream = STREAM_OF[objective]
-        root = job.folders.text_tokens if stream == "texts" else job.folders.shards
-        for source, passes in getattr(job.params.data, stream).sources.items():
+        root = folders.text_tokens if stream == "texts" else folders.shards
+        for source, passes in getattr(params.data, stream).sources.items():
             if passes:
                 tracked.dataset(root / source, source, "training")
-    visual_tokenizer = job.folders.visual_tokenizer / checkpoint.WEIGHTS
-    tracked.started_from("tokenizer.text", job.folders.text_tokenizer, "text_tokenizer")
+    visual_tokenizer = folders.visual_tokenizer / checkpoint.WEIGHTS
+    tracked.started_from("tokenizer.text", folders.text_tokenizer, "text_tokenizer")
     tracked.started_from("tokenizer.visual", visual_tokenizer, "visual_tokenizer")
-    if job.init is not None and job.params.init is not None:
-        tracked.started_from("init", job.init / checkpoint.WEIGHTS, job.params.init)
+    if init is not None and params.init is not None:
+        tracked.started_from("init", init / checkpoint.WEIGHTS, params.init)
 
 
 def _sample_params(params: PretrainParams) -> SampleParams:

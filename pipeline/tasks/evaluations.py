@@ -1,5 +1,6 @@
 """The list of evaluations, in fine_tunes.yaml and params.yaml: which model on which data set."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pipeline.config.limits import Name, RunName
 from pipeline.config.params import Params, convert
 from pipeline.tasks import fine_tunes
 from pipeline.tasks.fine_tunes import FineTune
+from pipeline.tracking import client as tracking
 from pipeline.utils import files
 
 IMPORT = "import/"  # what the folders of released weights begin with
@@ -55,6 +57,30 @@ class Evaluation:
         for key, value in headline.items():
             named[key if key == "score" else f"{data}_{key}"] = 100 * value
         return named
+
+    def run_of_model(self, run_dir: Path) -> AbstractContextManager[tracking.Run]:
+        """The MLflow run that made the model, whose outputs are in `run_dir`, to go on with."""
+        stage = "imports" if self.is_of_released_weights else "finetune"
+        return tracking.run_of(
+            self.model,
+            run_dir / "model",
+            f"{stage.removesuffix('s')} {self.title}",
+            stage=stage,
+            task=self.task,
+            variant=self.facts(run_dir)["variant"],
+            table=self.table,
+            params=files.read_json(run_dir / "params.json"),
+        )
+
+    def log(self, run: tracking.Run, name: str, model: Path, result: Path, figures: Path) -> None:
+        """Log the evaluation of this name: the headline of its result, a JSON file, and figures in a
+        folder; scores of the model in the folder `model` in the registry, too."""
+        scores = self.scores(files.read_json(result)["headline"])
+        run.metrics(scores)
+        for path in (result, *sorted(figures.glob("*.png"))):
+            run.artifact(path, f"evaluate/{name}")
+        run.model(model, self.model, {key: f"{score:.2f}" for key, score in scores.items()})
+        run.current({self.model: model})
 
     @property
     def fine_tune(self) -> FineTune | None:

@@ -21,10 +21,8 @@ from typing import IO, Any
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.tracking import source, spool, store
-from pipeline.tracking.registry import MADE, MODEL
+from pipeline.tracking.registry import MADE, MODEL, WEIGHTS
 from pipeline.utils import files, workdir
-
-WEIGHTS = "model.safetensors"  # of a model's folder: their SHA-256 tells models apart
 
 
 @contextmanager
@@ -169,8 +167,7 @@ class Run:
                 path=str(target),
                 digest=digest,
                 tags=values,
-                # DVC runs queued experiments in copies of the workspace
-                is_current=workdir.root().parent == Path.cwd().resolve(),
+                is_current=_is_in_workspace(),
             )
 
     def made(self, file: Path, model: str) -> None:
@@ -184,6 +181,16 @@ class Run:
         input where it was logged; `file` is its file of weights."""
         with _tolerant():
             self._append("started_from", role=role, model=model, digest=files.sha256(file))
+
+    def current(self, models: Mapping[str, Path]) -> None:
+        """Let the alias `current` name the versions of these models, by name, with the weights in
+        their folders, and describe them by their cards."""
+        for model, folder in models.items():
+            with _tolerant():
+                if not _is_in_workspace():
+                    return
+                digest = files.sha256(folder / WEIGHTS)
+                self._append("current", model=model, digest=digest)
 
     def close(self, status: str) -> None:
         """End the run as "FINISHED", "FAILED" or "KILLED"."""
@@ -230,6 +237,12 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _is_in_workspace() -> bool:
+    """Whether the working directory is the project itself: DVC runs queued experiments in
+    copies."""
+    return workdir.root().parent == Path.cwd().resolve()
 
 
 def _milliseconds() -> int:

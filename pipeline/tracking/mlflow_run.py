@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from itertools import starmap
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.tracking import registry, served_model, spool
 from pipeline.tracking.store import (
@@ -19,6 +19,9 @@ from pipeline.tracking.store import (
     make_database,
 )
 from pipeline.utils import files
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 MAX_POINTS = 1000  # metric values that MLflow takes at once
 # MLflow's codes where it refuses a value or a name, among others in the same batch
@@ -58,13 +61,15 @@ class MlflowRun:
         if store is None:
             make_database()
         self._client = MlflowClient(self._store.uri)
-        self._experiment = self._open_experiment(experiment_name(tags["scale"]))
+        self._scale = tags["scale"]
+        self._experiment = self._open_experiment(experiment_name(self._scale))
         if model is None:
             self._run = self._begin(folder, name, start, tags, work_dir)
         else:
             self._run = self._of_model(*model, name, start, tags)
         # a run that has ended keeps its status and times
         self._is_over = self._status() != "RUNNING"
+        self._machine: SystemMetricsMonitor | None = None
 
     def _begin(
         self, folder: Path, name: str, start: int, tags: dict[str, str], work_dir: str | None
@@ -167,6 +172,14 @@ class MlflowRun:
             registry.make_current(self._client, name, digest)
         shutil.rmtree(path)
 
+    def current(self, model: str, digest: str) -> None:
+        """Let the alias name the version with these weights, and describe that."""
+        name = registry.registered_name(model)
+        version = registry.make_current(self._client, name, digest)
+        card = served_model.card(self._scale, model) if version else None
+        if version and card and card != version.description:
+            self._client.update_model_version(name, version.version, card)
+
     def _register(self, name: str, path: str, digest: str) -> str:
         """Log a model as a new version, and return that."""
         import mlflow
@@ -184,8 +197,21 @@ class MlflowRun:
         if model_id not in registry.logged_models(self._client.get_run(self._run)):
             self._client.log_outputs(self._run, [LoggedModelOutput(model_id, step=0)])
 
+    def watch(self) -> None:
+        """Log from now on, every ten seconds, how busy the machine is: processors, memory, disk and
+        network, and GPUs where MLflow's optional packages can see them."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        if not self._is_over:
+            self._machine = SystemMetricsMonitor(
+                self._run, resume_logging=True, tracking_uri=self._store.uri
+            )
+            self._machine.start()
+
     def close(self, status: str, end: int) -> None:
         """`end` is in milliseconds since 1970."""
+        if self._machine is not None:
+            self._machine.finish()
         if not self._is_over:
             self._client.set_terminated(self._run, status, end)
 

@@ -4,13 +4,17 @@ SHA-256 of their weights: which run made one, and which version of a registered 
 MLflow is imported by whoever hands in the client.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.utils import files
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
+WEIGHTS = "model.safetensors"  # in a model's folder
 # Tags of a run: the model that it made, and the SHA-256 of its weights.
 MODEL = "model"
 MADE = "model.sha256"
@@ -27,12 +31,30 @@ def registered_name(model: str) -> str:
     return f"vl-beit-{name or kind.replace('_', '-')}"
 
 
+def in_workspace(scale: str) -> dict[str, Path]:
+    """The models of a scale that stand in the working directory, by name, with their folders."""
+    runs = Path("runs", scale)
+    folders = {str(path.parent.relative_to(runs)): path for path in sorted(runs.glob("*/*/model"))}
+    folders["visual_tokenizer"] = Path("data", scale, "visual_tokenizer", "model")
+    return {name: path for name, path in folders.items() if (path / WEIGHTS).exists()}
+
+
 def run_that_made(client: "MlflowClient", experiment: str, model: str, digest: str) -> "Run | None":
     """The newest run of an experiment that made a model with these weights; None if there is none,
     or it was deleted."""
     same = f"tags.`{MODEL}` = '{model}' and tags.`{MADE}` = '{digest}'"
     runs = client.search_runs([experiment], same, order_by=["start_time DESC"], max_results=1)
     return runs[0] if runs else None
+
+
+def without_run(client: "MlflowClient", experiment: str, scale: str) -> list[str]:
+    """The models in the working directory that no run of the scale's experiment has made."""
+    missing = []
+    for model, folder in in_workspace(scale).items():
+        digest = files.sha256(folder / WEIGHTS)
+        if run_that_made(client, experiment, model, digest) is None:
+            missing.append(model)
+    return missing
 
 
 def logged_model(version: "ModelVersion") -> str:

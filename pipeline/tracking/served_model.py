@@ -8,11 +8,13 @@ import runpy
 import shutil
 import tempfile
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import UserError
 from pipeline.tracking import spool
 
 if TYPE_CHECKING:
@@ -58,6 +60,16 @@ def log(folder: Path, run_id: str, name: str) -> "ModelInfo":
         input_example=functions["example"](),
         pip_requirements=requirements(),
     )
+
+
+def card(scale: str, model: str) -> str | None:
+    """The card of a model in the working directory; None where it has none, or what it tells of is
+    not here."""
+    export = import_module("pipeline.inference.export")  # which is above this package
+    try:
+        return export.description(scale, model)
+    except UserError:
+        return None
 
 
 def requirements() -> list[str]:

@@ -90,6 +90,7 @@ class RecordedRun:
         self._records = open(folder / "records.jsonl", "rb")  # noqa: SIM115 (closed by `advance`)
         self._run: MlflowRun | None = None
         self._has_failed = False
+        self._is_watched = False
         self._attempts = self._count_attempt()
 
     def advance(self) -> bool:
@@ -109,6 +110,9 @@ class RecordedRun:
             closed = self._write({"call": "close", "status": "KILLED", "end": int(changed * 1000)})
         if closed:
             self._records.close()
+        elif self._run is not None and not self._is_watched:
+            self._is_watched = True
+            self._write({"call": "watch"})
         return closed
 
     def _new_records(self) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,9 @@ from pipeline.tracking.client import Run
 from pipeline.training import collectives, curves
 from pipeline.training.curves import CurveKind, CurveRow
 
+# Endings of the names of what predictions are compared with: the same at every step.
+COMPARISONS = ("_chance", "_count", "_frequent")
+
 
 class CurveLogger:
     """Metrics by step, into a JSONL file, the tracked run and the terminal. Worker 0 alone writes.
@@ -44,7 +47,10 @@ class CurveLogger:
         self.rows.append(row)
         curves.append_jsonl(self.path, row)
         shown = {**values, **rates}
-        self.run.metrics({f"{kind}/{name}": value for name, value in shown.items()}, step)
+        charted = {
+            f"{kind}/{name}": value for name, value in shown.items() if _changes(name, value)
+        }
+        self.run.metrics(charted, step)
         shown.pop("finite", None)
         line = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
         log(f"{kind} step {step}: {line}")
@@ -58,6 +64,21 @@ class CurveLogger:
             "steps_per_s": rate,
             "minutes_left": (self.steps - step) / max(rate, 1e-9) / 60,
         }
+
+
+def track(run: Run, row: CurveRow) -> None:
+    """Log the values of a row that make a chart."""
+    charted = {}
+    for name, value in row.values.items():
+        if _changes(name, value):
+            charted[f"{row.kind}/{name}"] = value
+    run.metrics(charted, row.step)
+
+
+def _changes(name: str, value: float) -> bool:
+    """Whether a chart of these values would show more than a level line. `finite` is 1 unless
+    something is wrong."""
+    return not name.endswith(COMPARISONS) and (name, value) != ("finite", 1.0)
 
 
 def _report_damage(path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.tracking import client as tracking
-from pipeline.tracking import spool, writer
+from pipeline.tracking import registry, spool, writer
 from pipeline.utils import files
 from stages import ui
 
@@ -436,10 +436,68 @@ def test_the_link_of_the_user_interface_restores_a_deleted_experiment(
     short_stage("shown")
     experiment = ended("shown").info.experiment_id
     client().delete_experiment(experiment)
-    assert f"/experiments/{experiment}/runs" in ui.link(uri(), "vl-beit-small")
+    assert ui.experiment_of(client(), "small") == experiment
+    assert f":5001/#/experiments/{experiment}/runs" in ui.link(client(), experiment, "5001")
     assert "restored" in capsys.readouterr().out and runs("shown")
     with pytest.raises(UserError, match="no experiment vl-beit-none"):
-        ui.link(uri(), "vl-beit-none")
+        ui.experiment_of(client(), "none")
+
+
+def test_the_user_interface_says_what_to_do_where_it_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    Path("params.yaml").write_text("scale: small\npreset: small\n")
+    with pytest.raises(UserError, match="mlflow.db: not found; run `dvc repro`"):
+        ui.main()
+    files.write_json(Path("runs/small/finetune/vqa/model/model.safetensors"), {})
+    with pytest.raises(UserError, match="mlflow.db: not found; `make import-runs`"):
+        ui.main()
+    Path("mlflow.db").touch()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port}: .*make ui PORT=5001"):
+            ui.main(str(port))
+
+
+def test_current_is_the_version_that_stands_in_the_workspace(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    standing = Path("runs/small/finetune/aliased/model/model.safetensors")
+    standing.parent.mkdir(parents=True)
+    name = "vl-beit-aliased"
+    client().create_registered_model(name)
+    for number in range(2):
+        standing.write_text(str(number))
+        client().create_model_version(
+            name, "s3://bucket/model", tags={"sha256": files.sha256(standing)}
+        )
+
+    def current() -> dict[str, int]:
+        return client().get_registered_model(name).aliases
+
+    def tabulate() -> None:
+        with tracking.run("table", stage="table", params={}) as run:
+            run.current(registry.in_workspace("small"))
+        until(written)
+
+    tabulate()
+    assert current() == {"current": 2}
+    standing.write_text("0")
+    ui.make_current(client(), "small")
+    assert current() == {"current": 1}
+    with monkeypatch.context() as patch:  # as in an experiment's copy of the workspace
+        patch.setattr(tracking, "_is_in_workspace", lambda: False)
+        standing.write_text("1")
+        tabulate()
+    assert current() == {"current": 1}
+    standing.write_text("weights that were never registered")
+    tabulate()
+    assert current() == {}
+    shutil.rmtree("runs")
 
 
 @pytest.mark.parametrize("is_gone", [False, True], ids=["deleted", "gone"])
@@ -597,6 +655,18 @@ def test_a_run_that_ends_its_writer_every_time_is_given_up(
     assert ended("harmless").info.status == "FINISHED"
 
 
+def test_a_run_that_lasts_has_metrics_of_the_machine(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    until(lambda: not writers(project))  # the next one has this environment
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    with tracking.run("long", stage="pretrain", params={}):
+        until(lambda: runs("long") and runs("long")[0].data.metrics)
+    assert "system/cpu_utilization_percentage" in ended("long").data.metrics
+    until(lambda: not writers(project))
+
+
 def test_the_run_of_a_short_stage_arrives(project: Path) -> None:
     pytest.importorskip("mlflow")
     short_stage("short")
@@ -695,7 +765,7 @@ def test_the_user_interface_shows_runs_and_artifacts(project: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-c", f"from stages import ui; ui.PORT = {port}; ui.main()"],
+        [sys.executable, "-c", f"from stages import ui; ui.main('{port}')"],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
