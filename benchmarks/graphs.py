@@ -1,6 +1,6 @@
 """What exported graphs take: `python -m benchmarks.graphs` (needs `pip install --group onnx`).
 
-The base size at 224 pixels, random weights, fp32, all threads, a batch of 8 images with texts of 14
+The base size at 224 pixels, random weights, fp32, all threads, a batch of 4 images with texts of 14
 ids: megabytes of the files, and images or texts a second by the network itself, by the program of
 `torch.export`, and by onnxruntime; and by how much ONNX's outputs differ.
 """
@@ -23,7 +23,7 @@ from model.timm_encoder import ImageEncoder, ImageEncoderConfig
 from pipeline.inference import graphs
 from pipeline.released.base_size import BASE
 
-BATCH, TEXT, ROUNDS, ANSWERS = 8, 14, 5, 3_129
+BATCH, TEXT, ROUNDS, ANSWERS = 4, 14, 3, 3_129
 VL_BEIT = replace(BASE, vocab_size=64_000, text_length=40)
 
 

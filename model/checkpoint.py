@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from errno import ENOENT
 from importlib import import_module
-from os import PathLike
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Self
@@ -14,8 +13,9 @@ from typing import Any, ClassVar, Self
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model import config_types, weights_file
+from model import config_types, hub, weights_file
 from model.backbone.config import BackboneConfig
+from model.hub import Folder
 from model.meta import on_meta, undrawn
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -55,7 +55,8 @@ RENAMED_KEYS = {
     "delay": "codebook_start_step",
 }
 
-Folder = str | PathLike[str]
+# What config.json has for timm beside (`model.timm_encoder.timm_config`).
+TIMM_KEYS = ("architecture", "model_args", "pretrained_cfg")
 
 
 def save(model: "Pretrained", folder: Path) -> None:
@@ -78,7 +79,8 @@ def save(model: "Pretrained", folder: Path) -> None:
 
 
 def load(folder: Folder) -> "Pretrained":
-    """Build the model that a folder describes, with its weights, in evaluation mode.
+    """Build the model that a folder describes, or the hub's model `owner/model`, with its weights,
+    in evaluation mode.
 
     Nothing is allocated for a model that the file of weights does not have.
 
@@ -87,7 +89,8 @@ def load(folder: Folder) -> "Pretrained":
         ValueError: config.json is not one of a model of this project, the weights do not fit it, or
             a number in them is NaN or infinite. One line.
     """
-    path, weights = Path(folder, CONFIG), Path(folder, WEIGHTS)
+    folder = hub.local(folder)
+    path, weights = folder / CONFIG, folder / WEIGHTS
     cls, config = read_config(path)
     headers = weights_file.read_header(weights)
     try:
@@ -111,6 +114,8 @@ def read_config(path: Path) -> tuple[Any, Any]:
     try:
         tree = _read_json(path)
         cls = model_class(tree.pop("model"))
+        for key in TIMM_KEYS:
+            tree.pop(key, None)
         tree = with_current_keys(tree, cls.Config)
         config_types.check(tree, cls.Config)
         return cls, cls.Config.from_dict(tree)
@@ -185,8 +190,8 @@ class Pretrained(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Folder) -> Self:
-        """The model in a folder, in evaluation mode; a backbone comes out of the folder of any
-        task, too.
+        """The model in a folder, or the hub's model `owner/model`, in evaluation mode; a backbone
+        comes out of the folder of any task, too.
 
         Raises:
             FileNotFoundError, ValueError: as `load`; or the folder holds a model of another class.

@@ -9,8 +9,8 @@ Notable: the noise of stochastic depth is drawn from torch's generator here, sin
 loops pass none in.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -297,40 +297,58 @@ def checkpoint_filter_fn(
     return fitted
 
 
-default_cfgs = timm.models.generate_default_cfgs(
-    {
-        "vlbeit_base_patch16_224": {
-            "url": "",
-            "num_classes": 1000,
-            "input_size": (3, 224, 224),
-            "pool_size": None,
-            "fixed_input_size": True,
-            "crop_pct": 0.875,
-            "interpolation": "bicubic",
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.5, 0.5, 0.5),
-            "first_conv": "backbone.patch_embed",
-            "classifier": "head",
-            "license": "apache-2.0",
-        },
+_CFG = {
+    "url": "",
+    "num_classes": 1000,
+    "input_size": (3, 224, 224),
+    "pool_size": None,
+    "fixed_input_size": True,
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+    "first_conv": "backbone.patch_embed",
+    "classifier": "head",
+    "license": "apache-2.0",
+}
+default_cfgs = timm.models.generate_default_cfgs({"vlbeit_base_patch16_224": _CFG, "vlbeit": _CFG})
+
+
+def timm_config(config: ImageEncoderConfig, class_names: Sequence[str] = ()) -> dict[str, Any]:
+    """What timm looks for in a config.json (`timm.create_model("local-dir:...")`): an encoder of
+    this configuration, for images squeezed into squares, as the predictor reads them."""
+    size = config.backbone.image_size
+    pretrained_cfg = {
+        **_CFG,
+        "num_classes": config.num_classes,
+        "input_size": (config.in_chans, size, size),
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
     }
-)
+    if class_names:
+        pretrained_cfg["label_names"] = list(class_names)
+    model_args = {"backbone": asdict(config.backbone), "global_pool": config.global_pool}
+    return {"architecture": "vlbeit", "model_args": model_args, "pretrained_cfg": pretrained_cfg}
 
 
-def _base(
-    img_size: int | tuple[int, int] = 224,
+def _encoder(
+    img_size: int | tuple[int, int] | None = None,
     num_classes: int = 1000,
     global_pool: str = "avg",
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     in_chans: int = 3,
+    backbone: Mapping[str, Any] | None = None,
 ) -> ImageEncoder:
-    """The base size, with the keywords of timm's models."""
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    """With the keywords of timm's models; backbone: fields of a BackboneConfig, by default of the
+    base size."""
+    config = BASE if backbone is None else BackboneConfig(**backbone)
+    size = img_size or config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
     if height != width:
         raise ValueError(f"img_size: expected a square, found {height} x {width}")
-    backbone = replace(BASE, image_size=height, drop_path=drop_path_rate)
-    return ImageEncoder(ImageEncoderConfig(backbone, num_classes, global_pool, drop_rate, in_chans))
+    config = replace(config, image_size=height, drop_path=drop_path_rate)
+    return ImageEncoder(ImageEncoderConfig(config, num_classes, global_pool, drop_rate, in_chans))
 
 
 @timm.models.register_model
@@ -338,10 +356,21 @@ def vlbeit_base_patch16_224(pretrained: bool = False, **kwargs: Any) -> nn.Modul
     """VL-BEiT base. Arguments: `img_size`, `num_classes`, `global_pool`, `drop_rate`,
     `drop_path_rate`, `in_chans`, and those of all timm models, such as `features_only` and
     `out_indices`."""
+    return _create("vlbeit_base_patch16_224", pretrained, kwargs)
+
+
+@timm.models.register_model
+def vlbeit(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """VL-BEiT of any size, as `timm_config` describes it. Arguments: those of
+    `vlbeit_base_patch16_224`, and `backbone`, the fields of a BackboneConfig."""
+    return _create("vlbeit", pretrained, kwargs)
+
+
+def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
     features = {"out_indices": 3, "feature_cls": "getter"}
     return timm.models.build_model_with_cfg(
-        _base,
-        "vlbeit_base_patch16_224",
+        _encoder,
+        name,
         pretrained,
         feature_cfg=features,
         pretrained_filter_fn=checkpoint_filter_fn,

@@ -15,7 +15,7 @@ FILES = {
     package: sorted((ROOT / package).rglob("*.py")) for package in ("model", "pipeline", "stages")
 }
 # All but the modules that read and write model folders.
-FOLDERS = ("checkpoint.py", "weights_file.py")
+FOLDERS = ("checkpoint.py", "hub.py", "weights_file.py")
 NETWORKS = [path for path in FILES["model"] if path.name not in FOLDERS]
 NETWORK_PACKAGES = {"model", "numpy", "scipy", "timm", "torch", "torchvision"}
 HEAVY = {"mlflow", "pandas", "ray", "timm", "torch"}

@@ -7,5 +7,6 @@ from vlbeit.model import timm_encoder as timm_encoder
 from vlbeit.model.checkpoint import load as from_pretrained
 from vlbeit.pipeline.errors import UserError
 from vlbeit.pipeline.inference import graphs, predictor
+from vlbeit.pipeline.utils.model_folder import push_to_hub
 
-__all__ = ["UserError", "from_pretrained", "graphs", "predictor"]
+__all__ = ["UserError", "from_pretrained", "graphs", "predictor", "push_to_hub"]

@@ -10,10 +10,12 @@ from typing import Any
 
 from safetensors import safe_open
 
+from model import checkpoint
 from pipeline import tasks
 from pipeline.config import params
 from pipeline.data.datasets import facts
 from pipeline.errors import UserError
+from pipeline.inference import card_metadata
 from pipeline.inference.registry import row_predictors
 from pipeline.pretraining import task
 from pipeline.reporting import html_report
@@ -176,14 +178,25 @@ def write(export: Export, scale: str, folder: Path) -> None:
     if taken := _taken(folder):
         raise UserError(f"{taken}: is there, and no exported model beside it; name another folder")
     config = files.read_json(export.model / "config.json")
-    for name in ("model.safetensors", "config.json"):
-        _copy(export.model / name, folder / name)
+    _copy(export.model / "model.safetensors", folder / "model.safetensors")
+    files.write_json(folder / "config.json", config | _timm_config(export, config))
     if _reads_text(export, config["model"]):
         text.put_into(folder, _tokenizer(export))
     if export.classes:
         files.write_json(folder / "classes.json", export.classes)
     with files.replacing(folder / "README.md") as temporary:
         temporary.write_text(card(export, config, scale), encoding="utf-8")
+
+
+def _timm_config(export: Export, config: dict[str, Any]) -> dict[str, Any]:
+    """What config.json has for timm beside, of image classifiers."""
+    if config["model"] != "Classification":
+        return {}
+    from model import timm_encoder  # imports torch, which the rest does without
+
+    backbone = checkpoint.read_backbone_config(export.model / "config.json")
+    encoder = timm_encoder.ImageEncoderConfig(backbone, config["classes"], "avg")
+    return timm_encoder.timm_config(encoder, export.classes)
 
 
 def _tokenizer(export: Export) -> Path:
@@ -202,9 +215,10 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
         data += _data(stage, scale)
     backbone, with_text = config.get("backbone", config), _reads_text(export, config["model"])
     tokenizer = _tokenizer(export).name if with_text else ""
-    scores = files.read_json(export.scores) if export.scores.exists() else {}
-    scores = {key: value for key, value in scores.items() if not isinstance(value, str)}
+    result = files.read_json(export.scores) if export.scores.exists() else {}
+    scores = {key: value for key, value in result.items() if not isinstance(value, str)}
     return html_report.template(TEMPLATE, autoescape=False).render(
+        metadata=_metadata(export, config["model"], data, result, with_text=with_text),
         name=export.name,
         title=export.title,
         scale=scale,
@@ -224,6 +238,39 @@ def card(export: Export, config: dict[str, Any], scale: str) -> str:
         released=export.released,
         limits=_limits(data, backbone, with_text, export.released),
     )
+
+
+def _metadata(
+    export: Export,
+    model: str,
+    data: list[CardDataRow],
+    result: dict[str, Any],
+    *,
+    with_text: bool,
+) -> str:
+    """What the hub reads; result: of the evaluation, empty where there was none."""
+    datasets = dict.fromkeys(_data_set(row.source, row.origin) for row in data)  # each once
+    headline = result.get("headline", result)
+    scores = {key: value for key, value in headline.items() if isinstance(value, float)}
+    scores.pop("score", None)  # one of the others, or their mean
+    evaluated_on = "validation data of pretraining"
+    if "data" in result:
+        block = params.read().block("download.common", f"download.{result['data']}")
+        evaluated_on = _data_set(result["data"], block["origin"])
+    return card_metadata.metadata(
+        model,
+        f"vl-beit-{export.name}",
+        license="mit" if export.released else "apache-2.0",
+        language="en" if with_text else None,
+        datasets=list(datasets),
+        evaluated_on=evaluated_on,
+        scores=scores,
+    )
+
+
+def _data_set(source: str, origin: str) -> str:
+    """The name of a data set, which generated data do not take."""
+    return f"generated-{source}" if origin == "synthetic" else source
 
 
 def _training_stages(stage: str, scale: str) -> list[TrainingStage]:

@@ -10,18 +10,22 @@ Inputs are those of the networks: `pixels` float [batch, 3, size, size] in -1..1
 length up to the model's.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
 from model.checkpoint import Pretrained
 from pipeline.errors import UserError
 from pipeline.utils import files
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 class Graph(NamedTuple):
@@ -98,6 +102,8 @@ def _graphs(network: Pretrained) -> Mapping[str, Graph]:
 
 
 def _program(network: Pretrained, graph: Graph) -> ExportedProgram:
+    from torch.export import Dim, export  # with SymPy, which takes a second
+
     config = getattr(network.config, "backbone", network.config)
     examples = _examples(config, next(network.parameters()).device)
     batch, length = Dim("batch"), Dim("length", min=2, max=config.text_length)
@@ -106,7 +112,7 @@ def _program(network: Pretrained, graph: Graph) -> ExportedProgram:
         "ids": {0: batch, 1: length},
         "mask": {0: batch, 1: length},
     }
-    return torch.export.export(
+    return export(
         _Method(network, graph.method),
         tuple(examples[name] for name in graph.inputs),
         dynamic_shapes={"inputs": tuple(sizes[name] for name in graph.inputs)},

@@ -95,13 +95,14 @@ class Predictor(SavedModel):
 
 
 def load(folder: str | Path, text_tokenizer: Path | None = None, device: str = "cpu") -> Predictor:
-    """An exported model, or any model folder with the tokenizer file that belongs to it.
+    """An exported model, or any model folder with the tokenizer file that belongs to it; a string
+    `owner/model` that is no folder here is fetched from the hub.
 
     Raises:
         UserError: the folder, the tokenizer or the file of names is none, or they do not belong
             together.
     """
-    folder = Path(folder)
+    folder = model_folder.local(folder)
     row_predictors()  # a task may define the class of its model beside its own
     model = model_folder.load(folder, "name the folder of a model")
     tokenizer = text_tokenizer or text.in_folder(folder)

@@ -3,10 +3,34 @@
 from pathlib import Path
 from typing import Any
 
-from model import checkpoint
+from model import checkpoint, hub
 from model.checkpoint import Pretrained
+from model.hub import Folder
 from pipeline.errors import UserError
 from pipeline.utils import files
+
+
+def local(name: Folder) -> Path:
+    """As `model.hub.local`. Raises UserError where a model of the hub cannot be fetched."""
+    try:
+        return hub.local(name)
+    except FileNotFoundError as error:
+        raise UserError(error.filename) from None
+
+
+def push_to_hub(folder: Folder, name: str, *, private: bool = False) -> str:
+    """Upload an exported model, with its card, as the hub's model `owner/model`; returns its URL.
+
+    Raises:
+        UserError: the folder holds no model, or the hub was not reached, or refuses.
+    """
+    path = Path(folder, checkpoint.CONFIG)
+    if not path.exists():
+        raise UserError(f"{path}: not found; name the folder of a model")
+    try:
+        return hub.push(folder, name, private=private)
+    except ConnectionError as error:
+        raise UserError(f"{error}; log in by `hf auth login`, or see HF_ENDPOINT") from None
 
 
 def load(folder: Path, advice: str) -> Any:

@@ -21,11 +21,11 @@ from tests.helpers.doc_examples import examples
 from tests.helpers.exported import BASE, write_project
 from tests.helpers.tiny import ROOT
 
+# See test_tracking, test_graphs, test_hub.
+ELSEWHERE = ("From MLflow", "As a graph 2", "The hub")
 RUNNER = ROOT / "tests/helpers/run_examples.py"
 EXAMPLES = {
-    heading: code
-    for heading, code in examples("docs/use.md").items()
-    if heading not in ("From MLflow", "As a graph 2")  # see test_tracking; test_graphs
+    heading: code for heading, code in examples("docs/use.md").items() if heading not in ELSEWHERE
 }
 SHAPES = {
     "Features of images": {"features": [2, 16]},

@@ -1,6 +1,7 @@
 """VL-BEiT's image encoder as a timm model: what timm asks of every model, and that it is the
 backbone's image path."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -59,7 +60,7 @@ def test_the_registered_model_has_the_parameters_of_the_arithmetic():
             assert sum(parameter.numel() for parameter in encoder.parameters()) == 85_789_440
         whole = timm.create_model(NAME)
     assert sum(parameter.numel() for parameter in whole.head.parameters()) == 769_000
-    assert timm.list_models("vlbeit*") == [NAME]
+    assert timm.list_models("vlbeit*") == ["vlbeit", NAME]
 
 
 @pytest.mark.parametrize(
@@ -334,3 +335,24 @@ def test_a_damaged_folder_is_one_line_that_names_the_file(name, content, tmp_pat
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         checkpoint.load(tmp_path)
     assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_timm_creates_a_model_from_its_folder(tmp_path):
+    classifier = Classification(ClassificationConfig(TINY, 6)).eval()
+    checkpoint.save(classifier, tmp_path)
+    path = tmp_path / "config.json"
+    encoder = timm_encoder.ImageEncoderConfig(TINY, 6, "avg")
+    config = json.loads(path.read_text()) | timm_encoder.timm_config(encoder, list("abcdef"))
+    path.write_text(json.dumps(config))
+    images = torch.rand(2, 3, TINY.image_size, TINY.image_size)
+    name = f"local-dir:{tmp_path}"
+    created = timm.create_model(name, pretrained=True).eval()
+    assert torch.equal(created(images), classifier(images))
+    assert created.pretrained_cfg["label_names"] == list("abcdef")
+    assert timm.data.resolve_model_data_config(created)["crop_mode"] == "squash"
+    larger = timm.create_model(name, pretrained=True, img_size=2 * TINY.image_size, num_classes=0)
+    assert larger(torch.zeros(1, 3, 2 * TINY.image_size, 2 * TINY.image_size)).shape == (
+        1,
+        TINY.embed_dim,
+    )
+    assert isinstance(checkpoint.load(tmp_path), Classification)  # as before

@@ -18,6 +18,7 @@ PRESETS = sorted((ROOT / "params").glob("*.yaml"))
 # What stages import but what cannot change what they write; folders end in a slash.
 HARMLESS = (
     "model/config_types.py",  # refuses files
+    "model/hub.py",  # fetches models that people name; stages name folders
     "model/meta.py",  # shapes without numbers
     "model/timm_import.py",  # how timm is imported
     "model/weights_file.py",  # refuses files

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 from PIL import Image
 
 from model import checkpoint
-from model.timm_encoder import ImageEncoder
+from model.timm_encoder import ImageEncoder, timm
+from pipeline.config import yaml_reader
 from pipeline.data.datasets import facts
 from pipeline.data.transforms import images
 from pipeline.errors import UserError
@@ -49,8 +51,8 @@ def test_cards_state_data_scale_scores_params_limits_and_license(project):
         for item in ("main", *ITEMS)
     }
     for item, card in cards.items():
-        assert "\n\n\n" not in card and "{" not in card, item
-        assert card.startswith("---\nlicense: apache-2.0\n---\n\n# VL-BEiT: ")
+        assert "\n\n\n" not in card and "{{" not in card, item
+        assert "\n---\n\n# VL-BEiT: " in card
         for heading in ("Data", "Scores", "Training", "Limits", "License"):
             assert f"\n## {heading}\n" in card
         assert "scale `small`" in card and facts.GENERATED_LICENSE in card
@@ -66,6 +68,33 @@ def test_cards_state_data_scale_scores_params_limits_and_license(project):
     assert (
         "photographs" in cards["main"] and "tokens" not in cards["ade20k"].partition("## Data")[0]
     )
+
+
+def test_the_hub_reads_what_cards_say(project):
+    cards = {item: ModelCard.load(f"exports/small/{item}/README.md") for item in ("main", *ITEMS)}
+    for item, card in cards.items():
+        data = card.data
+        assert ModelCardData(**yaml_reader.parse(data.to_yaml().encode())) == data, item
+        assert (data.license, data.library_name) == ("apache-2.0", "vlbeit")
+        assert data.language == (None if item.startswith(("imagenet", "ade20k")) else "en")
+        assert "generated-cc3m" in data.datasets and len(set(data.datasets)) == len(data.datasets)
+    tags = {item: card.data.pipeline_tag for item, card in cards.items()}
+    assert (tags["vqa"], tags["nlvr2"]) == ("visual-question-answering", None)
+    (pretrained,) = cards["main"].data.eval_results
+    assert (pretrained.metric_name, pretrained.metric_value) == ("mlm_accuracy", 0.125)
+    first, second = cards["imagenet1k"].data.eval_results
+    assert (first.task_type, first.dataset_name) == ("image-classification", "generated-imagenet1k")
+    assert (first.metric_type, first.metric_name, first.metric_value) == ("accuracy", "acc1", 0.25)
+    assert (second.metric_type, second.metric_value) == ("acc5", 0.5)
+    assert cards["vqa"].data.eval_results is None  # its result has no headline
+
+
+def test_timm_creates_the_exported_classifier(project):
+    created = timm.create_model("local-dir:exports/small/imagenet1k", pretrained=True).eval()
+    loaded = predictor.load("exports/small/imagenet1k")
+    pixels = loaded.pixels([Image.open("image.jpg")])
+    assert torch.equal(created(pixels), loaded.model(pixels))
+    assert tuple(created.pretrained_cfg["label_names"]) == loaded.classes
 
 
 def test_cards_of_collected_data_state_their_licenses(project, tmp_path):
@@ -169,6 +198,7 @@ def test_using_a_model_needs_few_packages():
         *sys.stdlib_module_names,
         *("PIL", "numpy", "safetensors", "sentencepiece", "timm", "torch", "torchvision"),
         "tokenizers",  # only where texts are read with WordPiece
+        "huggingface_hub",  # only for models of the hub; comes with timm
         "scipy",  # only where relative biases, which are off, are resized
         *("model", "pipeline"),
     }
