@@ -30,4 +30,4 @@ def evaluation(
 ) -> EvaluationCost:
     """`tested` images."""
     one = sample_flops(config.backbone)
-    return EvaluationCost(f"{tested:,.0f} images, brightness", tested * one)
+    return EvaluationCost(f"{tested:,.0f} images, brightness", tested * one, batch_bytes=0.0)
