@@ -8,3 +8,7 @@ class UserError(Exception):
 
 class UsageError(UserError):
     """Wrong arguments on the command line. The message says what is expected."""
+
+
+class MissingInput(UserError):
+    """A model was given nothing that it can answer to. The message says what it reads."""

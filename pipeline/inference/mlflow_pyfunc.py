@@ -14,8 +14,10 @@ the columns that the model's row predictor names (see `pipeline.tasks`).
     Classification    classes and probabilities: the five best ones
     Segmentation      mask: rows of the class of each pixel, of the image as a square
 
-A row with an unusable image or text has the reason in the column `error`, which is empty in all
-others: one bad row does not cost the answers to its neighbors.
+A row with an unusable image or text, or without what its model needs, has the reason in the column
+`error`, which is empty in all others: one bad row does not cost the answers to its neighbors. Where
+every row lacks what the model needs, the request is at fault: MLflow's server answers with status
+400.
 """
 
 from io import BytesIO
@@ -24,12 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
 from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.errors import MissingInput, UserError
 
 ERROR = "error"  # column of the reasons
 
@@ -48,17 +52,23 @@ class Served(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """One row of answers per row of input; what a row does not have stays empty."""
-        answers = [self._answer(row) for row in model_input.to_dict("records")]
+        """One row of answers per row of input; what a row does not have stays empty.
+
+        Raises:
+            MlflowException: no row has what the model needs.
+        """
+        answers, lacking = [], []
+        for row in model_input.to_dict("records"):
+            try:
+                answers.append(self._predictor.predict(row) | {ERROR: None})
+            except UserError as error:
+                answers.append({ERROR: str(error)})
+                lacking += [error] if isinstance(error, MissingInput) else []
+        if answers and len(lacking) == len(answers):
+            raise MlflowException(str(lacking[0]), error_code=INVALID_PARAMETER_VALUE)
         columns = list(dict.fromkeys(chain.from_iterable(answers)))
         cells = [[answer.get(column) for column in columns] for answer in answers]
         return pd.DataFrame(cells, columns=columns, dtype=object)  # JSON has null, but no NaN
-
-    def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self._predictor.predict(row) | {ERROR: None}
-        except UserError as error:
-            return {ERROR: str(error)}
 
 
 def signature() -> ModelSignature:

@@ -9,8 +9,9 @@ from PIL import Image
 
 from pipeline.data.transforms import image_decoding
 from pipeline.data.transforms.image_decoding import BadImage
-from pipeline.errors import UserError
+from pipeline.errors import MissingInput, UserError
 from pipeline.inference import predictor
+from pipeline.inference.registry import row_predictors
 
 _IMAGES = ("image", "image2")
 
@@ -25,11 +26,25 @@ class RowPredictor:
         """The answer to one row, by column; what the row does not have is not in it.
 
         Raises:
+            MissingInput: the row has nothing that the model could answer to.
             UserError: an image or the text is unusable; the message names the column.
         """
         images = [_image(name, row[name]) for name in _IMAGES if _has(row, name)]
         text = row["text"] if _has(row, "text") and self.predictor.tokenizer else None
-        return self.predictor.predict_row(images, text)
+        answer = self.predictor.predict_row(images, text)
+        if not answer:
+            raise MissingInput(self._needs(row))
+        return answer
+
+    def _needs(self, row: dict[str, Any]) -> str:
+        """What the model reads, beside what it is given."""
+        model = type(self.predictor.model).__name__
+        columns = row_predictors()[model].INPUTS
+        given = [name for name in columns if _has(row, name)]
+        return (
+            f"a model of the kind {model} reads {', '.join(columns)}; "
+            f"given: {', '.join(given) or 'none of them'}"
+        )
 
 
 def _has(row: dict[str, Any], name: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModelContext
 from mlflow.pyfunc.scoring_server import predictions_to_json
 from PIL import Image
@@ -83,6 +84,27 @@ def test_one_bad_row_does_not_cost_the_answers_to_the_others(folder, name):
     assert bad["error"].startswith(reason) and "\n" not in bad["error"] and bad["answers"] is None
     assert first == last and first["error"] is None and len(first["answers"]) == 2
     assert served(folder, "vqa", [row]) == [{"error": bad["error"]}]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("vqa", {"image": IMAGE}, "VQA reads image, text; given: image"),
+        ("vqa", {"text": "x"}, "VQA reads image, text; given: text"),
+        ("nlvr2", {"image": IMAGE, "text": "x"}, "reads image, image2, text; given: image, text"),
+        ("retrieval", {"image": None}, "reads image, text; given: none of them"),
+    ],
+)
+def test_a_request_without_what_the_model_needs_gets_status_400(folder, name, row, reason):
+    with pytest.raises(MlflowException, match=reason) as refused:
+        served(folder, name, [row, row])
+    assert refused.value.get_http_status_code() == 400
+
+
+def test_one_row_without_what_the_model_needs_does_not_cost_the_answers_to_others(folder):
+    lacking, good = served(folder, "vqa", [{"image": IMAGE}, {"image": IMAGE, "text": WORDS[0]}])
+    assert lacking["error"].endswith("given: image") and lacking["answers"] is None
+    assert good["error"] is None and len(good["answers"]) == 2
 
 
 def test_the_second_image_is_named(folder):

@@ -25,7 +25,7 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import scene
 from pipeline.data.synthetic.scenes.scene import Scene, Thing
 from pipeline.data.synthetic.writers import nlvr2 as writer
-from pipeline.errors import UserError
+from pipeline.errors import MissingInput, UserError
 from pipeline.inference.row_predictor import RowPredictor
 from pipeline.tasks import Folders
 from pipeline.tasks.nlvr2.predict import EvaluateParams, chance, evaluate, headline
@@ -476,5 +476,6 @@ def test_a_saved_model_answers_rows_of_two_images(folders, tuned, tmp_path):
     examples = evaluation_batches(folders.shards, "test", tokenizer, tuned.inputs, 1)
     predictions = predict(model, examples)
     assert answer["truth"] == pytest.approx(predictions.probabilities[0], abs=1e-5)
-    assert predictor.predict({"image": row["left"], "text": row["statement"]}) == {}
+    with pytest.raises(MissingInput, match="given: image, text"):
+        predictor.predict({"image": row["left"], "text": row["statement"]})
     assert asdict(checkpoint.load(tmp_path / "model").config) == asdict(model.config)

@@ -21,7 +21,7 @@ from pipeline.data.sharding import build
 from pipeline.data.shards import parquet, schema
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.writers import vqav2 as writer
-from pipeline.errors import UserError
+from pipeline.errors import MissingInput, UserError
 from pipeline.inference.row_predictor import RowPredictor
 from pipeline.reporting import tables
 from pipeline.tasks import Folders
@@ -527,4 +527,5 @@ def test_a_served_model_answers_a_question_about_an_image(
     predictor = RowPredictor(tmp_path)
     answer = predictor.predict({"image": row["image"], "text": row["questions"][0]})
     assert len(answer["answers"]) == 3 and set(answer["answers"]) <= set(task.model.config.answers)
-    assert predictor.predict({"text": row["questions"][0]}) == {}
+    with pytest.raises(MissingInput, match="given: text"):
+        predictor.predict({"text": row["questions"][0]})
