@@ -16,9 +16,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.meta import undrawn
+from model.meta import Model, undrawn
 from pipeline.config import params
 from pipeline.data.datasets import facts
 from pipeline.planning import evaluation_cost
@@ -55,7 +55,8 @@ def _measured(name: str) -> str:
     preset = params.preset("paper")
     listed = evaluations.load(name, preset)
     imported = imports.load(listed.model.removeprefix(evaluations.IMPORT), preset)
-    model = _model(*imported.planned())
+    cls, config = imported.planned()
+    model = made_up(lambda: cls(config))
     what, step = _step(listed.task, model)
     tested = facts.read(listed.data).plan.tested
     fp32, bf16 = _seconds(step, bf16=False), _seconds(step, bf16=True)
@@ -84,9 +85,9 @@ def _of_imports(preset: params.Params) -> list[str]:
     return [name for name in names if evaluations.load(name, preset).is_of_released_weights]
 
 
-def _model(cls: Any, config: Any) -> nn.Module:
-    """With numbers of the size of initial ones."""
-    model = undrawn(lambda: cls(config)).eval()
+def made_up(build: Callable[[], Model]) -> Model:
+    """A model with numbers of the size of initial ones, in evaluation mode."""
+    model = undrawn(build).eval()
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -106,7 +106,8 @@ def _program(network: Pretrained, graph: Graph) -> ExportedProgram:
 
     config = getattr(network.config, "backbone", network.config)
     examples = _examples(config, next(network.parameters()).device)
-    batch, length = Dim("batch"), Dim("length", min=2, max=config.text_length)
+    longest = max(3, config.text_length)  # 1 where there are images alone
+    batch, length = Dim("batch"), Dim("length", min=2, max=longest)
     sizes: dict[str, dict[int, Any]] = {
         "pixels": {0: batch},
         "ids": {0: batch, 1: length},

@@ -15,8 +15,9 @@ from tests.helpers.toy import BACKBONE, DualEncoderToy
 
 VLMO = DualEncoderToy().model.config.backbone  # biases, layer scale, norms
 BEIT3 = replace(BACKBONE, depth=2, experts="multiway")
+IMAGES = replace(BACKBONE, text_length=1)  # as released ones that read no texts
 NETWORKS = {
-    "image encoder": lambda: ImageEncoder(ImageEncoderConfig(BACKBONE, 5, "avg")),
+    "image encoder": lambda: ImageEncoder(ImageEncoderConfig(IMAGES, 5, "avg")),
     "dual encoder": lambda: Retrieval(RetrievalConfig(replace(VLMO, depth=2))),
     "VQA": lambda: VQA(VQAConfig(replace(BACKBONE, depth=2), tuple("abcd"))),
     "VQA as BEiT-3": lambda: VQA(VQAConfig(BEIT3, tuple("abcd"), image_cls=True)),
