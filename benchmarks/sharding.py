@@ -21,17 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.photos import photograph
+from pipeline.config import params as parameters
 from pipeline.data import datasets
 from pipeline.data.sharding import build
 from pipeline.data.sharding.build import ImageShardParams, ShardParams
 from pipeline.data.synthetic.generate import write
 from pipeline.data.synthetic.params import SyntheticParams
+from pipeline.data.synthetic.world import World
 from pipeline.utils import files
 
 IMAGES = 3000  # of a case, in three classes
 DISTINCT = 40  # of these
 PAGES = 3000
 TEXTS = ShardParams(rows_per_group=100, groups_per_file=100, val_fraction=0.0)
+
+WORLD = parameters.load(World, "synthetic.world")
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,9 @@ def generated(folder: Path) -> Iterator[str]:
         write_images(root, case)
         yield line(case.name, root, "imagenet22k", ImageShardParams(100, 100, 0.0, case.max_side))
     root = files.fresh_directory(folder / "wikipedia")
-    write("wikipedia", root, SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}}))
+    write(
+        "wikipedia", root, SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}}, world=WORLD)
+    )
     yield line("generated articles, XML", root, "wikipedia", TEXTS)
 
 

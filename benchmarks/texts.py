@@ -22,6 +22,7 @@ from pipeline.data.sharding.build import ShardParams
 from pipeline.data.shards import parquet, schema
 from pipeline.data.synthetic import generate
 from pipeline.data.synthetic.params import SyntheticParams
+from pipeline.data.synthetic.world import World
 from pipeline.tokenizers import packing
 from pipeline.tokenizers.packing import TextTokensParams
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams, train_tokenizer
@@ -37,10 +38,12 @@ SENTENCES, LENGTH = 20, 20  # sentences of a page, words of a sentence
 LARGE_VOCABULARY = 64_000  # VL-BEiT §3.1
 ROUNDS = 3
 
+WORLD = params.load(World, "synthetic.world")
+
 
 def generated(root: Path) -> list[list[str]]:
     """Sentences of each page."""
-    articles = SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}})
+    articles = SyntheticParams(1, 64, 90, {"wikipedia": {"pages": PAGES}}, world=WORLD)
     generate.write("wikipedia", root / "raw", articles)
     build.shard("wikipedia", root / "raw", root / "pages", ShardParams(100, 100, 0.0))
     return [row["sentences"] for row in parquet.read_rows(root / "pages", "train")]

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from pipeline.data.datasets import facts
 from pipeline.data.synthetic.generate import write
 from pipeline.data.synthetic.params import SyntheticParams
+from tests.helpers.worlds import FULL
 
 DUMP = "20220301"
 SYNTHETIC = SyntheticParams(
@@ -36,6 +37,7 @@ SYNTHETIC = SyntheticParams(
         "imagenet1k-test": {"classes": 3, "val": 1},
         "ade20k-test": {"val": 1},
     },
+    world=FULL,
 )
 _LISTS = facts.FOLDER  # of the real data sets, whatever a test replaces them with
 

@@ -69,10 +69,16 @@ LOOP = {"log_every": 2, "evaluate_every": 2, "checkpoint_every": 2}
 ORDER = {"streams": 2, "shuffle_block": 2, "batch_size": 4}
 
 
+def preset(name):
+    """The parameters of a preset."""
+    return YAML(typ="safe", pure=True).load(ROOT / "params" / f"{name}.yaml")
+
+
 def settings():
-    """The small preset, much smaller; one pass through every component."""
-    tree = YAML(typ="safe", pure=True).load(ROOT / "params" / "small.yaml")
-    tree["synthetic"] |= {"image_size": 40, "sizes": SIZES}
+    """The small preset, much smaller, of medium's world; one pass through every component."""
+    tree, medium = preset("small"), preset("medium")
+    world = medium["synthetic"]["world"]
+    tree["synthetic"] |= {"image_size": 40, "sizes": SIZES, "world": world}
     tree["shard"]["common"] |= {"rows_per_group": 8}
     without_val = ("sbu", "vg", "imagenet22k", "wikipedia", "bookcorpus")
     for source in without_val:
@@ -88,6 +94,8 @@ def settings():
     tree["visual_tokens"]["common"] |= {"threads": 1}
     _shrink_pretraining(tree["pretrain"])
     _shrink_fine_tunes(tree["finetune"])
+    tree["finetune"]["ade20k"]["head"]["classes"] = medium["finetune"]["ade20k"]["head"]["classes"]
+    tree["evaluate"]["ade20k"]["names"] = medium["evaluate"]["ade20k"]["names"]
     tree["imported_size"] |= {"embed_dim": 16, "mlp_dim": 32}
     tree["imports"]["beit3-vqa"] |= {"classes": 3}  # answers that occur often enough
     tree["evaluate"]["common"] |= {"threads": 1}

@@ -17,6 +17,7 @@ from stages import scale
 from tests.helpers import tiny
 from tests.helpers.blocks import leaves, replaced, value_at
 from tests.helpers.doc_examples import run_example
+from tests.helpers.worlds import FULL
 
 PAGE = "docs/own-data.md"
 IMAGES, BOOKS = 100, 5
@@ -43,7 +44,7 @@ def commands(heading: str) -> list[str]:
 def write_own_data(root: Path) -> None:
     """Images with captions, class folders and texts, as somebody has them."""
     sizes = {"coco": {"train": IMAGES}, "bookcorpus": {"lines": 3000}}
-    world = SyntheticParams(1, 96, 90, sizes)
+    world = SyntheticParams(1, 96, 90, sizes, world=FULL)
     lines = []
     for image in captioned_images(world, "coco", "train"):
         data = image.jpeg(world)

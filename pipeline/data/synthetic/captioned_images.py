@@ -32,7 +32,12 @@ def scene_at(params: SyntheticParams, source: str, part: str, index: int) -> Sce
     """Scene number `index` of a part of a source; with a combination for evaluation in validation
     and test parts, and only there."""
     return scene.sample(
-        params.seed, f"{source}/{part}", index, params.image_size, evaluation=part in EVALUATION
+        params.seed,
+        f"{source}/{part}",
+        index,
+        params.image_size,
+        params.world,
+        evaluation=part in EVALUATION,
     )
 
 
@@ -41,7 +46,7 @@ def captioned_image(params: SyntheticParams, source: str, part: str, index: int)
     image_scene = scene_at(params, source, part, index)
     rng = seeds.generator(params.seed, "captions", source, part, index)
     extra = (index % 100 == 99) + (index % 1000 == 999) if source == "coco" else 0
-    captions = caption_grammar.captions(image_scene, 5 + extra, rng)
+    captions = caption_grammar.captions(image_scene, 5 + extra, rng, params.world)
     return CaptionedImage(part, index, image_scene, tuple(captions))
 
 

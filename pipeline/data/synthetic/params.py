@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pipeline.config.limits import Interval, Quality
+from pipeline.data.synthetic.world import World
 from pipeline.errors import UserError
 
 
@@ -13,13 +14,14 @@ class SyntheticParams:
 
     seed: of everything that is random; image_size: longest side of the images, pixels;
     jpeg_quality: 1..95; sizes: number of images, pages or lines, by source and then by part (such
-    as `sizes["flickr30k"]["test"]`).
+    as `sizes["flickr30k"]["test"]`); world: what images and texts are about.
     """
 
     seed: int
     image_size: Annotated[int, Interval(16, 16_384)]
     jpeg_quality: Quality
     sizes: dict[str, dict[str, int]]
+    world: World
 
     def count(self, source: str, part: str) -> int:
         """The number of records in a part of a source.

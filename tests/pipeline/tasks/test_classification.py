@@ -4,6 +4,7 @@ fine-tune."""
 import csv
 import io
 import random
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -50,10 +51,11 @@ from pipeline.utils import files
 from tests.helpers.interrupted import resumed, without_training
 from tests.helpers.official_forms import tar_bytes
 from tests.helpers.toy import BACKBONE
+from tests.helpers.worlds import FULL, POOR
 
 CLASSES = 6
 SIZES = {"imagenet1k": {"classes": CLASSES, "train": 8, "val": 2}}
-SYNTHETIC = SyntheticParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES)
+SYNTHETIC = SyntheticParams(seed=3, image_size=40, jpeg_quality=85, sizes=SIZES, world=FULL)
 INPUTS = InputParams(
     image_size=16,
     resize=18,
@@ -95,7 +97,7 @@ def folder(official, tmp_path_factory) -> Path:
 
 def test_the_generated_files_are_read_with_their_labels(official):
     records = list(record_reader.read("imagenet1k", official))
-    kinds = dict(list(writer.classes().items())[:CLASSES])
+    kinds = dict(list(writer.classes(FULL).items())[:CLASSES])
     label = {wnid: index for index, wnid in enumerate(sorted(kinds))}
     training = [record for record in records if record.split == "train"]
     assert all(record.label == label[record.key.partition("_")[0]] for record in training)
@@ -115,7 +117,7 @@ def test_the_generated_files_are_read_with_their_labels(official):
 
 
 def test_training_and_validation_scenes_are_apart_and_of_their_class():
-    for wnid, (shape, look) in list(writer.classes().items())[:4]:
+    for wnid, (shape, look) in list(writer.classes(FULL).items())[:4]:
         training, val = (
             list(islice(writer.scenes(wnid, (shape, look), part, SYNTHETIC), 5))
             for part in ("train", "val")
@@ -128,10 +130,22 @@ def test_training_and_validation_scenes_are_apart_and_of_their_class():
 
 
 def test_some_classes_are_those_of_imagenet22k():
-    classes, larger = writer.classes(), imagenet22k.classes()
+    classes, larger = writer.classes(FULL), imagenet22k.classes(FULL)
     shared = set(classes) & set(larger)
-    assert len(classes) == 30 and len(shared) == 15
+    assert len(classes) == 60 and len(shared) == 45
     assert all(classes[wnid] == larger[wnid] for wnid in shared)
+
+
+def test_first_classes_are_colors_and_textures_by_turns():
+    looks = list(writer.classes(FULL).values())
+    assert looks[:4] == [
+        ("circle", "red"),
+        ("heart", "striped"),
+        ("square", "green"),
+        ("cross", "striped"),
+    ]
+    assert Counter(shape for shape, _ in looks[:30]) == dict.fromkeys(FULL.shapes, 3)
+    assert len(writer.classes(POOR)) == 3 * 6 + 3 * 2
 
 
 def test_the_same_official_bytes_again(official, tmp_path):
@@ -143,8 +157,8 @@ def test_the_same_official_bytes_again(official, tmp_path):
 
 
 def test_too_many_classes_are_refused(tmp_path):
-    sizes = {"imagenet1k": {"classes": 31, "train": 1, "val": 1}}
-    with pytest.raises(UserError, match="imagenet1k.classes: at most 30"):
+    sizes = {"imagenet1k": {"classes": 61, "train": 1, "val": 1}}
+    with pytest.raises(UserError, match="imagenet1k.classes: at most 60"):
         generate.write("imagenet1k", tmp_path, replace(SYNTHETIC, sizes=sizes))
 
 

@@ -40,10 +40,15 @@ from pipeline.training import curves
 from pipeline.training.loop import train
 from tests.helpers import real_data
 from tests.helpers.interrupted import resumed, without_training
+from tests.helpers.worlds import FULL, POOR
 
 REAL_EXAMPLES = real_data.folder("nlvr2") / "data" / "dev.json"
 SYNTHETIC = SyntheticParams(
-    seed=5, image_size=40, jpeg_quality=85, sizes={"nlvr2": {"train": 34, "val": 3, "test": 4}}
+    seed=5,
+    image_size=40,
+    jpeg_quality=85,
+    sizes={"nlvr2": {"train": 34, "val": 3, "test": 4}},
+    world=FULL,
 )
 TINY = BackboneConfig(
     image_size=24,
@@ -181,9 +186,10 @@ def test_groups_of_the_real_file_have_one_sentence_each():
 # Generated statements
 
 
-def test_every_statement_and_every_pair_is_true_as_often_as_false():
-    scenes, sets = writer.sets(SYNTHETIC, "train")
-    facts = [statements.facts(drawn) for drawn in scenes]
+@pytest.mark.parametrize("world", [FULL, POOR])
+def test_every_statement_and_every_pair_is_true_as_often_as_false(world):
+    scenes, sets = writer.sets(replace(SYNTHETIC, world=world), "train")
+    facts = [statements.facts(drawn, world) for drawn in scenes]
     assert len(sets) == 34
     for example_set in sets:
         assert all(left != right for left, right in example_set.pairs)
@@ -192,6 +198,13 @@ def test_every_statement_and_every_pair_is_true_as_often_as_false():
         assert truth == [True, True, False, False]
         truth = [second.holds(facts[left], facts[right]) for left, right in example_set.pairs]
         assert truth == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("share", "simple"), [(0.75, [0, 1, 2, 4, 5, 6]), (0.5, [0, 2, 4, 6]), (0, []), (1, range(8))]
+)
+def test_simple_sets_are_spread_evenly(share, simple):
+    assert [index for index in range(8) if writer._is_simple(index, share)] == list(simple)
 
 
 def test_labels_of_the_files_are_balanced_by_statement_and_by_pair(official):
@@ -218,13 +231,14 @@ def test_evaluation_combinations_occur_in_no_training_set():
 
 def test_what_statements_say_is_so():
     star, ring = (
-        Thing(shape, color, "plain", "small", x, 0.5, 0.0)
+        Thing(shape, color, "plain", "small", x, 0.5, 0.0, FULL.sizes["small"])
         for shape, color, x in (("star", "red", 0.2), ("ring", "blue", 0.8))
     )
     two, one = (
-        statements.facts(Scene("sea", things, 40, 40, 1)) for things in ((star, ring), (star,))
+        statements.facts(Scene("sea", things, 40, 40, 1), FULL)
+        for things in ((star, ring), (star,))
     )
-    elsewhere = statements.facts(Scene("snow", (ring,), 40, 40, 1))
+    elsewhere = statements.facts(Scene("snow", (ring,), 40, 40, 1), FULL)
     assert ("related", "red", "left", "blue") in two and ("related", "blue", "right", "red") in two
     assert {
         ("count", "star", "1"),
@@ -232,14 +246,14 @@ def test_what_statements_say_is_so():
         ("number", "2"),
         ("thing", "blue", "ring"),
     } <= two
-    same = statements._same_background(np.random.default_rng(0))
+    same = statements._same_background(np.random.default_rng(0), FULL)
     assert [text.holds(two, one) for text in same] == [True, False]
     assert [text.holds(two, elsewhere) for text in same] == [False, True]
-    more = statements._more(np.random.default_rng(0))
+    more = statements._more(np.random.default_rng(0), FULL)
     assert [text.holds(two, one) for text in more] == [True, False]
     assert [text.holds(one, two) for text in more] == [False, True]
     assert [text.holds(one, elsewhere) for text in more] == [False, False]
-    three = statements._counted("object", ("number",), 3, 1, np.random.default_rng(0))
+    three = statements._counted("object", ("number",), 3, 1, np.random.default_rng(0), FULL)
     assert three.text.startswith("There are three objects in the two ") and three.holds(two, one)
     assert not three.holds(two, two) and not three.holds(one, elsewhere)
 

@@ -50,9 +50,10 @@ from pipeline.tracking.client import Run
 from pipeline.training.loop import LoopParams, train
 from tests.helpers import real_data
 from tests.helpers.interrupted import resumed, without_training
+from tests.helpers.worlds import FULL
 
 REAL = real_data.folder("ade20k")
-CLASSES = len(masks.CLASSES)
+CLASSES = len(masks.classes(FULL))
 TINY = BackboneConfig(
     image_size=32,
     patch_size=8,
@@ -89,7 +90,7 @@ INPUTS = InputParams(
     order=OrderParams(streams=2, shuffle_block=2, batch_size=4),
 )
 SYNTHETIC = SyntheticParams(
-    seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}}
+    seed=5, image_size=40, jpeg_quality=90, sizes={"ade20k": {"train": 34, "val": 5}}, world=FULL
 )
 
 
@@ -133,30 +134,32 @@ def test_masks_agree_with_the_images(folders):
     rows = list(parquet.read_rows(folders.shards, "val"))
     assert [row["key"] for row in rows] != sorted(row["key"] for row in rows)
     for row in rows:
-        sample = scene.sample(5, "ade20k/val", int(row["key"][-8:]) - 1, 40, evaluation=True)
+        sample = scene.sample(5, "ade20k/val", int(row["key"][-8:]) - 1, 40, FULL, evaluation=True)
         mask = np.asarray(Image.open(io.BytesIO(row["mask"])))
         assert mask.shape == (row["height"], row["width"]) == (sample.height, sample.width)
         shown = {
-            masks.value(name)
+            masks.value(name, FULL)
             for name in (sample.background, *(thing.shape for thing in sample.things))
         }
         assert set(np.unique(mask)) == shown | {0} and 0 < (mask == 0).mean() < 0.25
 
 
 def test_a_mask_follows_the_order_of_things_and_leaves_edges_out():
-    back = scene.Thing("square", "red", "plain", "large", 0.5, 0.5, 0)
-    front = scene.Thing("ring", "blue", "plain", "small", 0.5, 0.5, 0)
+    back = scene.Thing("square", "red", "plain", "large", 0.5, 0.5, 0, FULL.sizes["large"])
+    front = scene.Thing("ring", "blue", "plain", "small", 0.5, 0.5, 0, FULL.sizes["small"])
     sample = scene.Scene("sea", (back, front), 80, 72, 1)
-    mask = np.asarray(masks.mask(sample))
-    assert mask[0, 0] == masks.value("sea") and mask[36, 40] == masks.value(
-        "square"
+    mask = np.asarray(masks.mask(sample, FULL))
+    assert mask[0, 0] == masks.value("sea", FULL) and mask[36, 40] == masks.value(
+        "square", FULL
     )  # through the ring's hole
     left, _, side, _ = render.box(front, sample)
-    assert mask[36, left + 2] == masks.value("ring") and mask[36, left + side + 3] == masks.value(
-        "square"
-    )
+    assert mask[36, left + 2] == masks.value("ring", FULL) and mask[
+        36, left + side + 3
+    ] == masks.value("square", FULL)
     red = np.asarray(render.render(replace(sample, things=(back,)))).astype(int)
-    covered = np.asarray(masks.mask(replace(sample, things=(back,)))) == masks.value("square")
+    covered = np.asarray(masks.mask(replace(sample, things=(back,)), FULL)) == masks.value(
+        "square", FULL
+    )
     assert (red[covered][:, 0] > red[covered][:, 2] + 30).all()
 
 
@@ -670,7 +673,7 @@ def test_training_and_evaluation_run_through(folders, tmp_path):
     assert rows[-1]["values"].keys() == {"miou", "pixel_accuracy"}
     assert not list((tmp_path / "work").glob("best-*.pt")), "nothing is selected on the test split"
     assert job.model.config.backbone.image_size == 32
-    names, inputs = ",".join(masks.CLASSES), tuned().inputs
+    names, inputs = ",".join(masks.classes(FULL)), tuned().inputs
     params = predict.EvaluateParams("val", [1.0, 1.5], True, names, 4, 1, "fp32")
     for name in ("one", "two", "kept"):
         (tmp_path / name).mkdir()

@@ -43,9 +43,14 @@ from pipeline.tokenizers.text import TextTokenizer, put_into
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 from tests.helpers.interrupted import resumed, without_training
+from tests.helpers.worlds import FULL
 
 SYNTHETIC = SyntheticParams(
-    seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
+    seed=3,
+    image_size=40,
+    jpeg_quality=85,
+    sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}},
+    world=FULL,
 )
 TINY = BackboneConfig(
     image_size=24,

@@ -1,6 +1,8 @@
 """Common knowledge about shapes, colors, textures and backgrounds, for the encyclopedia and the
 books."""
 
+from pipeline.data.synthetic.world import World
+
 Sentences = dict[str, tuple[str, ...]]  # by subject
 SHAPES: Sentences = {
     "circle": (
@@ -162,3 +164,13 @@ BACKGROUNDS: Sentences = {
         "Snowy peaks can be seen from a distance of two days on foot.",
     ),
 }
+
+
+def about(world: World) -> dict[str, Sentences]:
+    """The sentences about what the world consists of, by kind of subject."""
+    return {
+        "shape": {name: SHAPES[name] for name in world.shapes},
+        "colour": {name: COLORS[name] for name in world.colors},
+        "texture": {name: TEXTURES[name] for name in world.textures},
+        "place": {name: BACKGROUNDS[name] for name in world.backgrounds},
+    }

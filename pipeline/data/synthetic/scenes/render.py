@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 from pipeline.data.synthetic.scenes import backgrounds
-from pipeline.data.synthetic.scenes.scene import SIZES, Scene, Thing
+from pipeline.data.synthetic.scenes.scene import Scene, Thing
 from pipeline.data.synthetic.scenes.shapes import contours
 
 _OVERSAMPLING = 4  # things are drawn this much larger and then reduced, which smooths their edges
@@ -54,7 +54,7 @@ def encode(image: Image.Image, quality: int) -> bytes:
 
 def box(thing: Thing, scene: Scene) -> tuple[int, int, int, int]:
     """Left, top, width and height of a thing in pixels."""
-    side = round(SIZES[thing.size] * min(scene.width, scene.height))
+    side = round(thing.width * min(scene.width, scene.height))
     return (
         round(thing.x * scene.width - side / 2),
         round(thing.y * scene.height - side / 2),

@@ -6,56 +6,16 @@ it.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.data.synthetic.world import World
+from pipeline.errors import UserError
 from pipeline.utils import seeds
 
-SHAPES = (
-    "circle",
-    "square",
-    "triangle",
-    "diamond",
-    "star",
-    "heart",
-    "cross",
-    "ring",
-    "moon",
-    "flower",
-)
-COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
-TEXTURES = ("plain", "striped", "dotted", "checked")
-# width as a share of the image's shorter side
-SIZES = {"small": 0.28, "medium": 0.37, "large": 0.47}
-BACKGROUNDS = (
-    "meadow",
-    "beach",
-    "desert",
-    "snow",
-    "night",
-    "bricks",
-    "sea",
-    "wood",
-    "sunset",
-    "mountains",
-)
-
-# The shape that occurs somewhat more often than chance on a background, in images and in the
-# encyclopedia alike.
-FAVORITES = {
-    "meadow": "flower",
-    "beach": "ring",
-    "desert": "triangle",
-    "snow": "cross",
-    "night": "moon",
-    "bricks": "square",
-    "sea": "circle",
-    "wood": "heart",
-    "sunset": "star",
-    "mountains": "diamond",
-}
 _FAVORITE_SHARE = 0.15
 _EVALUATION_EVERY = 10  # one combination in ten is for validation and test
 # Things closer than this (share of a side, the larger of both axes) overlap on purpose.
@@ -63,13 +23,15 @@ _NEAREST = 0.27
 # |dx| and |dy| differ by at least this much, so that `left of` and `above` are never in doubt
 _SLANT = 0.08
 _POSITION_TRIES = 12  # for one thing
+_SCENE_TRIES = 5_000  # a few dozen are usual
 
 _Point = tuple[float, float]  # x, y as shares of width and height
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing; x, y: center as shares (0..1) of width and height; tilt: degrees."""
+    """One thing; x, y: center as shares (0..1) of width and height; tilt: degrees; width: share of
+    the image's shorter side, which its size names."""
 
     shape: str
     color: str
@@ -78,6 +40,7 @@ class Thing:
     x: float
     y: float
     tilt: float
+    width: float
 
 
 @dataclass(frozen=True)
@@ -97,6 +60,7 @@ def sample(
     stream: str,
     index: int,
     longest: int,
+    world: World,
     *,
     evaluation: bool = False,
     single: tuple[str, str] | None = None,
@@ -106,12 +70,19 @@ def sample(
     longest: longest side in pixels; evaluation: whether its combination is one for validation and
     test (it never is otherwise); single: (shape, color) of the thing that dominates the image, for
     image classes.
+
+    Raises:
+        UserError: next to nothing fits in the world's images.
     """
     rng = seeds.generator(seed, "scene", stream, index)
-    while True:
-        scene = _draw(rng, longest, single)
+    for _ in range(_SCENE_TRIES):
+        scene = _draw(rng, longest, world, single)
         if scene is not None and is_evaluation(scene) == evaluation:
             return scene
+    raise UserError(
+        f"params.yaml: synthetic.world: no scene in {_SCENE_TRIES:,} tries; smaller `sizes`, fewer "
+        "`things` or more attributes are needed"
+    )
 
 
 def combination(scene: Scene) -> str:
@@ -161,46 +132,54 @@ class _Attributes(NamedTuple):
     size: str
 
 
-def _draw(rng: np.random.Generator, longest: int, single: tuple[str, str] | None) -> Scene | None:
+def _draw(
+    rng: np.random.Generator, longest: int, world: World, single: tuple[str, str] | None
+) -> Scene | None:
     """One attempt; None where the things do not fit."""
-    background = _pick(rng, BACKGROUNDS)
+    background = _pick(rng, world.backgrounds)
     if single:
         number = 1 if rng.random() < 0.7 else 2
     else:
-        number = 1 + int(np.searchsorted((0.03, 0.35, 0.85), rng.random()))
-    attributes = [_draw_attributes(rng, background) for _ in range(number)]
+        number = 1 + int(np.searchsorted(np.cumsum(world.things[:-1]), rng.random()))
+    attributes = [_draw_attributes(rng, background, world) for _ in range(number)]
     overlap = None
     if single:
-        attributes = _dominated(attributes, single)
-    elif number > 1 and rng.random() < 0.15:
+        attributes = _dominated(attributes, single, world)
+    elif number > 1 and rng.random() < world.overlaps:
         overlap = "inside" if rng.random() < 0.5 else "front"
-        attributes[0] = attributes[0]._replace(texture="plain", size="large")
-        attributes[1] = attributes[1]._replace(size="small" if overlap == "inside" else "medium")
+        attributes[0] = attributes[0]._replace(texture="plain", size=world.largest)
+        size = world.smallest if overlap == "inside" else world.middle
+        attributes[1] = attributes[1]._replace(size=size)
     if not _distinct(attributes, overlap):
         return None
-    centers = _draw_centers(rng, [SIZES[thing.size] for thing in attributes], overlap)
+    widths = [world.sizes[thing.size] for thing in attributes]
+    centers = _draw_centers(rng, widths, overlap)
     if centers is None:
         return None
     things = []
-    for thing, (x, y) in zip(attributes, centers, strict=True):
+    for thing, (x, y), width in zip(attributes, centers, widths, strict=True):
         tilt = round(float(rng.uniform(-10, 10)), 2)
-        things.append(Thing(*thing, round(x, 4), round(y, 4), tilt))
-    width, height = _draw_size(rng, longest)
-    return Scene(background, tuple(things), width, height, int(rng.integers(2**31)))
+        things.append(Thing(*thing, round(x, 4), round(y, 4), tilt, width))
+    return Scene(background, tuple(things), *_draw_size(rng, longest), int(rng.integers(2**31)))
 
 
-def _draw_attributes(rng: np.random.Generator, background: str) -> _Attributes:
-    shape = FAVORITES[background] if rng.random() < _FAVORITE_SHARE else _pick(rng, SHAPES)
-    texture = "plain" if rng.random() < 0.2 else _pick(rng, TEXTURES)
-    return _Attributes(shape, _pick(rng, COLORS), texture, _pick(rng, tuple(SIZES)))
+def _draw_attributes(rng: np.random.Generator, background: str, world: World) -> _Attributes:
+    if rng.random() < _FAVORITE_SHARE:
+        shape = world.favorite(background)
+    else:
+        shape = _pick(rng, world.shapes)
+    texture = "plain" if rng.random() < 0.2 else _pick(rng, world.textures)
+    return _Attributes(shape, _pick(rng, world.colors), texture, _pick(rng, list(world.sizes)))
 
 
-def _dominated(attributes: list[_Attributes], single: tuple[str, str]) -> list[_Attributes]:
+def _dominated(
+    attributes: list[_Attributes], single: tuple[str, str], world: World
+) -> list[_Attributes]:
     """The first thing large, with this shape and color, and the others small."""
     shape, color = single
     first, *others = attributes
-    first = first._replace(shape=shape, color=color, size="large")
-    return [first, *(thing._replace(size="small") for thing in others)]
+    first = first._replace(shape=shape, color=color, size=world.largest)
+    return [first, *(thing._replace(size=world.smallest) for thing in others)]
 
 
 def _distinct(attributes: list[_Attributes], overlap: str | None) -> bool:
@@ -260,5 +239,5 @@ def _draw_size(rng: np.random.Generator, longest: int) -> tuple[int, int]:
     return [(longest, longest), (longest, shorter), (shorter, longest)][int(rng.integers(3))]
 
 
-def _pick(rng: np.random.Generator, values: tuple[str, ...]) -> str:
+def _pick(rng: np.random.Generator, values: Sequence[str]) -> str:
     return values[int(rng.integers(len(values)))]

@@ -50,8 +50,9 @@ def _story(params: SyntheticParams, rng: np.random.Generator) -> Iterator[str]:
     for _ in range(_CHAPTER):
         draw = rng.random()
         if draw < 0.4:
-            yield prose.deed(hero, rng)
+            yield prose.deed(hero, rng, params.world)
         elif draw < 0.8:
-            yield prose.depiction(prose.some_scene(params, "bookcorpus/train", rng), rng)
+            scene = prose.some_scene(params, "bookcorpus/train", rng)
+            yield prose.depiction(scene, rng, params.world)
         else:
-            yield prose.remark(rng)
+            yield prose.remark(rng, params.world)

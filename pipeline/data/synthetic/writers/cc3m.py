@@ -38,7 +38,7 @@ def _lines(part: str, params: SyntheticParams) -> Iterator[str]:
     for index in range(params.count("cc3m", part)):
         rng = seeds.generator(params.seed, "captions", "cc3m", part, index)
         scene = captioned_images.scene_at(params, "cc3m", part, index)
-        caption = caption_grammar.alt_text(scene, rng)
+        caption = caption_grammar.alt_text(scene, rng, params.world)
         yield f"{caption}\t{_URLS[index % len(_URLS)].format(part=part, index=index)}\n"
 
 

@@ -9,7 +9,7 @@ that groups the classes, one "JPEG" is a PNG, and one is CMYK.
 
 import io
 from collections.abc import Iterator, Mapping
-from itertools import count, islice
+from itertools import chain, count, islice, product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,14 @@ import numpy as np
 from pipeline.data.synthetic import archives, injected_faults
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render, scene
+from pipeline.data.synthetic.world import World
 from pipeline.data.synthetic.writers import imagenet22k
 from pipeline.errors import UserError
 from pipeline.utils import seeds
 
 Look = tuple[str, str]  # shape, and a color or a texture
+_STRIDE = 3  # between the first colors of two shapes
 
-# apart, so that no thing belongs to two classes
-_COLORED, _TEXTURED = scene.SHAPES[:5], scene.SHAPES[5:]
-_LOOKS = 3  # classes of each shape
 _ROOT = ("n00000002", "thing, toy")  # the synset above all classes
 _FOLDER = "ILSVRC2012_devkit_t12/data"
 _HEADER = b"MATLAB 5.0 MAT-file"  # in place of scipy's, which contains the time
@@ -48,11 +47,11 @@ def write(folder: Path, params: SyntheticParams) -> None:
     Raises:
         UserError: more classes are asked for than there are.
     """
-    number = params.count("imagenet1k", "classes")
-    if number > len(classes()):
+    known, number = classes(params.world), params.count("imagenet1k", "classes")
+    if number > len(known):
         key = "synthetic.sizes.imagenet1k.classes"
-        raise UserError(f"params.yaml: {key}: at most {len(classes())}, found {number}")
-    looks = dict(sorted(islice(classes().items(), number)))
+        raise UserError(f"params.yaml: {key}: at most {len(known)}, found {number}")
+    looks = dict(sorted(islice(known.items(), number)))
     archives.write_tar(folder / "ILSVRC2012_img_train.tar", _training_tars(looks, params))
     wnids = _validation_wnids(list(looks), params)
     validation = _validation_images(wnids, looks, params)
@@ -68,32 +67,37 @@ def write(folder: Path, params: SyntheticParams) -> None:
     )
 
 
-def classes() -> dict[str, Look]:
-    """Synset id -> shape and color or texture. Colors and textures alternate, so that the first
+def classes(world: World) -> dict[str, Look]:
+    """Synset id -> shape and color or texture. The first half of the world's shapes have colors,
+    the others textures, so that no thing belongs to two classes. Both alternate, so that the first
     classes have both."""
-    wnid_of = {look: wnid for wnid, look in imagenet22k.classes().items()}
-    by_wnid = {}
-    for number in range(_LOOKS * len(_COLORED)):
-        cycle, row = divmod(number, len(_COLORED))
-        color = scene.COLORS[(_LOOKS * row + cycle) % len(scene.COLORS)]
-        by_wnid[wnid_of[_COLORED[row], color]] = (_COLORED[row], color)
-        textured_wnid = f"n{4_399_382 + 61_543 * number:08d}"
-        by_wnid[textured_wnid] = (_TEXTURED[row], scene.TEXTURES[1 + cycle])
-    return by_wnid
+    wnid_of = {look: wnid for wnid, look in imagenet22k.classes(world).items()}
+    half = len(world.shapes) // 2
+    colored: list[tuple[str, Look]] = []
+    for cycle, row in product(range(len(world.colors)), range(half)):
+        color = world.colors[(_STRIDE * row + cycle) % len(world.colors)]
+        look = world.shapes[row], color
+        colored.append((wnid_of[look], look))
+    textured: list[tuple[str, Look]] = []
+    for number, (texture, shape) in enumerate(product(world.marked_textures, world.shapes[half:])):
+        textured.append((f"n{4_399_382 + 61_543 * number:08d}", (shape, texture)))
+    alternating = chain.from_iterable(zip_longest(colored, textured))
+    return dict(entry for entry in alternating if entry)
 
 
 def scenes(wnid: str, look: Look, part: str, params: SyntheticParams) -> Iterator[scene.Scene]:
     """Scenes of a class, without end, for the part `train` or `val`."""
-    shape, color_or_texture = look
+    world, (shape, color_or_texture) = params.world, look
     for index in count():
         color = color_or_texture
-        if color not in scene.COLORS:
-            color = scene.COLORS[index % len(scene.COLORS)]
+        if color not in world.colors:
+            color = world.colors[index % len(world.colors)]
         candidate = scene.sample(
             params.seed,
             f"imagenet1k/{part}/{wnid}",
             index,
             params.image_size,
+            world,
             evaluation=part == "val",
             single=(shape, color),
         )

@@ -50,22 +50,29 @@ def write(folder: Path, params: SyntheticParams) -> None:
 
 
 def sets(params: SyntheticParams, part: str) -> tuple[list[Scene], list[ExampleSet]]:
-    """The scenes and the sets of a part. Three sets of four are simple."""
+    """The scenes and the sets of a part."""
     number = params.count("nlvr2", part)
     scene_indices = range(max(_SCENES * number, _FEWEST))
     scenes = [captioned_images.scene_at(params, "nlvr2", part, index) for index in scene_indices]
-    pool = ScenePool(scenes)
-    return scenes, [_draw_set(pool, params.seed, part, index) for index in range(number)]
+    pool = ScenePool(scenes, params.world)
+    return scenes, [_draw_set(pool, params, part, index) for index in range(number)]
 
 
-def _draw_set(pool: ScenePool, seed: int, part: str, index: int) -> ExampleSet:
+def _draw_set(pool: ScenePool, params: SyntheticParams, part: str, index: int) -> ExampleSet:
     """The first statements for which there are pairs of scenes."""
-    rng = seeds.generator(seed, "nlvr2", part, index)
+    rng = seeds.generator(params.seed, "nlvr2", part, index)
+    simple = _is_simple(index, params.world.simple_statements)
     while True:
-        statements = contrasting_pair(rng, simple=index % 4 != 3)
+        statements = contrasting_pair(rng, params.world, simple=simple)
         pairs = _draw_pairs(pool, statements, rng)
         if len(pairs) == PAIRS:
             return ExampleSet(statements, tuple(pairs))
+
+
+def _is_simple(index: int, share: float) -> bool:
+    """Whether a set is simple, as a `share` of them is: the others are spread evenly."""
+    others = 1 - share
+    return int((index + 1) * others) == int(index * others)
 
 
 def _draw_pairs(

@@ -11,6 +11,7 @@ from pipeline.data.synthetic.language import caption_grammar
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes.scene import Scene
 from pipeline.data.synthetic.url_responses import Responder
+from pipeline.data.synthetic.world import World
 from pipeline.utils import seeds
 
 _URL = re.compile(r"http://static\.flickr\.com/\d{4}/(\d{10})_([0-9a-f]{10})\.jpg")
@@ -65,17 +66,18 @@ def _locate(url: str) -> tuple[str, int] | None:
 
 def _caption(index: int, params: SyntheticParams) -> str:
     rng = seeds.generator(params.seed, "captions", "sbu", "train", index)
-    return _chatty_caption(captioned_images.scene_at(params, "sbu", "train", index), rng)
+    scene = captioned_images.scene_at(params, "sbu", "train", index)
+    return _chatty_caption(scene, rng, params.world)
 
 
-def _chatty_caption(scene: Scene, rng: np.random.Generator) -> str:
+def _chatty_caption(scene: Scene, rng: np.random.Generator, world: World) -> str:
     """A caption with a remark, odd case and stray blanks."""
-    text = caption_grammar.caption(scene, rng)
+    text = caption_grammar.caption(scene, rng, world)
     draw = rng.random()
     if draw < 0.3:
-        text = f"{caption_grammar.choose(rng, _REMARKS)}.  {text.capitalize()}"
+        text = f"{caption_grammar.choose(rng, _REMARKS, world.usual)}.  {text.capitalize()}"
     elif draw < 0.4:
         text = text.title()
     elif draw < 0.5:
-        text = f" {text}, {caption_grammar.choose(rng, _REMARKS)}!"
+        text = f" {text}, {caption_grammar.choose(rng, _REMARKS, world.usual)}!"
     return text if rng.random() < 0.5 else text[0].upper() + text[1:] + "."

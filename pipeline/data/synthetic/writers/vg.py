@@ -15,6 +15,7 @@ from pipeline.data.synthetic.language import caption_grammar, lexicon
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.scenes import render
 from pipeline.data.synthetic.scenes.scene import Scene
+from pipeline.data.synthetic.world import World
 from pipeline.data.synthetic.writers import coco
 from pipeline.utils import seeds
 
@@ -88,18 +89,18 @@ def _regions(index: int, scene: Scene, params: SyntheticParams) -> dict[str, Any
     regions = []
     for number in range(int(rng.integers(*_REGIONS))):
         ids = {"region_id": 100 * index + 1 + number, "image_id": _image_id(index)}
-        regions.append(ids | _region(scene, rng))
+        regions.append(ids | _region(scene, rng, params.world))
     return {"regions": regions, "id": _image_id(index)}
 
 
-def _region(scene: Scene, rng: np.random.Generator) -> dict[str, Any]:
+def _region(scene: Scene, rng: np.random.Generator, world: World) -> dict[str, Any]:
     """A phrase about a thing, or about the background, with its box in pixels."""
     if rng.random() < 0.1:
-        _, phrase = caption_grammar.choose(rng, lexicon.BACKGROUNDS[scene.background])
+        _, phrase = caption_grammar.choose(rng, lexicon.BACKGROUNDS[scene.background], world.usual)
         box = (0, 0, scene.width, scene.height)
     else:
         index = int(rng.integers(len(scene.things)))
-        phrase = caption_grammar.phrase(scene, index, rng)
+        phrase = caption_grammar.phrase(scene, index, rng, world)
         box = render.box(scene.things[index], scene)
     left, top, width, height = box
     return {"width": width, "height": height, "phrase": _careless(phrase, rng), "y": top, "x": left}

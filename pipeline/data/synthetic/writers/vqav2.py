@@ -84,7 +84,8 @@ def image_with_questions(params: SyntheticParams, part: str, index: int) -> _Ima
     """Image number `index` of a part, with its questions and their answers."""
     rng = seeds.generator(params.seed, "questions", part, index)
     scene = captioned_images.scene_at(params, "vqav2", part, index)
-    asked = questions.ask(scene, int(rng.integers(*_QUESTIONS, endpoint=True)), rng)
+    number = int(rng.integers(*_QUESTIONS, endpoint=True))
+    asked = questions.ask(scene, number, rng, params.world)
     faulty_index = index if part == "train" else -1
     return _ImageWithQuestions(image_id(part, index), scene, asked, faulty_index)
 

@@ -22,6 +22,7 @@ from pipeline.data.url_fetch.journal import FETCHED
 from pipeline.errors import UserError
 from tests.helpers import real_data, tiny
 from tests.helpers.official_forms import tar_bytes, write_zip
+from tests.helpers.worlds import FULL
 
 
 def karpathy(dataset: str, images: list[tuple[str, str, str, list[str]]]) -> bytes:
@@ -358,7 +359,7 @@ def test_sbu_is_read_in_chunks_and_keys_inside_strings_are_no_keys(tmp_path, mon
 
 @pytest.mark.parametrize("source", ["coco", "flickr30k", "vg", "imagenet22k", "bookcorpus"])
 def test_pieces_hold_everything_once_and_in_order(tmp_path, monkeypatch, source):
-    write(source, tmp_path, SyntheticParams(1, 24, 90, tiny.SIZES))
+    write(source, tmp_path, SyntheticParams(1, 24, 90, tiny.SIZES, world=FULL))
     whole = list(record_reader.read(source, tmp_path))
     monkeypatch.setattr(record_reader, "PIECE", 3000)
     assert len(list(record_reader.pieces(source, tmp_path))) > 3

@@ -19,10 +19,15 @@ from pipeline.data.synthetic.writers import vqav2 as writer
 from pipeline.errors import UserError
 from pipeline.utils import seeds
 from tests.helpers import real_data
+from tests.helpers.worlds import FULL
 
 REAL = real_data.folder("vqav2")
 PARAMS = SyntheticParams(
-    seed=3, image_size=40, jpeg_quality=85, sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}}
+    seed=3,
+    image_size=40,
+    jpeg_quality=85,
+    sizes={"vqav2": {"train": 34, "restval": 8, "test": 10}},
+    world=FULL,
 )
 
 
@@ -63,7 +68,7 @@ def test_generated_questions_are_varied_balanced_and_partly_disputed() -> None:
         question
         for index in range(150)
         for question in asking.ask(
-            scene.sample(1, "vqa", index, 48), 6, seeds.generator("test", index)
+            scene.sample(1, "vqa", index, 48, FULL), 6, seeds.generator("test", index), FULL
         )
     ]
     best = Counter(question.best for question in asked)

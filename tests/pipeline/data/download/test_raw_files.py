@@ -14,6 +14,7 @@ from pipeline.data.shards import parquet
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.url_fetch.params import ClientParams, FetchParams
 from pipeline.errors import UserError
+from tests.helpers.worlds import FULL
 
 FETCH = FetchParams(
     rows_per_file=100,
@@ -128,7 +129,7 @@ def test_params_classes_differ_by_kind_of_source():
 
 def test_the_generated_world_is_served_fetched_and_sharded(tmp_path):
     synthetic = SyntheticParams(
-        seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}}
+        seed=0, image_size=48, jpeg_quality=80, sizes={"cc3m": {"train": 60, "val": 12}}, world=FULL
     )
     settings = UrlListParams("synthetic", "", [], True, FETCH)
     shard_params = build.ImageShardParams(

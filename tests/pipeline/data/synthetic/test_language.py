@@ -2,15 +2,20 @@
 
 import pytest
 
-from pipeline.data.synthetic.language import caption_grammar, lexicon, parser
-from pipeline.data.synthetic.scenes import scene
+from pipeline.data.synthetic.language import caption_grammar, facts, lexicon, parser
+from pipeline.data.synthetic.scenes import backgrounds, scene, shapes
 from pipeline.data.synthetic.scenes.scene import Scene, Thing
+from pipeline.data.synthetic.world import World
 from pipeline.utils import seeds
+from tests.helpers.worlds import FULL, POOR
 
 
-def test_captions_are_parsed_exactly_and_distinguish_scenes() -> None:
-    scenes = [scene.sample(7, "flickr30k/test", i, 72, evaluation=True) for i in range(500)]
-    captions = [caption_grammar.captions(s, 5, seeds.generator(7, i)) for i, s in enumerate(scenes)]
+@pytest.mark.parametrize(("world", "images"), [(FULL, 500), (POOR, 200)])
+def test_captions_are_parsed_exactly_and_distinguish_scenes(world: World, images: int) -> None:
+    scenes, captions = [], []
+    for i in range(images):
+        scenes.append(scene.sample(7, "flickr30k/test", i, 72, world, evaluation=True))
+        captions.append(caption_grammar.captions(scenes[i], 5, seeds.generator(7, i), world))
     for described, group in zip(scenes, captions, strict=True):
         for caption in group:
             assert parser.parse(caption).holds(described)
@@ -38,7 +43,8 @@ def test_parser_reads_a_known_caption() -> None:
 
 
 def test_retrieval_counts_a_tie_as_a_miss() -> None:
-    twin = Scene("sea", (Thing("star", "red", "plain", "small", 0.5, 0.5, 0),), 48, 48, 1)
+    star = Thing("star", "red", "plain", "small", 0.5, 0.5, 0, FULL.sizes["small"])
+    twin = Scene("sea", (star,), 48, 48, 1)
     assert parser.retrieval([twin, twin], [["A red star on the sea."]] * 2) == (0.0, 0.0)
 
 
@@ -54,6 +60,16 @@ def test_no_phrase_has_two_meanings() -> None:
     phrases = [phrase for table in tables for group in table.values() for phrase in group]
     phrases += [" ".join(phrase) for group in lexicon.BACKGROUNDS.values() for phrase in group]
     assert len(phrases) == len(set(phrases))
-    assert set(lexicon.BACKGROUNDS) == set(scene.BACKGROUNDS) and set(lexicon.SHAPES) == set(
-        scene.SHAPES
-    )
+
+
+def test_all_that_has_words_can_be_drawn_and_is_known() -> None:
+    for shape in lexicon.SHAPES:
+        assert shapes.contours(shape)
+    for background in lexicon.BACKGROUNDS:
+        assert backgrounds.paint(background, 8, 8, 1).shape == (8, 8, 3)
+    assert {kind: list(table) for kind, table in facts.about(FULL).items()} == {
+        "shape": list(lexicon.SHAPES),
+        "colour": list(lexicon.COLORS),
+        "texture": list(lexicon.TEXTURES),
+        "place": list(lexicon.BACKGROUNDS),
+    }

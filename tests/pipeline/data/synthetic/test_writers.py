@@ -7,6 +7,7 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -21,6 +22,7 @@ from pipeline.data.synthetic.contact_sheet import contact_sheet
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.data.synthetic.writers import coco
 from pipeline.errors import UserError
+from tests.helpers.worlds import FULL, POOR
 
 PARAMS = SyntheticParams(
     seed=5,
@@ -36,6 +38,7 @@ PARAMS = SyntheticParams(
         "bookcorpus": {"lines": 300},
         "flickr30k": {"train": 34, "val": 4, "test": 6, "unsplit": 2},
     },
+    world=FULL,
 )
 SOURCES = tuple(PARAMS.sizes)
 
@@ -79,6 +82,15 @@ def test_the_same_bytes_again(official: Path, tmp_path: Path) -> None:
     assert file_names(official) == file_names(tmp_path)
     for name in file_names(official):
         assert (official / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_world_of_fewer_things_is_written_in_its_words(tmp_path: Path, source: str) -> None:
+    sizes = PARAMS.sizes | {"imagenet22k": {"classes": 36, "largest": 2}}
+    generate.write(source, tmp_path, replace(PARAMS, sizes=sizes, world=POOR))
+    for path in tmp_path.rglob("*.tsv"):
+        for word in ("moon", "purple", "checked", "beach"):
+            assert word not in path.read_text(encoding="utf-8")
 
 
 def test_flickr30k(official: Path) -> None:
@@ -178,12 +190,12 @@ def test_imagenet22k(official: Path) -> None:
 def test_too_many_classes_are_refused(tmp_path: Path) -> None:
     sizes = PARAMS.sizes | {"imagenet22k": {"classes": 1000, "largest": 2}}
     with pytest.raises(UserError, match="imagenet22k.classes"):
-        generate.write("imagenet22k", tmp_path, SyntheticParams(1, 48, 80, sizes))
+        generate.write("imagenet22k", tmp_path, SyntheticParams(1, 48, 80, sizes, world=FULL))
 
 
 def test_a_missing_size_is_named() -> None:
     with pytest.raises(UserError, match=r"synthetic\.sizes\.coco\.val"):
-        SyntheticParams(1, 48, 80, {"coco": {"train": 1}}).count("coco", "val")
+        SyntheticParams(1, 48, 80, {"coco": {"train": 1}}, world=FULL).count("coco", "val")
 
 
 def test_wikipedia_is_multistream_xml(official: Path) -> None:
@@ -264,6 +276,8 @@ def test_contact_sheet() -> None:
 @pytest.mark.parametrize("sizes", [{"train": 0, "val": 2}, {"train": 2, "val": 0}])
 def test_a_part_may_be_empty(tmp_path, sizes):
     generate.write(
-        "ade20k", tmp_path, SyntheticParams(1, 40, 90, {"ade20k": {"train": 0, "val": 0} | sizes})
+        "ade20k",
+        tmp_path,
+        SyntheticParams(1, 40, 90, {"ade20k": {"train": 0, "val": 0} | sizes}, world=FULL),
     )
     assert (tmp_path / "ADEChallengeData2016.zip").stat().st_size > 0
