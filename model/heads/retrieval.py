@@ -54,7 +54,7 @@ class DropPathNoise(NamedTuple):
 
 
 class HardNegatives(NamedTuple):
-    """A false image and a false text for each pair."""
+    """A false image and a false text for each pair, or for every second, third, … one."""
 
     pixels: Tensor  # float [n, 3, size, size] in -1..1, for the pairs' texts
     ids: Tensor  # int64 [n, length], for the pairs' images
@@ -138,7 +138,9 @@ class Retrieval(Pretrained, nn.Module):
         itc, negatives = global_negatives(images, texts, self.log_scale)
         if negatives is None:
             return {"itc": itc}
-        return {"itc": itc, "itm": self.itm_loss(pairs, negatives, noise.fusion)}
+        matched = slice(None, None, len(pairs.ids) // len(negatives.ids))
+        some = ImageTextPairs(*(part[matched] for part in pairs))
+        return {"itc": itc, "itm": self.itm_loss(some, negatives, noise.fusion[:, matched])}
 
     def itm_loss(
         self, pairs: ImageTextPairs, negatives: HardNegatives, drop_path_noise: Tensor

@@ -132,16 +132,17 @@ def note_published(path: Path, outs: Iterable[Path]) -> None:
 
 def clean() -> None:
     """Remove work folders whose published outputs are recorded in dvc.lock: until then a killed DVC
-    would lose them.
-
-    Raises:
-        UserError: dvc.lock is damaged.
+    would lose them. None where dvc.lock cannot be read: the `dvc` of another stage may be writing
+    it.
     """
-    recorded = _recorded_outputs()
+    try:
+        recorded = _recorded_outputs()
+    except UserError:
+        return
     for note in sorted(root().glob("*/published.json")):
         outs = _published_outputs(note)
         if outs and all(_is_recorded(recorded.get(out), Path(out)) for out in outs):
-            shutil.rmtree(note.parent)
+            shutil.rmtree(note.parent, ignore_errors=True)  # another stage may do the same
 
 
 def _published_outputs(note: Path) -> list[str]:
@@ -156,7 +157,7 @@ def _published_outputs(note: Path) -> list[str]:
     print(
         f"{note}: damaged, removed; {note.parent} stays until its stage runs again", file=sys.stderr
     )
-    note.unlink()
+    note.unlink(missing_ok=True)
     return []
 
 

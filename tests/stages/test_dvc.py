@@ -78,7 +78,7 @@ HARMLESS_IN = {
     "evaluate": ("pipeline/data/loading/", "pipeline/training/"),
 }
 # Read by no stage, or by all in order to find files: no dependency.
-NO_DEPENDENCY = {"scale", "preset", "synthetic_code", "plan", "http", "pool"}
+NO_DEPENDENCY = {"scale", "preset", "synthetic_code", "plan", "http", "pool", "repro"}
 # Lists whose entries name stages, and blocks that a scale without such an entry does not read.
 LISTS = {"evaluations", "fine_tunes"}
 EMPTY_HERE = "pretrain.warm_starts"

@@ -1,5 +1,7 @@
 """What image-text retrieval costs, for `make plan`."""
 
+import math
+
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from model.meta import on_meta
@@ -27,7 +29,7 @@ def match_flops(config: BackboneConfig, text: int) -> float:
 
 
 def sample_flops(
-    config: BackboneConfig, text: int, batch: int, passes: int = FUSION_PASSES
+    config: BackboneConfig, text: int, batch: int, passes: float = FUSION_PASSES
 ) -> float:
     """Forward FLOPs of one pair of a global batch: ITC against all of it, and so many passes of
     ITM."""
@@ -43,12 +45,12 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieva
     from which its hard negatives are selected.
     """
     text, batch = params.inputs.text_length, params.inputs.order.batch_size
-    passes = FUSION_PASSES if params.matching else 0
+    passes = FUSION_PASSES / params.matching_every if params.matching else 0
     several = params.loop.gradient_accumulation > max(params.num_workers, 1)
     cost = SampleCost(
         batch,
         sample_flops(backbone, text, batch, passes),
-        (*flops.apart(text), *[flops.fused(text)] * passes),
+        (*flops.apart(text), *[flops.fused(text)] * math.ceil(passes)),
         extra_flops=sum(dual_flops(backbone, text)) if several else 0.0,
         shared_bytes=batch * 3.0 * backbone.image_size**2,
     )

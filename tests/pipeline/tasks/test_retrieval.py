@@ -1,6 +1,7 @@
 """Retrieval: losses, hard negatives, recalls and reranking against straightforward references."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -20,8 +21,10 @@ from model.heads.retrieval import (
     itc_loss,
     sample_hard_negatives,
 )
+from pipeline.data.loading.sampler import OrderParams
 from pipeline.data.shards import parquet, schema
 from pipeline.data.transforms import images
+from pipeline.errors import UserError
 from pipeline.tasks import Folders, evaluation
 from pipeline.tasks.batch_results import unkept
 from pipeline.tasks.ranking import ranks
@@ -36,7 +39,12 @@ from pipeline.tasks.retrieval.predict import (
 )
 from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams, evaluation_set
 from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
-from pipeline.tasks.retrieval.training.task import FineTuneParams, LossWeightParams, Task
+from pipeline.tasks.retrieval.training.task import (
+    FineTuneParams,
+    LossWeightParams,
+    Task,
+    check_matching,
+)
 from tests.helpers.image_files import encoded
 from tests.helpers.interrupted import resumed
 
@@ -112,6 +120,24 @@ def test_itm_has_one_true_pair_and_two_negatives_per_sample():
         net.match_logits(pairs.pixels, pairs.ids[text], pairs.mask).log_softmax(1)[:, 0],
     ]
     torch.testing.assert_close(loss, -torch.stack(terms).sum())
+
+
+def test_itm_of_every_second_pair_is_that_of_these_pairs_alone():
+    net, (pairs, noise) = model(), batch()
+    some = ImageTextPairs(*(half[::2] for half in pairs))
+    negatives = HardNegatives(*(half.roll(-1, 0)[::2] for half in pairs))
+    drawn = torch.rand(3, 6, 2, 3)
+    found = net(pairs, noise._replace(fusion=drawn), lambda *_: (torch.zeros(()), negatives))
+    torch.testing.assert_close(found["itm"], net.itm_loss(some, negatives, drawn[:, ::2]))
+
+
+def test_pairs_are_matched_whatever_workers_they_are_on():
+    order = OrderParams(streams=4, shuffle_block=1, batch_size=24)
+    params = SimpleNamespace(inputs=InputParams(8, 10, None, None, order), matching_every=4)
+    with pytest.raises(UserError, match="^matching_every 4: batch_size 24 over streams 4 is not"):
+        check_matching(params)
+    params.matching_every = 3
+    check_matching(params)
 
 
 def test_hard_negatives_follow_the_softmax_and_avoid_the_own_image():
@@ -322,13 +348,17 @@ def test_matching_is_trained_where_its_loss_weighs_anything(itm):
         loss_weights=weights,
         drop_path=0.0,
         matching=FineTuneParams.matching.fget(SimpleNamespace(loss_weights=weights)),
+        matching_every=2,
+    )
+    params.inputs = replace(
+        params.inputs, order=OrderParams(streams=2, shuffle_block=1, batch_size=4)
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict.TextTokenizer, "load_for", lambda *_: None)
         task = Task(params, TINY, Folders(Path(), Path()))
     assert task.model.config.matching == (itm > 0)
     pairs = SimpleNamespace(ids=torch.zeros(4, 3))
-    assert task.num_targets(pairs) == {"itc": 4.0, **({"itm": 12.0} if itm else {})}
+    assert task.num_targets(pairs) == {"itc": 4.0, **({"itm": 6.0} if itm else {})}
     assert task.loss_weights.keys() == task.num_targets(pairs).keys()
 
 

@@ -47,24 +47,26 @@ def head_inputs(batch: PairBatch) -> tuple[ImageTextPairs, DropPathNoise]:
     )
 
 
-def of_one_pass(batch: PairBatch, *, matching: bool) -> GlobalNegatives:
-    """The negatives of a worker's only micro-batch; hard ones for models with `matching` alone."""
+def of_one_pass(batch: PairBatch, *, matching_every: int) -> GlobalNegatives:
+    """The negatives of a worker's only micro-batch; hard ones for every so-manieth pair, 0: none."""
 
     def negatives(
         image_features: Tensor, text_features: Tensor, log_scale: Tensor
     ) -> tuple[Tensor, HardNegatives | None]:
         itc = _global_itc(image_features, text_features, log_scale)
-        hard = _HardNegatives(batch, itc) if matching else None
-        return itc.loss, None if hard is None else hard.of_rows(slice(len(batch.ids)))
+        if not matching_every:
+            return itc.loss, None
+        rows = slice(0, len(batch.ids), matching_every)
+        return itc.loss, _HardNegatives(batch, itc).of_rows(rows)
 
     return negatives
 
 
 def of_several_passes(
-    batches: Sequence[PairBatch], features: Sequence[ItcFeatures], *, matching: bool
+    batches: Sequence[PairBatch], features: Sequence[ItcFeatures], *, matching_every: int
 ) -> list[GlobalNegatives]:
-    """The negatives of each of a worker's micro-batches; hard ones for models with `matching`
-    alone.
+    """The negatives of each of a worker's micro-batches; hard ones for every so-manieth pair, 0:
+    none.
 
     features: what the model makes of each, without gradient.
     """
@@ -76,10 +78,10 @@ def of_several_passes(
     ]
     itc = _global_itc(*leaves)
     gradients = torch.autograd.grad(itc.loss, leaves)
-    hard = _HardNegatives(_joined(batches), itc) if matching else None
+    hard = _HardNegatives(_joined(batches), itc) if matching_every else None
     total = itc.loss.detach()
     return [
-        _CachedGradient(total, gradients, hard, index, len(batches))
+        _CachedGradient(total, gradients, hard, matching_every, index, len(batches))
         for index in range(len(batches))
     ]
 
@@ -93,6 +95,7 @@ class _CachedGradient:
         total: Tensor,
         gradients: Sequence[Tensor],
         hard: "_HardNegatives | None",
+        matching_every: int,
         index: int,
         count: int,
     ):
@@ -101,6 +104,7 @@ class _CachedGradient:
         by_image, by_text, by_scale = gradients
         self.gradients = (by_image[self.rows], by_text[self.rows], by_scale / count)
         self.value, self.hard = total / count, hard
+        self.matched = slice(self.rows.start, self.rows.stop, matching_every or None)
 
     def __call__(
         self, image_features: Tensor, text_features: Tensor, log_scale: Tensor
@@ -109,7 +113,7 @@ class _CachedGradient:
         linear = (image_features * by_image).sum() + (text_features * by_text).sum()
         linear = linear + (log_scale * by_scale).sum()
         itc = self.value + linear - linear.detach()
-        return itc, None if self.hard is None else self.hard.of_rows(self.rows)
+        return itc, None if self.hard is None else self.hard.of_rows(self.matched)
 
 
 class _HardNegatives:

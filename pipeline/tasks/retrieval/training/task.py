@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
+from pipeline.config.limits import Count
+from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.retrieval.training import global_negatives
 from pipeline.tasks.retrieval.training.data import (
@@ -39,11 +41,23 @@ class FineTuneParams(loop.FineTuneParams):
 
     inputs: InputParams
     loss_weights: LossWeightParams
+    matching_every: Count  # ITM on each pair, on every second, …: it costs three fusion passes
 
     @property
     def matching(self) -> bool:
         """Whether the fusion encoder is trained to match; else the dual encoder is all."""
         return self.loss_weights.itm != 0
+
+
+def check_matching(params: FineTuneParams) -> None:
+    """Raises UserError where streams would differ in the pairs that are matched, so that the
+    gradient would depend on the number of workers."""
+    order = params.inputs.order
+    if (order.batch_size // order.streams) % params.matching_every:
+        raise UserError(
+            f"matching_every {params.matching_every}: batch_size {order.batch_size} over streams "
+            f"{order.streams} is not a multiple of it"
+        )
 
 
 class Task(step.Task):
@@ -53,7 +67,9 @@ class Task(step.Task):
     loss_weights: Mapping[str, float]
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
+        check_matching(params)
         self.params, self.folders = params, folders
+        self.matching_every = params.matching_every if params.matching else 0
         self.loss_weights = {"itc": params.loss_weights.itc}
         if params.matching:
             self.loss_weights["itm"] = params.loss_weights.itm
@@ -80,13 +96,13 @@ class Task(step.Task):
 
     def prepare(self, module: nn.Module, batches: list[PairBatch]) -> list[StepBatch]:
         """The micro-batches, each with its negatives from the global batch."""
-        batches, matching = global_negatives.of_equal_length(batches), self.model.config.matching
+        batches, every = global_negatives.of_equal_length(batches), self.matching_every
         if len(batches) == 1:
-            negatives = global_negatives.of_one_pass(batches[0], matching=matching)
+            negatives = global_negatives.of_one_pass(batches[0], matching_every=every)
             return [StepBatch(batches[0], negatives)]
         with torch.no_grad():
             features = [module(*head_inputs(batch)) for batch in batches]
-        of_batches = global_negatives.of_several_passes(batches, features, matching=matching)
+        of_batches = global_negatives.of_several_passes(batches, features, matching_every=every)
         return [StepBatch(*both) for both in zip(batches, of_batches, strict=True)]
 
     def loss(self, module: nn.Module, batch: StepBatch) -> dict[str, Tensor]:
@@ -96,7 +112,7 @@ class Task(step.Task):
     def num_targets(self, batch: PairBatch) -> dict[str, float]:
         """ImageTextPairs, and each with its two negatives."""
         pairs = float(len(batch.ids))
-        targets = {"itc": pairs, "itm": FUSION_PASSES * pairs}
+        targets = {"itc": pairs, "itm": FUSION_PASSES * pairs / self.params.matching_every}
         return {name: targets[name] for name in self.loss_weights}
 
     def evaluate(self) -> dict[str, float]:

@@ -1,0 +1,97 @@
+"""Stages that do not depend on each other run at a time, each once, and one that fails ends all."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE
+
+import networkx as nx
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.orchestration.rounds import outdated, rounds
+from pipeline.orchestration.side_by_side import SideBySide
+from tests.helpers import tiny
+
+# Two data sets, a tokenizer of both, and two models with two fine-tunes each.
+EDGES = [("a", "t"), ("b", "t")]
+EDGES += [("t", model) for model in ("m", "n")]
+EDGES += [(model, f"{model}{task}") for model in ("m", "n") for task in "12"]
+
+
+def test_rounds_begin_with_what_depends_on_nothing_and_end_with_a_group_for_each_part() -> None:
+    planned = rounds(nx.DiGraph(EDGES), 2)
+    assert planned == [[["a"], ["b"]], [["t"]], [["m", "m1", "m2"], ["n", "n1", "n2"]]]
+    assert rounds(nx.DiGraph(EDGES), 1)[0] == [["a", "b"]]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 3])
+def test_a_stage_comes_once_and_after_all_that_it_depends_on(at_a_time: int) -> None:
+    graph = nx.gnp_random_graph(40, 0.08, seed=at_a_time, directed=True)
+    graph = nx.DiGraph((str(a), str(b)) for a, b in graph.edges if a < b)
+    done: set[str] = set()
+    for groups in rounds(graph, at_a_time):
+        for group in groups:
+            known = set(done)
+            for stage in group:
+                assert set(graph.predecessors(stage)) <= known, "of an earlier round, or above"
+                known.add(stage)
+        assert done.isdisjoint(stage for group in groups for stage in group)
+        done |= {stage for group in groups for stage in group}
+    assert done == set(graph)
+
+
+def test_what_depends_on_a_changed_stage_is_outdated() -> None:
+    assert set(outdated(nx.DiGraph(EDGES), {"m"})) == {"m", "m1", "m2"}
+    assert not outdated(nx.DiGraph(EDGES), set())
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for DVC with two stages, each of which waits until the other one has begun, and a
+    third that fails."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tiny.ROOT))
+    subprocess.run(["dvc", "init", "--quiet", "--no-scm"], check=True)
+    wait = "for _ in $(seq 300); do test -e {1} && break; sleep 0.1; done; test -e {1}"
+    lines = ["stages:"]
+    for here, there in (("x", "y"), ("y", "x")):
+        cmd = f"touch {here}.begun; {wait.format(0, there + '.begun')} && echo of {here} > {here}"
+        lines += [f"  {here}:", f"    cmd: {cmd}", f"    outs: [{here}]"]
+    lines += ["  fails:", "    cmd: 'echo no room; exit 3'", "    outs: [z]"]
+    lines += ["  sleeps:", "    cmd: 'sleep 300; touch w'", "    outs: [w]"]
+    Path("dvc.yaml").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_two_stages_run_at_a_time_and_both_are_recorded(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SideBySide([[["x"], ["y"]]], 2).run()
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(line.split("] ")[1] for line in printed) == ["x", "y"]
+    assert printed[0].startswith("[1 of 2] ") and printed[1].startswith("[2 of 2] ")
+    status = subprocess.run(["dvc", "status", "x", "y"], check=True, capture_output=True, text=True)
+    assert "up to date" in status.stdout
+
+
+def test_an_interrupt_ends_all_at_once(project: Path) -> None:
+    code = (
+        "from pipeline.orchestration.side_by_side import SideBySide\n"
+        "SideBySide([[['sleeps']], [['x']]], 2).run()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=PIPE, stderr=PIPE, text=True)
+    assert process.stdout is not None and "sleeps" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    assert not Path("w").exists()
+
+
+def test_a_stage_that_fails_ends_the_others(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="^fails has failed"):
+        SideBySide([[["sleeps"], ["fails"]], [["x"]]], 2).run()
+    assert "fails: no room" in capsys.readouterr().out
+    assert not Path("w").exists() and not Path("x.begun").exists()
