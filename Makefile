@@ -33,7 +33,7 @@ help: ## this list
 
 repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc repro`, the tables printed
 	@python -m stages.integrity mend
-	@python -m stages.repro
+	@python -m pipeline.orchestration.repro
 	@cat results/"$$(python -c 'from pipeline.config import params; print(params.scale())')"/tables/*.md
 
 mend: $(INSTALLED) scm ## what a killed `dvc` has left half-written

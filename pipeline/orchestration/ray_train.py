@@ -174,6 +174,8 @@ def _environment(threads: int) -> dict[str, str]:
         # Ray sets it to 1 otherwise, and thread pools are sized at import
         "OMP_NUM_THREADS": str(threads),
         "RAY_TRAIN_V2_ENABLED": "1",
+        # by default workers have a niceness of 15, and starve beside another stage
+        "RAY_worker_niceness": "0",
         # the default waits seconds at the start and at the end
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(START_TIMEOUT),

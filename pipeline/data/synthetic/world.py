@@ -95,7 +95,7 @@ class World:
     shapes: Annotated[list[str], _Names(lexicon.SHAPES)]
     colors: Annotated[list[str], _Names(lexicon.COLORS)]
     textures: Annotated[list[str], _Names(lexicon.TEXTURES, required="plain")]
-    sizes: Annotated[dict[str, Annotated[float, Interval(0.1, 0.5)]], _Widths()]
+    sizes: Annotated[dict[str, Annotated[float, Interval(0.1, 0.7)]], _Widths()]
     backgrounds: Annotated[list[str], _Names(lexicon.BACKGROUNDS)]
     things: Annotated[list[float], _Numbers()]
     overlaps: Share

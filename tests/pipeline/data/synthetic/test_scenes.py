@@ -115,7 +115,7 @@ def test_a_world_in_which_nothing_fits_is_refused() -> None:
         ("textures", ["striped", "dotted"], "plain among them"),
         ("sizes", {"small": 0.3, "huge": 0.4}, "two or more of small, medium, large"),
         ("sizes", {"small": 0.4, "large": 0.3}, "the smallest first"),
-        ("sizes.large", 0.6, "at least 0.1 and at most 0.5"),
+        ("sizes.large", 0.8, "at least 0.1 and at most 0.7"),
         ("things", [0.5, 0.6], "1 to 4 shares whose sum is 1"),
         ("usual", 1.5, "at least 0 and at most 1"),
         ("captions.size", -1.0, "at least 0 and at most 1"),

@@ -1,4 +1,4 @@
-"""python -m stages.repro: `dvc repro`, several stages at a time where params.yaml says so.
+"""python -m pipeline.orchestration.repro: `dvc repro`, several stages at a time where params.yaml says so.
 
 No DVC stage but what runs them. In the end `dvc repro` itself finds all up to date, and makes the
 tables.
