@@ -46,10 +46,15 @@ def main() -> None:
 
 def _outdated_stages() -> "nx.DiGraph[str]":
     """The graph of all stages but the last one that are not up to date, or depend on one that is
-    not."""
-    with closing(dvc_state.open_repo()) as repo:
-        names = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
-        changed = {name for name in repo.status() if name in names}
+    not; none where DVC cannot tell, which `dvc repro` will explain."""
+    from dvc.exceptions import DvcException
+
+    try:
+        with closing(dvc_state.open_repo()) as repo:
+            names = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
+            changed = {name for name in repo.status() if name in names}
+    except DvcException:
+        return nx.DiGraph()
     return outdated(names.reverse(), changed - {LAST}).subgraph(set(names) - {LAST})
 
 

@@ -11,6 +11,7 @@ from pipeline.data.download.http_client import HttpParams
 from pipeline.data.sharding import build
 from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.orchestration.parallel_map import PoolParams
+from pipeline.orchestration.repro import ReproParams
 from pipeline.planning.plan import PlanParams
 from pipeline.pretraining import task
 from pipeline.released import imports
@@ -26,6 +27,7 @@ SINGLE = {
     "plan": PlanParams,
     "http": HttpParams,
     "pool": PoolParams,
+    "repro": ReproParams,
     "synthetic": SyntheticParams,
     "text_tokenizer": TextTokenizerParams,
     "text_tokens": TextTokensParams,

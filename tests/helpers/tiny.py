@@ -98,6 +98,7 @@ def settings():
     tree["evaluate"]["ade20k"]["names"] = medium["evaluate"]["ade20k"]["names"]
     tree["imported_size"] |= {"embed_dim": 16, "mlp_dim": 32}
     tree["imports"]["beit3-vqa"] |= {"classes": 3}  # answers that occur often enough
+    tree["imports"]["beit-ade20k"] |= {"classes": 20}  # of its world
     tree["evaluate"]["common"] |= {"threads": 1}
     for data in SIZES.keys() & tree["evaluate"].keys():
         tree["evaluate"][data] |= {"batch": 8}
@@ -117,6 +118,7 @@ def _shrink_pretraining(block):
     common["validation"] |= {"samples": 6, "batch": 4}
     for name, budget in block["budgets"].items():
         budget |= {"num_workers": 0, "threads": 1}
+        budget.pop("loop", None)  # of several workers
         if name != "none":
             budget |= {"steps": 4, "warmup_steps": 1}
 
@@ -130,6 +132,8 @@ def _shrink_fine_tunes(block):
             tune |= {"drop_path": 0.1}
         if "loop" in tune:
             tune["loop"] |= LOOP
+        if "matching_every" in tune:
+            tune |= {"matching_every": 1}
         if "image_size" in tune.get("inputs", {}):
             tune["inputs"] |= {"image_size": 32}
         if "order" in tune.get("inputs", {}):

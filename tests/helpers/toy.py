@@ -145,6 +145,7 @@ class RetrievalToy(Toy, RetrievalTask):
     """Some captions belong to one image."""
 
     loss_weights: Mapping[str, float] = {"itc": 1.0, "itm": 0.5}
+    matching_every = 1
 
     def __init__(self):
         torch.manual_seed(0)
@@ -163,6 +164,7 @@ class DualEncoderToy(RetrievalToy):
     """Retrieval without matching, by a model with VLMo's options."""
 
     loss_weights: Mapping[str, float] = {"itc": 1.0}
+    matching_every = 0
 
     def __init__(self):
         torch.manual_seed(0)

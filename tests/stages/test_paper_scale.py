@@ -463,7 +463,9 @@ def test_open_questions_have_the_recommended_answers(scale):
         token_types=False,
         vl_ffn_start_layer=None,
     )
-    assert set(vars(main.loss_weights).values()) == {1.0}
+    weights = dict(vars(main.loss_weights))
+    assert weights.pop("mvlm_text") == (3.0 if scale == "small" else 1.0)
+    assert set(weights.values()) == {1.0}
     assert (main.masks.text_mask_ratio, main.masks.caption_mask_ratio) == (0.15, 0.5)
     assert main.size.text_length == preset.subtree("text_tokens.max_length")
 

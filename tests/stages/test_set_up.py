@@ -136,4 +136,4 @@ def test_the_tables_of_the_scale_are_printed_however_it_is_written(project, old,
     (project / "results/small/tables").mkdir(parents=True)
     (project / "results/small/tables/vqa.md").write_text("| the table |\n")
     output, log = make(project, "repro")
-    assert "| the table |" in output and "dvc repro" in log
+    assert "| the table |" in output and "pipeline.orchestration.repro" in log

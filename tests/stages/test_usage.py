@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.tiny import ROOT
 
-WITHOUT_ARGUMENTS = ("decontamination", "table", "ui", "visual_tokenizer")
+WITHOUT_ARGUMENTS = ("decontamination", "table", "visual_tokenizer")
 WITH_A_NAME = {
     "download": "coco",
     "evaluate": "vqa",

@@ -65,6 +65,7 @@ class Task(step.Task):
 
     model: Retrieval
     loss_weights: Mapping[str, float]
+    matching_every: int  # 0: none
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         check_matching(params)
@@ -110,10 +111,11 @@ class Task(step.Task):
         return module(*head_inputs(batch.pairs), batch.negatives)
 
     def num_targets(self, batch: PairBatch) -> dict[str, float]:
-        """ImageTextPairs, and each with its two negatives."""
-        pairs = float(len(batch.ids))
-        targets = {"itc": pairs, "itm": FUSION_PASSES * pairs / self.params.matching_every}
-        return {name: targets[name] for name in self.loss_weights}
+        """Pairs, and those that are matched, each with its two negatives."""
+        targets = {"itc": float(len(batch.ids))}
+        if self.matching_every:
+            targets["itm"] = FUSION_PASSES * len(batch.ids) / self.matching_every
+        return targets
 
     def evaluate(self) -> dict[str, float]:
         """Recalls of the dual encoder on the validation split; `score` is their mean."""

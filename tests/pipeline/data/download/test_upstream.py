@@ -404,6 +404,7 @@ def test_the_text_tokenizers_released_file_comes_from_the_users_folder(tmp_path,
     vocabulary = write_bert(tmp_path / "mine")
     tree = tiny.settings()
     tree["released_weights"] |= {"origin": "local", "path": str(vocabulary.parent)}
+    tree["released_weights"] |= {"official": False}  # a made-up vocabulary
     tree["text_tokenizer"] |= {"origin": "released", "file": "data/small/weights/vocab.txt"}
     tiny.write(tmp_path, tree)
     planned = {source.name: source for source in data_cost.planned_sources(params.read())}
