@@ -1,4 +1,5 @@
-"""python -m pipeline.orchestration.repro: `dvc repro`, several stages at a time where params.yaml says so.
+"""python -m pipeline.orchestration.repro: `dvc repro`, several stages at a time where params.yaml
+says so.
 
 No DVC stage but what runs them. In the end `dvc repro` itself finds all up to date, and makes the
 tables.
@@ -51,11 +52,12 @@ def _outdated_stages() -> "nx.DiGraph[str]":
 
     try:
         with closing(dvc_state.open_repo()) as repo:
-            names = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
-            changed = {name for name in repo.status() if name in names}
+            graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing).reverse()
+            changed = repo.status()
     except DvcException:
         return nx.DiGraph()
-    return outdated(names.reverse(), changed - {LAST}).subgraph(set(names) - {LAST})
+    graph.remove_node(LAST)
+    return outdated(graph, changed & graph.nodes)
 
 
 if __name__ == "__main__":

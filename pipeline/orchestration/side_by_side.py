@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pipeline.errors import UserError
 from pipeline.orchestration.rounds import Group, Round
@@ -28,7 +28,7 @@ class SideBySide:
         self.total = sum(len(group) for groups in rounds for group in groups)
         self._begun = 0
         self._running: set[subprocess.Popen[str]] = set()
-        self._failed: list[str] = []
+        self._failed: str | None = None  # the first stage that did, or an interrupt
         self._lock = threading.Lock()
 
     def run(self) -> None:
@@ -41,7 +41,7 @@ class SideBySide:
             with ThreadPoolExecutor(self.at_a_time) as pool, self._ended_with_us():
                 list(pool.map(self._repro, groups))
             if self._failed:
-                raise UserError(f"{self._failed[0]} has failed; the lines above say why")
+                raise UserError(f"{self._failed} has failed; the lines above say why")
 
     @contextmanager
     def _ended_with_us(self) -> Iterator[None]:
@@ -50,14 +50,18 @@ class SideBySide:
         try:
             yield
         except BaseException:
-            self._end_all()
+            self._end_all("an interrupt")
             raise
 
-    def _end_all(self) -> None:
+    def _end_all(self, reason: str) -> None:
+        """End all that run, and let no other begin, unless that has been done."""
         with self._lock:
-            self._failed.append("another stage")
+            if self._failed:
+                return
+            self._failed = reason
             for process in self._running:
-                os.killpg(process.pid, signal.SIGINT)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.killpg(process.pid, signal.SIGINT)
 
     def _repro(self, group: Group) -> None:
         with self._lock:
@@ -80,9 +84,8 @@ class SideBySide:
         status = process.wait()
         with self._lock:
             self._running.discard(process)
-        if status and not self._failed:
-            self._failed.append(stage)
-            self._end_all()
+        if status:
+            self._end_all(stage)
 
     def _print(self, line: str, stage: str) -> str:
         """Print a line of a group's `dvc`; the stage that the next one is of."""

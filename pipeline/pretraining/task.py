@@ -324,7 +324,8 @@ def run(job: PretrainJob) -> None:
     first = collectives.rank() == 0
     task = PretrainingTask(job.folders, job.params, job.view_params, job.init)
     with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
-        track_inputs(tracked, job.folders, job.params, job.init)
+        if first:  # the others would compute checksums for nobody
+            track_inputs(tracked, job.folders, job.params, job.init)
         if job.params.objectives:
             validation = asdict(job.params.validation)
             train(task, job.params, job.params.loop, job.work_dir, tracked, validation)

@@ -47,10 +47,7 @@ class CurveLogger:
         self.rows.append(row)
         curves.append_jsonl(self.path, row)
         shown = {**values, **rates}
-        charted = {
-            f"{kind}/{name}": value for name, value in shown.items() if _changes(name, value)
-        }
-        self.run.metrics(charted, step)
+        track(self.run, CurveRow(step, kind, shown))
         shown.pop("finite", None)
         line = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
         log(f"{kind} step {step}: {line}")

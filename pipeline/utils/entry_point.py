@@ -7,7 +7,6 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import UsageError
@@ -99,7 +98,8 @@ def _check(main: Callable[..., None], arguments: list[str], names: list[str] | N
 
 def _usage(main: Callable[..., None]) -> str:
     """The command with what `main` takes, such as `python -m stages.export [NAME] [FOLDER]`."""
-    words = ["python -m", f"stages.{Path(sys.argv[0]).stem}"]
+    spec = sys.modules["__main__"].__spec__
+    words = [f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"]
     for name, parameter in inspect.signature(main).parameters.items():
         word = name.upper()
         if parameter.kind is parameter.VAR_POSITIONAL:

@@ -26,16 +26,6 @@ from tests.helpers.toy import BACKBONE, HEAD
 
 ANSWERS = ("ring", "star", "yes", "no")
 SCENES = tiny.settings()["evaluate"]["ade20k"]["names"].replace("\n", "").split(", ")
-ITEMS = (
-    "vqa",
-    "nlvr2",
-    "coco",
-    "flickr30k",
-    "flickr30k-coco",
-    "imagenet22k",
-    "imagenet1k",
-    "ade20k",
-)
 # depth and image size of the base model
 BASE = replace(BACKBONE, image_size=224, patch_size=16, depth=12, drop_path=0.0)
 
@@ -96,7 +86,7 @@ def write_project(root: Path) -> None:
         checkpoint.save(model_of("main", vocab_size), root / "runs/small/pretrain/main/model")
         text.put_into(root / "runs/small/pretrain/main/model", tokenizer)
         files.write_json(root / "runs/small/pretrain/main/validation.json", {"mlm_accuracy": 0.125})
-        for item in ITEMS:
+        for item in tiny.PRETRAINED:
             folder = root / "runs/small/finetune" / item / "model"
             checkpoint.save(model_of(item, vocab_size), folder)
             text.put_into(folder, tokenizer)

@@ -31,7 +31,7 @@ PARTS = (
 VARIANTS = ("main", "all", "mvlm", "mvlm_mim", "mvlm_mlm", "mim_mlm", "standard", "none")
 ABLATIONS = VARIANTS[1:]
 IMPORTS = ("vlmo-coco", "beit3-vqa", "beit-ade20k")
-ITEMS = (
+PRETRAINED = (  # fine-tunes of `main`
     "vqa",
     "nlvr2",
     "coco",
@@ -40,6 +40,9 @@ ITEMS = (
     "imagenet22k",
     "imagenet1k",
     "ade20k",
+)
+ITEMS = (
+    *PRETRAINED,
     *(f"{block}-{variant}" for variant in ABLATIONS for block in ("nlvr2", "flickr30k")),
 )
 

@@ -19,7 +19,7 @@ from pipeline.inference.row_predictor import RowPredictor
 from stages import export
 from tests.helpers import tiny
 from tests.helpers.doc_examples import WORDS, run_example
-from tests.helpers.exported import ANSWERS, ITEMS, SCENES, model_of, write_project
+from tests.helpers.exported import ANSWERS, SCENES, model_of, write_project
 from tests.test_imports import top_level
 
 
@@ -33,7 +33,7 @@ def project(tmp_path_factory):
 
 
 def test_every_export_is_complete_by_itself(project, tmp_path):
-    for item in ("main", *ITEMS):
+    for item in ("main", *tiny.PRETRAINED):
         moved = (project / "exports/small" / item).rename(tmp_path / item)
         loaded = predictor.load(moved)
         with_text = type(loaded.model).__name__ not in ("Classification", "Segmentation")
@@ -48,7 +48,7 @@ def test_every_export_is_complete_by_itself(project, tmp_path):
 def test_cards_state_data_scale_scores_params_limits_and_license(project):
     cards = {
         item: (project / "exports/small" / item / "README.md").read_text()
-        for item in ("main", *ITEMS)
+        for item in ("main", *tiny.PRETRAINED)
     }
     for item, card in cards.items():
         assert "\n\n\n" not in card and "{{" not in card, item
@@ -71,7 +71,10 @@ def test_cards_state_data_scale_scores_params_limits_and_license(project):
 
 
 def test_the_hub_reads_what_cards_say(project):
-    cards = {item: ModelCard.load(f"exports/small/{item}/README.md") for item in ("main", *ITEMS)}
+    cards = {
+        item: ModelCard.load(f"exports/small/{item}/README.md")
+        for item in ("main", *tiny.PRETRAINED)
+    }
     for item, card in cards.items():
         data = card.data
         assert ModelCardData(**yaml_reader.parse(data.to_yaml().encode())) == data, item

@@ -100,6 +100,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another folder with the same parameters, and nothing made in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    write_project(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_model_folder_has_all_that_belongs_to_the_model(project: Path, name: str) -> None:
     run = project / "runs/small/import" / name
@@ -136,26 +145,18 @@ def test_it_is_exported_and_answers(
     assert loaded.predict_row(images, "Is the ring red?")
 
 
-def test_the_same_files_come_out_again(project: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
-    write_project(tmp_path)
+def test_the_same_files_come_out_again(project: Path, elsewhere: Path) -> None:
     for name in ("vlmo-coco", "beit3-vqa", "beit-ade20k"):
         imports.main(name)
         for path in sorted((project / "runs/small/import" / name).rglob("*")):
-            again = tmp_path / path.relative_to(project)
+            again = elsewhere / path.relative_to(project)
             assert path.is_dir() or again.read_bytes() == path.read_bytes(), path.name
-    assert not list((tmp_path / ".work").glob("import-*"))
+    assert not list((elsewhere / ".work").glob("import-*"))
 
 
-def test_files_of_ones_own_are_read_and_a_missing_one_is_named(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
-    write_project(tmp_path)
-    mine = made_up_files("beit3-vqa", tmp_path / "mine")
-    write_project(tmp_path, "local", mine)
+def test_files_of_ones_own_are_read_and_a_missing_one_is_named(elsewhere: Path) -> None:
+    mine = made_up_files("beit3-vqa", elsewhere / "mine")
+    write_project(elsewhere, "local", mine)
     with pytest.raises(UserError, match=r"^params.yaml: imported_weights.path: no vlmo_base"):
         imports.main("vlmo-vqa")
     with pytest.raises(UserError, match="beit3.spm|v2_Annotations"):
@@ -164,13 +165,10 @@ def test_files_of_ones_own_are_read_and_a_missing_one_is_named(
 
 
 def test_an_edit_of_inputs_fetches_nothing_again(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
-    write_project(tmp_path)
-    mine = made_up_files("vlmo-coco", tmp_path / "mine")
-    write_project(tmp_path, "upstream")
+    mine = made_up_files("vlmo-coco", elsewhere / "mine")
+    write_project(elsewhere, "upstream")
     fetched: list[str] = []
 
     def fetch(wanted: Sequence[OfficialFile], folder: Path, *_: object) -> None:
@@ -184,9 +182,9 @@ def test_an_edit_of_inputs_fetches_nothing_again(
     imports.main("vlmo-coco")
     edited = copy.deepcopy(params.read().tree)
     edited["imports"]["vlmo-coco"]["inputs"]["text_length"] = 30
-    tiny.write(tmp_path, edited)
+    tiny.write(elsewhere, edited)
     imports.main("vlmo-coco")
-    saved = files.read_json(tmp_path / "runs/small/import/vlmo-coco/params.json")
+    saved = files.read_json(elsewhere / "runs/small/import/vlmo-coco/params.json")
     assert saved["inputs"]["text_length"] == 30 and saved["released"]["origin"] == "upstream"
     assert fetched == [FILES["vlmo-coco"][0], "vocab.txt"]
 

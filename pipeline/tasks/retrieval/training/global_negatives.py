@@ -54,10 +54,8 @@ def of_one_pass(batch: PairBatch, *, matching_every: int) -> GlobalNegatives:
         image_features: Tensor, text_features: Tensor, log_scale: Tensor
     ) -> tuple[Tensor, HardNegatives | None]:
         itc = _global_itc(image_features, text_features, log_scale)
-        if not matching_every:
-            return itc.loss, None
-        rows = slice(0, len(batch.ids), matching_every)
-        return itc.loss, _HardNegatives(batch, itc).of_rows(rows)
+        hard = _HardNegatives(batch, itc, matching_every) if matching_every else None
+        return itc.loss, None if hard is None else hard.of_rows(slice(len(batch.ids)))
 
     return negatives
 
@@ -78,10 +76,10 @@ def of_several_passes(
     ]
     itc = _global_itc(*leaves)
     gradients = torch.autograd.grad(itc.loss, leaves)
-    hard = _HardNegatives(_joined(batches), itc) if matching_every else None
+    hard = _HardNegatives(_joined(batches), itc, matching_every) if matching_every else None
     total = itc.loss.detach()
     return [
-        _CachedGradient(total, gradients, hard, matching_every, index, len(batches))
+        _CachedGradient(total, gradients, hard, index, len(batches))
         for index in range(len(batches))
     ]
 
@@ -95,7 +93,6 @@ class _CachedGradient:
         total: Tensor,
         gradients: Sequence[Tensor],
         hard: "_HardNegatives | None",
-        matching_every: int,
         index: int,
         count: int,
     ):
@@ -104,7 +101,6 @@ class _CachedGradient:
         by_image, by_text, by_scale = gradients
         self.gradients = (by_image[self.rows], by_text[self.rows], by_scale / count)
         self.value, self.hard = total / count, hard
-        self.matched = slice(self.rows.start, self.rows.stop, matching_every or None)
 
     def __call__(
         self, image_features: Tensor, text_features: Tensor, log_scale: Tensor
@@ -113,14 +109,15 @@ class _CachedGradient:
         linear = (image_features * by_image).sum() + (text_features * by_text).sum()
         linear = linear + (log_scale * by_scale).sum()
         itc = self.value + linear - linear.detach()
-        return itc, None if self.hard is None else self.hard.of_rows(self.matched)
+        return itc, None if self.hard is None else self.hard.of_rows(self.rows)
 
 
 class _HardNegatives:
-    """Hard negatives of this worker's pairs, from the pairs of all workers."""
+    """Hard negatives of every so-manieth of this worker's pairs, from the pairs of all workers."""
 
     @torch.no_grad()
-    def __init__(self, pairs: PairBatch, itc: ItcOutput):
+    def __init__(self, pairs: PairBatch, itc: ItcOutput, every: int):
+        self.every = every
         self.pixels = collectives.all_gather_with_grad(pairs.pixels)
         self.ids = collectives.all_gather_with_grad(pairs.ids)
         self.mask = collectives.all_gather_with_grad(pairs.mask)
@@ -131,8 +128,9 @@ class _HardNegatives:
         self.text_index = sample_hard_negatives(itc.image_logits, is_negative, noise[:, 1])
 
     def of_rows(self, rows: slice) -> HardNegatives:
-        """Those of some of this worker's pairs."""
-        image, text = self.image_index[rows], self.text_index[rows]
+        """Those of some of this worker's pairs; the rows begin with a matched one."""
+        matched = slice(rows.start, rows.stop, self.every)
+        image, text = self.image_index[matched], self.text_index[matched]
         return HardNegatives(images.normalize(self.pixels[image]), self.ids[text], self.mask[text])
 
 
