@@ -11,7 +11,7 @@ import torch
 from pipeline import tasks
 from pipeline.tasks import Folders
 from pipeline.tasks.batch_results import BatchMaps
-from pipeline.utils import finite, model_folder
+from pipeline.utils import finite, malloc, model_folder
 
 
 def evaluate(
@@ -34,6 +34,7 @@ def evaluate(
     Raises:
         UserError: there is no such model, or one of its scores is NaN or infinite.
     """
+    malloc.keep_freed_memory()
     torch.set_num_threads(params.threads)
     module = tasks.load(task, "predict")
     device = device_type()

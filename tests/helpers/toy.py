@@ -30,6 +30,7 @@ from pipeline.tasks.image_text_inputs import stack
 from pipeline.tasks.nlvr2.training import data as nlvr2
 from pipeline.tasks.nlvr2.training.task import Task as NLVR2Task
 from pipeline.tasks.retrieval.training import data as retrieval
+from pipeline.tasks.retrieval.training.global_negatives import Matching
 from pipeline.tasks.retrieval.training.task import Task as RetrievalTask
 from pipeline.tasks.segmentation.training import data as segmentation
 from pipeline.tasks.segmentation.training.task import Task as SegmentationTask
@@ -145,7 +146,7 @@ class RetrievalToy(Toy, RetrievalTask):
     """Some captions belong to one image."""
 
     loss_weights: Mapping[str, float] = {"itc": 1.0, "itm": 0.5}
-    matching_every = 1
+    matching = Matching(every=1, hardness=1.0)
 
     def __init__(self):
         torch.manual_seed(0)
@@ -164,7 +165,7 @@ class DualEncoderToy(RetrievalToy):
     """Retrieval without matching, by a model with VLMo's options."""
 
     loss_weights: Mapping[str, float] = {"itc": 1.0}
-    matching_every = 0
+    matching = None
 
     def __init__(self):
         torch.manual_seed(0)

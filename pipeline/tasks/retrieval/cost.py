@@ -45,7 +45,8 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieva
     from which its hard negatives are selected.
     """
     text, batch = params.inputs.text_length, params.inputs.order.batch_size
-    passes = FUSION_PASSES / params.matching_every if params.matching else 0
+    matching = params.matching
+    passes = 0.0 if matching is None else FUSION_PASSES / matching.every
     several = params.loop.gradient_accumulation > max(params.num_workers, 1)
     cost = SampleCost(
         batch,
@@ -54,7 +55,7 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieva
         extra_flops=sum(dual_flops(backbone, text)) if several else 0.0,
         shared_bytes=batch * 3.0 * backbone.image_size**2,
     )
-    return on_meta(lambda: Retrieval(RetrievalConfig(backbone, params.matching))), cost
+    return on_meta(lambda: Retrieval(RetrievalConfig(backbone, matching is not None))), cost
 
 
 def evaluation(

@@ -347,9 +347,10 @@ def test_matching_is_trained_where_its_loss_weighs_anything(itm):
         inputs=InputParams(8, 10, None, None, None),
         loss_weights=weights,
         drop_path=0.0,
-        matching=FineTuneParams.matching.fget(SimpleNamespace(loss_weights=weights)),
         matching_every=2,
+        negative_hardness=1.0,
     )
+    params.matching = FineTuneParams.matching.fget(params)
     params.inputs = replace(
         params.inputs, order=OrderParams(streams=2, shuffle_block=1, batch_size=4)
     )

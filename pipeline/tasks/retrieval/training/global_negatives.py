@@ -31,6 +31,13 @@ from pipeline.tasks.retrieval.training.data import ENCODER_PASSES, PairBatch
 from pipeline.training import collectives
 
 
+class Matching(NamedTuple):
+    """Which pairs ITM is about, and how hard their negatives are."""
+
+    every: int  # it is about each pair, every second, …
+    hardness: float  # exponent of the similarities' softmax; 1: VLMo's; 0: any of the batch
+
+
 class StepBatch(NamedTuple):
     """A micro-batch, and its negatives from the global batch."""
 
@@ -47,24 +54,23 @@ def head_inputs(batch: PairBatch) -> tuple[ImageTextPairs, DropPathNoise]:
     )
 
 
-def of_one_pass(batch: PairBatch, *, matching_every: int) -> GlobalNegatives:
-    """The negatives of a worker's only micro-batch; hard ones for every so-manieth pair, 0: none."""
+def of_one_pass(batch: PairBatch, matching: Matching | None) -> GlobalNegatives:
+    """The negatives of a worker's only micro-batch; without matching those of ITC alone."""
 
     def negatives(
         image_features: Tensor, text_features: Tensor, log_scale: Tensor
     ) -> tuple[Tensor, HardNegatives | None]:
         itc = _global_itc(image_features, text_features, log_scale)
-        hard = _HardNegatives(batch, itc, matching_every) if matching_every else None
+        hard = None if matching is None else _HardNegatives(batch, itc, matching)
         return itc.loss, None if hard is None else hard.of_rows(slice(len(batch.ids)))
 
     return negatives
 
 
 def of_several_passes(
-    batches: Sequence[PairBatch], features: Sequence[ItcFeatures], *, matching_every: int
+    batches: Sequence[PairBatch], features: Sequence[ItcFeatures], matching: Matching | None
 ) -> list[GlobalNegatives]:
-    """The negatives of each of a worker's micro-batches; hard ones for every so-manieth pair, 0:
-    none.
+    """The negatives of each of a worker's micro-batches; without matching those of ITC alone.
 
     features: what the model makes of each, without gradient.
     """
@@ -76,7 +82,7 @@ def of_several_passes(
     ]
     itc = _global_itc(*leaves)
     gradients = torch.autograd.grad(itc.loss, leaves)
-    hard = _HardNegatives(_joined(batches), itc, matching_every) if matching_every else None
+    hard = None if matching is None else _HardNegatives(_joined(batches), itc, matching)
     total = itc.loss.detach()
     return [
         _CachedGradient(total, gradients, hard, index, len(batches))
@@ -116,16 +122,17 @@ class _HardNegatives:
     """Hard negatives of every so-manieth of this worker's pairs, from the pairs of all workers."""
 
     @torch.no_grad()
-    def __init__(self, pairs: PairBatch, itc: ItcOutput, every: int):
-        self.every = every
+    def __init__(self, pairs: PairBatch, itc: ItcOutput, matching: Matching):
+        self.every = matching.every
         self.pixels = collectives.all_gather_with_grad(pairs.pixels)
         self.ids = collectives.all_gather_with_grad(pairs.ids)
         self.mask = collectives.all_gather_with_grad(pairs.mask)
         image_ids = collectives.all_gather_with_grad(pairs.image_ids)
         is_negative = pairs.image_ids[:, None] != image_ids[None, :]
+        of_texts, of_images = itc.text_logits * matching.hardness, itc.image_logits * matching.hardness
         noise = pairs.negative_noise
-        self.image_index = sample_hard_negatives(itc.text_logits, is_negative, noise[:, 0])
-        self.text_index = sample_hard_negatives(itc.image_logits, is_negative, noise[:, 1])
+        self.image_index = sample_hard_negatives(of_texts, is_negative, noise[:, 0])
+        self.text_index = sample_hard_negatives(of_images, is_negative, noise[:, 1])
 
     def of_rows(self, rows: slice) -> HardNegatives:
         """Those of some of this worker's pairs; the rows begin with a matched one."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
-from pipeline.config.limits import Count
+from pipeline.config.limits import Count, Share
 from pipeline.errors import UserError
 from pipeline.tasks import Folders
 from pipeline.tasks.retrieval.training import global_negatives
@@ -21,7 +21,7 @@ from pipeline.tasks.retrieval.training.data import (
     PairBatches,
     evaluation_set,
 )
-from pipeline.tasks.retrieval.training.global_negatives import StepBatch, head_inputs
+from pipeline.tasks.retrieval.training.global_negatives import Matching, StepBatch, head_inputs
 from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training import loop, step
@@ -42,11 +42,15 @@ class FineTuneParams(loop.FineTuneParams):
     inputs: InputParams
     loss_weights: LossWeightParams
     matching_every: Count  # ITM on each pair, on every second, …: it costs three fusion passes
+    # How ITM's negatives are drawn: 1 by similarity (VLMo), 0 from all pairs of the batch alike
+    negative_hardness: Share
 
     @property
-    def matching(self) -> bool:
-        """Whether the fusion encoder is trained to match; else the dual encoder is all."""
-        return self.loss_weights.itm != 0
+    def matching(self) -> Matching | None:
+        """How the fusion encoder is trained to match; None: the dual encoder is all."""
+        if self.loss_weights.itm == 0:
+            return None
+        return Matching(self.matching_every, self.negative_hardness)
 
 
 def check_matching(params: FineTuneParams) -> None:
@@ -65,18 +69,18 @@ class Task(step.Task):
 
     model: Retrieval
     loss_weights: Mapping[str, float]
-    matching_every: int  # 0: none
+    matching: Matching | None
 
     def __init__(self, params: FineTuneParams, backbone: BackboneConfig, folders: Folders):
         check_matching(params)
         self.params, self.folders = params, folders
-        self.matching_every = params.matching_every if params.matching else 0
+        self.matching = params.matching
         self.loss_weights = {"itc": params.loss_weights.itc}
-        if params.matching:
+        if self.matching is not None:
             self.loss_weights["itm"] = params.loss_weights.itm
         self.tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
-        self.model = Retrieval(RetrievalConfig(config, params.matching))
+        self.model = Retrieval(RetrievalConfig(config, self.matching is not None))
 
     @cached_property
     def batches(self) -> PairBatches:
@@ -97,13 +101,12 @@ class Task(step.Task):
 
     def prepare(self, module: nn.Module, batches: list[PairBatch]) -> list[StepBatch]:
         """The micro-batches, each with its negatives from the global batch."""
-        batches, every = global_negatives.of_equal_length(batches), self.matching_every
+        batches = global_negatives.of_equal_length(batches)
         if len(batches) == 1:
-            negatives = global_negatives.of_one_pass(batches[0], matching_every=every)
-            return [StepBatch(batches[0], negatives)]
+            return [StepBatch(batches[0], global_negatives.of_one_pass(batches[0], self.matching))]
         with torch.no_grad():
             features = [module(*head_inputs(batch)) for batch in batches]
-        of_batches = global_negatives.of_several_passes(batches, features, matching_every=every)
+        of_batches = global_negatives.of_several_passes(batches, features, self.matching)
         return [StepBatch(*both) for both in zip(batches, of_batches, strict=True)]
 
     def loss(self, module: nn.Module, batch: StepBatch) -> dict[str, Tensor]:
@@ -113,8 +116,8 @@ class Task(step.Task):
     def num_targets(self, batch: PairBatch) -> dict[str, float]:
         """Pairs, and those that are matched, each with its two negatives."""
         targets = {"itc": float(len(batch.ids))}
-        if self.matching_every:
-            targets["itm"] = FUSION_PASSES * len(batch.ids) / self.matching_every
+        if self.matching is not None:
+            targets["itm"] = FUSION_PASSES * len(batch.ids) / self.matching.every
         return targets
 
     def evaluate(self) -> dict[str, float]:
