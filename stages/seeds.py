@@ -7,11 +7,14 @@ cache.
 """
 
 import subprocess
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import params
 from pipeline.errors import UsageError, UserError
+from pipeline.orchestration import repro
 from pipeline.reporting import html_report, released_results, render, seed_statistics, tables
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
@@ -80,23 +83,36 @@ def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Ta
 
 
 def _run(seed: int, scale: str, folder: Path) -> None:
-    """Run the pipeline with a seed and keep copies of what it measured."""
+    """Run the pipeline with a seed, as `make repro` does and then as an experiment of DVC, which
+    finds all of it done; keep copies of what it measured."""
     before = params.FILE.read_bytes()
     overrides = [f"-S{key}={seed}" for key in SEEDS]
     try:
+        _set_seed(seed)
+        repro.main()
         subprocess.run(["dvc", "exp", "run", *overrides], check=True)
         files.fresh_directory(folder)
         for path in sorted(Path("results", scale, "evaluate").glob("*.json")):
             files.write_json(folder / path.name, files.read_json(path))
         for path in sorted(Path("runs", scale, "pretrain").glob("*/validation.json")):
             files.write_json(folder / f"pretrain-{path.parent.name}.json", files.read_json(path))
-    except subprocess.CalledProcessError:
+    except (UserError, subprocess.CalledProcessError):
         raise UserError(
             f"seed {seed}: the pipeline failed, see above; run this again, finished stages are not "
             "redone"
         ) from None
     finally:
         params.FILE.write_bytes(before)
+
+
+def _set_seed(seed: int) -> None:
+    """Write a seed into params.yaml, whose comments stay."""
+    from dvc.utils.serialize import modify_yaml
+
+    with modify_yaml(params.FILE) as tree:
+        for key in SEEDS:
+            *blocks, name = key.split(".")
+            reduce(getitem, blocks, tree)[name] = seed
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import yaml_reader
 from pipeline.errors import UserError
+from pipeline.orchestration import repro
 from pipeline.reporting import seed_statistics
 from pipeline.reporting.tables import RowLayout, TableParams
 from stages import seeds
@@ -41,12 +43,10 @@ def project(tmp_path, monkeypatch):
     tiny.write(tmp_path, tiny.settings())
     monkeypatch.chdir(tmp_path)
 
-    def run(command, check):
-        assert command[:3] == ["dvc", "exp", "run"]
-        values = dict(word.removeprefix("-S").split("=") for word in command[3:])
-        assert set(values) == {"pretrain.common.seed", "finetune.common.seed"}
-        seed = float(values["pretrain.common.seed"])
-        Path("params.yaml").write_text("changed")
+    def run_stages():
+        tree = yaml_reader.read(Path("params.yaml"))
+        seed = float(tree["pretrain"]["common"]["seed"])
+        assert tree["finetune"]["common"]["seed"] == seed
         recalls = {"tr_r1": seed / 10, "ir_r1": seed / 20}
         for item in ("flickr30k", "flickr30k-none"):
             path = Path(f"results/small/evaluate/{item}.json")
@@ -55,7 +55,13 @@ def project(tmp_path, monkeypatch):
         released = evaluation_results.retrieval("vlmo_base_patch16_384_coco.pt")
         Path("results/small/evaluate/vlmo-coco.json").write_text(json.dumps(released))
 
-    monkeypatch.setattr(subprocess, "run", run)
+    def record(command, check):
+        seed = yaml_reader.read(Path("params.yaml"))["pretrain"]["common"]["seed"]
+        keys = ("pretrain.common.seed", "finetune.common.seed")
+        assert command == ["dvc", "exp", "run", *(f"-S{key}={seed}" for key in keys)]
+
+    monkeypatch.setattr(repro, "main", run_stages)
+    monkeypatch.setattr(subprocess, "run", record)
     return tmp_path
 
 
@@ -79,10 +85,10 @@ def test_fewer_than_two_numbers_are_refused(words):
 
 
 def test_a_failed_run_leaves_params_yaml_and_says_so(project, monkeypatch):
-    def fail(command, check):
-        raise subprocess.CalledProcessError(1, command)
+    def fail():
+        raise UserError("finetune@vqa has failed")
 
-    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(repro, "main", fail)
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(UserError, match="seed 1: the pipeline failed"):
         seeds.main("1", "2")

@@ -129,7 +129,10 @@ class _HardNegatives:
         self.mask = collectives.all_gather_with_grad(pairs.mask)
         image_ids = collectives.all_gather_with_grad(pairs.image_ids)
         is_negative = pairs.image_ids[:, None] != image_ids[None, :]
-        of_texts, of_images = itc.text_logits * matching.hardness, itc.image_logits * matching.hardness
+        of_texts, of_images = (
+            itc.text_logits * matching.hardness,
+            itc.image_logits * matching.hardness,
+        )
         noise = pairs.negative_noise
         self.image_index = sample_hard_negatives(of_texts, is_negative, noise[:, 0])
         self.text_index = sample_hard_negatives(of_images, is_negative, noise[:, 1])
