@@ -44,7 +44,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run_stages():
-        tree = yaml_reader.read(Path("params.yaml"))
+        tree = yaml_reader.parse(Path("params.yaml").read_bytes())
         seed = float(tree["pretrain"]["common"]["seed"])
         assert tree["finetune"]["common"]["seed"] == seed
         recalls = {"tr_r1": seed / 10, "ir_r1": seed / 20}
@@ -56,7 +56,7 @@ def project(tmp_path, monkeypatch):
         Path("results/small/evaluate/vlmo-coco.json").write_text(json.dumps(released))
 
     def record(command, check):
-        seed = yaml_reader.read(Path("params.yaml"))["pretrain"]["common"]["seed"]
+        seed = yaml_reader.parse(Path("params.yaml").read_bytes())["pretrain"]["common"]["seed"]
         keys = ("pretrain.common.seed", "finetune.common.seed")
         assert command == ["dvc", "exp", "run", *(f"-S{key}={seed}" for key in keys)]
 
