@@ -68,9 +68,12 @@ def _fine_tuned(folder: Path) -> dict[str, Any]:
 def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Table]) -> str:
     """The tables, and of every result the mean and the deviation over the seeds."""
     chapters = [
-        html_report.numbers(f"{title} over the seeds: {item}", summary[key][item])
+        html_report.numbers(f"{title}: {item}", summary[key][item])
         for item in summary["mean"]
-        for key, title in (("mean", "Mean"), ("deviation", "Standard deviation"))
+        for key, title in (
+            ("mean", "Mean over the seeds"),
+            ("deviation", "Standard deviation over the seeds"),
+        )
     ]
     ours = made[0].sections[-2].title
     return html_report.page(
@@ -78,7 +81,7 @@ def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Ta
         note,
         ours,
         made,
-        chapters,
+        [html_report.Part("Over the seeds", chapters)],
     )
 
 

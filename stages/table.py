@@ -7,13 +7,24 @@ from typing import Any
 
 from pipeline.config import params
 from pipeline.data.sharding import coverage
-from pipeline.reporting import html_report, released_results, released_rows, render, tables
+from pipeline.reporting import (
+    html_report,
+    released_results,
+    released_rows,
+    render,
+    tables,
+    variant_titles,
+)
 from pipeline.reporting.released_results import Evaluation
+from pipeline.tasks import fine_tunes
 from pipeline.tracking import client as tracking
 from pipeline.tracking import registry
 from pipeline.training import curve_plots, curves
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
+
+MAIN = "main"  # the pretraining variant that Tables 1 to 3 show
+ABLATIONS = ("table4", "table5")
 
 
 def main() -> None:
@@ -74,28 +85,64 @@ def _report(
     released: list[Evaluation],
 ) -> Path:
     root = Path("results", scale)
-    protocols = {evaluation.name: evaluation.description() for evaluation in released}
-    chapters = []
-    for item, result in results.items():
-        predictions = root / "predictions" / item
-        chapters.append(html_report.evaluation(item, result, predictions, protocols.get(item, "")))
-    variants = sorted(
-        path.parent for path in Path("runs", scale, "pretrain").glob("*/validation.json")
-    )
-    with files.replacing(root / "curves.png") as temporary:
-        curve_plots.compare(
-            {variant.name: curves.read_published(variant) for variant in variants}, temporary
-        )
-    chapters.append(
-        html_report.Chapter(
-            "Pretraining: all variants", html_report.figures([root / "curves.png"]), {}
-        )
-    )
-    chapters += map(html_report.pretraining, variants)
-    html = html_report.page(f"VL-BEiT, {scale}", settings.note, settings.section, made, chapters)
+    parts = [*_evaluations(scale, results, released), *_pretraining(scale)]
+    html = html_report.page(f"VL-BEiT, {scale}", settings.note, settings.section, made, parts)
     with files.replacing(root / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
     return root / "report.html"
+
+
+def _evaluations(
+    scale: str, results: dict[str, Any], released: list[Evaluation]
+) -> list[html_report.Part]:
+    """The main model's, those of released weights, and of ablations the numbers alone."""
+    protocols = {evaluation.name: evaluation.description() for evaluation in released}
+    known = {name: fine_tunes.load(name) for name in fine_tunes.names()}
+    main: list[html_report.Chapter] = []
+    ablations: list[html_report.Chapter] = []
+    imported: list[html_report.Chapter] = []
+    for name, result in results.items():
+        predictions = Path("results", scale, "predictions", name)
+        if name not in known:
+            note = protocols.get(name, "")
+            imported.append(html_report.evaluation(name, result, predictions, note=note))
+            continue
+        title, folder = known[name].title, Path("runs", scale, "finetune", name)
+        if known[name].table in ABLATIONS:
+            ablations.append(html_report.evaluation(title, result, None, folder))
+        else:
+            main.append(html_report.evaluation(title, result, predictions, folder))
+    parts = [
+        html_report.Part("What the model does", main),
+        html_report.Part("Released weights", imported),
+        html_report.Part("Ablations (Tables 4 and 5)", ablations, folded=True),
+    ]
+    return [part for part in parts if part.chapters]
+
+
+def _pretraining(scale: str) -> list[html_report.Part]:
+    """The main variant's chapter, the others' curves in one figure, and their chapters."""
+    folders = Path("runs", scale, "pretrain").glob("*/validation.json")
+    variants = sorted(
+        (path.parent for path in folders), key=lambda path: variant_titles.position(path.name)
+    )
+    figure = Path("results", scale, "curves.png")
+    others = [folder for folder in variants if folder.name != MAIN]
+    with files.replacing(figure) as temporary:
+        curve_plots.compare(
+            {variant_titles.of(folder.name): curves.read_published(folder) for folder in others},
+            temporary,
+        )
+    main: list[html_report.Chapter] = []
+    ablations: list[html_report.Chapter] = []
+    for folder in variants:
+        chapter = html_report.pretraining(variant_titles.of(folder.name), folder)
+        (main if folder.name == MAIN else ablations).append(chapter)
+    compared = html_report.Chapter("Losses side by side", html_report.figures([figure]), {})
+    return [
+        html_report.Part("Pretraining", [*main, compared]),
+        html_report.Part("Pretraining of the ablations", ablations, folded=True),
+    ]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +27,31 @@ class Figure:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Figures and numbers of one model; `facts` and `note` are shown as they are."""
+    """Figures and numbers of one model; `facts`, `parameters` and `note` are shown as they are."""
 
     title: str
     figures: list[Figure]
     facts: dict[str, str]
     note: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
-def pretraining(folder: Path) -> Chapter:
-    """Curves and validation metrics in the folder of a pretraining variant."""
-    metrics = files.read_json(folder / "validation.json")
-    return Chapter(
-        f"Pretraining: {folder.name}", figures(sorted(folder.glob("*.png"))), facts(metrics)
-    )
+@dataclass(frozen=True)
+class Part:
+    """Chapters under a heading; folded ones are shown when their title is clicked."""
+
+    title: str
+    chapters: list[Chapter]
+    folded: bool = False
+
+
+def pretraining(title: str, folder: Path) -> Chapter:
+    """Curves, validation metrics and parameters in the folder of a pretraining variant."""
+    metrics, parameters = files.read_json(folder / "validation.json"), {}
+    if (folder / "params.json").exists():
+        parameters = facts(files.read_json(folder / "params.json"))
+    drawn = figures(sorted(folder.glob("*.png")))
+    return Chapter(title, drawn, facts(metrics), parameters=parameters)
 
 
 def numbers(title: str, result: dict[str, Any]) -> Chapter:
@@ -48,10 +59,20 @@ def numbers(title: str, result: dict[str, Any]) -> Chapter:
     return Chapter(title, [], facts(result))
 
 
-def evaluation(name: str, result: dict[str, Any], predictions: Path, note: str = "") -> Chapter:
-    """The result of an evaluation, with the figures in its folder of predictions."""
-    drawn = figures(sorted(predictions.glob("*.png")))
-    return Chapter(f"Evaluation: {name}", drawn, facts(result), note)
+def evaluation(
+    title: str,
+    result: dict[str, Any],
+    predictions: Path | None,
+    fine_tune: Path | None = None,
+    note: str = "",
+) -> Chapter:
+    """The result of an evaluation, with the figures in its folder of predictions and the parameters
+    in the folder of its fine-tune, where these are given."""
+    drawn = figures(sorted(predictions.glob("*.png"))) if predictions else []
+    parameters = {}
+    if fine_tune and (fine_tune / "params.json").exists():
+        parameters = facts(files.read_json(fine_tune / "params.json"))
+    return Chapter(title, drawn, facts(result), note, parameters)
 
 
 def figures(paths: Iterable[Path]) -> list[Figure]:
@@ -59,10 +80,10 @@ def figures(paths: Iterable[Path]) -> list[Figure]:
     return [Figure(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in paths]
 
 
-def page(title: str, note: str, ours: str, tables: list[Table], chapters: list[Chapter]) -> str:
+def page(title: str, note: str, ours: str, tables: list[Table], parts: list[Part]) -> str:
     """The HTML page; rows in the table sections titled `ours` are highlighted."""
     return template(TEMPLATE, autoescape=True).render(
-        title=title, note=note, ours=ours, tables=tables, chapters=chapters, texts=texts
+        title=title, note=note, ours=ours, tables=tables, parts=parts, texts=texts
     )
 
 

@@ -110,7 +110,18 @@ def against_paper(
     sections = list(starmap(_printed_section, printed[name]["sections"].items()))
     rows = [_our_row(name, row, columns, results) for row in layout]
     sections.append(TableSection(params.section, rows))
-    return Table(printed[name]["title"], columns, sections, params.note)
+    note = "\n".join([params.note, *_test_sets(layout, results)])
+    return Table(printed[name]["title"], columns, sections, note)
+
+
+def _test_sets(layout: list[RowLayout], results: dict[str, Any]) -> list[str]:
+    """How many images ours are retrieved from, which the heading says of the paper's."""
+    sizes = {}
+    for source in (source for row in layout for source in row.cells.values()):
+        result = results.get(source.partition("/")[0], {})
+        if result.get("task") == "retrieval":
+            sizes[result["data"]] = f"{result['images']:,} images, {result['captions']:,} captions"
+    return [f"Our test set of {data}: {size}." for data, size in sorted(sizes.items())]
 
 
 def _printed_section(title: str, rows: dict[str, list[float | None]]) -> TableSection:

@@ -1,11 +1,18 @@
 """Loss curves as images: one run's, and those of several runs side by side."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.training.curves import CurveKind, CurveRow
 
 NO_LOSSES = ("step", "loss", "lr", "grad_norm", "finite")  # values that are not plotted
+PANELS = {
+    "mlm": "MLM: masked words of texts",
+    "mim": "MIM: masked patches of images",
+    "mvlm_text": "MVLM: masked words of captions",
+    "mvlm_image": "MVLM: masked patches of images with captions",
+}
 
 Series = dict[str, list[tuple[int, float]]]  # (step, value) by name
 
@@ -36,10 +43,14 @@ def plot(rows: Sequence[CurveRow], path: Path, title: str) -> None:
 
 
 def compare(curves: Mapping[str, Sequence[CurveRow]], path: Path) -> None:
-    """Draw the training losses of several runs, by name of the run: a panel per loss."""
+    """Draw the training losses of runs by name of the run, a panel per loss: of those that have as
+    many steps as most have, since others' learning rates differ at every step."""
     from matplotlib.figure import Figure
 
-    runs = {run: _series(rows, "train") for run, rows in curves.items()}
+    steps = Counter(rows[-1].step for rows in curves.values() if rows)
+    usual = steps.most_common(1)[0][0] if steps else 0
+    compared = {run: rows for run, rows in curves.items() if rows and rows[-1].step == usual}
+    runs = {run: _series(rows, "train") for run, rows in compared.items()}
     losses = list(dict.fromkeys(name for series in runs.values() for name in series))
     columns = min(2, max(1, len(losses)))
     lines = max(1, -(-len(losses) // columns))
@@ -49,7 +60,7 @@ def compare(curves: Mapping[str, Sequence[CurveRow]], path: Path) -> None:
         for index, (run, series) in enumerate(runs.items()):
             if name in series:
                 axes.plot(*zip(*series[name], strict=True), lw=1.2, label=run, color=f"C{index}")
-        axes.set(title=name, xlabel="step", ylabel="training loss (nats)")
+        axes.set(title=PANELS.get(name, name), xlabel="step", ylabel="training loss (nats)")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     figure.savefig(path, format="png", metadata={"Software": None})

@@ -9,14 +9,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
-from pipeline.reporting import html_report, render, tables
+from pipeline.reporting import html_report, render, tables, variant_titles
 from pipeline.reporting.tables import RowLayout, TableParams
 
 PARAMS = TableParams("Ours", "Not comparable.")
+NOTE = ["Not comparable.", "Our test set of flickr30k: 1,000 images, 5,000 captions."]
 RECALLS = {f"{way}_r{cut}": cut / 16 for way in ("tr", "ir") for cut in (1, 5, 10)}
 RESULT = {
     "task": "retrieval",
     "item": "flickr30k",
+    "data": "flickr30k",
     "variant": "main",
     "images": 1000,
     "captions": 5000,
@@ -57,7 +59,7 @@ def test_the_papers_tables_are_whole() -> None:
 def test_ours_stand_below_the_papers_as_percentages_and_gaps_are_dashes() -> None:
     lines = cells_only(render.markdown(table2())).splitlines()
     assert "| VL-BEiT | 79.5 | 61.5 | 95.8 | 83.9 |" in lines
-    assert lines[-3:] == ["| VL-BEiT | – | – | 50.0 | – |", "", "Not comparable."]
+    assert lines[-4:] == ["| VL-BEiT | – | – | 50.0 | – |", "", *NOTE]
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
@@ -145,8 +147,30 @@ def test_the_layout_has_rows_for_each_of_the_papers_tables() -> None:
 
 def test_the_report_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / "top5.png").write_bytes(b"\x89PNG image")
-    chapters = [html_report.evaluation("flickr30k", RESULT, tmp_path)]
-    html = html_report.page("A <title>", PARAMS.note, PARAMS.section, [table2()], chapters)
+    parts = [
+        html_report.Part("Evaluations", [html_report.evaluation("flickr30k", RESULT, tmp_path)])
+    ]
+    html = html_report.page("A <title>", PARAMS.note, PARAMS.section, [table2()], parts)
     assert "A &lt;title&gt;" in html and "http" not in html
     assert base64.b64encode(b"\x89PNG image").decode() in html
     assert html.count("95.8") == 1 and html.count('class="ours"') == 1 and "reranked.tr_r1" in html
+
+
+def test_parts_have_headings_and_folded_ones_a_title_to_click(tmp_path: Path) -> None:
+    chapters = [html_report.numbers("Flickr30k", RESULT)]
+    parts = [html_report.Part("Shown", chapters), html_report.Part("Folded", chapters, folded=True)]
+    html = html_report.page("Title", PARAMS.note, PARAMS.section, [table2()], parts)
+    shown, folded = html.split('<h2 id="part-2">Folded</h2>')
+    assert '<a href="#part-1">Shown</a>' in shown and "<h3>Flickr30k</h3>" in shown
+    assert folded.count("<summary><h3>Flickr30k</h3></summary>") == 1
+    assert shown.count("<summary><h3>") == 0
+
+
+def test_variants_are_named_and_sorted_as_in_the_tables() -> None:
+    variants = sorted(["mine", "standard", "all", "mvlm"], key=variant_titles.position)
+    assert variants == ["mvlm", "all", "standard", "mine"]
+    titles = ["[1] MVLM", "[3] MVLM + MIM + MLM", "Standard Transformer", "mine"]
+    assert [variant_titles.of(variant) for variant in variants] == titles
+    layout = tables.read_layout()
+    labels = {row.label for rows in layout.values() for row in rows}
+    assert set(map(variant_titles.of, variant_titles.ORDER)) - {"VL-BEiT"} <= labels
