@@ -31,6 +31,13 @@ from pipeline.utils.progress import duration
 BATCH, ROUNDS, TEXT = 4, 3, 14  # TEXT: ids of a caption or question, about COCO's mean
 CAPTIONS = 5  # of an image
 HOUR = 3600
+WHAT = {  # is timed, by task
+    "retrieval": f"image and {CAPTIONS} captions",
+    "vqa": "question",
+    "nlvr2": "statement",
+    "classification": "image",
+    "segmentation": "window",
+}
 
 
 def lines(names: list[str]) -> Iterator[str]:
@@ -57,25 +64,26 @@ def _measured(name: str) -> str:
     imported = imports.load(listed.model.removeprefix(evaluations.IMPORT), preset)
     cls, config = imported.planned()
     model = made_up(lambda: cls(config))
-    what, step = _step(listed.task, model)
+    count = 1 if listed.task == "segmentation" else BATCH
+    step = forward(listed.task, model, count)
     tested = facts.read(listed.data).plan.tested
-    fp32, bf16 = _seconds(step, bf16=False), _seconds(step, bf16=True)
+    fp32, bf16 = _seconds(step, count, bf16=False), _seconds(step, count, bf16=True)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     times = 2 if listed.task in ("nlvr2", "segmentation") else 1  # passes, windows of an image
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return (
-        f"| {name} | {parameters / 1e6:.0f}M | {what} | {fp32:.2f} | {bf16:.2f} | "
+        f"| {name} | {parameters / 1e6:.0f}M | {WHAT[listed.task]} | {fp32:.2f} | {bf16:.2f} | "
         f"{memory / 1e9:.1f} GB | {duration(times * tested * fp32)}"
     )
 
 
-def _seconds(step: Callable[[], float], *, bf16: bool) -> float:
-    """Median CPU seconds for one, over threads, after a round that is not counted."""
+def _seconds(step: Callable[[], Any], count: int, *, bf16: bool) -> float:
+    """Median CPU seconds for one of `count`, over threads, after a round that is not counted."""
     measured = []
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         for _ in range(ROUNDS + 1):
             start = time.process_time()
-            count = step()
+            step()
             measured.append((time.process_time() - start) / torch.get_num_threads() / count)
     return median(measured[1:])
 
@@ -96,10 +104,11 @@ def made_up(build: Callable[[], Model]) -> Model:
     return model
 
 
-def _step(task: str, model: Any) -> tuple[str, Callable[[], float]]:
-    """What is timed, and a function that does it for a batch and returns how many that were."""
+def forward(task: str, model: Any, count: int) -> Callable[[], Any]:
+    """A function that does for `count` images, questions, statements or windows what the task's
+    evaluation does."""
     config = model.config
-    size, count = config.backbone.image_size, 1 if task == "segmentation" else BATCH
+    size = config.backbone.image_size
     pixels = torch.rand(count, 3, size, size) * 2 - 1
     ids = torch.randint(5, max(config.backbone.vocab_size, 6), (count * CAPTIONS, TEXT))
     mask = torch.ones(count, TEXT, dtype=torch.bool)
@@ -108,24 +117,14 @@ def _step(task: str, model: Any) -> tuple[str, Callable[[], float]]:
         model.encode_text(ids, None)
         return model.encode_image(pixels)
 
-    steps: dict[str, tuple[str, Callable[[], Any]]] = {
-        "retrieval": (f"image and {CAPTIONS} captions", dual),
-        "vqa": ("question", lambda: model(pixels, ids[:count], mask)),
-        "nlvr2": (
-            "statement",
-            lambda: model(torch.stack([pixels, pixels], 1), ids[:count], mask),
-        ),
-        "classification": ("image", lambda: model(pixels)),
-        "segmentation": ("window", lambda: model.logits(pixels)),
+    functions: dict[str, Callable[[], Any]] = {
+        "retrieval": dual,
+        "vqa": lambda: model(pixels, ids[:count], mask),
+        "nlvr2": lambda: model(torch.stack([pixels, pixels], 1), ids[:count], mask),
+        "classification": lambda: model(pixels),
+        "segmentation": lambda: model.logits(pixels),
     }
-    what, function = steps[task]
-
-    def run() -> float:
-        with torch.inference_mode():
-            function()
-        return count
-
-    return what, run
+    return torch.inference_mode()(functions[task])
 
 
 if __name__ == "__main__":

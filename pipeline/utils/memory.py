@@ -4,7 +4,8 @@ backward passes.
 The second is a formula over what the layers save. Numbers are `WIDE` (fp32: the residual stream,
 the weights) or, under autocast, half of that. Where a block is computed again (activation
 checkpointing), only its input is kept, and one block's worth is added once. Left out: biases of
-attention by position, and what CUDA, NCCL and the allocator take for themselves.
+attention by position that a whole batch shares, and what CUDA, NCCL and the allocator take for
+themselves.
 """
 
 from dataclasses import dataclass
@@ -74,20 +75,31 @@ def encoder(
     """
     length, vector = sequence.tokens(config), WIDE * config.embed_dim
     pixels = precision.narrow * 3 * config.image_size**2 if sequence.image else 0
+    # autocast makes each block a copy of those that all share
+    copies = config.depth if (config.bias_per_block or precision.half) and not again else 1
+    biased = copies * biases(config, sequence, precision.narrow)
     if again:
         blocks: float = config.depth * length * vector
     else:
         full = recomputed(config, sequence._replace(read=None), precision, joined=joined)
         last = recomputed(config, sequence, precision, joined=joined)
         blocks = (config.depth - 1) * full + last
-    return pixels + blocks + (length if sequence.read is None else sequence.read) * vector
+    return pixels + blocks + biased + (length if sequence.read is None else sequence.read) * vector
 
 
 def forward(config: BackboneConfig, sequence: Pass, precision: Precision) -> float:
     """What one sequence takes where nothing is kept for a backward pass: its pixels in fp32, and
     what one block makes of it."""
     pixels = WIDE * 3 * config.image_size**2 if sequence.image else 0
-    return pixels + recomputed(config, sequence._replace(read=None), precision)
+    block_bytes = recomputed(config, sequence._replace(read=None), precision)
+    return pixels + block_bytes + biases(config, sequence, WIDE)
+
+
+def biases(config: BackboneConfig, sequence: Pass, number: int) -> float:
+    """What one block's biases of attention by position take of a pair, at `number` bytes each: its
+    padding makes them its own. Images alone share theirs, and texts alone are short."""
+    is_own = config.relative_bias and sequence.text > 0 and sequence.image
+    return number * config.num_heads * sequence.tokens(config) ** 2 if is_own else 0
 
 
 def recomputed(

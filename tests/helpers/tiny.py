@@ -82,10 +82,20 @@ def settings():
     tree, medium = preset("small"), preset("medium")
     world = medium["synthetic"]["world"]
     tree["synthetic"] |= {"image_size": 40, "sizes": SIZES, "world": world}
-    tree["shard"]["common"] |= {"rows_per_group": 8}
     without_val = ("sbu", "vg", "imagenet22k", "wikipedia", "bookcorpus")
     for source in without_val:
         tree["shard"][source]["val_fraction"] = 0.15
+    shrink(tree)
+    tree["finetune"]["ade20k"]["head"]["classes"] = medium["finetune"]["ade20k"]["head"]["classes"]
+    tree["evaluate"]["ade20k"]["names"] = medium["evaluate"]["ade20k"]["names"]
+    tree["imports"]["beit3-vqa"] |= {"classes": 3}  # answers that occur often enough
+    tree["imports"]["beit-ade20k"] |= {"classes": 20}  # of its world
+    return tree
+
+
+def shrink(tree):
+    """Give the stages of a preset tiny models and a few steps, one thread each."""
+    tree["shard"]["common"] |= {"rows_per_group": 8}
     tree["text_tokenizer"]["vocab_size"] = 600
     tree["text_tokens"] |= {"rows_per_group": 8}
     tokenizer = tree["visual_tokenizer"]
@@ -97,17 +107,12 @@ def settings():
     tree["visual_tokens"]["common"] |= {"threads": 1}
     _shrink_pretraining(tree["pretrain"])
     _shrink_fine_tunes(tree["finetune"])
-    tree["finetune"]["ade20k"]["head"]["classes"] = medium["finetune"]["ade20k"]["head"]["classes"]
-    tree["evaluate"]["ade20k"]["names"] = medium["evaluate"]["ade20k"]["names"]
     tree["imported_size"] |= {"embed_dim": 16, "mlp_dim": 32}
-    tree["imports"]["beit3-vqa"] |= {"classes": 3}  # answers that occur often enough
-    tree["imports"]["beit-ade20k"] |= {"classes": 20}  # of its world
     tree["evaluate"]["common"] |= {"threads": 1}
     for data in SIZES.keys() & tree["evaluate"].keys():
         tree["evaluate"][data] |= {"batch": 8}
     for data in ("flickr30k", "coco"):
         tree["evaluate"][data] |= {"rerank_k": 3}
-    return tree
 
 
 def _shrink_pretraining(block):
@@ -141,8 +146,8 @@ def _shrink_fine_tunes(block):
             tune["inputs"] |= {"image_size": 32}
         if "order" in tune.get("inputs", {}):
             tune["inputs"]["order"] |= ORDER
-        if "rand_augment" in tune.get("inputs", {}) and tune["inputs"]["rand_augment"]:
-            tune["inputs"]["rand_augment"] |= {"ops": 2}
+        if isinstance(augment := tune.get("inputs", {}).get("rand_augment"), dict):
+            augment |= {"ops": 2}
     block["vqa"] |= {"min_answer_count": 3}
     classification = block["classification"]["inputs"]
     classification |= {"image_size": 24, "resize": 28, "rand_augment": "rand-m9-mstd0.5-inc1"}

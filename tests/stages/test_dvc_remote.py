@@ -1,55 +1,25 @@
 """docs/dvc.md: a run is recorded in dvc.lock, pushed, and pulled into a fresh clone, where DVC has
 nothing to do; an edit is seen by all of DVC's commands."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import tiny
+from tests.helpers import project_copy, tiny
+from tests.helpers.project_copy import git, run
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("dvc") is None, reason="needs the command dvc"),
 ]
 TARGET = "shard@nlvr2"
-FILES = ("model", "pipeline", "stages", "dvc.yaml", "fine_tunes.yaml", ".dvc", ".dvcignore")
-
-
-def run(folder: Path, *words: str) -> str:
-    """The output of a command in a folder, which must succeed."""
-    environment = os.environ | {
-        "PYTHONPATH": str(folder),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-    }
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def git(folder: Path, *words: str) -> None:
-    run(folder, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed run of two stages with tiny parameters, pushed to a folder."""
-    folder = tmp_path_factory.mktemp("clone") / "first"
-    folder.mkdir()
-    for name in FILES:
-        source = tiny.ROOT / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp")
-            shutil.copytree(source, folder / name, ignore=ignored)
-        else:
-            shutil.copy(source, folder / name)
-    tiny.write(folder, tiny.settings())
-    shutil.copy(tiny.ROOT / ".gitignore", folder / ".gitignore")
-    git(folder, "init", "-q")
+    folder = project_copy.make(tmp_path_factory.mktemp("clone") / "first", tiny.settings())
     run(folder, "dvc", "repro", TARGET)
     run(folder, "dvc", "remote", "add", "-d", "store", str(folder.parent / "store"))
     git(folder, "add", ".")

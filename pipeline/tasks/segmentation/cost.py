@@ -45,7 +45,7 @@ def evaluation(
     return EvaluationCost(
         f"{tested:,.0f} images, about {windows:,.0f} windows",
         windows * window_flops(config.backbone, config.head),
-        params.batch * (window + head_bytes(config.backbone, config.head, precision)),
+        params.batch * (window + window_bytes(config.backbone, config.head, precision)),
     )
 
 
@@ -91,6 +91,17 @@ def auxiliary_convs(config: BackboneConfig, head: HeadConfig) -> tuple[Conv, Con
 def pyramid_sides(config: BackboneConfig) -> tuple[int, int, int, int]:
     """Sides of the neck's maps, the finest first."""
     return 4 * config.grid, 2 * config.grid, config.grid, config.grid // 2
+
+
+def window_bytes(config: BackboneConfig, head: HeadConfig, precision: Precision) -> float:
+    """What neck and decode head have of one window at test time, when they have most: the neck's
+    maps, UPerNet's levels before and after smoothing, these at the finest size, apart, joined, and
+    once more as the convolution wants them that fuses them, and what that makes of them."""
+    fine, middle, coarse, half = (side**2 for side in pyramid_sides(config))
+    maps = config.embed_dim * (fine + middle + coarse + half)
+    levels = head.channels * 2 * (fine + middle + coarse)
+    fused = head.channels * (3 * LEVELS + 1) * fine
+    return precision.narrow * (maps + levels + fused)
 
 
 def head_bytes(config: BackboneConfig, head: HeadConfig, precision: Precision) -> float:

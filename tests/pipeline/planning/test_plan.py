@@ -173,6 +173,17 @@ def masked_modeling(precision, **kept):
 
 
 MULTIWAY = replace(BACKBONE, experts="multiway", norm_eps=1e-5)
+BIASED = replace(BACKBONE, relative_bias=True)
+BIASED_BY_BLOCK = replace(BIASED, bias_per_block=True)
+
+
+def biased_vqa(config):
+    """Its tables are not trained: of biases that are, CPUs have no fused attention."""
+    model = VQA(VQAConfig(config, tuple("abcdefg")))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("relative_bias" not in name)
+    return model
+
 
 # Of each: the model, a forward pass of it, its FLOPs and what it keeps, of one sample.
 CASES = {
@@ -193,6 +204,18 @@ CASES = {
         lambda m: m(pixels(), *ids(), noise()).sum(),
         vqa_cost.sample_flops(MULTIWAY, TEXT, 7),
         lambda p: memory.encoder(MULTIWAY, flops.fused(TEXT), p),
+    ),
+    "vqa with biases": (
+        lambda: biased_vqa(BIASED),
+        lambda m: m(pixels(), *ids(), noise()).sum(),
+        vqa_cost.sample_flops(BIASED, TEXT, 7),
+        lambda p: memory.encoder(BIASED, flops.fused(TEXT), p),
+    ),
+    "vqa of VLMo": (
+        lambda: biased_vqa(BIASED_BY_BLOCK),
+        lambda m: m(pixels(), *ids(), noise()).sum(),
+        vqa_cost.sample_flops(BIASED_BY_BLOCK, TEXT, 7),
+        lambda p: memory.encoder(BIASED_BY_BLOCK, flops.fused(TEXT), p),
     ),
     "classification of BEiT-3": (
         lambda: Classification(ClassificationConfig(MULTIWAY, 30, text=False)),

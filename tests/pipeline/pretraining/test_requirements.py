@@ -54,6 +54,22 @@ def setter(path, value):
     return change
 
 
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (tiny.ROOT / "params").glob("*.yaml"))
+)
+def test_presets_learn_from_no_data_set_that_they_do_without(name):
+    tree = tiny.preset(name)
+    common = tree["pretrain"]["common"]
+    listed = [tree["visual_tokenizer"]["sources"]]
+    listed += [stream["sources"] for stream in common["data"].values()]
+    used = {*tree["text_tokenizer"]["sources"]}
+    for sources in listed:
+        used |= {source for source, passes in sources.items() if passes}
+    for stream in ("texts", "images", "pairs"):
+        used |= {*common["validation"][stream]}
+    assert [source for source in used if tree["download"][source]["origin"] == "none"] == []
+
+
 def test_what_is_complete_passes(project):
     project()
     for variant in tiny.VARIANTS:

@@ -1,8 +1,6 @@
 """Slices of the real data sets through readers and shards: how many records go in, come out and are
 left out."""
 
-import json
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from pipeline.data.records import Rejected
 from pipeline.data.sharding import build, record_reader
 from pipeline.data.sharding.build import ImageShardParams, ShardParams
 from pipeline.utils import files
-from tests.helpers import real_data
+from tests.helpers import real_data, real_slices
 
 FOLDERS = {"bookcorpus": "books"}
 
@@ -34,57 +32,14 @@ EXPECTED = {
 def official(source: str, folder: Path) -> Path:
     """The slice as the reader expects the whole, with nothing in the parts that the slice lacks."""
     if source == "coco":
-        _as_2014(folder)
+        real_slices.coco(folder, {"train": 60})
     elif facts.whole(source) == "vqav2":
-        _with_test_part(folder)
+        real_slices.vqav2(folder)
     elif facts.whole(source) == "nlvr2":
         _without_images(folder)
     else:
         return real_data.folder(FOLDERS.get(source, facts.whole(source)))
     return folder
-
-
-def _as_2014(folder: Path) -> None:
-    """The slice is of the 2017 release, whose images are those of 2014 under shorter names."""
-    content = json.loads(
-        (real_data.folder("coco") / "annotations/captions_train2017.json").read_text()
-    )
-    captions: dict[int, list[str]] = {}
-    for item in content["annotations"]:
-        captions.setdefault(item["image_id"], []).append(item["caption"])
-    names = {image["id"]: f"COCO_train2014_{image['id']:012d}.jpg" for image in content["images"]}
-    with zipfile.ZipFile(folder / "train2014.zip", "w") as archive:
-        for image in content["images"]:
-            archive.write(
-                real_data.folder("coco") / "train2017" / image["file_name"],
-                f"train2014/{names[image['id']]}",
-            )
-    zipfile.ZipFile(folder / "val2014.zip", "w").close()
-    (folder / "dataset_coco.json").write_text(
-        json.dumps(
-            {
-                "images": [
-                    {
-                        "filepath": "train2014",
-                        "filename": names[number],
-                        "split": "train",
-                        "cocoid": number,
-                        "sentences": [{"raw": text} for text in texts],
-                    }
-                    for number, texts in captions.items()
-                ],
-                "dataset": "coco",
-            }
-        )
-    )
-
-
-def _with_test_part(folder: Path) -> None:
-    for path in real_data.folder("vqav2").iterdir():
-        (folder / path.name).symlink_to(path)
-    (folder / "test2015").mkdir()
-    with zipfile.ZipFile(folder / "v2_Questions_Test_mscoco.zip", "w") as archive:
-        archive.writestr("v2_OpenEnded_mscoco_test2015_questions.json", '{"questions": []}')
 
 
 def _without_images(folder: Path) -> None:
