@@ -64,6 +64,7 @@ def load_all(params: Params, key: str) -> None:
 
 
 def _load_fine_tunes(params: Params, key: str) -> None:
+    budgets: set[str] = set()  # one fine-tune of each is enough
     for name in fine_tunes.names():
         fine_tune = fine_tunes.load(name)
         if key == "evaluate":
@@ -72,7 +73,8 @@ def _load_fine_tunes(params: Params, key: str) -> None:
             part = f"{listed.data}-test"
             if part in params.subtree("evaluate"):
                 replace(listed, data=part).load_params(params)
-        elif fine_tune.params == fine_tune.budget or name.endswith("-all"):
+        elif fine_tune.budget not in budgets:
+            budgets.add(fine_tune.budget)
             fine_tune.load_params(params)
 
 
