@@ -17,6 +17,7 @@ from pipeline.utils.entry_point import entry
 
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
 RESULTS, RUN = Path("results/small"), Path("runs/small/pretrain/main")
+SEEDS = RESULTS / "seeds/summary.json"  # of `make seeds`
 HEADLINE = (  # what, ours, a control, chance
     (
         "VQAv2 test-dev",
@@ -50,6 +51,8 @@ MASKED = (  # what is masked, its metric
 def main() -> None:
     """Fill the documents; the run must be there."""
     parts = {"headline": _headline(), "tables": _tables(), "validation": _validation()}
+    if SEEDS.exists():
+        parts["seeds"] = _seeds(files.read_json(SEEDS))
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         for name, part in parts.items():
@@ -100,6 +103,38 @@ def _validation() -> str:
         shares = [metrics[f"{kind}_accuracy"] for kind in kinds]
         lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
     return "\n".join([*lines, ""])
+
+
+def _seeds(summary: dict[str, Any]) -> str:
+    """Our rows of the five tables and what the main model reads, each as mean ± deviation."""
+    seeds = ", ".join(map(str, summary["seeds"]))
+    lines = [f"Mean and standard deviation over the seeds {seeds}. {_source()}", ""]
+    settings = params.load(tables.TableParams, "table")
+    for name, layout in tables.read_layout().items():
+        mean, spread = (
+            tables.against_paper(name, layout, summary[key], settings)
+            for key in ("mean", "deviation")
+        )
+        heads = [f"{column.group} {column.name}".strip() for column in mean.columns]
+        lines += [f"| {' | '.join([mean.title, *heads])} |", f"|---|{'---:|' * len(heads)}"]
+        both = zip(mean.sections[-1].rows, spread.sections[-1].rows, strict=True)
+        for row, deviations in both:
+            cells = map(_with_deviation, row.cells, deviations.cells)
+            lines.append(f"| {' | '.join([row.label, *cells])} |")
+        lines.append("")
+    lines += ["| of a pair | right other half | another pair's | none |", "|---|---:|---:|---:|"]
+    for title, name in (("captions", "mvlm_text"), ("images", "mvlm_image")):
+        keys = [f"pretrain-main/{name}{kind}_accuracy" for kind in ("", "_other", "_none")]
+        values = [
+            [tables.percentage(key, summary[kind]) for key in keys]
+            for kind in ("mean", "deviation")
+        ]
+        lines.append(f"| {' | '.join([title, *map(_with_deviation, *values)])} |")
+    return "\n".join([*lines, ""])
+
+
+def _with_deviation(value: float | None, deviation: float | None) -> str:
+    return _number(value) if not deviation else f"{_number(value)} ± {_number(deviation)}"
 
 
 def _number(value: float | None) -> str:
