@@ -27,10 +27,8 @@ def main(port: str = str(PORT)) -> None:
         models = Models(params.scale())
         app = server.app_of(models)
         print(f"http://{ports.LOCAL}:{number}", flush=True)
-        try:
-            server.serve(app, number)
-        except KeyboardInterrupt:
-            print("stopped")
+        server.serve(app, number)
+        print("stopped")
 
 
 if __name__ == "__main__":

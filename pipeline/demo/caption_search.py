@@ -6,8 +6,9 @@ from html import escape
 from typing import Any
 
 from pipeline.demo import examples, inputs
+from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, Request, heading, missing
+from pipeline.demo.page import Form, heading, missing
 from pipeline.demo.retrieval import (
     DUAL,
     NOT_RERANKED,

@@ -7,8 +7,9 @@ from typing import Any
 from PIL import Image
 
 from pipeline.demo import examples, inputs
+from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, Request, gallery, missing
+from pipeline.demo.page import Form, gallery, missing
 from pipeline.demo.retrieval import (
     DUAL,
     NOT_RERANKED,

@@ -14,8 +14,9 @@ from pipeline.config import params
 from pipeline.data.transforms import images
 from pipeline.data.transforms.masking import block_mask, text_mask
 from pipeline.demo import examples, inputs
+from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, Request, heading, missing, view
+from pipeline.demo.page import Form, heading, missing, view
 from pipeline.inference import predictor
 from pipeline.inference.masked_modeling_rows import MODEL
 from pipeline.inference.predictor import Predictor
@@ -261,8 +262,8 @@ def _controls(models: Models, name: str) -> list[Any]:
     patches = models.load(name).model.config.backbone.patches
     share = round(masks.num_masked_patches / patches, 2)
     return [
-        gr.Slider(0, 0.9, share, step=0.05, label="Share of patches masked"),
-        gr.Slider(0, 0.9, masks.caption_mask_ratio, step=0.05, label="Share of words masked"),
+        gr.Slider(0, 0.9, share, step=0.01, label="Share of patches masked"),
+        gr.Slider(0, 0.9, masks.caption_mask_ratio, step=0.01, label="Share of words masked"),
         gr.Radio(list(READS), value=READS[0], label="The model reads"),
         gr.Slider(1, 20, 1, step=1, label="Random draw"),
     ]

@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 from pipeline.demo import examples, inputs
+from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, Request, heading, missing
+from pipeline.demo.page import Form, heading, missing
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.vqa.row_predictor import MODEL
 

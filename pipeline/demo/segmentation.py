@@ -9,8 +9,9 @@ import numpy as np
 
 from pipeline.data.transforms import images
 from pipeline.demo import examples, inputs
+from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, Request, heading, missing, view
+from pipeline.demo.page import Form, heading, missing, view
 from pipeline.errors import UserError
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.segmentation import visualize

@@ -9,11 +9,11 @@ from pipeline.demo import (
     caption_search,
     image_search,
     masked,
-    page,
     questions,
     segmentation,
     statements,
 )
+from pipeline.demo.answering import note
 from pipeline.demo.models import Models
 from pipeline.utils import ports
 
@@ -44,7 +44,7 @@ def page_of(models: Models) -> Any:
 
     with gr.Blocks(analytics_enabled=False, title="VL-BEiT") as blocks:
         gr.Markdown("# VL-BEiT")
-        gr.HTML(page.note(_introduction(models)), padding=False)
+        gr.HTML(note(_introduction(models)), padding=False)
         for number, tab in enumerate(TABS):
             with gr.Tab(tab.TITLE) as opened:
                 # the first tab is open when the page is loaded
@@ -79,10 +79,11 @@ def _introduction(models: Models) -> str:
 
 
 def serve(app: Any, port: int) -> None:
-    """Serve the page until the process is interrupted."""
+    """Serve the page until the process is interrupted; browsers that still show it are not waited
+    for."""
     import uvicorn
 
-    uvicorn.run(app, host=ports.LOCAL, port=port, log_level="error")
+    uvicorn.run(app, host=ports.LOCAL, port=port, log_level="critical", timeout_graceful_shutdown=1)
 
 
 def app_of(models: Models) -> Any:
