@@ -8,15 +8,13 @@ from typing import Any
 from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, heading, missing
+from pipeline.demo.page import Form, missing, output
 from pipeline.demo.retrieval import (
     DUAL,
-    NOT_RERANKED,
     RERANKED,
     Candidate,
     Search,
     Searched,
-    set_size,
 )
 from pipeline.tasks.retrieval.row_predictor import MODEL
 
@@ -30,9 +28,8 @@ def respond(search: Search, request: Request) -> tuple[list[Any], str]:
     assert image is not None, "checked"
     found, searched = search.captions(request.model, image), search.of_model(request.model)
     right = right_captions(searched, image)
-    dual = listed(searched, found.dual, right)
-    reranked = listed(searched, found.reranked, right) or f"<p>{NOT_RERANKED}</p>"
-    return [dual, reranked], set_size(searched)
+    shown = [listed(searched, candidates, right) or None for candidates in found]
+    return shown, search.sentence(request.model)
 
 
 def right_captions(searched: Searched, image: bytes) -> set[int]:
@@ -59,15 +56,11 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         gr.HTML(missing(models, "retrieval", "dvc repro finetune@flickr30k"))
         return
     form = Form(models, names, examples.images)
-    rankings = []
     with gr.Row():
         with gr.Column():
             form.add_image("Image")
             form.add_button("Find sentences")
-        for label in (DUAL, RERANKED):
-            with gr.Column():
-                heading(label)
-                rankings.append(gr.HTML(padding=False))
+        rankings = [output(label, "HTML", padding=False) for label in (DUAL, RERANKED)]
     form.add_note()
     form.add_examples("Images of the test set")
     form.connect(opening, partial(respond, Search(models)), rankings)

@@ -9,16 +9,14 @@ from PIL import Image
 from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, gallery, missing
+from pipeline.demo.page import Form, images, missing
 from pipeline.demo.retrieval import (
     DUAL,
-    NOT_RERANKED,
     RERANKED,
     SHOWN,
     Candidate,
     Search,
     Searched,
-    set_size,
 )
 from pipeline.tasks.retrieval.row_predictor import MODEL
 
@@ -30,9 +28,8 @@ def respond(search: Search, request: Request) -> tuple[list[Any], str]:
     sentence = inputs.text(request.text, "sentence")
     found, searched = search.images(request.model, sentence), search.of_model(request.model)
     right = right_images(searched, sentence)
-    shown = [cells(searched, candidates, right) for candidates in found]
-    note = set_size(searched) if found.reranked else f"{set_size(searched)} {NOT_RERANKED}"
-    return shown, note
+    shown = [cells(searched, candidates, right) or None for candidates in found]
+    return shown, search.sentence(request.model)
 
 
 def right_images(searched: Searched, sentence: str) -> set[int]:
@@ -63,11 +60,8 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     form = Form(models, names, examples.sentences)
     form.add_text("Sentence")
     form.add_button("Find images")
-    rankings = []
     with gr.Row():
-        for label in (DUAL, RERANKED):
-            with gr.Column():
-                rankings.append(gallery(label, SHOWN // 2, preview=True))
+        rankings = [images(label, SHOWN // 2) for label in (DUAL, RERANKED)]
     form.add_note()
     form.add_examples("Captions of the test set, and the images that they are of")
     form.connect(opening, partial(respond, Search(models)), rankings)

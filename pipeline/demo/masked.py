@@ -13,10 +13,10 @@ from model.pretraining.masked_modeling import MaskedModelingConfig
 from pipeline.config import params
 from pipeline.data.transforms import images
 from pipeline.data.transforms.masking import block_mask, text_mask
-from pipeline.demo import examples, inputs
+from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, heading, missing, view
+from pipeline.demo.page import Form, missing
 from pipeline.inference import predictor
 from pipeline.inference.masked_modeling_rows import MODEL
 from pipeline.inference.predictor import Predictor
@@ -29,6 +29,8 @@ TITLE = "Masked patches and words"
 READS = ("image and text", "image alone", "text alone")
 GRAY = 128  # of a masked patch
 COLORS = {"masked": "#9ca3af", "right": "#16a34a", "wrong": "#dc2626"}
+# of Gradio's component
+TEXT = {"color_map": COLORS, "show_inline_category": False, "interactive": False}
 Pieces = list[tuple[str, str | None]]  # text, and the name of its color
 
 
@@ -234,13 +236,10 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         gr.HTML(missing(models, "masked modeling", "dvc repro pretrain@main"))
         return
     form = Form(models, names, examples.captioned)
-    outputs = []
     with gr.Row():
-        with gr.Column(min_width=200):
+        with gr.Column(min_width=page.WIDTH):
             form.add_image("Image")
-        for label in ("Masked", "Predicted", "True visual tokens"):
-            with gr.Column(min_width=200):
-                outputs.append(view(label))
+        outputs = [page.image(label) for label in ("Masked", "Predicted", "True visual tokens")]
     with gr.Row():
         with gr.Column(scale=1):
             form.add_text("Text")
@@ -248,7 +247,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
             controls = _controls(models, names[0])
         with gr.Column(scale=2):
             for label in ("The text, its masked words marked", "Masked", "Predicted"):
-                outputs.append(_text(label))
+                outputs.append(page.output(label, "HighlightedText", **TEXT))
             form.add_note()
     form.add_examples("Validation pairs of pretraining")
     form.connect(opening, partial(respond, models, Codebooks(models).of_model), outputs, controls)
@@ -267,12 +266,3 @@ def _controls(models: Models, name: str) -> list[Any]:
         gr.Radio(list(READS), value=READS[0], label="The model reads"),
         gr.Slider(1, 20, 1, step=1, label="Random draw"),
     ]
-
-
-def _text(label: str) -> Any:
-    import gradio as gr
-
-    heading(label)
-    return gr.HighlightedText(
-        show_label=False, color_map=COLORS, show_inline_category=False, interactive=False
-    )

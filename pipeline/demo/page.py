@@ -2,8 +2,9 @@
 examples that fill them."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.demo import examples
 from pipeline.demo.answering import Answering, Respond, note
@@ -11,6 +12,7 @@ from pipeline.demo.models import Models
 
 HEIGHT = 300  # pixels of an image
 COLUMNS = 6  # of examples
+WIDTH = 200  # pixels, at least, of an image's column
 
 
 def missing(models: Models, kind: str, command: str) -> str:
@@ -25,8 +27,39 @@ def heading(title: str) -> None:
     gr.HTML(f"<h3>{escape(title)}</h3>", padding=False)
 
 
-def view(label: str) -> Any:
-    """A place for an image that is only looked at."""
+class Output(NamedTuple):
+    """Where a part of an answer is shown, and the column that is not there while it has none."""
+
+    component: Any
+    column: Any
+
+
+def image(label: str) -> Output:
+    """An image of an answer."""
+    import gradio as gr
+
+    with gr.Column(min_width=WIDTH) as column:
+        return Output(_view(label), column)
+
+
+def images(label: str, columns: int) -> Output:
+    """Several images of an answer, with captions."""
+    import gradio as gr
+
+    with gr.Column(elem_classes="half") as column:
+        return Output(_gallery(label, columns, preview=True), column)
+
+
+def output(label: str, component: str, **options: Any) -> Output:
+    """Another component of Gradio's, by its name."""
+    import gradio as gr
+
+    with gr.Column(min_width=WIDTH) as column:
+        heading(label)
+        return Output(getattr(gr, component)(show_label=False, **options), column)
+
+
+def _view(label: str) -> Any:
     import gradio as gr
 
     heading(label)
@@ -40,8 +73,8 @@ def view(label: str) -> Any:
     )
 
 
-def gallery(label: str, columns: int, *, preview: bool) -> Any:
-    """A place for several images. preview: a click shows one larger, else it chooses one."""
+def _gallery(label: str, columns: int, *, preview: bool) -> Any:
+    """preview: a click shows an image larger, else it chooses one."""
     import gradio as gr
 
     heading(label)
@@ -82,7 +115,7 @@ class Form:
         import gradio as gr
 
         self.states.append(gr.State(None))
-        self.views.append(view(label))
+        self.views.append(_view(label))
         upload = gr.UploadButton("Upload an image", type="binary", size="sm")
         self.uploads.append(upload)
 
@@ -107,44 +140,64 @@ class Form:
 
     def add_examples(self, label: str) -> None:
         """Examples to choose from."""
-        self.examples = gallery(label, COLUMNS, preview=False)
+        self.examples = _gallery(label, COLUMNS, preview=False)
 
     def connect(
         self,
         opening: Sequence[Callable[..., Any]],
         respond: Respond,
-        outputs: Sequence[Any],
+        outputs: Sequence[Output],
         controls: Sequence[Any] = (),
     ) -> None:
         """Answer whatever is handed in.
 
         Args:
             opening: the events that open the tab; the first of them fills it.
-            outputs: components that show what `respond` returns.
-            controls: components whose values `respond` gets.
+            outputs: what shows the answer of `respond`.
+            controls: components whose values `respond` gets, too.
         """
         import gradio as gr
 
-        count = len(self.states)
-        answering = Answering(self.models, self.read, count, respond, len(outputs))
+        count = len(outputs)
+        answering = Answering(self.models, self.read, len(self.states), respond, count)
         own = [*self.states, *self.views, self.text, self.example]
-        answered = [*outputs, self.note]
+        components, columns = zip(*outputs, strict=True)
+        answered = [*components, *columns, self.note]
         filled = [self.opened, self.about, self.examples, *own, *answered]
-        request = [self.model, self.text, self.example, *self.states]
+        request = [self.model, self.text, self.example, *self.states, *controls]
         private = {"api_visibility": "private"}
-        gr.on(opening, answering.open, [self.opened, self.model, *controls], filled, **private)
-        self.model.input(answering.fill, [self.model, *controls], filled, **private)
+        chosen = [self.model, *controls]
+        gr.on(opening, _shown(answering.open, count), [self.opened, *chosen], filled, **private)
+        self.model.input(_shown(answering.fill, count), chosen, filled, **private)
         sent = [self.button.click, *(control.input for control in controls)]
         if hasattr(self.text, "submit"):
             sent.append(self.text.submit)
         latest = {"trigger_mode": "always_last"}  # while a slider moves
-        gr.on(sent, answering.respond, [*request, *controls], answered, **private, **latest)
+        gr.on(sent, _shown(answering.respond, count), request, answered, **private, **latest)
+        choose = _shown(answering.choose, count)
 
-        def choose(event: gr.SelectData, name: str, *values: Any) -> list[Any]:
-            return answering.choose(event.index, name, *values)
+        def choose_example(event: gr.SelectData, *values: Any) -> Any:
+            return choose(event.index, *values)
 
-        self.examples.select(choose, [self.model, *controls], [*own, *answered], **private)
+        self.examples.select(choose_example, chosen, [*own, *answered], **private)
         for number, upload in enumerate(self.uploads):
             shown = [self.states[number], self.views[number], *answered]
-            received = answering.receive(number)
-            upload.upload(received, [upload, *request, *controls], shown, **private)
+            received = _shown(answering.receive(number), count)
+            upload.upload(received, [upload, *request], shown, **private)
+
+
+def _shown(callback: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A callback of `Answering` whose last values are `count` outputs and a sentence, for a page
+    where an output's column goes while there is nothing in it."""
+    import gradio as gr
+
+    @wraps(callback)
+    def with_columns(*arguments: Any) -> Any:
+        values = callback(*arguments)
+        if not isinstance(values, list):  # nothing changes
+            return values
+        *before, sentence = values
+        columns = [gr.update(visible=value is not None) for value in before[-count:]]
+        return [*before, *columns, sentence]
+
+    return with_columns

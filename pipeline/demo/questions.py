@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, heading, missing
+from pipeline.demo.page import Form, missing, output
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.vqa.row_predictor import MODEL
 
@@ -44,8 +44,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         with gr.Column():
             form.add_text("Question")
             form.add_button("Ask")
-            heading("Answers, each with a probability of its own")
-            best = gr.Label(show_label=False)
+            best = output("Answers, each with a probability of its own", "Label")
             form.add_note()
     form.add_examples("Questions of the test set")
     form.connect(opening, partial(respond, models), [best])

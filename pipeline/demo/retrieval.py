@@ -18,8 +18,7 @@ SHOWN = 6  # candidates of a ranking
 LIMIT = 1000  # images of a test set that are searched; COCO's has 5,000
 BATCH = 32
 DUAL = "Dual encoder, with cosines"
-RERANKED = "Reranked by the fusion encoder, with probabilities of a match"
-NOT_RERANKED = "This model is a dual encoder alone: there is nothing to rerank with."
+RERANKED = "Reranked, with match probabilities"
 
 
 class Searched(NamedTuple):
@@ -71,6 +70,16 @@ class Search:
         cosines = found.text_features @ self.models.load(name).image_features([image])[0]
         return self._rankings(name, cosines, [image] * len(cosines), found.captions)
 
+    def sentence(self, name: str) -> str:
+        """How much is searched, and how it is ranked."""
+        found, params = self.of_model(name), split_of(self.models.scale, name).params
+        number, captions = len(found.images), len(found.captions)
+        searched = f"{number:,} images of the test set and their {captions:,} captions; ✓ is right."
+        if not self.models.load(name).model.config.matching:
+            return f"Searched: {searched} This model is a dual encoder alone and reranks nothing."
+        weight = f"the match logit plus {params.dual_weight:g} times the cosine"
+        return f"Searched: {searched} The best {params.rerank_k} are reranked, by {weight}."
+
     def _rankings(
         self, name: str, cosines: Tensor, images: Sequence[bytes], captions: Sequence[str]
     ) -> Rankings:
@@ -107,14 +116,6 @@ def searched(predictor: Predictor, split: Split) -> Searched:
     shown = [predictor.image_features(images[batch]) for batch in _batches(len(images))]
     read = [predictor.text_features(captions[batch]) for batch in _batches(len(captions))]
     return Searched(images, captions, image_of, torch.cat(shown), torch.cat(read))
-
-
-def set_size(searched: Searched) -> str:
-    """How much is searched, in a sentence."""
-    images, captions = len(searched.images), len(searched.captions)
-    return (
-        f"Searched: {images:,} images of the test set and their {captions:,} captions; ✓ is right."
-    )
 
 
 def _match_logits(

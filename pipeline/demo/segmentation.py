@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.transforms import images
-from pipeline.demo import examples, inputs
+from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, heading, missing, view
+from pipeline.demo.page import Form, missing
 from pipeline.errors import UserError
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.segmentation import visualize
@@ -89,13 +89,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         with gr.Column():
             form.add_image("Image")
             form.add_button("Segment")
-        drawn = []
-        for label in ("Predicted classes", "True classes"):
-            with gr.Column():
-                drawn.append(view(label))
+        drawn = [page.image(label) for label in ("Predicted classes", "True classes")]
         with gr.Column(min_width=120):
-            heading("Predicted share of the pixels")
-            classes = gr.HTML(padding=False)
+            classes = page.output("Predicted share of the pixels", "HTML", padding=False)
             form.add_note()
     form.add_examples("Images of the test set")
     form.connect(opening, partial(respond, models), [*drawn, classes])

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, heading, missing
+from pipeline.demo.page import Form, missing, output
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.nlvr2.row_predictor import MODEL
 
@@ -47,8 +47,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         with gr.Column():
             form.add_text("Statement")
             form.add_button("Is it true?")
-            heading("The statement is")
-            verdict = gr.Label(show_label=False)
+            verdict = output("The statement is", "Label")
             form.add_note()
     form.add_examples("Statements of the test set")
     form.connect(opening, partial(respond, models), [verdict])

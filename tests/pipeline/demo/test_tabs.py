@@ -147,7 +147,7 @@ def test_a_dual_encoder_alone_says_that_nothing_is_reranked(models, monkeypatch)
         (dual, reranked), sentence = image_search.respond(
             Search(models), Request(name, (), WORDS[0], None)
         )
-    assert len(dual) == SHOWN and reranked == [] and "nothing to rerank" in sentence
+    assert len(dual) == SHOWN and reranked is None and "reranks nothing" in sentence
 
 
 def test_pixels_get_classes_with_a_legend(models):
