@@ -111,7 +111,16 @@ class Answering:
             outputs, sentence = self.function(request, *values)
         except Exception as error:  # noqa: BLE001  `refusal` raises what is no refusal
             return self._nothing(refusal(error))
-        return [*outputs, note(sentence)]
+        return [*outputs, note(f"{sentence} {self._truncated(request)}".strip())]
+
+    def _truncated(self, request: Request) -> str:
+        """How much of a text that is longer than the model takes is read, in a sentence."""
+        predictor = self.models.load(request.model)
+        if predictor.tokenizer is None or not request.text:
+            return ""
+        longest = predictor.model.config.backbone.text_length - 2  # without those at both ends
+        count = len(predictor.tokenizer.bare_ids([inputs.text(request.text, "text")])[0])
+        return f"Of the text's {count} tokens {longest} are read." if count > longest else ""
 
     def _answer(self, name: str, example: Example, *values: Any) -> list[Any]:
         images = example.images[: self.num_images]

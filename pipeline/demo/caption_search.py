@@ -5,7 +5,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from pipeline.demo import examples, inputs
+from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
 from pipeline.demo.page import Form, missing, output
@@ -18,7 +18,7 @@ from pipeline.demo.retrieval import (
 )
 from pipeline.tasks.retrieval.row_predictor import MODEL
 
-TITLE = "Sentences by an image"
+TITLE = "Find sentences"
 
 
 def respond(search: Search, request: Request) -> tuple[list[Any], str]:
@@ -57,7 +57,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         return
     form = Form(models, names, examples.images)
     with gr.Row():
-        with gr.Column():
+        with gr.Column(min_width=page.WIDTH):
             form.add_image("Image")
             form.add_button("Find sentences")
         rankings = [output(label, "HTML", padding=False) for label in (DUAL, RERANKED)]

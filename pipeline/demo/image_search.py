@@ -20,7 +20,7 @@ from pipeline.demo.retrieval import (
 )
 from pipeline.tasks.retrieval.row_predictor import MODEL
 
-TITLE = "Images by a sentence"
+TITLE = "Find images"
 
 
 def respond(search: Search, request: Request) -> tuple[list[Any], str]:

@@ -25,7 +25,7 @@ from pipeline.pretraining.data import DataFolders
 from pipeline.pretraining.samples import SampleBuilder, SampleParams
 from pipeline.utils import seeds
 
-TITLE = "Masked patches and words"
+TITLE = "Masked"
 READS = ("image and text", "image alone", "text alone")
 GRAY = 128  # of a masked patch
 COLORS = {"masked": "#9ca3af", "right": "#16a34a", "wrong": "#dc2626"}

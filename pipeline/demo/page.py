@@ -46,7 +46,7 @@ def images(label: str, columns: int) -> Output:
     """Several images of an answer, with captions."""
     import gradio as gr
 
-    with gr.Column(elem_classes="half") as column:
+    with gr.Column(min_width=WIDTH, elem_classes="half") as column:
         return Output(_gallery(label, columns, preview=True), column)
 
 

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from pipeline.demo import examples, inputs
+from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
 from pipeline.demo.page import Form, missing, output
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.nlvr2.row_predictor import MODEL
 
-TITLE = "Statement about two images"
+TITLE = "Statement"
 
 
 def respond(models: Models, request: Request) -> tuple[list[Any], str]:
@@ -42,9 +42,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     form = Form(models, names, examples.statements)
     with gr.Row():
         for side in ("Left image", "Right image"):
-            with gr.Column():
+            with gr.Column(min_width=page.WIDTH):
                 form.add_image(side)
-        with gr.Column():
+        with gr.Column(min_width=page.WIDTH):
             form.add_text("Statement")
             form.add_button("Is it true?")
             verdict = output("The statement is", "Label")

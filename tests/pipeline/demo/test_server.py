@@ -16,11 +16,11 @@ from tests.helpers.tiny import ROOT
 
 TABS = (  # each with what a random model's tab shows in the end
     ("Question", "The annotators' answer: star."),
-    ("Images by a sentence", "Searched: 8 images of the test set and their 16 captions"),
-    ("Sentences by an image", "Searched: 8 images of the test set and their 16 captions"),
-    ("Statement about two images", "In the test set it is false."),
+    ("Find images", "Searched: 8 images of the test set and their 16 captions"),
+    ("Find sentences", "Searched: 8 images of the test set and their 16 captions"),
+    ("Statement", "In the test set it is false."),
     ("Segmentation", "labeled pixels are right."),
-    ("Masked patches and words", "masked text tokens are right"),
+    ("Masked", "masked text tokens are right"),
 )
 PATIENCE = 60_000  # milliseconds, on a busy machine
 
@@ -35,7 +35,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(project):
     """The address, and the file with what the server asks other machines for."""
-    pytest.importorskip("gradio", reason="pip install --group demo")
+    pytest.importorskip("gradio", reason="no Gradio, which `make demo` installs")
     asked, port = project / "asked", free_port()
     command = [sys.executable, ROOT / "tests/helpers/demo_alone.py", asked, str(port)]
     process = start(command, project)
@@ -54,7 +54,7 @@ def server(project):
 @pytest.fixture
 def window(server, tmp_path):
     """The page, and all addresses that it asks for."""
-    pytest.importorskip("playwright", reason="pip install --group browser")
+    pytest.importorskip("playwright", reason="uv pip install --group browser")
     if browser.path() is None:
         pytest.skip("no Chromium")
     address, _ = server
@@ -125,7 +125,7 @@ def test_uploads_are_answered_or_refused_in_a_sentence(window, tmp_path):
 @pytest.mark.slow
 def test_sliders_and_examples_change_what_is_shown(window):
     page, _ = window
-    page.get_by_role("tab", name="Masked patches and words").click()
+    page.get_by_role("tab", name="Masked", exact=True).click()
     page.get_by_text("of 4 masked patches").wait_for()
     ratio = page.get_by_role("spinbutton").locator("visible=true").first
     ratio.fill("0.75")
@@ -153,7 +153,7 @@ def test_a_port_in_use_is_one_line(server, project):
 
 @pytest.mark.slow
 def test_a_tab_without_a_model_says_what_makes_one(tmp_path):
-    gradio = pytest.importorskip("gradio", reason="pip install --group demo")
+    gradio = pytest.importorskip("gradio", reason="no Gradio, which `make demo` installs")
     from pipeline.demo import server
     from pipeline.demo.models import Models
     from tests.helpers import tiny

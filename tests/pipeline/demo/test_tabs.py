@@ -234,7 +234,7 @@ def test_an_example_is_known_until_it_is_changed(models):
 
     answering = callbacks(models, respond)
     *_, answer, sentence = answering.fill("finetune/vqa")
-    assert (answer, sentence) == (1, note("fine"))
+    assert answer == 1 and sentence.startswith('<p class="note">fine')
     example = asked[-1].example
     assert example is not None and example.text == WORDS[0]
     answering.choose(3, "finetune/vqa")
@@ -250,6 +250,13 @@ def test_a_refusal_is_a_sentence_in_place_of_an_answer(models):
         '<p class="refused">question: 1,999 characters, at most 1,000 are read</p>',
     ]
     assert answering.respond("finetune/vqa", "<b>", None, b"<b>")[1].endswith("not an image</p>")
+
+
+def test_what_is_read_of_a_long_text_is_said(models):
+    answering = callbacks(models, lambda request: ([1], "fine"))
+    ask = answering.respond
+    long, short = (ask("finetune/vqa", text, None, None)[1] for text in ("moon " * 30, "a"))
+    assert short == note("fine") and "tokens 10 are read." in long
 
 
 def test_an_error_of_the_program_is_no_refusal(models):
