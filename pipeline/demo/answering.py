@@ -91,7 +91,7 @@ class Answering:
             import gradio as gr
 
             try:
-                view = inputs.enlarged(inputs.image(data))
+                view = inputs.shown(inputs.image(data))
             except UserError as error:
                 return [gr.skip(), gr.skip(), *self._nothing(refusal(error))]
             images = list(rest[: self.num_images])
@@ -136,7 +136,7 @@ class Answering:
     def _use(self, example: Example) -> list[Any]:
         """An example in the inputs."""
         images = list(example.images)
-        views = [inputs.enlarged(inputs.image(data)) for data in images]
+        views = [inputs.shown(inputs.image(data)) for data in images]
         return [*images, *views, example.text, example]
 
     def _nothing(self, sentence: str) -> list[Any]:

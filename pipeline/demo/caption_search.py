@@ -15,6 +15,7 @@ from pipeline.demo.retrieval import (
     Candidate,
     Search,
     Searched,
+    search_of,
 )
 from pipeline.tasks.retrieval.row_predictor import MODEL
 
@@ -63,4 +64,4 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         rankings = [output(label, "HTML", padding=False) for label in (DUAL, RERANKED)]
     form.add_note()
     form.add_examples("Images of the test set")
-    form.connect(opening, partial(respond, Search(models)), rankings)
+    form.connect(opening, partial(respond, search_of(models)), rankings)

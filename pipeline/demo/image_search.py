@@ -17,6 +17,7 @@ from pipeline.demo.retrieval import (
     Candidate,
     Search,
     Searched,
+    search_of,
 )
 from pipeline.tasks.retrieval.row_predictor import MODEL
 
@@ -44,7 +45,7 @@ def cells(
     """Images with their scores, and a tick at those that are right."""
     drawn = []
     for candidate in candidates:
-        image = inputs.enlarged(inputs.image(searched.images[candidate.number]))
+        image = inputs.shown(inputs.image(searched.images[candidate.number]))
         drawn.append((image, candidate.label(right)))
     return drawn
 
@@ -64,4 +65,4 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         rankings = [images(label, SHOWN // 2) for label in (DUAL, RERANKED)]
     form.add_note()
     form.add_examples("Captions of the test set, and the images that they are of")
-    form.connect(opening, partial(respond, Search(models)), rankings)
+    form.connect(opening, partial(respond, search_of(models)), rankings)

@@ -11,6 +11,7 @@ from pipeline.data.transforms.image_decoding import BadImage
 from pipeline.errors import UserError
 
 SIDE = 320  # pixels; smaller images are shown larger
+LARGEST = 1000  # pixels; larger images are shown smaller
 _GAP = 8  # pixels between two images of a thumbnail
 
 
@@ -37,19 +38,25 @@ def text(value: str | None, what: str) -> str:
     return tidy
 
 
-def enlarged(source: Image.Image | np.ndarray) -> Image.Image:
-    """A small image so large that its pixels are seen; a large one as it is."""
-    shown = source if isinstance(source, Image.Image) else Image.fromarray(source)
-    factor = max(1, SIDE // max(shown.size))
-    size = shown.width * factor, shown.height * factor
-    return shown.resize(size, Image.Resampling.NEAREST)
+def shown(source: Image.Image | np.ndarray) -> Image.Image:
+    """An image as the page shows it: a small one so large that its pixels are seen, a large one
+    reduced."""
+    opened = source if isinstance(source, Image.Image) else Image.fromarray(source)
+    factor = max(1, SIDE // max(opened.size))
+    larger = opened.resize(
+        (opened.width * factor, opened.height * factor), Image.Resampling.NEAREST
+    )
+    larger.thumbnail((LARGEST, LARGEST))
+    return larger
 
 
 def side_by_side(images: Sequence[bytes]) -> Image.Image:
-    """One image of several, equally high."""
-    shown = [enlarged(image(data)) for data in images]
-    height = min(one.height for one in shown)
-    scaled = [one.resize((round(one.width * height / one.height), height)) for one in shown]
+    """A thumbnail of one image or several, equally high."""
+    opened = [shown(image(data)) for data in images]
+    height = min(SIDE, *(one.height for one in opened))
+    scaled = [
+        one.resize((max(1, round(one.width * height / one.height)), height)) for one in opened
+    ]
     width = sum(one.width for one in scaled) + _GAP * (len(scaled) - 1)
     joined = Image.new("RGB", (width, height), "white")
     left = 0

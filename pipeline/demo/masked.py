@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
+from model import checkpoint
 from model.pretraining.masked_modeling import MaskedModelingConfig
 from pipeline.config import params
 from pipeline.data.transforms import images
@@ -22,7 +22,8 @@ from pipeline.inference.masked_modeling_rows import MODEL
 from pipeline.inference.predictor import Predictor
 from pipeline.pretraining import task, visualize
 from pipeline.pretraining.data import DataFolders
-from pipeline.pretraining.samples import SampleBuilder, SampleParams
+from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
+from pipeline.pretraining.task import PretrainParams
 from pipeline.utils import seeds
 
 TITLE = "Masked"
@@ -59,7 +60,6 @@ class Codebook(NamedTuple):
 
     tokenizer: Predictor  # images to visual tokens
     means: np.ndarray  # uint8 [codebook_size, patch, patch, 3], see `visualize.patch_means`
-    min_block: int  # patches of the smallest masked block, in pretraining
 
 
 class Filling(NamedTuple):
@@ -80,13 +80,13 @@ def respond(
     draw: int,
 ) -> tuple[list[Any], str]:
     """Image and text as they are, masked, and with the model's predictions."""
-    model, book = models.load(request.model), codebook(request.model)
+    model = models.load(request.model)
     image = inputs.image(request.images[0]) if reads != READS[2] else None
     text = inputs.text(request.text, "text") if reads != READS[1] else None
     ratios = patch_ratio if image else 0.0, word_ratio if text else 0.0
-    filling = mask(model, text or "", *ratios, book.min_block, int(draw))
+    filling = mask(model, text or "", *ratios, _masks(request.model).min_block, int(draw))
     words, tokens = predict(model, image, text, filling)
-    patches = drawn(model, book, image, filling, tokens) if image else None
+    patches = drawn(model, codebook(request.model), image, filling, tokens) if image else None
     pieces = spelled(model, filling, words) if text else None
     return [*_images(patches), *_texts(pieces)], summary(patches, pieces)
 
@@ -193,7 +193,7 @@ class Codebooks:
 
     def _read(self, name: str) -> Codebook:
         scale = self.models.scale
-        settings = task.load_params(params.read(), name.partition("/")[2])
+        settings = _params(name)
         folders = DataFolders.of(scale)
         model = self.models.load(name)
         config: MaskedModelingConfig = model.model.config
@@ -209,17 +209,23 @@ class Codebooks:
         )
         builder = SampleBuilder(sample, model.tokenizer)
         means = visualize.patch_means(folders, settings.data, builder, config.codebook_size)
-        tokenizer = predictor.load(_visual_tokenizer(folders), device=self.models.device)
-        return Codebook(tokenizer, means, settings.masks.min_block)
+        tokenizer = predictor.load(folders.visual_tokenizer, device=self.models.device)
+        return Codebook(tokenizer, means)
 
 
-def _visual_tokenizer(folders: DataFolders) -> Path:
-    return folders.visual_tokenizer
+def _params(name: str) -> PretrainParams:
+    """Of a model such as `pretrain/main`."""
+    return task.load_params(params.read(), name.partition("/")[2])
+
+
+def _masks(name: str) -> MaskParams:
+    """How much is masked in its pretraining."""
+    return _params(name).masks
 
 
 def _images(patches: Patches | None) -> list[Any]:
     """For the page's three images."""
-    return [None] * 3 if patches is None else [inputs.enlarged(one) for one in patches[:3]]
+    return [None] * 3 if patches is None else [inputs.shown(one) for one in patches[:3]]
 
 
 def _texts(words: Words | None) -> list[Any]:
@@ -257,9 +263,9 @@ def _controls(models: Models, name: str) -> list[Any]:
     """How much is masked, at first as in pretraining, and what the model reads."""
     import gradio as gr
 
-    masks = task.load_params(params.read(), name.partition("/")[2]).masks
-    patches = models.load(name).model.config.backbone.patches
-    share = round(masks.num_masked_patches / patches, 2)
+    masks = _masks(name)
+    backbone = checkpoint.read_backbone_config(models.folders[name] / checkpoint.CONFIG)
+    share = round(masks.num_masked_patches / backbone.patches, 2)
     return [
         gr.Slider(0, 0.9, share, step=0.01, label="Share of patches masked"),
         gr.Slider(0, 0.9, masks.caption_mask_ratio, step=0.01, label="Share of words masked"),

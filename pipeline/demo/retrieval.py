@@ -102,6 +102,12 @@ class Search:
         return searched(self.models.load(name), split_of(self.models.scale, name))
 
 
+@lru_cache(maxsize=1)
+def search_of(models: Models) -> Search:
+    """The same for both tabs."""
+    return Search(models)
+
+
 def searched(predictor: Predictor, split: Split) -> Searched:
     """The first images of a split, with their captions and the vectors of both."""
     images: list[bytes] = []

@@ -25,12 +25,12 @@ def respond(models: Models, request: Request) -> tuple[list[Any], str]:
     predictor = models.load(request.model)
     shown, predicted = segmented(predictor, request.images[0])
     names = class_names(models, request.model, predictor)
-    drawn = inputs.enlarged(visualize.overlay(shown, predicted))
+    drawn = inputs.shown(visualize.overlay(shown, predicted))
     if request.example is None or request.example.mask is None:
         return [drawn, None, legend(predicted, names)], "True classes are known of examples alone."
     truth = true_classes(request.example.mask, len(shown))
     share = (predicted == truth)[truth > 0].mean()
-    drawn_truth = inputs.enlarged(visualize.overlay(shown, truth))
+    drawn_truth = inputs.shown(visualize.overlay(shown, truth))
     sentence = f"{share:.0%} of the labeled pixels are right."
     return [drawn, drawn_truth, legend(predicted, names, truth)], sentence
 

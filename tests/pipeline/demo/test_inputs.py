@@ -51,14 +51,14 @@ def test_texts_are_as_shards_hold_them():
     assert inputs.text(" red &amp;\nblue ", "text") == "red & blue"
 
 
-def test_small_images_are_shown_larger_and_large_ones_as_they_are():
-    assert inputs.enlarged(scene()).size == (6 * 48, 6 * 32)
-    assert inputs.enlarged(Image.new("RGB", (500, 400))).size == (500, 400)
+def test_small_images_are_shown_larger_and_large_ones_smaller():
+    assert inputs.shown(scene()).size == (6 * 48, 6 * 32)
+    assert inputs.shown(Image.new("RGB", (500, 400))).size == (500, 400)
+    assert inputs.shown(Image.new("RGB", (4000, 1))).size == (1000, 1)
 
 
 def test_images_stand_side_by_side_at_one_height():
-    wide, high = (
-        encoded(Image.new("RGB", (400, 200)), "PNG"),
-        encoded(Image.new("RGB", (400, 400)), "PNG"),
-    )
-    assert inputs.side_by_side([wide, high]).size == (400 + 8 + 200, 200)
+    wide, square = (encoded(Image.new("RGB", size), "PNG") for size in ((400, 200), (400, 400)))
+    assert inputs.side_by_side([wide, square]).size == (400 + 8 + 200, 200)
+    assert inputs.side_by_side([square]).size == (320, 320)
+    assert inputs.side_by_side([encoded(Image.new("RGB", (1, 5000)), "PNG")]).size == (1, 320)
