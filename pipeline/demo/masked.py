@@ -95,17 +95,17 @@ def mask(
     model: Predictor, text: str, patch_ratio: float, word_ratio: float, min_block: int, draw: int
 ) -> Filling:
     """Blocks of patches and tokens that are masked at these ratios; `draw` is the number of a
-    random draw."""
+    random draw, the same for each half whether the other one is read or not."""
     config, tokenizer = model.model.config.backbone, model.tokenizer
     assert tokenizer is not None, "pretrained models have one"
-    rng = seeds.generator("demo", draw)
     patches = np.zeros(config.patches, dtype=bool)
     if count := round(patch_ratio * len(patches)):
+        rng = seeds.generator("demo patches", draw)
         patches = block_mask(round(len(patches) ** 0.5), count, min_block, rng)
     ids = tokenizer.encode(text, config.text_length).astype(np.int64)
     tokens = np.zeros(len(ids), dtype=bool)
     if word_ratio:
-        special = tokenizer.special
+        special, rng = tokenizer.special, seeds.generator("demo words", draw)
         ordinary = special.ordinary
         _, tokens = text_mask(ids, word_ratio, mask_id=special.mask, ordinary=ordinary, rng=rng)
     return Filling(patches, ids, tokens)

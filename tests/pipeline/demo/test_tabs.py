@@ -200,6 +200,8 @@ def test_either_half_may_be_left_out(models, codebook):
     assert outputs[3:] == [None] * 3 and "text tokens" not in sentence
     outputs, sentence = fill(models, codebook, 0.5, 0.5, "text alone")
     assert outputs[:3] == [None] * 3 and "patches" not in sentence
+    both, _ = fill(models, codebook, 0.5, 0.5, "image and text")
+    assert outputs[4] == both[4]  # the same words are masked
 
 
 def test_nothing_masked_changes_nothing(models, codebook):
