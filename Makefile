@@ -2,6 +2,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEMO := $(VENV)/.installed-demo
+# A cache that cannot be written, as in a home folder that is not there, is done without.
+UV_INSTALL = cache=$$($(BIN)/uv cache dir) && mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" || export UV_NO_CACHE=1; \
+    $(BIN)/uv pip install --python $(BIN)/python --quiet -c constraints.txt --compile-bytecode
 
 # Where pip finds packages, uv finds them, too.
 define for_uv
@@ -26,7 +30,7 @@ export PIP_USER := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro mend scm scale plan seeds export wheel verify ui import-runs lint format test test-all
+.PHONY: help repro mend scm scale plan seeds export wheel verify ui demo import-runs lint format test test-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +65,9 @@ verify: $(INSTALLED) scm ## data, models and DVC's cache against the checksums t
 ui: $(INSTALLED) ## MLflow's runs, grouped by the paper's tables; PORT=5001: another port than 5000
 	@python -m stages.ui $(PORT)
 
+demo: $(DEMO) ## a page on this machine to try the models; PORT=7861: another port than 7860
+	@python -m pipeline.demo $(PORT)
+
 import-runs: $(INSTALLED) ## MLflow runs of the models in runs/ that have none, as after `dvc pull`
 	@python -m pipeline.inference.import_runs
 
@@ -94,11 +101,14 @@ scm: $(INSTALLED)
 	fi
 
 # Without compiled bytecode every process starts two to three times slower where PYTHONDONTWRITEBYTECODE is set.
-# A cache that cannot be written, as in a home folder that is not there, is done without.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	@test -x $(BIN)/uv || { echo "pip put uv elsewhere than in $(VENV): see \`pip config list\`"; exit 1; }
-	cache=$$($(BIN)/uv cache dir) && mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" || export UV_NO_CACHE=1; \
-	    $(BIN)/uv pip install --python $(BIN)/python --quiet -e . --group dev -c constraints.txt --compile-bytecode
+	$(UV_INSTALL) -e . --group dev
 	touch $@
+
+$(DEMO): $(INSTALLED)
+	@echo "installing Gradio"
+	@$(UV_INSTALL) --group demo
+	@touch $@

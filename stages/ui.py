@@ -3,7 +3,6 @@
 
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from urllib.parse import urlencode
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.tracking import registry, spool, store
-from pipeline.utils import files, workdir
+from pipeline.utils import files, ports, workdir
 from pipeline.utils.entry_point import entry
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def main(port: str = str(PORT)) -> None:
         raise UserError(f"MLFLOW_TRACKING_URI: {uri} is a server already; open it in a browser")
     if artifacts and not Path(store.DATABASE).exists():
         raise UserError(f"{store.DATABASE}: not found; {_advice(scale)}")
-    _check_free(port)
+    ports.checked(port, "make ui PORT=5001")
     if spool.pending(spool.folder()):
         spool.start_writer()  # for what a killed one has left
     from mlflow.tracking import MlflowClient
@@ -85,7 +84,7 @@ def main(port: str = str(PORT)) -> None:
             "--default-artifact-root",
             artifacts or (root / "mlruns").as_uri(),
             "--host",
-            "127.0.0.1",
+            ports.LOCAL,
             "--workers",
             "1",
             "--port",
@@ -99,18 +98,6 @@ def _advice(scale: str) -> str:
     if registry.in_workspace(scale):
         return f"{IMPORT} makes runs of the models in runs/{scale}, `dvc repro` trains them"
     return "run `dvc repro` first"
-
-
-def _check_free(port: str) -> None:
-    """Raises UserError where no server can listen at the port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-        try:
-            probe.bind(("127.0.0.1", int(port)))
-        except ValueError:
-            raise UserError(f"PORT: {port}: not a number") from None
-        except (OSError, OverflowError) as error:
-            raise UserError(f"port {port}: {error}; name another one: make ui PORT=5001") from None
 
 
 def make_current(client: "MlflowClient", scale: str) -> None:
@@ -136,7 +123,7 @@ def link(client: "MlflowClient", experiment: str, port: str) -> str:
     does."""
     client.set_experiment_tag(experiment, "mlflow.sharedViewState.tables", json.dumps(VIEW))
     query = urlencode({"workflowType": "machine_learning", "viewStateShareKey": "tables"})
-    return f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?{query}"
+    return f"http://{ports.LOCAL}:{port}/#/experiments/{experiment}/runs?{query}"
 
 
 if __name__ == "__main__":

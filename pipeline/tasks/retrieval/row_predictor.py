@@ -56,8 +56,14 @@ def similarity(saved: SavedModel, images: Sequence[Source], captions: Sequence[s
 
 def match(saved: SavedModel, images: Sequence[Source], captions: Sequence[str]) -> Tensor:
     """The probability that each image and the caption beside it belong together, [pairs] in 0..1:
-    the fusion encoder reads both at once. Raises UserError where one of a pair is missing, or the
-    model is a dual encoder alone."""
+    the fusion encoder reads both at once. Raises UserError as `match_logits`."""
+    return match_logits(saved, images, captions).softmax(dim=1)[:, 1]
+
+
+def match_logits(saved: SavedModel, images: Sequence[Source], captions: Sequence[str]) -> Tensor:
+    """The fusion encoder's logits that each image and the caption beside it do not, and that they
+    do belong together, [pairs, 2]. Raises UserError where one of a pair is missing, or the model is
+    a dual encoder alone."""
     from pipeline.utils import finite
 
     if not saved.model.config.matching:
@@ -68,5 +74,4 @@ def match(saved: SavedModel, images: Sequence[Source], captions: Sequence[str]) 
             f"match: {len(pixels)} images and {len(ids)} captions; it takes pairs, and `similarity` "
             "compares every image with every caption"
         )
-    logits = saved.model.match_logits(pixels, ids, mask)
-    return finite.checked(logits, "match logits").softmax(dim=1)[:, 1]
+    return finite.checked(saved.model.match_logits(pixels, ids, mask), "match logits")
