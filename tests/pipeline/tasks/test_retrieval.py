@@ -37,7 +37,13 @@ from pipeline.tasks.retrieval.predict import (
     match_logits,
     rerank,
 )
-from pipeline.tasks.retrieval.training.data import EvaluationSet, InputParams, evaluation_set
+from pipeline.tasks.retrieval.training.data import (
+    EvaluationSet,
+    InputParams,
+    PairBatch,
+    evaluation_set,
+)
+from pipeline.tasks.retrieval.training.global_negatives import Matching, of_one_pass
 from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
 from pipeline.tasks.retrieval.training.task import (
     FineTuneParams,
@@ -155,6 +161,25 @@ def test_hard_negatives_survive_a_row_where_all_the_weight_is_on_the_own_image()
     is_negative = torch.tensor([[False, True, True]])
     for draw in (0.0, 0.3, 0.999999):
         assert sample_hard_negatives(logits, is_negative, torch.tensor([draw])).item() in (1, 2)
+
+
+@pytest.mark.parametrize(("hardness", "drawn"), [(1.0, [1, 1, 1]), (0.0, [1, 1, 2])])
+def test_hardness_says_whether_similarity_or_chance_draws_negatives(hardness, drawn):
+    """The first pair is like the second and unlike the third; its noise asks for the first, a
+    middle and the last of the two."""
+    features = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.0]]))
+    for noise, column in zip((0.1, 0.4, 0.9), drawn, strict=True):
+        pairs = PairBatch(
+            torch.zeros(3, 8, 8, 3, dtype=torch.uint8),
+            torch.arange(3)[:, None],
+            torch.ones(3, 1, dtype=torch.bool),
+            torch.arange(3),
+            torch.full((3, 2), noise, dtype=torch.float64),
+            torch.zeros(5, 3, 2, 3),
+        )
+        negatives = of_one_pass(pairs, Matching(every=3, hardness=hardness))
+        _, hard = negatives(features, features, torch.tensor(4.0))
+        assert hard is not None and hard.ids.tolist() == [[column]]
 
 
 def reference_recalls(image_scores, text_scores, image_indices):
