@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 TEMPLATE = "reporting/report.html.j2"
+CAPTIONS = {  # of figures, by the stems of their files
+    "answers": "Questions, the model's answers and the annotators'",
+    "curves": "Losses by step",
+    "examples": "Statements about two images, and whether the model takes them to be true",
+    "masked": "Images, masked patches, and what is predicted in their place",
+    "overlays": "Images, their true classes and the predicted ones",
+    "top5": "The best five of a text's images and of an image's texts; green: right",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,11 @@ def evaluation(
 
 
 def figures(paths: Iterable[Path]) -> list[Figure]:
-    """PNG files, with the stems of their names as captions."""
-    return [Figure(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in paths]
+    """PNG files with their captions; of files that have none, the stems of their names."""
+    return [
+        Figure(CAPTIONS.get(path.stem, path.stem), base64.b64encode(path.read_bytes()).decode())
+        for path in paths
+    ]
 
 
 def page(title: str, note: str, ours: str, tables: list[Table], parts: list[Part]) -> str:
