@@ -1,4 +1,7 @@
-PYTHON ?= python3.11
+# The first that runs, is of one of these versions and can make environments; PYTHON=... is taken as it is.
+FITS := import ensurepip, sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12), (3, 13)])
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+    "$$name" -c '$(FITS)' >/dev/null 2>&1 && echo "$$name" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -30,7 +33,7 @@ export PIP_USER := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro mend scm scale plan seeds export wheel verify ui demo import-runs lint format test test-all
+.PHONY: help install repro mend scm scale plan seeds export wheel verify ui demo import-runs lint format test test-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +42,8 @@ repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc
 	@python -m stages.integrity mend
 	@python -m pipeline.orchestration.repro
 	@cat results/"$$(python -c 'from pipeline.config import params; print(params.scale())')"/tables/*.md
+
+install: $(INSTALLED) ## the environment alone, in .venv
 
 mend: $(INSTALLED) scm ## what a killed `dvc` has left half-written
 	@python -m stages.integrity mend
@@ -102,7 +107,12 @@ scm: $(INSTALLED)
 
 # Without compiled bytecode every process starts two to three times slower where PYTHONDONTWRITEBYTECODE is set.
 $(INSTALLED): pyproject.toml constraints.txt
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	    python="$(PYTHON)"; \
+	    test -n "$$python" || { echo "no Python 3.11, 3.12 or 3.13 with its venv module on PATH: install one, or name it by PYTHON=..." >&2; exit 1; }; \
+	    echo "$$python -m venv --clear $(VENV)"; \
+	    $$python -m venv --clear $(VENV); \
+	}
 	$(BIN)/python -m pip install --quiet uv
 	@test -x $(BIN)/uv || { echo "pip put uv elsewhere than in $(VENV): see \`pip config list\`"; exit 1; }
 	$(UV_INSTALL) -e . --group dev
