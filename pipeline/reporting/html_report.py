@@ -18,8 +18,9 @@ TEMPLATE = "reporting/report.html.j2"
 CAPTIONS = {  # of figures, by the stems of their files
     "answers": "Questions, the model's answers and the annotators'",
     "curves": "Losses by step",
-    "examples": "Statements about two images, and whether the model takes them to be true",
+    "examples": "Images, their classes and the model's most probable ones",
     "masked": "Images, masked patches, and what is predicted in their place",
+    "pairs": "Statements about two images, and whether the model takes them to be true",
     "overlays": "Images, their true classes and the predicted ones",
     "top5": "The best five of a text's images and of an image's texts; green: right",
 }
