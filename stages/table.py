@@ -16,7 +16,6 @@ from pipeline.reporting import (
     variant_titles,
 )
 from pipeline.reporting.released_results import Evaluation
-from pipeline.tasks import fine_tunes
 from pipeline.tracking import client as tracking
 from pipeline.tracking import registry
 from pipeline.training import curve_plots, curves
@@ -97,18 +96,18 @@ def _evaluations(
 ) -> list[html_report.Part]:
     """The main model's, those of released weights, and of ablations the numbers alone."""
     protocols = {evaluation.name: evaluation.description() for evaluation in released}
-    known = {name: fine_tunes.load(name) for name in fine_tunes.names()}
+    fine_tunes = params.lists().subtree("fine_tunes")
     main: list[html_report.Chapter] = []
     ablations: list[html_report.Chapter] = []
     imported: list[html_report.Chapter] = []
     for name, result in results.items():
         predictions = Path("results", scale, "predictions", name)
-        if name not in known:
+        if name not in fine_tunes:
             note = protocols.get(name, "")
             imported.append(html_report.evaluation(name, result, predictions, note=note))
             continue
-        title, folder = known[name].title, Path("runs", scale, "finetune", name)
-        if known[name].table in ABLATIONS:
+        title, folder = fine_tunes[name]["title"], Path("runs", scale, "finetune", name)
+        if fine_tunes[name]["table"] in ABLATIONS:
             ablations.append(html_report.evaluation(title, result, None, folder))
         else:
             main.append(html_report.evaluation(title, result, predictions, folder))
