@@ -10,6 +10,7 @@ from tests.helpers import evaluation_results, tiny
 COCO = "vlmo_base_patch16_384_coco.pt"
 OURS = {
     "task": "retrieval",
+    "data": "coco",
     "variant": "main",
     "headline": {"tr_r1": 0.5, "ir_r1": 0.25, "score": 0.375},
     "images": 10,
@@ -49,7 +50,7 @@ def test_made_up_weights_add_a_list_and_change_nothing_else(made):
         assert (with_them / name).read_bytes() == (without / name).read_bytes()
     assert "a check of the path, not a result" in (with_them / "tables/released.md").read_text()
     page = (with_them / "report.html").read_text()
-    assert "a check of the path, not a result" in page and "Evaluation: vlmo-coco" not in page
+    assert "a check of the path, not a result" in page and "<h3>vlmo-coco</h3>" not in page
 
 
 def test_real_weights_are_in_the_tables_the_metrics_and_the_report(made):
@@ -64,5 +65,5 @@ def test_real_weights_are_in_the_tables_the_metrics_and_the_report(made):
     metrics = files.read_json(folder / "metrics.json")
     assert metrics == {"vlmo-coco": pytest.approx({"tr_r1": 74.78, "ir_r1": 57.31})}
     page = (folder / "report.html").read_text()
-    chapter = page[page.index("Evaluation: vlmo-coco") :]
+    chapter = page[page.index("<h3>vlmo-coco</h3>") :]
     assert "dual encoder alone, no reranking" in chapter and f"{COCO} (origin upstream" in chapter
