@@ -46,6 +46,12 @@ MASKED = (  # what is masked, its metric
     ("captions (MVLM)", "mvlm_text"),
     ("images of pairs (MVLM)", "mvlm_image"),
 )
+PAIR = (  # half of a pair that is masked, its metric
+    ("captions", "mvlm_text"),
+    ("images", "mvlm_image"),
+)
+PAIR_HEAD = ("| of a pair | right other half | another pair's | none |", "|---|---:|---:|---:|")
+OTHER_HALVES = ("", "_other", "_none")  # ends of the metrics' names
 
 
 def main() -> None:
@@ -93,14 +99,9 @@ def _validation() -> str:
     for title, name in MASKED:
         shares = [metrics[f"{name}_{kind}"] for kind in ("accuracy", "frequent", "chance")]
         lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
-    lines += [
-        "",
-        "| of a pair | right other half | another pair's | none |",
-        "|---|---:|---:|---:|",
-    ]
-    for title, name in (("captions", "mvlm_text"), ("images", "mvlm_image")):
-        kinds = (name, f"{name}_other", f"{name}_none")
-        shares = [metrics[f"{kind}_accuracy"] for kind in kinds]
+    lines += ["", *PAIR_HEAD]
+    for title, name in PAIR:
+        shares = [metrics[f"{name}{half}_accuracy"] for half in OTHER_HALVES]
         lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
     return "\n".join([*lines, ""])
 
@@ -122,9 +123,9 @@ def _seeds(summary: dict[str, Any]) -> str:
             cells = map(_with_deviation, row.cells, deviations.cells)
             lines.append(f"| {' | '.join([row.label, *cells])} |")
         lines.append("")
-    lines += ["| of a pair | right other half | another pair's | none |", "|---|---:|---:|---:|"]
-    for title, name in (("captions", "mvlm_text"), ("images", "mvlm_image")):
-        keys = [f"pretrain-main/{name}{kind}_accuracy" for kind in ("", "_other", "_none")]
+    lines += PAIR_HEAD
+    for title, name in PAIR:
+        keys = [f"pretrain-main/{name}{half}_accuracy" for half in OTHER_HALVES]
         values = [
             [tables.percentage(key, summary[kind]) for key in keys]
             for kind in ("mean", "deviation")

@@ -55,12 +55,9 @@ class Part:
 
 
 def pretraining(title: str, folder: Path) -> Chapter:
-    """Curves, validation metrics and parameters in the folder of a pretraining variant."""
-    metrics, parameters = files.read_json(folder / "validation.json"), {}
-    if (folder / "params.json").exists():
-        parameters = facts(files.read_json(folder / "params.json"))
-    drawn = figures(sorted(folder.glob("*.png")))
-    return Chapter(title, drawn, facts(metrics), parameters=parameters)
+    """Curves and validation metrics in the folder of a pretraining variant."""
+    metrics = files.read_json(folder / "validation.json")
+    return Chapter(title, figures(sorted(folder.glob("*.png"))), facts(metrics))
 
 
 def numbers(title: str, result: dict[str, Any]) -> Chapter:
