@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, missing, output
+from pipeline.demo.page import form_of, output
 from pipeline.demo.retrieval import (
     DUAL,
     RERANKED,
@@ -52,11 +52,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    names = models.of_class(MODEL)
-    if not names:
-        gr.HTML(missing(models, "retrieval", "dvc repro finetune@flickr30k"))
+    form = form_of(models, MODEL, examples.images, "retrieval", "dvc repro finetune@flickr30k")
+    if form is None:
         return
-    form = Form(models, names, examples.images)
     with gr.Row():
         with gr.Column(min_width=page.WIDTH):
             form.add_image("Image")

@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, images, missing
+from pipeline.demo.page import form_of, images
 from pipeline.demo.retrieval import (
     DUAL,
     RERANKED,
@@ -54,11 +54,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    names = models.of_class(MODEL)
-    if not names:
-        gr.HTML(missing(models, "retrieval", "dvc repro finetune@flickr30k"))
+    form = form_of(models, MODEL, examples.sentences, "retrieval", "dvc repro finetune@flickr30k")
+    if form is None:
         return
-    form = Form(models, names, examples.sentences)
     form.add_text("Sentence")
     form.add_button("Find images")
     with gr.Row():

@@ -16,7 +16,7 @@ from pipeline.data.transforms.masking import block_mask, text_mask
 from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, missing
+from pipeline.demo.page import form_of
 from pipeline.inference import predictor
 from pipeline.inference.masked_modeling_rows import MODEL
 from pipeline.inference.predictor import Predictor
@@ -237,11 +237,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    names = models.of_class(MODEL)
-    if not names:
-        gr.HTML(missing(models, "masked modeling", "dvc repro pretrain@main"))
+    form = form_of(models, MODEL, examples.captioned, "masked modeling", "dvc repro pretrain@main")
+    if form is None:
         return
-    form = Form(models, names, examples.captioned)
     with gr.Row():
         with gr.Column(min_width=page.WIDTH):
             form.add_image("Image")
@@ -250,7 +248,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
         with gr.Column(scale=1):
             form.add_text("Text")
             form.add_button("Fill in")
-            controls = _controls(models, names[0])
+            controls = _controls(models, form.names[0])
         with gr.Column(scale=2):
             for label in ("The text, its masked words marked", "Masked", "Predicted"):
                 outputs.append(page.output(label, "HighlightedText", **TEXT))

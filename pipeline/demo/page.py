@@ -15,11 +15,6 @@ COLUMNS = 6  # of examples
 WIDTH = 200  # pixels, at least, of an image's column
 
 
-def missing(models: Models, kind: str, command: str) -> str:
-    """What a tab says without a model, as HTML."""
-    return note(f"runs/{models.scale} has no model for {kind} yet: `{command}` makes it.")
-
-
 def heading(title: str) -> None:
     """What stands above a part of a tab."""
     import gradio as gr
@@ -101,7 +96,7 @@ class Form:
     def __init__(self, models: Models, names: Sequence[str], read: examples.Reader):
         import gradio as gr
 
-        self.models, self.read = models, read
+        self.models, self.names, self.read = models, names, read
         self.model = gr.Dropdown(list(names), value=names[0], label="Model", filterable=False)
         self.about = gr.HTML(padding=False)
         self.opened, self.example = gr.State(False), gr.State(None)
@@ -184,6 +179,19 @@ class Form:
             shown = [self.states[number], self.views[number], *answered]
             received = _shown(answering.receive(number), count)
             upload.upload(received, [upload, *request], shown, **private)
+
+
+def form_of(
+    models: Models, model_class: str, read: examples.Reader, kind: str, command: str
+) -> Form | None:
+    """A tab's form; None where no model can answer, and then the tab says which `command` makes one
+    for this `kind` of task."""
+    import gradio as gr
+
+    if names := models.of_class(model_class):
+        return Form(models, names, read)
+    gr.HTML(note(f"runs/{models.scale} has no model for {kind} yet: `{command}` makes it."))
+    return None
 
 
 def _shown(callback: Callable[..., Any], count: int) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, missing, output
+from pipeline.demo.page import form_of, output
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.vqa.row_predictor import MODEL
 
@@ -33,11 +33,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    names = models.of_class(MODEL)
-    if not names:
-        gr.HTML(missing(models, "questions", "dvc repro finetune@vqa"))
+    form = form_of(models, MODEL, examples.questions, "questions", "dvc repro finetune@vqa")
+    if form is None:
         return
-    form = Form(models, names, examples.questions)
     with gr.Row():
         with gr.Column():
             form.add_image("Image")

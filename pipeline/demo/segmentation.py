@@ -11,7 +11,7 @@ from pipeline.data.transforms import images
 from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, missing
+from pipeline.demo.page import form_of
 from pipeline.errors import UserError
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.segmentation import visualize
@@ -80,11 +80,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    names = models.of_class(MODEL)
-    if not names:
-        gr.HTML(missing(models, "segmentation", "dvc repro finetune@ade20k"))
+    form = form_of(models, MODEL, examples.masks, "segmentation", "dvc repro finetune@ade20k")
+    if form is None:
         return
-    form = Form(models, names, examples.masks)
     with gr.Row():
         with gr.Column():
             form.add_image("Image")

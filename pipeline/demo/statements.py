@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import Form, missing, output
+from pipeline.demo.page import form_of, output
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.nlvr2.row_predictor import MODEL
 
@@ -35,11 +35,9 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    names = models.of_class(MODEL)
-    if not names:
-        gr.HTML(missing(models, "statements", "dvc repro finetune@nlvr2"))
+    form = form_of(models, MODEL, examples.statements, "statements", "dvc repro finetune@nlvr2")
+    if form is None:
         return
-    form = Form(models, names, examples.statements)
     with gr.Row():
         for side in ("Left image", "Right image"):
             with gr.Column(min_width=page.WIDTH):
