@@ -2,13 +2,17 @@
 exists at every scale, and DVC changes one line."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.config import params, yaml_reader
+from pipeline.data import datasets
 from pipeline.data.datasets import facts
+from pipeline.data.synthetic import generate
+from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.utils.import_graph import ImportGraph
 from tests.helpers import tiny
 
@@ -79,6 +83,7 @@ HARMLESS_IN = {
 }
 # Read by no stage, or by all in order to find files: no dependency.
 NO_DEPENDENCY = {"scale", "preset", "synthetic_code", "plan", "http", "pool", "repro"}
+DOWNLOADS = ("download", "download_urls")
 # Lists whose entries name stages, and blocks that a scale without such an entry does not read.
 LISTS = {"evaluations", "fine_tunes"}
 EMPTY_HERE = "pretrain.warm_starts"
@@ -167,6 +172,19 @@ def test_generated_data_is_no_dependency_at_the_papers_scale() -> None:
     assert trees["small"]["synthetic_code"] == trees["medium"]["synthetic_code"]
     source = (ROOT / trees["paper"]["synthetic_code"]).read_text(encoding="utf-8")
     assert source.startswith('"""') and source.rstrip().endswith('"""')  # a docstring alone
+
+
+def test_generated_files_need_no_other_sizes_than_recorded(
+    stages: dict[str, Any], tmp_path: Path
+) -> None:
+    """So the number of one data set's records generates no other one anew."""
+    every = params.convert(SyntheticParams, tiny.settings()["synthetic"], "synthetic")
+    for name in datasets.names():
+        (stage,) = (stages[f"{kind}@{name}"] for kind in DOWNLOADS if f"{kind}@{name}" in stages)
+        recorded = {key.removeprefix("synthetic.sizes.") for key in params_of(stage)}
+        sizes = {key: size for key, size in every.sizes.items() if key in recorded}
+        (tmp_path / name).mkdir()
+        generate.write(name, tmp_path / name, replace(every, sizes=sizes))
 
 
 def test_outputs_belong_to_one_scale(stages: dict[str, Any]) -> None:
