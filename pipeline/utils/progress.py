@@ -7,6 +7,7 @@ that takes less says nothing.
 import sys
 import time
 from collections import deque
+from typing import Self
 
 LOG_EVERY, TERMINAL_EVERY = 60.0, 1.0  # seconds from one line to the next
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -34,7 +35,7 @@ class Progress:
         self._history = deque([(time.monotonic(), 0)], maxlen=_WINDOW)
         self._shown = False
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
