@@ -1,15 +1,14 @@
 """A figure of a few test images next to their true and predicted masks."""
 
-import colorsys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.tasks.segmentation import palette
 from pipeline.tasks.segmentation.training.data import LabeledImage
 from pipeline.utils import figures
 
-_GOLDEN = 0.618034  # share of the color circle from one class to the next
 _OPACITY = 0.7
 _NAME = 40  # characters of a class's name
 _MOST_COLUMNS, _LINES = 8, 8  # of the legend; more lines make the figure higher
@@ -61,17 +60,16 @@ def _legend(labels: Sequence[str], width: float) -> tuple[int, float]:
 def overlay(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """An image uint8 [height, width, 3] tinted by class; pixels without a class stay as they
     are."""
-    colors = [class_color(number) for number in range(int(mask.max()) + 1)]
-    palette = np.array(colors, dtype=np.float32) * 255
-    tinted = (1 - _OPACITY) * pixels + _OPACITY * palette[mask]
-    return np.where(mask[..., None] > 0, tinted, pixels).astype(np.uint8)
+    tinted, labeled = pixels.copy(), mask > 0
+    colors = 255 * palette.colors()[mask[labeled] - 1]
+    tinted[labeled] = (1 - _OPACITY) * pixels[labeled] + _OPACITY * colors
+    return tinted
 
 
 def class_color(number: int) -> tuple[float, float, float]:
-    """The color of a class, RGB in 0..1."""
-    # after 8 and after 13 classes hues nearly come back
-    paler, darker = number // 8 % 2, number // 13 % 2
-    return colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.95 - 0.45 * paler, 1.0 - 0.35 * darker)
+    """The color of a class, which is counted from 1, RGB in 0..1."""
+    red, green, blue = palette.colors()[number - 1].tolist()
+    return red, green, blue
 
 
 def class_name(names: Sequence[str], number: int) -> str:
