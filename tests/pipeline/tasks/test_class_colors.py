@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pipeline.tasks.segmentation import palette, visualize
+from pipeline.tasks.segmentation import visualize
 
 
 def smallest_distance(number: int, seen: np.ndarray | None = None) -> float:
     """In CIELAB, between the colors of the first classes."""
-    points = palette.lab(palette.colors()[:number], seen)
+    points = visualize.lab(visualize.class_colors()[:number], seen)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     return float(distances[np.triu_indices(number, 1)].min())
 
@@ -18,12 +18,12 @@ def test_colors_are_far_from_each_other(
     number: int, seen: float, seen_without_a_cone: float
 ) -> None:
     assert smallest_distance(number) > seen
-    for deficiency in palette._DEFICIENCIES:
+    for deficiency in visualize._DEFICIENCIES:
         assert smallest_distance(number, deficiency) > seen_without_a_cone
 
 
 def test_lab_is_that_of_the_standard() -> None:
-    known = palette.lab(np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    known = visualize.lab(np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
     assert known == pytest.approx(
         np.array([[100, 0, 0], [53.24, 80.09, 67.20], [0, 0, 0]]), abs=0.02
     )
