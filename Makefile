@@ -42,6 +42,7 @@ repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc
 	@python -m stages.integrity mend
 	@python -m pipeline.orchestration.repro
 	@cat results/"$$(python -c 'from pipeline.config import params; print(params.scale())')"/tables/*.md
+	@python -m pipeline.reporting.headline
 
 install: $(INSTALLED) ## the environment alone, in .venv
 

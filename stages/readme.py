@@ -1,7 +1,8 @@
 """python -m stages.readme: the small run's numbers in README.md and docs/results.md.
 
 For those who maintain the documents: fills what stands between `<!-- small: NAME -->` and
-`<!-- /small -->` from `results/small` and `runs/small`, with the commit, the seed and the machine.
+`<!-- /small -->` from `results/small` and `runs/small`, with the commit, the seed and the machine, and
+the ranges over seeds in `pipeline/reporting/headline_ranges.yaml`.
 """
 
 import platform
@@ -11,35 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import params
-from pipeline.reporting import tables
+from pipeline.reporting import headline, tables
+from pipeline.reporting.headline import Ranges
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
 
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
 RESULTS, RUN = Path("results/small"), Path("runs/small/pretrain/main")
 SEEDS = RESULTS / "seeds/summary.json"  # of `make seeds`
-HEADLINE = (  # what, ours, a control, chance
-    (
-        "VQAv2 test-dev",
-        "vqa/test_dev",
-        "vqa/shuffled_images.test_dev",
-        "vqa/most_frequent.test_dev",
-    ),
-    (
-        "NLVR2 test-P",
-        "nlvr2/test_p.accuracy",
-        "nlvr2/shuffled_images.test_p.accuracy",
-        "nlvr2/majority_class.test_p.accuracy",
-    ),
-    (
-        "Flickr30k text retrieval R@1",
-        "flickr30k/reranked.tr_r1",
-        None,
-        "flickr30k/chance.tr_r1",
-    ),
-    ("ImageNet-1k top-1", "imagenet1k/acc1", None, "imagenet1k/chance.acc1"),
-    ("ADE20K mIoU", "ade20k/miou", None, "ade20k/chance.miou"),
-)
 MASKED = (  # what is masked, its metric
     ("texts (MLM)", "mlm"),
     ("images (MIM)", "mim"),
@@ -55,10 +35,14 @@ OTHER_HALVES = ("", "_other", "_none")  # ends of the metrics' names
 
 
 def main() -> None:
-    """Fill the documents; the run must be there."""
-    parts = {"headline": _headline(), "tables": _tables(), "validation": _validation()}
-    if SEEDS.exists():
-        parts["seeds"] = _seeds(files.read_json(SEEDS))
+    """Fill the documents; the run must be there, and for what is said of seeds `make seeds`."""
+    summary = files.read_json(SEEDS) if SEEDS.exists() else None
+    ranges = None if summary is None else headline.of_seeds(summary)
+    parts = {"headline": _headline(ranges), "tables": _tables(), "validation": _validation()}
+    if summary is not None:
+        parts["seeds"] = _seeds(summary)
+    if ranges is not None:
+        headline.write(ranges, headline.RANGES)
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         for name, part in parts.items():
@@ -76,16 +60,32 @@ def _filled(text: str, start: str, part: str) -> str:
     return before + mark + part + end + after
 
 
-def _headline() -> str:
+def _headline(ranges: Ranges | None) -> str:
+    """The numbers of one seed, and their ranges over seeds where these were run."""
     results = tables.load_results(RESULTS / "evaluate")
-    lines = [
-        "| | VL-BEiT | control | chance, or the most frequent answer |",
-        "|---|---:|---:|---:|",
-    ]
-    for title, *cells in HEADLINE:
-        numbers = [tables.percentage(cell, results) for cell in cells]
-        lines.append(f"| {title} | {' | '.join(map(_number, numbers))} |")
-    return "\n".join([*lines, "", _source(), ""])
+    heads = ["VL-BEiT", "control", "chance, or the most frequent answer"]
+    if ranges is not None:
+        heads.insert(1, ranges.title)
+    lines = [f"| | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
+    for number in headline.HEADLINE:
+        keys = (number.ours, number.control, number.chance)
+        cells = [_number(tables.percentage(key, results)) for key in keys]
+        if ranges is not None:
+            cells.insert(1, _range(ranges.by_title.get(number.title)))
+        lines.append(f"| {number.title} | {' | '.join(cells)} |")
+    notes = [] if ranges is None else [_about(ranges)]
+    return "\n".join([*lines, "", *notes, _source(), ""])
+
+
+def _about(ranges: Ranges) -> str:
+    return (
+        f"The range is that of {len(ranges.seeds)} runs; {ranges.outside}. `make repro` ends with these "
+        "numbers, and says of each whether it is inside."
+    )
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    return _number(None) if ends is None else " to ".join(map(_number, ends))
 
 
 def _tables() -> str:

@@ -35,6 +35,8 @@ def main(*seed: str) -> None:
         "seeds": seeds,
         "mean": seed_statistics.mean(results),
         "deviation": seed_statistics.deviation(results),
+        "lowest": seed_statistics.lowest(results),
+        "highest": seed_statistics.highest(results),
     }
     files.write_json(folder / "summary.json", summary)
     settings = params.load(tables.TableParams, "table")

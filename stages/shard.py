@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.config import params
 from pipeline.data import datasets
+from pipeline.data.datasets import facts
 from pipeline.data.datasets.formats import names
 from pipeline.data.download.params import DownloadParams, load_params, readable
 from pipeline.data.sharding import build, count_checks, coverage, rejections
@@ -50,7 +51,13 @@ def _shard(
     )
     with workdir.locked(work_dir):
         counts = build.shard(
-            source, root, work_dir / "finished", settings, workers=workers, excluded=names
+            source,
+            root,
+            work_dir / "finished",
+            settings,
+            workers=workers,
+            excluded=names,
+            expected=_expected(source) if counted else None,
         )
         print(rejections.summary(source, work_dir / "finished"))
         (work_dir / "finished/counts.json").unlink(missing_ok=True)  # of an earlier try
@@ -73,6 +80,11 @@ def _is_counted(origin: DownloadParams) -> bool:
     """Whether the files are to be the official ones, with as many records in them as is
     published."""
     return origin.origin != "synthetic" and origin.official
+
+
+def _expected(source: str) -> int | None:
+    """Records that are published; of texts kilobytes are."""
+    return None if datasets.load(source).KIND == "text" else facts.read(source).plan.records
 
 
 def _count(source: str, root: Path, finished: Path) -> dict[str, int]:

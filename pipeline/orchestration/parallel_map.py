@@ -16,6 +16,9 @@ from pipeline.config.limits import Threads
 from pipeline.errors import UserError
 from pipeline.orchestration import ray_train
 
+Call = tuple[Any, ...]  # the arguments of one
+Done = Callable[[Call], None]
+
 
 @dataclass(frozen=True)
 class PoolParams:
@@ -29,7 +32,12 @@ class PoolParams:
 
 
 def run(
-    function: Callable[..., None], calls: Iterable[tuple], workers: int, *, gpu: bool = False
+    function: Callable[..., None],
+    calls: Iterable[Call],
+    workers: int,
+    *,
+    gpu: bool = False,
+    done: Done = lambda call: None,
 ) -> None:
     """`function(*call)` for every call, in any order, `workers` at a time.
 
@@ -42,33 +50,37 @@ def run(
         calls: argument tuples, consumed lazily: about `workers` of them are in memory at a time.
         gpu: on a cluster with GPUs each call gets a GPU of its own, and as many calls run at a time
             as there are GPUs.
+        done: called in this process after each call, with the call.
 
     Raises:
         UserError: as raised by the function; or a worker was killed.
     """
     if os.environ.get("RAY_ADDRESS"):
-        _on_ray(function, calls, workers, gpu)
+        _on_ray(function, calls, workers, gpu, done)
     elif workers == 1:
         for call in calls:
             function(*call)
+            done(call)
     else:
-        _in_processes(function, calls, workers)
+        _in_processes(function, calls, workers, done)
 
 
-def _in_processes(function: Callable[..., None], calls: Iterable[tuple], workers: int) -> None:
+def _in_processes(
+    function: Callable[..., None], calls: Iterable[Call], workers: int, done: Done
+) -> None:
     # not "fork", which would copy locks that threads of the driver hold
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_exit_with_driver) as pool:
-        pending: set[Future] = set()
+        pending: dict[Future, Call] = {}
         try:
             for call in calls:
                 with _interrupts_held():
                     future = pool.submit(function, *call)
-                pending.add(future)
+                pending[future] = call
                 if len(pending) > workers:
-                    pending = _await_some(pending)
+                    _await_some(pending, done)
             while pending:
-                pending = _await_some(pending)
+                _await_some(pending, done)
         except BrokenProcessPool:
             raise UserError(
                 "a worker process was killed, perhaps because memory ran out; run the stage again "
@@ -93,12 +105,11 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _await_some(pending: set[Future]) -> set[Future]:
-    """Wait until at least one call is done, raise its error if it failed, return the rest."""
-    done, rest = wait(pending, return_when=FIRST_COMPLETED)
-    for future in done:
+def _await_some(pending: dict[Future, Call], done: Done) -> None:
+    """Wait until at least one call is done, raise its error if it failed, keep the rest."""
+    for future in wait(pending, return_when=FIRST_COMPLETED).done:
         future.result()
-    return rest
+        done(pending.pop(future))
 
 
 def _exit_with_driver() -> None:
@@ -114,7 +125,9 @@ def _exit_with_driver() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int, gpu: bool) -> None:
+def _on_ray(
+    function: Callable[..., None], calls: Iterable[Call], workers: int, gpu: bool, done: Done
+) -> None:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -122,14 +135,20 @@ def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int,
     with ray_train.connected(workers, threads=1):
         gpus = int(ray.cluster_resources().get("GPU", 0)) if gpu else 0
         task = ray.remote(_in_folder).options(num_gpus=min(gpus, 1))
-        pending: list[Any] = []
+        pending: dict[Any, Call] = {}
+
+        def await_one() -> None:
+            for finished in ray.wait(list(pending))[0]:
+                ray.get(finished)
+                done(pending.pop(finished))
+
         try:
             for call in calls:
-                pending.append(task.remote(function, os.getcwd(), call))
+                pending[task.remote(function, os.getcwd(), call)] = call
                 if len(pending) > (gpus or workers):
-                    done, pending = ray.wait(pending)
-                    ray.get(done)
-            ray.get(pending)
+                    await_one()
+            while pending:
+                await_one()
         except RayTaskError as error:
             raise error.cause if isinstance(error.cause, UserError) else error from None
         except RayError as error:
@@ -138,7 +157,7 @@ def _on_ray(function: Callable[..., None], calls: Iterable[tuple], workers: int,
             ) from None
 
 
-def _in_folder(function: Callable[..., None], folder: str, call: tuple) -> None:
+def _in_folder(function: Callable[..., None], folder: str, call: Call) -> None:
     """Call a function in the driver's working directory."""
     os.chdir(folder)
     function(*call)

@@ -1,11 +1,10 @@
-"""python -m pipeline.orchestration.repro: `dvc repro`, several stages at a time where params.yaml
-says so.
+"""python -m pipeline.orchestration.repro: `dvc repro`, with lines that say how far it is, and
+several stages at a time where params.yaml says so.
 
 No DVC stage but what runs them. In the end `dvc repro` itself finds all up to date, and makes the
 tables.
 """
 
-import subprocess
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,10 +13,10 @@ import networkx as nx
 
 from pipeline.config import params
 from pipeline.config.limits import Interval
-from pipeline.errors import UserError
 from pipeline.orchestration.rounds import outdated, rounds
 from pipeline.orchestration.side_by_side import SideBySide
-from pipeline.utils import dvc_state
+from pipeline.orchestration.stage_times import StageTimes
+from pipeline.utils import dvc_state, workdir
 from pipeline.utils.entry_point import entry
 
 LAST = "table"  # depends on all others
@@ -37,17 +36,20 @@ def main() -> None:
         UserError: a stage has failed.
     """
     at_a_time = params.load(ReproParams, "repro").at_a_time
-    if at_a_time > 1:
-        planned = rounds(_outdated_stages(), at_a_time)
-        if any(len(groups) > 1 for groups in planned):
-            SideBySide(planned, at_a_time).run()
-    if status := subprocess.run(["dvc", "repro"], check=False).returncode:
-        raise UserError(f"`dvc repro` has ended with status {status}; the lines above say why")
+    graph = _outdated_stages()
+    last = [LAST] if LAST in graph else []
+    graph.remove_nodes_from(last)
+    times = StageTimes(workdir.root() / f"times-{params.scale()}.json")
+    work = SideBySide(rounds(graph, at_a_time), at_a_time, times, last)
+    work.run()
+    work.finish()
+    if not work.total:
+        print("all stages are up to date")
 
 
 def _outdated_stages() -> "nx.DiGraph[str]":
-    """The graph of all stages but the last one that are not up to date, or depend on one that is
-    not; none where DVC cannot tell, which `dvc repro` will explain."""
+    """The graph of the stages that are not up to date, or depend on one that is not; none where DVC
+    cannot tell, which `dvc repro` will explain."""
     from dvc.exceptions import DvcException
 
     try:
@@ -56,8 +58,7 @@ def _outdated_stages() -> "nx.DiGraph[str]":
             changed = repo.status()
     except DvcException:
         return nx.DiGraph()
-    graph.remove_node(LAST)
-    return outdated(graph, changed & graph.nodes)
+    return outdated(graph, changed & graph.nodes).copy()
 
 
 if __name__ == "__main__":

@@ -1,47 +1,63 @@
-"""`dvc repro` of several groups of stages at a time, with lines that say which stage they are of."""
+"""`dvc repro` of several groups of stages at a time, with lines that say which stage they are of, how
+many are to come, and how long they will take."""
 
 import os
 import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 from pipeline.errors import UserError
 from pipeline.orchestration.rounds import Group, Round
+from pipeline.orchestration.stage_times import StageTimes
+from pipeline.utils.progress import clock
 
 _RUNNING = re.compile(r"Running stage '(.+)':")
+_SKIPPED = re.compile(r"Stage '(.+)' (didn't change, skipping|is cached)")
 # What DVC says of its own work, which the number of the stage replaces.
 _OF_DVC = re.compile(
     r"> |(Generating|Updating) lock file|To (track|enable)|\tgit add |\tdvc config |Use `dvc push`"
-    r"|Stage '.+' (didn't change, skipping|is cached)|Verifying |Data and pipelines are up to date"
+    r"|Verifying |Data and pipelines are up to date"
 )
 
 
 class SideBySide:
-    """Runs rounds of groups, and counts their stages."""
+    """Runs rounds of groups and then what is left, `last`, and counts their stages."""
 
-    def __init__(self, rounds: list[Round], at_a_time: int):
-        self.rounds, self.at_a_time = rounds, at_a_time
-        self.total = sum(len(group) for groups in rounds for group in groups)
-        self._begun = 0
+    def __init__(
+        self, rounds: list[Round], at_a_time: int, times: StageTimes, last: Sequence[str] = ()
+    ) -> None:
+        self.rounds, self.at_a_time, self.times = rounds, at_a_time, times
+        self._plan = [*rounds, [list(last)]]
+        self._to_come = set(chain.from_iterable(chain.from_iterable(self._plan)))
+        self.total = len(self._to_come)
         self._running: set[subprocess.Popen[str]] = set()
         self._failed: str | None = None  # the first stage that did, or an interrupt
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Run all, round by round; a stage that fails ends the others.
+        """Run all rounds, one by one; a stage that fails ends the others.
 
         Raises:
             UserError: one has failed.
         """
         for groups in self.rounds:
-            with ThreadPoolExecutor(self.at_a_time) as pool, self._ended_with_us():
-                list(pool.map(self._repro, groups))
-            if self._failed:
-                raise UserError(f"{self._failed} has failed; the lines above say why")
+            self._repro_all([["--single-item", *group] for group in groups])
+
+    def finish(self) -> None:
+        """A plain `dvc repro`, which runs what is left. Raises as `run`."""
+        self._repro_all([[]])
+
+    def _repro_all(self, groups: Sequence[Group]) -> None:
+        with ThreadPoolExecutor(self.at_a_time) as pool, self._ended_with_us():
+            list(pool.map(self._repro, groups))
+        if self._failed:
+            raise UserError(f"{self._failed} has failed; the lines above say why")
 
     @contextmanager
     def _ended_with_us(self) -> Iterator[None]:
@@ -50,6 +66,7 @@ class SideBySide:
         try:
             yield
         except BaseException:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # those of the impatient, while all ends
             self._end_all("an interrupt")
             raise
 
@@ -63,12 +80,36 @@ class SideBySide:
                 with suppress(ProcessLookupError):  # it has just ended
                     os.killpg(process.pid, signal.SIGINT)
 
-    def _repro(self, group: Group) -> None:
+    def _repro(self, arguments: Group) -> None:
+        since = time.monotonic()
+        process = self._start(arguments)
+        if process is None:
+            return
+        stage = None
+        assert process.stdout is not None
+        for line in map(str.rstrip, process.stdout):
+            if match := _RUNNING.match(line) or _SKIPPED.match(line):
+                self._end(stage)
+                stage = match[1] if match.re is _RUNNING else None
+                self._pass(match[1], since if stage else None)
+                since = time.monotonic()
+            elif line and not _OF_DVC.match(line):
+                self._print(f"{stage or 'dvc'}: {line}")
+        status = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        if status:
+            self._end_all(stage or "`dvc repro`")
+        else:
+            self._end(stage)
+
+    def _start(self, arguments: Group) -> subprocess.Popen[str] | None:
+        """`dvc repro`; none where something has failed."""
         with self._lock:
             if self._failed:
-                return
+                return None
             process = subprocess.Popen(
-                ["dvc", "--wait-for-lock", "repro", "--single-item", *group],
+                ["dvc", "--wait-for-lock", "repro", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -77,23 +118,27 @@ class SideBySide:
                 process_group=0,
             )
             self._running.add(process)
-        stage = group[0]
-        assert process.stdout is not None
-        for line in process.stdout:
-            stage = self._print(line.rstrip(), stage)
-        status = process.wait()
-        with self._lock:
-            self._running.discard(process)
-        if status:
-            self._end_all(stage)
+        return process
 
-    def _print(self, line: str, stage: str) -> str:
-        """Print a line of a group's `dvc`; the stage that the next one is of."""
-        if match := _RUNNING.match(line):
-            with self._lock:
-                self._begun += 1
-            print(f"[{self._begun} of {self.total}] {match[1]}", flush=True)
-            return match[1]
-        if line and not _OF_DVC.match(line):
-            print(f"{stage}: {line}", flush=True)
-        return stage
+    def _pass(self, stage: str, since: float | None) -> None:
+        """A stage runs since a time, which is announced, or has nothing to do."""
+        with self._lock:
+            self._to_come.discard(stage)
+            if since is None:
+                self.times.skip(stage)
+                return
+            self.times.begin(stage, since)
+            left = self.times.left(self._plan, self.at_a_time)
+            number = f"{self.total - len(self._to_come)} of {self.total}"
+        self._print(f"[{number}{'' if left is None else f', {clock(left)} left'}] {stage}")
+
+    def _end(self, stage: str | None) -> None:
+        """A stage that was running, if any was, is done."""
+        with self._lock:
+            if stage is not None:
+                self.times.end(stage)
+
+    def _print(self, line: str) -> None:
+        """Show a line, but not how what is being ended complains."""
+        if not self._failed:
+            print(line, flush=True)

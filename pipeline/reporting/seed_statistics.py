@@ -21,6 +21,16 @@ def deviation(results: Sequence[Tree]) -> Tree:
     return _merge(results, statistics.stdev)
 
 
+def lowest(results: Sequence[Tree]) -> Tree:
+    """The least of every float; integers and texts as in the first result."""
+    return _merge(results, min)
+
+
+def highest(results: Sequence[Tree]) -> Tree:
+    """The largest of every float; integers and texts as in the first result."""
+    return _merge(results, max)
+
+
 def _merge(trees: Sequence[Any], number: Callable[[Sequence[float]], float]) -> Any:
     if isinstance(trees[0], dict):
         return {key: _merge([tree[key] for tree in trees], number) for key in trees[0]}

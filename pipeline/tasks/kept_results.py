@@ -1,8 +1,8 @@
 """Results of a long evaluation, kept in its work folder as they come: one that was killed goes on
 after them, and ends with the same bytes as one that was left alone.
 
-Every minute, what came since the last one goes into a file, and a line to stderr says how long the
-rest will take. So an evaluation of less than a minute writes and says nothing.
+Every minute, what came since the last one goes into a file. So an evaluation of less than a minute
+writes none.
 """
 
 import shutil
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from model import weights_file
 from pipeline.tasks.batch_results import B, BatchMap, Outputs
 from pipeline.utils import files, workdir
-from pipeline.utils.progress import duration
+from pipeline.utils.progress import Progress
 
 MINUTE = 60.0  # seconds
 
@@ -46,19 +46,21 @@ class KeptResults:
         self, name: str, total: int, function: Callable[[B], Outputs], batches: Iterable[B]
     ) -> Iterator[tuple[B, Outputs]]:
         kept = self._read(name)
-        progress = _Progress(name, total, self.every)
         fresh: list[Outputs] = []
-        for number, batch in enumerate(batches):
-            outputs = next(kept, None)
-            if outputs is not None:
-                progress.skip(len(outputs[0]))
-            else:
-                outputs = function(batch)
-                fresh.append(outputs)
-                if progress.is_due(len(outputs[0])):
-                    self._write(name, number + 1 - len(fresh), fresh)
-                    fresh = []
-            yield batch, outputs
+        written = time.monotonic()
+        with Progress(name, total) as progress:
+            for number, batch in enumerate(batches):
+                outputs = next(kept, None)
+                if outputs is not None:
+                    progress.skip(len(outputs[0]))
+                else:
+                    outputs = function(batch)
+                    fresh.append(outputs)
+                    progress.advance(len(outputs[0]))
+                    if time.monotonic() - written >= self.every:
+                        self._write(name, number + 1 - len(fresh), fresh)
+                        fresh, written = [], time.monotonic()
+                yield batch, outputs
 
     def _write(self, name: str, first: int, results: Sequence[Outputs]) -> None:
         """Results of the batches from `first`."""
@@ -109,29 +111,3 @@ def of_evaluation(
         workdir.note_published(work_dir, outs)
     else:
         shutil.rmtree(work_dir)
-
-
-class _Progress:
-    """How much of a part is done, on stderr at every tick."""
-
-    def __init__(self, name: str, total: int, every: float):
-        self.name, self.total, self.every = name, total, every
-        self.skipped = self.computed = 0  # samples
-        self.started = self.last = time.monotonic()
-
-    def skip(self, samples: int) -> None:
-        """Count samples whose results were kept."""
-        self.skipped += samples
-        self.started = time.monotonic()  # nothing is computed before these are read
-
-    def is_due(self, samples: int) -> bool:
-        """Count computed samples; at a tick say so and return True."""
-        self.computed += samples
-        now = time.monotonic()
-        if now - self.last < self.every:
-            return False
-        self.last = now
-        done = self.skipped + self.computed
-        left = (self.total - done) * (now - self.started) / self.computed
-        print(f"{self.name}: {done:,} of {self.total:,}, {duration(left)} left", file=sys.stderr)
-        return True

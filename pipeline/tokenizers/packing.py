@@ -11,6 +11,7 @@ from pipeline.data.sharding import external_shuffle
 from pipeline.data.shards import parquet, schema
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files
+from pipeline.utils.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,19 @@ def tokenize(
     """
     files.fresh_directory(folder)
     splits = files.read_json(documents / "index.json")["splits"]
-    rows = ((split, row) for split in splits for row in _rows(documents, split, tokenizer, params))
     entries = {}
-    for split, shuffled_rows in external_shuffle.shuffled(rows, folder):
-        entries[split] = parquet.write(
-            folder,
-            split,
-            shuffled_rows,
-            schema.TEXT_TOKENS,
-            rows_per_group=params.rows_per_group,
-            groups_per_file=params.groups_per_file,
-        )
+    total = sum(facts["rows"] for facts in splits.values())
+    with Progress(documents.name, total, "documents") as progress:
+        rows = _rows(documents, splits, tokenizer, params, progress)
+        for split, shuffled_rows in external_shuffle.shuffled(rows, folder):
+            entries[split] = parquet.write(
+                folder,
+                split,
+                shuffled_rows,
+                schema.TEXT_TOKENS,
+                rows_per_group=params.rows_per_group,
+                groups_per_file=params.groups_per_file,
+            )
     parquet.write_index(
         folder, entries, max_length=params.max_length, vocab_size=tokenizer.vocab_size
     )
@@ -76,10 +79,18 @@ def pack(sentences: Iterable[Sequence[int]], size: int, min_size: int) -> Iterat
 
 
 def _rows(
-    documents: Path, split: str, tokenizer: TextTokenizer, params: TextTokensParams
-) -> Iterator[dict[str, Any]]:
-    for document in parquet.read_rows(documents, split):
-        sentences = tokenizer.bare_ids(document["sentences"])
-        runs = pack(sentences, params.max_length - 2, params.min_words)
-        for number, run in enumerate(runs):
-            yield {"key": f"{document['key']}#{number:04d}", "ids": tokenizer.enclosed(run)}
+    documents: Path,
+    splits: Iterable[str],
+    tokenizer: TextTokenizer,
+    params: TextTokensParams,
+    progress: Progress,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Split and row of every sequence."""
+    for split in splits:
+        for document in parquet.read_rows(documents, split):
+            sentences = tokenizer.bare_ids(document["sentences"])
+            runs = pack(sentences, params.max_length - 2, params.min_words)
+            for number, run in enumerate(runs):
+                key = f"{document['key']}#{number:04d}"
+                yield split, {"key": key, "ids": tokenizer.enclosed(run)}
+            progress.advance(1)

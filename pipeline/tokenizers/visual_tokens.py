@@ -29,6 +29,7 @@ from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.tokenizers.visual_token_ids import visual_token_ids
 from pipeline.utils import files, model_folder
+from pipeline.utils.progress import Progress
 
 STREAMS = ("images", "pairs")
 
@@ -164,12 +165,7 @@ def tokenize(
     job = TokenizeJob(shards, tokenizer, _digest(tokenizer), out, params, workers)
     splits = files.read_json(shards / "index.json")["splits"]
     if not (out / "index.json").exists():
-        pending = []
-        for facts in splits.values():
-            for file in facts["files"]:
-                if not job.record(file["name"]).exists():
-                    pending.append((job, file["name"]))
-        parallel_map.run(_tokenize_file, pending, 1, gpu=True)
+        _tokenize_files(job, splits)
         _write_index(job, splits)
     shutil.rmtree(out / ".unfinished", ignore_errors=True)
     num_images = sum(facts["rows"] for facts in splits.values())
@@ -203,6 +199,20 @@ def _digest(folder: Path) -> str:
         return files.sha256(folder / "model.safetensors")
     except FileNotFoundError:
         raise UserError(f"{folder}: no visual tokenizer; run the stage visual_tokenizer") from None
+
+
+def _tokenize_files(job: TokenizeJob, splits: dict[str, Any]) -> None:
+    """Tokenize the shard files that have no record; `splits` are those of the shards' index."""
+    rows = {}
+    for facts in splits.values():
+        for file in facts["files"]:
+            rows[file["name"]] = sum(count for count, _ in file["groups"])
+    pending = [(job, name) for name in rows if not job.record(name).exists()]
+    with Progress(job.shards.name, sum(rows.values()), "images") as progress:
+        progress.skip(sum(rows.values()) - sum(rows[name] for _, name in pending))
+        parallel_map.run(
+            _tokenize_file, pending, 1, gpu=True, done=lambda call: progress.advance(rows[call[1]])
+        )
 
 
 def _tokenize_file(job: TokenizeJob, name: str) -> None:

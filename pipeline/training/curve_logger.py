@@ -8,6 +8,7 @@ from pipeline.errors import UserError
 from pipeline.tracking.client import Run
 from pipeline.training import collectives, curves
 from pipeline.training.curves import CurveKind, CurveRow
+from pipeline.utils.progress import clock
 
 # Endings of the names of what predictions are compared with: the same at every step.
 COMPARISONS = ("_chance", "_count", "_frequent")
@@ -46,11 +47,12 @@ class CurveLogger:
         row = CurveRow(step, kind, values)
         self.rows.append(row)
         curves.append_jsonl(self.path, row)
-        shown = {**values, **rates}
-        track(self.run, CurveRow(step, kind, shown))
-        shown.pop("finite", None)
-        line = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        log(f"{kind} step {step}: {line}")
+        track(self.run, CurveRow(step, kind, {**values, **rates}))
+        line = " ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "finite")
+        if rates:
+            line += f", {rates['steps_per_s']:.4g} steps/s"
+            line += f", {clock(60 * rates['minutes_left'])} left"
+        log(f"{kind} step {step} of {self.steps}: {line}")
 
     def _rate(self, step: int) -> dict[str, float]:
         """`steps_per_s` since the last call, and `minutes_left`."""

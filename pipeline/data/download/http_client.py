@@ -18,7 +18,7 @@ from pipeline.data.download.manifest import OfficialFile
 from pipeline.data.download.params import HttpParams
 from pipeline.data.download.transfer import Transfer, is_file
 from pipeline.errors import UserError
-from pipeline.utils.progress import Progress, size
+from pipeline.utils.progress import ByteProgress, size
 
 if TYPE_CHECKING:  # importing it takes a third of a second, which only downloads pay
     from pipeline.data.web.client import Client
@@ -76,7 +76,7 @@ async def _get_all(
 ) -> list[str]:
     """What went wrong, file by file."""
     sizes = {file.name: file.expected for file in wanted}
-    bar = Progress(label, sizes, sum(bytes_here(folder, file) for file in wanted))
+    bar = ByteProgress(label, sizes, sum(bytes_here(folder, file) for file in wanted))
     turns = asyncio.Semaphore(params.files)
     async with _client(params) as client:
 
@@ -89,7 +89,6 @@ async def _get_all(
             failures = await asyncio.gather(*map(transfer, wanted))
         finally:
             ticker.cancel()
-            bar.show()
             bar.end()
     return [failure for failure in failures if failure]
 
@@ -113,7 +112,8 @@ def _client(params: HttpParams) -> "AbstractAsyncContextManager[Client]":
     )
 
 
-async def _tick(bar: Progress) -> None:
+async def _tick(bar: ByteProgress) -> None:
+    """Lines go on while nothing arrives."""
     while True:
         await asyncio.sleep(bar.every)
-        bar.show()
+        bar.advance(0)

@@ -23,7 +23,7 @@ from pipeline.data.download.params import HttpParams
 from pipeline.data.web import urls
 from pipeline.errors import UserError
 from pipeline.utils import files, workdir
-from pipeline.utils.progress import Progress, size
+from pipeline.utils.progress import ByteProgress, size
 
 if TYPE_CHECKING:  # importing it takes a third of a second, which only downloads pay
     from aiohttp import ClientResponse
@@ -81,7 +81,7 @@ class Transfer:
         file: OfficialFile,
         path: Path,
         params: HttpParams,
-        bar: Progress,
+        bar: ByteProgress,
     ) -> None:
         self.client, self.file, self.path, self.folder = client, file, path, path.parent
         self.params, self.bar = params, bar

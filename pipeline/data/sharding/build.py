@@ -36,6 +36,7 @@ from pipeline.data.transforms.image_decoding import BadImage
 from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
 from pipeline.utils import files
+from pipeline.utils.progress import Progress
 
 _REASONS_SHOWN = 3
 
@@ -134,6 +135,7 @@ def shard(
     *,
     workers: int = 1,
     excluded: frozenset[str] = frozenset(),
+    expected: int | None = None,
 ) -> dict[str, int]:
     """Read the official files under `root`; write the shards, `rejected.parquet` and `index.json`
     into `folder`.
@@ -141,7 +143,7 @@ def shard(
     Rows are in the order of a hash of their keys, so that classes and pages are mixed. What is in
     `folder` already must come from an interrupted call with the same files and parameters; it is
     continued. `excluded`: names of images that may not be trained on (see `decontamination`).
-    Returns the rows of each split and the number of rejected records.
+    `expected`: records, for the line of progress; None where nobody knows. Returns the rows of each split and the number of rejected records.
 
     Raises:
         UserError: an official file is missing or unreadable, or nothing at all is left.
@@ -149,7 +151,7 @@ def shard(
     job = ShardJob(source, root.resolve(), folder.resolve(), params, excluded)
     if not (folder / "index.json").exists():
         job.unfinished.mkdir(parents=True, exist_ok=True)
-        runs = _write_runs(job, workers)
+        runs = _write_runs(job, workers, expected)
         _finish(job, runs, _write_shards(job, runs, workers))
     shutil.rmtree(job.unfinished, ignore_errors=True)
     index = files.read_json(folder / "index.json")
@@ -164,7 +166,7 @@ def write_none(source: str, folder: Path) -> dict[str, int]:
     return {"rejected": 0}
 
 
-def _write_runs(job: ShardJob, workers: int) -> list[Path]:
+def _write_runs(job: ShardJob, workers: int, expected: int | None) -> list[Path]:
     """One run per piece. The note of their number spares the next try a look at the official
     files."""
     note = job.unfinished / "runs.json"
@@ -175,10 +177,15 @@ def _write_runs(job: ShardJob, workers: int) -> list[Path]:
     def calls() -> Iterator[tuple[ShardJob, Path, record_reader.Piece]]:
         for piece in record_reader.pieces(job.source, job.root):
             runs.append(job.run(len(runs)))
-            if not _rejected_of(runs[-1]).exists():
+            if _rejected_of(runs[-1]).exists():
+                progress.skip(_num_records(runs[-1]))
+            else:
                 yield job, runs[-1], piece
 
-    parallel_map.run(_write_run, calls(), workers)
+    with Progress(job.source, expected, f"{job.kind.unit} read") as progress:
+        parallel_map.run(
+            _write_run, calls(), workers, done=lambda call: progress.advance(_num_records(call[1]))
+        )
     if job.params.val_fraction:
         validation_split.ensure(runs, _rejected_of)
     files.write_json(note, len(runs))
@@ -193,6 +200,11 @@ def _write_run(job: ShardJob, run: Path, piece: record_reader.Piece) -> None:
     external_shuffle.write_run(run, _rows(job, records, rejected))
     with files.replacing(_rejected_of(run)) as temporary:
         pq.write_table(rejections.table(rejected), temporary, compression="zstd")
+
+
+def _num_records(run: Path) -> int:
+    """What a run is made of: its rows and the rejected."""
+    return external_shuffle.count(run) + pq.read_metadata(_rejected_of(run)).num_rows
 
 
 def _rejected_of(run: Path) -> Path:
@@ -250,10 +262,16 @@ def _write_shards(
                 name = parquet.file_name(split, number)
                 note = job.unfinished / f"{name}.json"
                 notes[split].append(note)
-                if not note.exists():
+                if note.exists():
+                    progress.skip(_num_rows(note))
+                else:
                     yield job, name, spans, note
 
-    parallel_map.run(_write_shard, calls(), workers)
+    total = sum(map(external_shuffle.count, runs))
+    with Progress(job.source, total, f"{job.kind.unit} written") as progress:
+        parallel_map.run(
+            _write_shard, calls(), workers, done=lambda call: progress.advance(_num_rows(call[3]))
+        )
     return {split: list(map(files.read_json, paths)) for split, paths in notes.items()}
 
 
@@ -264,6 +282,12 @@ def _write_shard(job: ShardJob, name: str, spans: Sequence[Span], note: Path) ->
     rows = _unique(external_shuffle.read(spans), repeated)
     entry = parquet.write_file(job.folder / name, rows, job.kind.columns, job.params.rows_per_group)
     files.write_json(note, {"entry": entry, "repeated": repeated})
+
+
+def _num_rows(note: Path) -> int:
+    """Rows that a shard file was made of, those of equal key included."""
+    content = files.read_json(note)
+    return sum(rows for rows, _ in content["entry"]["groups"]) + len(content["repeated"])
 
 
 def _unique(rows: Iterable[ShardRow], repeated: list[str]) -> Iterator[ShardRow]:

@@ -77,6 +77,11 @@ def splits(runs: Iterable[Path]) -> set[str]:
     return set().union(*map(_load_index, runs))
 
 
+def count(run: Path) -> int:
+    """The rows of a run."""
+    return sum(map(len, _load_index(run).values()))
+
+
 def keys(run: Path, split: str) -> Iterator[str]:
     """The keys of the rows that a run has of a split."""
     return (row["key"] for name, row in _all_rows(run) if name == split)

@@ -32,13 +32,15 @@ class ImageForm(NamedTuple):
 
 @dataclass(frozen=True)
 class RowKind:
-    """The columns of a shard, and the function (record, form of its images) -> row.
+    """The columns of a shard, the function (record, form of its images) -> row, and what records
+    are called in lines of progress.
 
     The function raises `BadImage` for a record that cannot be used.
     """
 
     columns: pa.Schema
     make: Callable[[Any, ImageForm], ShardRow]
+    unit: str
 
 
 def _text(record: TextRecord, form: ImageForm) -> ShardRow:
@@ -83,9 +85,9 @@ def _mask(record: MaskRecord, form: ImageForm) -> ShardRow:
 
 
 KINDS = {
-    "image": RowKind(schema.IMAGE_SHARD, _image),
-    "text": RowKind(schema.TEXT_SHARD, _text),
-    "questions": RowKind(schema.QUESTION_SHARD, _questions),
-    "statements": RowKind(schema.STATEMENT_SHARD, _statement),
-    "masks": RowKind(schema.MASK_SHARD, _mask),
+    "image": RowKind(schema.IMAGE_SHARD, _image, "images"),
+    "text": RowKind(schema.TEXT_SHARD, _text, "documents"),
+    "questions": RowKind(schema.QUESTION_SHARD, _questions, "images"),
+    "statements": RowKind(schema.STATEMENT_SHARD, _statement, "pairs"),
+    "masks": RowKind(schema.MASK_SHARD, _mask, "images"),
 }

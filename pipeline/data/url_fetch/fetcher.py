@@ -64,10 +64,8 @@ def fetch(
         UserError: for a long time no host at all answers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    progress = UrlProgress(name, sum(1 for _ in urls()))
-    statuses = asyncio.run(_fetch_all(name, urls(), folder, params, proxy, progress))
-    progress.show()
-    progress.end()
+    with UrlProgress(name, sum(1 for _ in urls())) as progress:
+        statuses = asyncio.run(_fetch_all(name, urls(), folder, params, proxy, progress))
     shared = placeholders.mark(folder, params.placeholder)
     statuses.update({"ok": -shared, placeholders.STATUS: shared})
     counts = {status: times for status, times in sorted(statuses.items()) if times}

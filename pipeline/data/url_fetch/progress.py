@@ -1,33 +1,21 @@
-"""A progress line for the fetching of a list: URLs, share with an image, rate, time left."""
+"""A progress line for the fetching of a list, with the share of URLs that gave an image."""
 
-import time
-
-from pipeline.utils.progress import Progress, duration
+from pipeline.utils.progress import Progress
 
 
 class UrlProgress(Progress):
-    """`total` URLs; `done` counts those of this run, which alone make the rate."""
+    """Such as `cc3m: 120,000 of 3,334,173 URLs, 71.2 % ok, 412/s, 2:10:05 left`."""
 
     def __init__(self, label: str, total: int) -> None:
-        super().__init__(label, {}, 0)
-        self.total = total
-        self.good = self.earlier = 0
+        super().__init__(label, total, "URLs")
+        self.good = 0
 
     def add(self, good: bool, *, earlier: bool = False) -> None:
-        """One more URL has a status, `ok` or not; `earlier`: from a run before this one. Shows the
-        line now and then."""
+        """One more URL has a status, `ok` or not; `earlier`: from a run before this one."""
         self.good += good
-        self.earlier += earlier
-        self.done += not earlier
-        if time.monotonic() - self._history[-1][0] >= self.every:
-            self.show()
+        count = self.skip if earlier else self.advance
+        count(1)
 
-    def line(self) -> str:
-        """Such as `cc3m: 120,000 of 3,334,173, 71.2 % ok, 412/s, 2 h 10 min left`."""
-        (start, before), (now, after) = self._history[0], self._history[-1]
-        rate, here = (after - before) / max(now - start, 1e-9), self.done + self.earlier
-        share = 100 * self.good / max(here, 1)
-        text = f"{self.label}: {here:,} of {self.total:,}, {share:.1f} % ok, {rate:,.0f}/s"
-        if rate and self.total > here:
-            text += f", {duration((self.total - here) / rate)} left"
-        return text
+    def facts(self) -> list[str]:
+        """How many have a status, and the share that is `ok`."""
+        return [*super().facts(), f"{100 * self.good / max(self.done, 1):.1f} % ok"]

@@ -1,7 +1,15 @@
-"""A figure of a few test images next to their true and predicted masks."""
+"""A figure of a few test images next to their true and predicted masks, in colors that can be told
+apart, also by the color-blind.
 
-import colorsys
+The color of a class is the one, of a grid in RGB, that is farthest from those of all classes before:
+in CIELAB, where distances are about those that people see, and in CIELAB as people without one of the
+three cones see it (Machado, Oliveira and Fernandes, *A Physiologically-based Model for Simulation of
+Color Vision Deficiency*, 2009). So the first classes are the easiest to tell apart, and a class keeps
+its color whatever their number.
+"""
+
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +17,42 @@ import numpy as np
 from pipeline.tasks.segmentation.training.data import LabeledImage
 from pipeline.utils import figures
 
-_GOLDEN = 0.618034  # share of the color circle from one class to the next
 _OPACITY = 0.7
 _NAME = 40  # characters of a class's name
 _MOST_COLUMNS, _LINES = 8, 8  # of the legend; more lines make the figure higher
+NUM_COLORS = 255  # classes that masks of bytes can hold
+_LEVELS = 16  # of the grid, in each of red, green and blue
+_LIGHTNESS = 20, 95  # CIELAB's; darker and lighter ones look black and white, whatever the hue
+# Distances as the color-blind see them count twice: colors that differ for them alone are rare.
+_COLOR_BLIND = 2.0
+# Linear RGB as seen by people without the cones for long, middle and short waves.
+_DEFICIENCIES = np.array(
+    [
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ],
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ],
+    ]
+)
+# Linear sRGB to CIE XYZ, relative to the white point D65.
+_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
 
 
 def draw(
@@ -61,17 +101,16 @@ def _legend(labels: Sequence[str], width: float) -> tuple[int, float]:
 def overlay(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """An image uint8 [height, width, 3] tinted by class; pixels without a class stay as they
     are."""
-    colors = [class_color(number) for number in range(int(mask.max()) + 1)]
-    palette = np.array(colors, dtype=np.float32) * 255
-    tinted = (1 - _OPACITY) * pixels + _OPACITY * palette[mask]
-    return np.where(mask[..., None] > 0, tinted, pixels).astype(np.uint8)
+    tinted, labeled = pixels.copy(), mask > 0
+    colors = 255 * class_colors()[mask[labeled] - 1]
+    tinted[labeled] = (1 - _OPACITY) * pixels[labeled] + _OPACITY * colors
+    return tinted
 
 
 def class_color(number: int) -> tuple[float, float, float]:
-    """The color of a class, RGB in 0..1."""
-    # after 8 and after 13 classes hues nearly come back
-    paler, darker = number // 8 % 2, number // 13 % 2
-    return colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.95 - 0.45 * paler, 1.0 - 0.35 * darker)
+    """The color of a class, which is counted from 1, RGB in 0..1."""
+    red, green, blue = class_colors()[number - 1].tolist()
+    return red, green, blue
 
 
 def class_name(names: Sequence[str], number: int) -> str:
@@ -85,3 +124,36 @@ def _present_classes(shown: Iterable[tuple[LabeledImage, np.ndarray]]) -> list[i
     for labeled, predicted in shown:
         numbers.update(np.unique(labeled.truth).tolist(), np.unique(predicted).tolist())
     return sorted(numbers - {0})
+
+
+@cache
+def class_colors() -> np.ndarray:
+    """NUM_COLORS colors of classes, the first of class 1: RGB in 0..1, [n, 3]."""
+    levels = np.linspace(0, 1, _LEVELS)
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
+    views = np.stack([lab(grid), *(_COLOR_BLIND * lab(grid, seen) for seen in _DEFICIENCIES)])
+    least, most = _LIGHTNESS
+    usable = (least <= views[0, :, 0]) & (views[0, :, 0] <= most)
+    return grid[usable][_farthest(views[:, usable])]
+
+
+def _farthest(views: np.ndarray) -> list[int]:
+    """Greedy selection of NUM_COLORS points, beginning with the most colorful: each as far as can be
+    from those before it, in the view [views, points, 3] in which it is nearest to them."""
+    chosen = [int(np.hypot(views[0, :, 1], views[0, :, 2]).argmax())]
+    nearest = np.full(views.shape[1], np.inf)
+    while len(chosen) < NUM_COLORS:
+        distances = np.linalg.norm(views - views[:, chosen[-1:]], axis=-1).min(axis=0)
+        nearest = np.minimum(nearest, distances)
+        chosen.append(int(nearest.argmax()))
+    return chosen
+
+
+def lab(rgb: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
+    """sRGB in 0..1 as CIELAB, [n, 3] both; `seen`: a matrix of linear RGB before that."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    if seen is not None:
+        linear = (linear @ seen.T).clip(0, 1)
+    xyz = linear @ (_XYZ / _XYZ.sum(axis=1, keepdims=True)).T
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)

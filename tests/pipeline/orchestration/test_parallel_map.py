@@ -60,3 +60,10 @@ def test_workers_end_with_their_stage(
     if number != signal.SIGKILL:  # after which Python itself speaks of semaphores
         assert lines.count("\n") == 1 and lines.startswith("error: ")
     until(lambda: not any(map(is_alive, workers)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_call_is_reported_when_it_is_done(workers: int) -> None:
+    done: list[tuple[int]] = []
+    parallel_map.run(abs, [(1,), (2,), (3,)], workers, done=done.append)
+    assert sorted(done) == [(1,), (2,), (3,)]

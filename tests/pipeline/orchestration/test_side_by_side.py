@@ -1,18 +1,24 @@
 """Stages that do not depend on each other run at a time, each once, and one that fails ends all."""
 
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from subprocess import PIPE
 
 import networkx as nx
+import psutil
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.orchestration.rounds import outdated, rounds
+from pipeline.orchestration.rounds import Round, outdated, rounds
 from pipeline.orchestration.side_by_side import SideBySide
+from pipeline.orchestration.stage_times import StageTimes
+from pipeline.utils import files
 from tests.helpers import tiny
+from tests.helpers.processes import is_alive
 
 # Two data sets, a tokenizer of both, and two models with two fine-tunes each.
 EDGES = [("a", "t"), ("b", "t")]
@@ -47,6 +53,19 @@ def test_what_depends_on_a_changed_stage_is_outdated() -> None:
     assert not outdated(nx.DiGraph(EDGES), set())
 
 
+INTERRUPTED = """
+from pathlib import Path
+from pipeline.orchestration.side_by_side import SideBySide
+from pipeline.orchestration.stage_times import StageTimes
+from pipeline.utils.entry_point import entry
+entry(SideBySide([[["sleeps"]], [["x"]]], 2, StageTimes(Path("times.json"))).run)
+"""
+
+
+def side_by_side(planned: list[Round]) -> SideBySide:
+    return SideBySide(planned, 2, StageTimes(Path("times.json")))
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for DVC with two stages, each of which waits until the other one has begun, and a
@@ -68,23 +87,44 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_two_stages_run_at_a_time_and_both_are_recorded(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    SideBySide([[["x"], ["y"]]], 2).run()
+    side_by_side([[["x"], ["y"]]]).run()
     printed = capsys.readouterr().out.splitlines()
     assert sorted(line.split("] ")[1] for line in printed) == ["x", "y"]
     assert printed[0].startswith("[1 of 2] ") and printed[1].startswith("[2 of 2] ")
     status = subprocess.run(["dvc", "status", "x", "y"], check=True, capture_output=True, text=True)
     assert "up to date" in status.stdout
+    assert set(files.read_json(Path("times.json"))) == {"x", "y"}
+
+
+def test_a_second_run_says_what_is_left(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files.write_json(Path("times.json"), {"x": 50.0, "y": 40.0})
+    side_by_side([[["x"], ["y"]]]).run()
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.match(r"\[1 of 2, 0:\d\d left\] [xy]$", first)
+    assert files.read_json(Path("times.json"))["x"] < 40
+
+
+def test_what_is_skipped_is_counted_and_not_timed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side_by_side([[["x"], ["y"]]]).run()
+    Path("times.json").unlink()
+    capsys.readouterr()
+    side_by_side([[["x"]]]).run()
+    assert capsys.readouterr().out == "" and not Path("times.json").exists()
 
 
 def test_an_interrupt_ends_all_at_once(project: Path) -> None:
-    code = (
-        "from pipeline.orchestration.side_by_side import SideBySide\n"
-        "SideBySide([[['sleeps']], [['x']]], 2).run()"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=PIPE, stderr=PIPE, text=True)
-    assert process.stdout is not None and "sleeps" in process.stdout.readline()
+    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None and b"sleeps" in process.stdout.readline()
+    children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)  # nothing is left behind for that
+    printed = process.communicate(timeout=60)
+    assert printed == (b"", b"error: interrupted; run the stage again to go on\n")
+    assert process.returncode == 130
+    assert children and not any(is_alive(child.pid) for child in children)
     assert not Path("w").exists()
 
 
@@ -92,6 +132,6 @@ def test_a_stage_that_fails_ends_the_others(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError, match="^fails has failed"):
-        SideBySide([[["sleeps"], ["fails"]], [["x"]]], 2).run()
+        side_by_side([[["sleeps"], ["fails"]], [["x"]]]).run()
     assert "fails: no room" in capsys.readouterr().out
     assert not Path("w").exists() and not Path("x.begun").exists()

@@ -26,6 +26,8 @@ def test_mean_and_deviation_leave_counts_and_names_alone():
     spread = seed_statistics.deviation(RESULTS)["flickr30k"]
     assert spread["dual"]["tr_r1"] == pytest.approx(((0.2**2 + 0.1**2 + 0.3**2) / 2) ** 0.5)
     assert (spread["images"], spread["data"]) == (500, "flickr30k")
+    ends = [seed_statistics.lowest(RESULTS), seed_statistics.highest(RESULTS)]
+    assert [end["flickr30k"]["dual"]["tr_r1"] for end in ends] == [0.1, 0.6]
 
 
 def test_the_table_shows_both():
@@ -72,6 +74,8 @@ def test_every_seed_is_run_and_params_yaml_is_left_as_it_was(project, capsys):
     assert (project / "params.yaml").read_bytes() == before
     summary = json.loads((project / "results/small/seeds/summary.json").read_text())
     assert summary["mean"]["flickr30k"]["dual"]["tr_r1"] == pytest.approx(0.2)
+    ends = [summary[end]["flickr30k"]["dual"]["tr_r1"] for end in ("lowest", "highest")]
+    assert ends == pytest.approx([0.1, 0.3])
     assert set(summary["mean"]) == {"flickr30k", "flickr30k-none"}, "released weights have no seed"
     assert "mean of 3 seeds" in capsys.readouterr().out
     assert (project / "results/small/seeds/table2.md").exists()

@@ -10,7 +10,6 @@ from pipeline.data.download.manifest import Checksum, OfficialFile
 from pipeline.data.download.params import HttpParams
 from pipeline.data.synthetic import archives
 from pipeline.errors import UserError
-from pipeline.utils import progress
 from tests.helpers import misbehaving
 
 QUICK = HttpParams(files=3, timeout=0.3, retries=2, pause=0.001, allow_private=False)
@@ -172,19 +171,3 @@ def test_a_proxy_of_the_environment_is_used(tmp_path, server, monkeypatch):
     )
     http_client.get([file], tmp_path / "store", QUICK, "test")
     assert [path for path, _, _ in server.log] == ["http://data.example/file.bin"]
-
-
-def test_progress_tells_rate_and_time_left(monkeypatch):
-    clock = iter([100.0, 110.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    bar = progress.Progress("coco", {"a.zip": 15_400_000_000, "b.zip": 0}, 350_000_000)
-    bar.set_size("b.zip", 5_000_000_000)
-    bar.advance(850_000_000)
-    bar.show()
-    assert bar.line() == "coco: 1.2 GB of 20.4 GB, 85.0 MB/s, 3 min 46 s left"
-    assert [progress.duration(seconds) for seconds in (0.2, 59, 3600, 90_000)] == [
-        "0 s",
-        "59 s",
-        "1 h",
-        "1 d 1 h",
-    ]
