@@ -33,7 +33,7 @@ from pipeline.pretraining.data import (
     StreamParams,
 )
 from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
-from pipeline.pretraining.task import SizeParams
+from pipeline.pretraining.task import Dimensions
 from pipeline.tokenizers import visual_tokens
 from pipeline.tokenizers.visual_tokens import VisualTokensParams
 
@@ -93,7 +93,7 @@ def _tokens(key: str, stream: VisualTokensParams) -> dict[str, Any]:
 def loader(folders: DataFolders) -> PretrainingBatches:
     """The stream of images, in small batches."""
     paper = params.preset("paper")
-    size = paper.load(SizeParams, f"{COMMON}.size")
+    size = paper.load(Dimensions, f"{COMMON}.dimensions")
     masks = paper.load(MaskParams, f"{COMMON}.masks")
     sample = SampleParams(
         seed=1,

@@ -17,7 +17,7 @@ from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from pipeline.config import params
 from pipeline.data.transforms import images
-from pipeline.pretraining.task import SizeParams
+from pipeline.pretraining.task import Dimensions
 from pipeline.tasks.image_text_inputs import pad
 from pipeline.tasks.retrieval.cost import dual_flops, match_flops
 from pipeline.tasks.retrieval.predict import match_logits
@@ -33,7 +33,7 @@ H100, USED = 989e12, 0.4  # dense bf16 FLOP/s, and the share of it that is assum
 
 def base() -> Retrieval:
     """A model of the base size."""
-    size = params.preset("paper").load(SizeParams, "pretrain.common.size")
+    size = params.preset("paper").load(Dimensions, "pretrain.common.dimensions")
     backbone = BackboneConfig(
         image_size=size.image_size,
         patch_size=size.patch_size,

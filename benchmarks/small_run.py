@@ -36,11 +36,11 @@ def step_seconds() -> float:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     small = params.preset("small")
-    size = small.subtree("pretrain.common.size") | {"drop_path": 0.0}
+    size = small.subtree("pretrain.common.dimensions") | {"drop_path": 0.0}
     del size["caption_length"]
     vocabulary = small.subtree("text_tokenizer.vocab_size")
     backbone = BackboneConfig(**size, vocab_size=vocabulary, experts="mome")
-    codes = small.subtree("visual_tokenizer.size.codebook_size")
+    codes = small.subtree("visual_tokenizer.dimensions.codebook_size")
     model = MaskedModeling(MaskedModelingConfig(backbone, codes))
     wrapped, task = DDPModel(model), Pretraining()
     optimizer = optim.AdamW(model.parameters(), fused=True)

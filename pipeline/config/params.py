@@ -20,6 +20,9 @@ Keys = tuple[str, ...]  # dotted
 FILE = Path("params.yaml")
 FINE_TUNES = Path("fine_tunes.yaml")
 PRESETS = Path("params")
+# DVC leaves such keys, which it means of files, out of the hash by which it finds a finished run: two
+# values would be one run, with the model of the first.
+_UNSEEN = ("size", "nfiles")
 MAX_VALUES = 20_000  # of a file, ten times what there is; aliases of aliases would be billions
 
 
@@ -272,6 +275,10 @@ def _check_values(path: Path, tree: Tree) -> None:
                 if not limits.is_name(name):
                     raise UserError(
                         f"{path}: {inner!r}: expected a key of letters, digits, _ and -"
+                    )
+                if name in _UNSEEN:
+                    raise UserError(
+                        f"{path}: {inner}: DVC's run cache does not see such keys; rename it"
                     )
                 open_nodes.append((inner, value))
         elif isinstance(node, list):

@@ -204,7 +204,7 @@ class Codebooks:
             backbone.image_size,
             backbone.patch_size,
             backbone.depth,
-            settings.size.caption_length,
+            settings.dimensions.caption_length,
             settings.masks,
         )
         builder = SampleBuilder(sample, model.tokenizer)

@@ -282,7 +282,7 @@ def _disk(
     forward: Sequence[ForwardCost],
 ) -> str:
     """What is kept, and beside it for a while; without what there is none of."""
-    tokenizer = vqkd_training.load_params(params).size
+    tokenizer = vqkd_training.load_params(params).dimensions
     patches = (tokenizer.image_size // tokenizer.patch_size) ** 2
     largest, models = 0.0, 0.0
     for run in runs:

@@ -126,7 +126,9 @@ def runs(params: Params) -> Iterator[TrainingRun]:
     for name in task.names(params):
         variant = task.load_params(params, name)
         vocab_size = params.subtree("text_tokenizer.vocab_size")
-        model = on_meta(partial(task.build, variant, vocab_size, tokenizer.size.codebook_size))
+        model = on_meta(
+            partial(task.build, variant, vocab_size, tokenizer.dimensions.codebook_size)
+        )
         backbones[name] = model.config.backbone
         if variant.objectives:
             streams = [
@@ -244,7 +246,7 @@ def _masked_language(
         (Pass(text, read=masked),),
         memory.prediction_head(masked, config, precision, text=True),
         memory.chunk(micro_batch * masked, vocab_size, precision),
-        shared_bytes=memory.head_gradient(variant.size.embed_dim, vocab_size),
+        shared_bytes=memory.head_gradient(variant.dimensions.embed_dim, vocab_size),
     )
 
 
@@ -262,7 +264,7 @@ def _masked_image(
         memory.prediction_head(masked, config, precision, text=False),
         memory.chunk(micro_batch * masked, codebook_size, precision),
         online,
-        memory.head_gradient(variant.size.embed_dim, codebook_size),
+        memory.head_gradient(variant.dimensions.embed_dim, codebook_size),
     )
 
 
@@ -271,7 +273,7 @@ def _masked_pair(
 ) -> SampleCost:
     """MVLM on pairs, whose captions are of the greatest length."""
     batch, precision = _batch_size("mvlm", variant), _precision(variant)
-    embed_dim, text = variant.size.embed_dim, variant.size.caption_length
+    embed_dim, text = variant.dimensions.embed_dim, variant.dimensions.caption_length
     vocab_size, patches = config.backbone.vocab_size, variant.masks.num_masked_patches
     masked = round(variant.masks.caption_mask_ratio * (text - ENDS))
     text_bytes = memory.prediction_head(masked, config, precision, text=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.data.loading.requirements import require_order, require_split
 from pipeline.errors import UserError
 from pipeline.pretraining.data import STREAMS, DataFolders
-from pipeline.pretraining.task import STREAM_OF, PretrainParams, SizeParams
+from pipeline.pretraining.task import STREAM_OF, Dimensions, PretrainParams
 from pipeline.utils import files
 
 _COMMON = "params.yaml: pretrain.common"
@@ -40,11 +40,11 @@ def _check_stream(folders: DataFolders, stream: str, params: PretrainParams) -> 
 
 
 def _check_sizes(params: PretrainParams) -> None:
-    size = params.size
+    size = params.dimensions
     for whole, part in (("image_size", "patch_size"), ("embed_dim", "num_heads")):
         if getattr(size, whole) % getattr(size, part):
             raise UserError(
-                f"{_COMMON}.size: {whole} {getattr(size, whole)} is not a multiple of {part} "
+                f"{_COMMON}.dimensions: {whole} {getattr(size, whole)} is not a multiple of {part} "
                 f"{getattr(size, part)}"
             )
     if params.masks.num_masked_patches > (patches := _patches(size)):
@@ -53,7 +53,9 @@ def _check_sizes(params: PretrainParams) -> None:
             f"has {patches} patches"
         )
     if size.caption_length > size.text_length:
-        raise UserError(f"{_COMMON}.size.caption_length: more than text_length {size.text_length}")
+        raise UserError(
+            f"{_COMMON}.dimensions.caption_length: more than text_length {size.text_length}"
+        )
     start = params.architecture.vl_ffn_start_layer
     if start is not None and start >= size.depth:
         raise UserError(
@@ -65,14 +67,14 @@ def _check_texts(folders: DataFolders, params: PretrainParams) -> None:
     """Texts are no longer than the model's position table."""
     for source in (*params.data.texts.sources, *params.validation.texts):
         longest = files.read_json(folders.text_tokens / source / "index.json")["max_length"]
-        if longest > params.size.text_length:
+        if longest > params.dimensions.text_length:
             raise UserError(
-                f"{_COMMON}.size.text_length: {params.size.text_length}, but text_tokens.max_length "
+                f"{_COMMON}.dimensions.text_length: {params.dimensions.text_length}, but text_tokens.max_length "
                 f"is {longest}"
             )
 
 
-def _patches(size: SizeParams) -> int:
+def _patches(size: Dimensions) -> int:
     return (size.image_size // size.patch_size) ** 2
 
 

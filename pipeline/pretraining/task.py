@@ -61,7 +61,7 @@ INPUT_OF = {"mlm": "text", "mim": "image", "mvlm": "pair"}
 
 
 @dataclass(frozen=True)
-class SizeParams:
+class Dimensions:
     """Size of the backbone; its vocabularies come from the tokenizers."""
 
     image_size: Pixels  # pixels
@@ -113,7 +113,7 @@ class PretrainParams(OptimParams):
     the bytes of the result. `loop` starts from the block of that name."""
 
     seed: int
-    size: SizeParams
+    dimensions: Dimensions
     architecture: ArchitectureParams
     data: DataParams
     masks: MaskParams
@@ -180,7 +180,7 @@ class PretrainingTask(Task):
         codebook_size = _codebook_size(folders, params)
         check_memory(
             lambda: build(params, self.tokenizer.vocab_size, codebook_size),
-            "params.yaml: pretrain.common.size",
+            "params.yaml: pretrain.common.dimensions",
         )
         self.model = build(params, self.tokenizer.vocab_size, codebook_size)
         if init is not None:
@@ -233,7 +233,7 @@ class PretrainingTask(Task):
 
 def build(params: PretrainParams, vocab_size: int, codebook_size: int) -> MaskedModeling:
     """The initial model, a function of the seed."""
-    size, architecture = params.size, params.architecture
+    size, architecture = params.dimensions, params.architecture
     first_expert = architecture.vl_ffn_start_layer if architecture.experts == "mome" else None
     backbone = BackboneConfig(
         image_size=size.image_size,
@@ -283,7 +283,7 @@ def _start_from(model: MaskedModeling, folder: Path, tokenizer: Path) -> None:
         raise UserError(f"{error.filename}: not found; run the stage that makes it") from None
     except ValueError as error:
         raise UserError(
-            f"{error}; see pretrain.*.size and architecture, such as relative_bias and layer_scale"
+            f"{error}; see pretrain.*.dimensions and architecture, such as relative_bias and layer_scale"
         ) from None
     log(f"weights from {folder}: {report}")
 
@@ -418,7 +418,7 @@ def track_inputs(
 
 
 def _sample_params(params: PretrainParams) -> SampleParams:
-    size = params.size
+    size = params.dimensions
     return SampleParams(
         seed=params.seed,
         image_size=size.image_size,
@@ -440,12 +440,12 @@ def _codebook_size(folders: DataFolders, params: PretrainParams) -> int:
         index = files.read_json(folders.visual_tokens / source / "index.json")
         sizes[source] = index["codebook_size"]
         if (
-            index["image_size"] != params.size.image_size
-            or index["patch_size"] != params.size.patch_size
+            index["image_size"] != params.dimensions.image_size
+            or index["patch_size"] != params.dimensions.patch_size
         ):
             raise UserError(
-                f"pretrain.common.size: images of {params.size.image_size} px in patches of "
-                f"{params.size.patch_size}, but the visual tokens of {source} belong to "
+                f"pretrain.common.dimensions: images of {params.dimensions.image_size} px in patches of "
+                f"{params.dimensions.patch_size}, but the visual tokens of {source} belong to "
                 f"{index['image_size']} px and {index['patch_size']}"
             )
     if len(set(sizes.values())) != 1:

@@ -10,7 +10,7 @@ from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
 from pipeline.errors import UserError
 from pipeline.utils import finite, safe_checkpoint
 
-SIZE = "params.yaml: visual_tokenizer.size"
+SIZE = "params.yaml: visual_tokenizer.dimensions"
 IGNORED_PREFIXES = ("teacher", "scaling", "loss")  # tensors that BEiTv2's own loader skips
 # a buffer of ours alone; released codebooks started at the first batch, so it is zero
 WAITED = "quantize.embedding.waited"

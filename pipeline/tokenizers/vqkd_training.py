@@ -37,7 +37,7 @@ EVALUATION_BATCH = 64  # images
 
 
 @dataclass(frozen=True)
-class TokenizerSizeParams:
+class TokenizerDimensions:
     """Size of the tokenizer; the length of the teacher's features comes from the teacher."""
 
     image_size: Pixels  # pixels
@@ -66,7 +66,7 @@ class VisualTokenizerParams(OptimParams):
     official_file: str | None  # the released .pth file
     steps: Count
     seed: int
-    size: TokenizerSizeParams
+    dimensions: TokenizerDimensions
     ema_decay: Share  # of the codebook's moving average
     codebook_start_step: int  # training batches before the codebook starts (BEiTv2: 0)
     teacher: TeacherName  # for a released file the one that it was trained with, clip or dino
@@ -115,10 +115,14 @@ class VQKDTask(Task):
         self.shards, self.params = shards, params
         self.loss_weights: Mapping[str, float] = asdict(params.loss_weights)
         self.teacher = load_teacher(
-            params.teacher, params.teacher_file, params.size.image_size, params.size.patch_size
+            params.teacher,
+            params.teacher_file,
+            params.dimensions.image_size,
+            params.dimensions.patch_size,
         )
         check_memory(
-            lambda: VQKD(config(params, self.teacher.dim)), "params.yaml: visual_tokenizer.size"
+            lambda: VQKD(config(params, self.teacher.dim)),
+            "params.yaml: visual_tokenizer.dimensions",
         )
         torch.manual_seed(params.seed)  # the only draws from torch's generator
         self.model = VQKD(config(params, self.teacher.dim))
@@ -195,7 +199,7 @@ class VQKDBatches:
         image = images.decode(row.image)
         luma = images.mean_luma(image)
         view = views.draw(self.params.seed, row.key, position, *image.size, luma, self.params.views)
-        return views.apply(image, view, self.params.size.image_size)
+        return views.apply(image, view, self.params.dimensions.image_size)
 
 
 @dataclass(frozen=True)
@@ -227,10 +231,10 @@ def run(job: VQKDJob) -> None:
 def check(shards: Path, params: VisualTokenizerParams) -> None:
     """Raises UserError where data are missing that training or validation will ask for, or sizes do
     not fit each other."""
-    size, key = params.size, "params.yaml: visual_tokenizer"
+    size, key = params.dimensions, "params.yaml: visual_tokenizer"
     if size.image_size % size.patch_size or size.embed_dim % size.num_heads:
         raise UserError(
-            f"{key}.size: image_size must be a multiple of patch_size, and embed_dim of num_heads"
+            f"{key}.dimensions: image_size must be a multiple of patch_size, and embed_dim of num_heads"
         )
     groups = 0
     for source in params.used:
@@ -259,7 +263,7 @@ def inputs(shards: Path, params: VisualTokenizerParams) -> list[Path]:
 def config(params: VisualTokenizerParams, teacher_dim: int) -> VQKDConfig:
     """The model's configuration; `teacher_dim` is the length of the teacher's features."""
     return VQKDConfig(
-        **asdict(params.size),
+        **asdict(params.dimensions),
         teacher_dim=teacher_dim,
         ema_decay=params.ema_decay,
         codebook_start_step=params.codebook_start_step,
@@ -282,7 +286,7 @@ def evaluation_images(
             rows = parquet.read_rows(shards / source, split, ("image",))
             rows = islice(rows, params.evaluation_images)
             while batch := list(islice(rows, EVALUATION_BATCH)):
-                yield _squares([row["image"] for row in batch], params.size.image_size)
+                yield _squares([row["image"] for row in batch], params.dimensions.image_size)
 
 
 def _squares(encoded: Sequence[bytes], size: int) -> Tensor:

@@ -14,8 +14,8 @@ POOR = World(
     things=[0.15, 0.85],
     overlaps=0.1,
     usual=0.95,
-    captions=Detail(size=0.3, texture=0.6, background=1.0, relation=0.8),
-    alt_texts=Detail(size=0.2, texture=0.4, background=0.9, relation=0.8),
+    captions=Detail(sizes=0.3, textures=0.6, backgrounds=1.0, relations=0.8),
+    alt_texts=Detail(sizes=0.2, textures=0.4, backgrounds=0.9, relations=0.8),
     simple_statements=0.75,
     statement_backgrounds=["night", "snow", "desert", "meadow"],
 )

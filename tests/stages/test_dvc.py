@@ -205,6 +205,16 @@ def test_every_parameter_is_a_dependency_and_no_other(stages: dict[str, Any]) ->
     assert {key for key in lone if key.split(".")[0] not in NO_DEPENDENCY | LISTS} == set()
 
 
+def test_every_value_counts_in_dvcs_run_cache() -> None:
+    """DVC looks for a finished run by a hash of the stage without keys `size` and `nfiles`, which it
+    means of files: two values under such a key would be one run, with the model of the first."""
+    get_hash = pytest.importorskip("dvc.stage.cache")._get_cache_hash
+    for path in (*PRESETS, ROOT / "fine_tunes.yaml"):
+        for key, value in leaves(yaml_reader.parse(path.read_bytes())):
+            stages = [{"params": {path.name: nested(key, of)}} for of in (value, "another")]
+            assert get_hash(stages[0]) != get_hash(stages[1]), f"{path.name}: {key}"
+
+
 def test_presets_have_the_same_keys() -> None:
     """But for data sets that a preset does without, in lists of its own, where small's pretraining
     differs from its ablations, and in budgets, which say what differs."""
@@ -311,6 +321,22 @@ def files_of(stage: Any) -> list[str]:
 
 def params_of(stage: Any) -> set[str]:
     return {key for dep in stage.deps for key in getattr(dep, "params", ())}
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a tree that are no blocks, by dotted key."""
+    if not isinstance(tree, dict):
+        yield prefix, tree
+        return
+    for key, value in tree.items():
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def nested(key: str, value: Any) -> Any:
+    """The tree with one value under a dotted key."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
 
 
 def covered(path: str, deps: list[str]) -> bool:

@@ -101,10 +101,14 @@ def _use_slices(tree: dict[str, Any], root: Path, server: str) -> None:
 def _fit_sizes(tree: dict[str, Any]) -> None:
     """Sizes that depend on each other: of patches, of released models, of micro-batches."""
     pretraining = tree["pretrain"]["common"]
-    for block in (pretraining["size"], tree["visual_tokenizer"]["size"], tree["imported_size"]):
+    for block in (
+        pretraining["dimensions"],
+        tree["visual_tokenizer"]["dimensions"],
+        tree["imported_size"],
+    ):
         block["patch_size"] = 8
-    tree["visual_tokenizer"]["size"] |= {"num_heads": 2, "decoder_depth": 1}
-    tree["imported_size"] = {key: pretraining["size"][key] for key in tree["imported_size"]}
+    tree["visual_tokenizer"]["dimensions"] |= {"num_heads": 2, "decoder_depth": 1}
+    tree["imported_size"] = {key: pretraining["dimensions"][key] for key in tree["imported_size"]}
     for name in ("beitv2-pretrained", "vlmo-coco"):
         tree["imports"][name]["inputs"]["image_size"] = 40
     pretraining["loop"]["gradient_accumulation"] = 2

@@ -48,7 +48,7 @@ def pretrained(variant="main", **architecture):
     """A pretraining model of the paper's size, with other values of `architecture`."""
     chosen = VARIANTS[variant]
     chosen = replace(chosen, architecture=replace(chosen.architecture, **architecture))
-    return build(chosen, WORDS, TOKENIZER.size.codebook_size)
+    return build(chosen, WORDS, TOKENIZER.dimensions.codebook_size)
 
 
 def tuned(name: str, backbone: BackboneConfig, **head: int) -> nn.Module:
@@ -467,11 +467,11 @@ def test_open_questions_have_the_recommended_answers(scale):
     assert weights.pop("mvlm_text") == (3.0 if scale == "small" else 1.0)
     assert set(weights.values()) == {1.0}
     assert (main.masks.text_mask_ratio, main.masks.caption_mask_ratio) == (0.15, 0.5)
-    assert main.size.text_length == preset.subtree("text_tokens.max_length")
+    assert main.dimensions.text_length == preset.subtree("text_tokens.max_length")
 
 
 def test_text_lengths_and_masks_of_the_paper():
-    assert (MAIN.size.text_length, MAIN.size.caption_length) == (196, 40)
+    assert (MAIN.dimensions.text_length, MAIN.dimensions.caption_length) == (196, 40)
     assert {TUNES[name].inputs.text_length for name in ("vqa", "nlvr2", "coco", "flickr30k")} == {
         40
     }

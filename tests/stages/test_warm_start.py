@@ -65,7 +65,7 @@ def settings():
     tree["text_tokenizer"] |= {"vocab_size": vocab_size}
     tree["text_tokens"]["max_length"] = 40
     common = tree["pretrain"]["common"]
-    common["size"]["text_length"] = 40
+    common["dimensions"]["text_length"] = 40
     common["data"]["images"]["sources"] = common["data"]["pairs"]["sources"] = {"coco": 1}
     common["data"]["texts"]["sources"] = {"wikipedia": 1}
     common["validation"] |= {"texts": ["wikipedia"], "images": ["coco"], "pairs": ["coco"]}
@@ -76,7 +76,7 @@ def settings():
         "beit-start": {**UNTRAINED, "architecture": BEIT, "init": "import/beit"},
         "beit-trained": {**TRAINED, "architecture": BEIT, "init": "import/beit"},
     }
-    tree["imported_size"] = {key: common["size"][key] for key in tree["imported_size"]}
+    tree["imported_size"] = {key: common["dimensions"][key] for key in tree["imported_size"]}
     tree["imports"] = IMPORTS
     return tree
 

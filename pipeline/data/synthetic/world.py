@@ -73,10 +73,10 @@ class _Numbers:
 class Detail:
     """How often (0..1) a caption mentions what it may omit."""
 
-    size: Share
-    texture: Share
-    background: Share
-    relation: Share
+    sizes: Share
+    textures: Share
+    backgrounds: Share
+    relations: Share
 
 
 @dataclass(frozen=True)

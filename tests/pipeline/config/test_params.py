@@ -164,6 +164,7 @@ BOMB = "a: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("x: &a [*a]\n", "more than 20,000 values"),
         (BOMB, "more than 20,000 values"),
         ("---\ny: 1\n", "not valid YAML: .*single document"),
+        ("x: {size: 1}\n", "x.size: DVC's run cache does not see such keys"),
     ],
 )
 def test_what_yaml_can_do_besides(tmp_path, monkeypatch, text, words):

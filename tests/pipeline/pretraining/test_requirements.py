@@ -116,16 +116,24 @@ def test_a_variant_needs_the_streams_that_it_learns_from(project):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("pretrain.common.size.image_size", 25, "size: image_size 25 is not a multiple of patch_"),
         (
-            "pretrain.common.size.num_heads",
+            "pretrain.common.dimensions.image_size",
+            25,
+            "dimensions: image_size 25 is not a multiple of patch_",
+        ),
+        (
+            "pretrain.common.dimensions.num_heads",
             3,
-            "size: embed_dim 16 is not a multiple of num_heads 3",
+            "dimensions: embed_dim 16 is not a multiple of num_heads 3",
         ),
         ("pretrain.common.masks.num_masked_patches", 10, "num_masked_patches: 10, .* 9 patches"),
-        ("pretrain.common.size.caption_length", 49, "caption_length: more than text_length 48"),
         (
-            "pretrain.common.size.text_length",
+            "pretrain.common.dimensions.caption_length",
+            49,
+            "caption_length: more than text_length 48",
+        ),
+        (
+            "pretrain.common.dimensions.text_length",
             47,
             "text_length: 47, but text_tokens.max_length is 48",
         ),
@@ -184,6 +192,8 @@ def test_more_streams_than_row_groups(project):
 
 @pytest.mark.parametrize("key", ["image_size", "embed_dim"])
 def test_sizes_of_the_visual_tokenizer(project, key):
-    project(setter(f"visual_tokenizer.size.{key}", 25))
-    with pytest.raises(UserError, match="^params.yaml: visual_tokenizer.size: image_size must be"):
+    project(setter(f"visual_tokenizer.dimensions.{key}", 25))
+    with pytest.raises(
+        UserError, match="^params.yaml: visual_tokenizer.dimensions: image_size must be"
+    ):
         check_tokenizer()

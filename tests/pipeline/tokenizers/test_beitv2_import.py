@@ -18,7 +18,7 @@ from pipeline.data.transforms import images
 from pipeline.errors import UserError
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.beitv2_import import read_official, released_shapes
-from pipeline.tokenizers.vqkd_training import TokenizerSizeParams, VQKDJob
+from pipeline.tokenizers.vqkd_training import TokenizerDimensions, VQKDJob
 from pipeline.tracking import client as tracking
 from pipeline.utils import files
 from tests.helpers import toy_images
@@ -205,7 +205,7 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "installed", lambda: False)
     toy_images.write(tmp_path / "shards" / "coco", {"train": 12, "val": 6})
     (tmp_path / "work").mkdir()
-    size = TokenizerSizeParams(
+    size = TokenizerDimensions(
         image_size=TINY.image_size,
         patch_size=TINY.patch_size,
         depth=TINY.depth,
@@ -219,7 +219,7 @@ def test_a_released_file_is_imported_by_the_stage(tmp_path, monkeypatch):
         PARAMS,
         origin="official",
         teacher="clip",
-        size=size,
+        dimensions=size,
         official_file=str(saved(tmp_path / "vqkd.pth")),
     )
     vqkd_training.run(VQKDJob(tmp_path / "work", tmp_path / "shards", params))

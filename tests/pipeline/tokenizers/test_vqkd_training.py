@@ -15,7 +15,7 @@ from pipeline.data.transforms.views import ViewParams
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.vqkd_training import (
     LossWeightParams,
-    TokenizerSizeParams,
+    TokenizerDimensions,
     VisualTokenizerParams,
     VQKDJob,
     VQKDTask,
@@ -36,7 +36,7 @@ PARAMS = VisualTokenizerParams(
     codebook_start_step=3,
     teacher="hog",
     teacher_file=None,
-    size=TokenizerSizeParams(
+    dimensions=TokenizerDimensions(
         image_size=16,
         patch_size=4,
         depth=1,

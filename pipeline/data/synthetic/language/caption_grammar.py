@@ -41,7 +41,7 @@ def _caption(scene: Scene, rng: np.random.Generator, world: World, detail: Detai
         if len(scene.things) == 1:
             text = _alone(scene, rng, world, detail)
         else:
-            compose = _related if rng.random() < detail.relation else _listed
+            compose = _related if rng.random() < detail.relations else _listed
             text = compose(scene, rng, world, detail)
         if len(text.split()) <= _LONGEST:
             return text
@@ -85,13 +85,13 @@ def noun(
 ) -> str:
     """A noun phrase: `a big red star with stripes`."""
     words, ending = [choose(rng, lexicon.COLORS[thing.color], world.usual)], ""
-    if rng.random() < detail.texture * (0.5 if thing.texture == "plain" else 1.0):
+    if rng.random() < detail.textures * (0.5 if thing.texture == "plain" else 1.0):
         texture = choose(rng, lexicon.TEXTURES[thing.texture], world.usual)
         if thing.texture in lexicon.TEXTURE_ENDINGS and rng.random() < 0.25:
             ending = " " + lexicon.TEXTURE_ENDINGS[thing.texture]
         else:
             words.insert(int(rng.integers(2)), texture)
-    if rng.random() < detail.size * (0.5 if thing.size == "medium" else 1.0):
+    if rng.random() < detail.sizes * (0.5 if thing.size == "medium" else 1.0):
         words.insert(0, choose(rng, lexicon.SIZES[thing.size], world.usual))
     text = " ".join([*words, choose(rng, lexicon.SHAPES[thing.shape], world.usual)]) + ending
     return f"{an(text)} {text}" if article else text
@@ -124,7 +124,7 @@ def _pick(rng: np.random.Generator, *options: str) -> str:
 def _alone(scene: Scene, rng: np.random.Generator, world: World, detail: Detail) -> str:
     """A caption of a scene with one thing, in more detail."""
     thing = scene.things[0]
-    name = noun(thing, rng, world, Detail(min(1, detail.size * 1.5), 1.0, 0, 0), article=False)
+    name = noun(thing, rng, world, Detail(min(1, detail.sizes * 1.5), 1.0, 0, 0), article=False)
     where = _position_phrase(thing, rng, world)
     single = _pick(rng, *lexicon.NUMBERS[1])
     return _pick(
@@ -142,7 +142,7 @@ def _related(scene: Scene, rng: np.random.Generator, world: World, detail: Detai
     a = noun(scene.things[subject], rng, world, detail)
     b = noun(scene.things[other], rng, world, detail)
     link = relation_phrase(scene, subject, other, rng, world)
-    where = background_phrase(scene, rng, world) if rng.random() < detail.background else ""
+    where = background_phrase(scene, rng, world) if rng.random() < detail.backgrounds else ""
     third = _third(scene, (subject, other), rng, world, detail)
     verb = _pick(rng, *VERBS)
     return _pick(

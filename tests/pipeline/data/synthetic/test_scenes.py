@@ -118,7 +118,7 @@ def test_a_world_in_which_nothing_fits_is_refused() -> None:
         ("sizes.large", 0.8, "at least 0.1 and at most 0.7"),
         ("things", [0.5, 0.6], "1 to 4 shares whose sum is 1"),
         ("usual", 1.5, "at least 0 and at most 1"),
-        ("captions.size", -1.0, "at least 0 and at most 1"),
+        ("captions.sizes", -1.0, "at least 0 and at most 1"),
         ("statement_backgrounds", ["night", "dust"], "found ['dust']"),
         ("statement_backgrounds", ["night"], "two or more of meadow"),
     ],
