@@ -35,9 +35,9 @@ def entry(main: Callable[..., None], names: Callable[[], Iterable[str]] | None =
     except UsageError as error:
         _end(2, f"usage: {_usage(main)}; {error}".removesuffix("; "))
     except KeyboardInterrupt:
-        _end(INTERRUPTED, "error: interrupted; run the stage again to go on")
+        _end(INTERRUPTED, "error: interrupted; run it again to go on")
     except Terminated:
-        _end(TERMINATED, "error: terminated; run the stage again to go on")
+        _end(TERMINATED, "error: terminated; run it again to go on")
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             _end(READER_GONE, None)

@@ -17,12 +17,14 @@ import numpy as np
 from pipeline.tasks.segmentation.training.data import LabeledImage
 from pipeline.utils import figures
 
-_OPACITY = 0.7
+_OPACITY = 0.8
 _NAME = 40  # characters of a class's name
 _MOST_COLUMNS, _LINES = 8, 8  # of the legend; more lines make the figure higher
 NUM_COLORS = 255  # classes that masks of bytes can hold
 _LEVELS = 16  # of the grid, in each of red, green and blue
-_LIGHTNESS = 20, 95  # CIELAB's; darker and lighter ones look black and white, whatever the hue
+# Lightness and chroma in CIELAB: over an image, darker, lighter and grayer colors look like shadows,
+# highlights and no color at all.
+_LIGHTNESS, _CHROMA = (30, 95), 30
 # Distances as the color-blind see them count twice: colors that differ for them alone are rare.
 _COLOR_BLIND = 2.0
 # Linear RGB as seen by people without the cones for long, middle and short waves.
@@ -133,20 +135,26 @@ def class_colors() -> np.ndarray:
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     views = np.stack([lab(grid), *(_COLOR_BLIND * lab(grid, seen) for seen in _DEFICIENCIES)])
     least, most = _LIGHTNESS
-    usable = (least <= views[0, :, 0]) & (views[0, :, 0] <= most)
+    lightness, chroma = views[0, :, 0], _chroma(views[0])
+    usable = (least <= lightness) & (lightness <= most) & (_CHROMA <= chroma)
     return grid[usable][_farthest(views[:, usable])]
 
 
 def _farthest(views: np.ndarray) -> list[int]:
     """Greedy selection of NUM_COLORS points, beginning with the most colorful: each as far as can be
     from those before it, in the view [views, points, 3] in which it is nearest to them."""
-    chosen = [int(np.hypot(views[0, :, 1], views[0, :, 2]).argmax())]
+    chosen = [int(_chroma(views[0]).argmax())]
     nearest = np.full(views.shape[1], np.inf)
     while len(chosen) < NUM_COLORS:
         distances = np.linalg.norm(views - views[:, chosen[-1:]], axis=-1).min(axis=0)
         nearest = np.minimum(nearest, distances)
         chosen.append(int(nearest.argmax()))
     return chosen
+
+
+def _chroma(points: np.ndarray) -> np.ndarray:
+    """How colorful points of CIELAB are."""
+    return np.hypot(points[:, 1], points[:, 2])
 
 
 def lab(rgb: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:

@@ -122,7 +122,7 @@ def test_an_interrupt_ends_all_at_once(project: Path) -> None:
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)  # nothing is left behind for that
     printed = process.communicate(timeout=60)
-    assert printed == (b"", b"error: interrupted; run the stage again to go on\n")
+    assert printed == (b"", b"error: interrupted; run it again to go on\n")
     assert process.returncode == 130
     assert children and not any(is_alive(child.pid) for child in children)
     assert not Path("w").exists()

@@ -20,7 +20,7 @@ from pipeline.data.transforms.views import ViewParams
 from pipeline.errors import UserError
 from pipeline.tokenizers import visual_tokens
 from pipeline.tokenizers.visual_tokens import VisualTokensParams
-from pipeline.utils import files
+from pipeline.utils import files, progress
 from tests.helpers import toy_images
 from tests.helpers.tiny import ROOT
 from tests.pipeline.data.sharding.test_build import contents
@@ -203,6 +203,13 @@ def test_a_run_that_breaks_off_goes_on_and_ends_with_the_same_bytes(folder, tmp_
     assert metrics == visual_tokens.tokenize(*arguments)  # what is finished is not done again
     assert len(tokenized) <= 3 + breaks and len(set(tokenized)) == 3
     assert contents(folder / "tokens") == contents(tmp_path / "again")
+
+
+def test_progress_counts_images(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    visual_tokens.tokenize(folder / "shards", folder / "tokenizer", tmp_path / "again", PARAMS)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("shards: 25 of 25 images, ")
 
 
 @pytest.mark.slow

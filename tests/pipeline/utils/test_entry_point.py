@@ -46,8 +46,8 @@ def run(what: str) -> subprocess.CompletedProcess[str]:
         ("refuse", 1, "error: params.yaml: x: expected int"),
         ("read_only", 1, "error: data/small/x: read-only file system; it must be"),
         ("memory", 1, "error: memory ran out; use fewer workers"),
-        ("interrupt", 130, "error: interrupted; run the stage again"),
-        ("terminate", 143, "error: terminated; run the stage again"),
+        ("interrupt", 130, "error: interrupted; run it again"),
+        ("terminate", 143, "error: terminated; run it again"),
     ],
 )
 def test_one_line_and_a_status(what: str, status: int, line: str) -> None:

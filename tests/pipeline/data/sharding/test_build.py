@@ -18,6 +18,7 @@ from pipeline.data.sharding.build import ImageShardParams, ShardParams, shard
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
 from pipeline.orchestration import parallel_map
+from pipeline.utils import progress
 from tests.helpers import real_data
 
 IMAGES = ImageShardParams(rows_per_group=4, groups_per_file=2, val_fraction=0.0, max_side=0)
@@ -143,6 +144,18 @@ def test_pieces_and_workers_do_not_change_the_bytes(tmp_path, monkeypatch):
     for workers in (1, 2):
         shard("imagenet22k", raw, tmp_path / str(workers), IMAGES, workers=workers)
         assert contents(tmp_path / str(workers)) == contents(tmp_path / "whole")
+
+
+def test_progress_counts_records_and_then_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    monkeypatch.setattr(record_reader, "PIECE", 1)
+    raw = synsets(tmp_path / "raw", 10)
+    shard("imagenet22k", raw, tmp_path / "out", IMAGES, expected=25)
+    lines = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        *(f"imagenet22k: {done} of 25 images read" for done in (10, 20)),
+        *(f"imagenet22k: {done} of 20 images written" for done in (8, 16, 20)),
+    ]
 
 
 def test_a_cluster_makes_the_same_bytes(tmp_path, monkeypatch):

@@ -1,0 +1,36 @@
+"""What the terminal shows of a training run."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.training import curve_logger, curves
+from pipeline.training.curve_logger import CurveLogger
+from pipeline.training.curves import CurveRow
+
+
+class Tracked:
+    """A run that keeps the last metrics."""
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self.last = values
+
+
+def test_lines_say_how_far_and_how_fast_and_files_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([100.0, 105.0])
+    monkeypatch.setattr(curve_logger.time, "monotonic", lambda: next(now))
+    run = Tracked()
+    logger = CurveLogger(tmp_path / "curve.jsonl", [], 0, 220, run)  # type: ignore[arg-type]
+    logger.train(50, {"loss": 2.5, "finite": 1.0, "lr": 0.001})
+    logger.validation(50, {"score": 0.75})
+    assert capsys.readouterr().err.splitlines() == [
+        "train step 50 of 220: loss 2.5 lr 0.001, 10 steps/s, 0:17 left",
+        "validation step 50 of 220: score 0.75",
+    ]
+    assert curves.read_jsonl(tmp_path / "curve.jsonl") == [
+        CurveRow(50, "train", {"loss": 2.5, "finite": 1.0, "lr": 0.001}),
+        CurveRow(50, "validation", {"score": 0.75}),
+    ]
+    assert run.last == {"validation/score": 0.75}
