@@ -13,7 +13,7 @@ import networkx as nx
 
 from pipeline.config import params
 from pipeline.config.limits import Interval
-from pipeline.orchestration.rounds import outdated, rounds
+from pipeline.orchestration.groups import groups, outdated
 from pipeline.orchestration.side_by_side import SideBySide
 from pipeline.orchestration.stage_times import StageTimes
 from pipeline.utils import dvc_state, workdir
@@ -40,7 +40,7 @@ def main() -> None:
     last = [LAST] if LAST in graph else []
     graph.remove_nodes_from(last)
     times = StageTimes(workdir.root() / f"times-{params.scale()}.json")
-    work = SideBySide(rounds(graph, at_a_time), at_a_time, times, last)
+    work = SideBySide(groups(graph, at_a_time), at_a_time, times, last)
     work.run()
     work.finish()
     if not work.total:

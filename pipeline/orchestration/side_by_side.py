@@ -8,12 +8,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import chain
 
 from pipeline.errors import UserError
-from pipeline.orchestration.rounds import Group, Round
+from pipeline.orchestration.groups import Group
 from pipeline.orchestration.stage_times import StageTimes
 from pipeline.utils.progress import clock
 
@@ -27,35 +27,44 @@ _OF_DVC = re.compile(
 
 
 class SideBySide:
-    """Runs rounds of groups and then what is left, `last`, and counts their stages."""
+    """Runs groups and then what is left, `last`, and counts their stages."""
 
     def __init__(
-        self, rounds: list[Round], at_a_time: int, times: StageTimes, last: Sequence[str] = ()
+        self, groups: list[Group], at_a_time: int, times: StageTimes, last: Sequence[str] = ()
     ) -> None:
-        self.rounds, self.at_a_time, self.times = rounds, at_a_time, times
-        self._plan = [*rounds, [list(last)]]
-        self._to_come = set(chain.from_iterable(chain.from_iterable(self._plan)))
+        self.groups, self.at_a_time, self.times = groups, at_a_time, times
+        self._plan = [*groups, Group(list(last), frozenset(range(len(groups))))]
+        self._to_come = set(chain.from_iterable(group.stages for group in self._plan))
         self.total = len(self._to_come)
         self._running: set[subprocess.Popen[str]] = set()
         self._failed: str | None = None  # the first stage that did, or an interrupt
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Run all rounds, one by one; a stage that fails ends the others.
+        """Run all groups, each when those that it waits for are done; a stage that fails ends the
+        others.
 
         Raises:
             UserError: one has failed.
         """
-        for groups in self.rounds:
-            self._repro_all([["--single-item", *group] for group in groups])
+        self._repro_all(self.groups, "--single-item")
 
     def finish(self) -> None:
         """A plain `dvc repro`, which runs what is left. Raises as `run`."""
-        self._repro_all([[]])
+        self._repro_all([Group([], frozenset())])
 
-    def _repro_all(self, groups: Sequence[Group]) -> None:
+    def _repro_all(self, groups: Sequence[Group], *options: str) -> None:
+        waiting, done = dict(enumerate(groups)), set[int]()
+        running: dict[Future[None], int] = {}
         with ThreadPoolExecutor(self.at_a_time) as pool, self._ended_with_us():
-            list(pool.map(self._repro, groups))
+            while waiting or running:
+                ready = [index for index, group in waiting.items() if group.after <= done]
+                for index in ready[: self.at_a_time - len(running)]:
+                    arguments = [*options, *waiting.pop(index).stages]
+                    running[pool.submit(self._repro, arguments)] = index
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    future.result()
+                    done.add(running.pop(future))
         if self._failed:
             raise UserError(f"{self._failed} has failed; the lines above say why")
 
@@ -80,7 +89,7 @@ class SideBySide:
                 with suppress(ProcessLookupError):  # it has just ended
                     os.killpg(process.pid, signal.SIGINT)
 
-    def _repro(self, arguments: Group) -> None:
+    def _repro(self, arguments: Sequence[str]) -> None:
         since = time.monotonic()
         process = self._start(arguments)
         if process is None:
@@ -103,7 +112,7 @@ class SideBySide:
         else:
             self._end(stage)
 
-    def _start(self, arguments: Group) -> subprocess.Popen[str] | None:
+    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str] | None:
         """`dvc repro`; none where something has failed."""
         with self._lock:
             if self._failed:

@@ -4,12 +4,12 @@ DVC's outputs hold no times, so that they are the same in every run; these stand
 `.work/times-SCALE.json`.
 """
 
-import heapq
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.orchestration.rounds import Round
+from pipeline.orchestration.groups import Group
 from pipeline.utils import files
 
 # seconds of work after which its pace counts as much as that of the last run
@@ -46,19 +46,18 @@ class StageTimes:
         self.path.parent.mkdir(exist_ok=True)
         files.write_json(self.path, self._seconds)
 
-    def left(self, rounds: list[Round], at_a_time: int) -> float | None:
-        """Seconds until all is done, at this run's pace; None while a stage that is to come has
-        never run here."""
-        seconds = 0.0
-        for groups in rounds:
-            ends = [0.0] * at_a_time  # of what runs at a time, each taking the next group
-            for group in groups:
-                rest = [self._rest(stage) for stage in group]
-                if None in rest:
-                    return None
-                heapq.heapreplace(ends, ends[0] + sum(filter(None, rest)))
-            seconds += max(ends)
-        return seconds * self._took / self._was_expected
+    def left(self, groups: Sequence[Group], at_a_time: int) -> float | None:
+        """Seconds until all is done, at this run's pace: those of the longest chain of groups, or of
+        all with nothing waiting. None while a stage that is to come has never run here."""
+        total, ends = 0.0, list[float]()  # ends of the groups, if none waits for a free place
+        for group in groups:
+            rest = [self._rest(stage) for stage in group.stages]
+            if None in rest:
+                return None
+            seconds = sum(filter(None, rest))
+            total += seconds
+            ends.append(max((ends[index] for index in group.after), default=0.0) + seconds)
+        return max(total / at_a_time, *ends, 0.0) * self._took / self._was_expected
 
     def _rest(self, stage: str) -> float | None:
         """Seconds that the last run would still need for a stage."""
