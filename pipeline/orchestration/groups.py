@@ -6,14 +6,13 @@ none depends on another one's (https://dvc.org/doc/command-reference/repro, para
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import networkx as nx
 
 # For each that runs at a time: so many that all end at about the same time, so few that `dvc` starts
 # rarely.
-_GROUPS = 3
+_GROUPS = 4
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,17 @@ class Group:
 def groups(graph: "nx.DiGraph[str]", at_a_time: int) -> list[Group]:
     """All stages of a graph, whose edges lead from a stage to those that depend on it. First comes
     the group on which most stages depend, so each comes after those that it waits for."""
-    divided = sorted(_divided(graph, at_a_time), key=lambda stages: -_weight(graph, stages))
-    home = {stage: index for index, stages in enumerate(divided) for stage in stages}
-    planned = []
-    for index, stages in enumerate(divided):
-        before = chain.from_iterable(graph.predecessors(stage) for stage in stages)
-        planned.append(Group(stages, frozenset(home[stage] for stage in before) - {index}))
-    return planned
+    divided = list(_divided(graph, at_a_time))
+    home = {stage: number for number, stages in enumerate(divided) for stage in stages}
+    waits = nx.DiGraph((home[a], home[b]) for a, b in graph.edges if home[a] != home[b])
+    waits.add_nodes_from(range(len(divided)))
+    weights = {number: _weight(waits, divided, number) for number in waits}
+    order = sorted(waits, key=lambda number: (-weights[number], number))
+    place = {number: index for index, number in enumerate(order)}
+    return [
+        Group(divided[number], frozenset(place[before] for before in waits.predecessors(number)))
+        for number in order
+    ]
 
 
 def outdated(graph: "nx.DiGraph[str]", changed: set[str]) -> "nx.DiGraph[str]":
@@ -56,9 +59,9 @@ def _divided(graph: "nx.DiGraph[str]", at_a_time: int) -> Iterator[list[str]]:
         rest.remove_nodes_from(free)
 
 
-def _weight(graph: Any, stages: list[str]) -> int:
-    """The number of these stages and of those that depend on them."""
-    return len(outdated(graph, set(stages)))
+def _weight(waits: "nx.DiGraph[int]", divided: list[list[str]], number: int) -> int:
+    """How many stages a group and those that wait for it have."""
+    return sum(len(divided[other]) for other in {number, *nx.descendants(waits, number)})
 
 
 def _is_chain(graph: "nx.DiGraph[str]") -> bool:

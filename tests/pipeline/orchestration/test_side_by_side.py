@@ -47,8 +47,9 @@ def test_a_small_part_and_a_chain_are_one_group() -> None:
 
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 3])
-def test_a_stage_comes_once_and_after_all_that_it_depends_on(at_a_time: int) -> None:
-    graph = nx.gnp_random_graph(40, 0.08, seed=at_a_time, directed=True)
+@pytest.mark.parametrize("seed", range(30))
+def test_a_stage_comes_once_and_after_all_that_it_depends_on(at_a_time: int, seed: int) -> None:
+    graph = nx.gnp_random_graph(40, 0.08, seed=seed, directed=True)
     graph = nx.DiGraph((str(a), str(b)) for a, b in graph.edges if a < b)
     planned = groups(graph, at_a_time)
     for index, group in enumerate(planned):
