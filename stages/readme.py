@@ -8,6 +8,7 @@ the ranges over seeds in `pipeline/reporting/headline_ranges.yaml`.
 import platform
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.utils.entry_point import entry
 DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
 RESULTS, RUN = Path("results/small"), Path("runs/small/pretrain/main")
 SEEDS = RESULTS / "seeds/summary.json"  # of `make seeds`
+WIDTH = 100  # columns of the documents' text
 MASKED = (  # what is masked, its metric
     ("texts (MLM)", "mlm"),
     ("images (MIM)", "mim"),
@@ -73,14 +75,15 @@ def _headline(ranges: Ranges | None) -> str:
         if ranges is not None:
             cells.insert(1, _range(ranges.by_title.get(number.title)))
         lines.append(f"| {number.title} | {' | '.join(cells)} |")
-    notes = [] if ranges is None else [_about(ranges)]
+    notes = [] if ranges is None else [_about(ranges), ""]
     return "\n".join([*lines, "", *notes, _source(), ""])
 
 
 def _about(ranges: Ranges) -> str:
-    return (
+    return textwrap.fill(
         f"The range is that of {len(ranges.seeds)} runs; {ranges.outside}. `make repro` ends with these "
-        "numbers, and says of each whether it is inside."
+        "numbers, and says of each whether it is inside.",
+        WIDTH,
     )
 
 

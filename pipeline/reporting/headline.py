@@ -69,8 +69,8 @@ class Ranges:
         """How often one more run of the same kind lies outside of the range of n: it is the least or
         the largest of n + 1."""
         return (
-            "with another seed, or on another kind of processor, "
-            f"{2 / (len(self.seeds) + 1):.0%} of the numbers are to be expected outside"
+            "with another seed, or on another kind of processor, expect "
+            f"{2 / (len(self.seeds) + 1):.0%} of the numbers to lie outside"
         )
 
 

@@ -57,7 +57,8 @@ def test_readme_has_the_ranges_over_seeds(project: Path) -> None:
     )
     assert lines[4] == "| VQAv2 test-dev | 50.0 | 48.7 to 53.1 | 50.0 | 50.0 |"
     assert lines[6] == "| Flickr30k text retrieval R@1 | 50.0 | 48.7 to 53.1 | – | 50.0 |"
-    assert "50% of the numbers" in lines[10] and lines[11] == "Commit 1234567."
+    assert "expect 50%" in lines[10] and max(map(len, lines)) <= 100
+    assert lines[13] == "Commit 1234567."
     assert (lines[0], lines[-1]) == ("before", "after")
 
 
