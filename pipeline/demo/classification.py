@@ -57,14 +57,14 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    form = form_of(models, MODEL, examples.labeled, "classes", "dvc repro finetune@imagenet1k")
+    form = form_of(models, MODEL, examples.labeled, "classes", "finetune/imagenet1k")
     if form is None:
         return
     with gr.Row():
         with gr.Column():
             form.add_image("Image")
-        with gr.Column():
             form.add_button("Classify")
+        with gr.Column():
             best = output("The most probable classes", "Label")
             form.add_note()
     form.add_examples("Images of the test set")

@@ -125,7 +125,7 @@ def search_of(models: Models) -> Search:
 
 def form(models: Models, read: examples.Reader) -> Form | None:
     """The form of a tab that searches; None where no model can."""
-    return form_of(models, MODEL, read, "retrieval", "dvc repro finetune@flickr30k")
+    return form_of(models, MODEL, read, "retrieval", "finetune/coco")
 
 
 def answer(

@@ -69,7 +69,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    form = form_of(models, MODEL, examples.masks, "segmentation", "dvc repro finetune@ade20k")
+    form = form_of(models, MODEL, examples.masks, "segmentation", "finetune/ade20k")
     if form is None:
         return
     with gr.Row():

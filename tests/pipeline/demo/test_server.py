@@ -164,7 +164,7 @@ def test_a_tab_without_a_model_says_what_makes_one(tmp_path):
         patch.chdir(tmp_path)
         blocks = server.page_of(Models("small"))
     texts = [block.value for block in blocks.blocks.values() if isinstance(block, gradio.HTML)]
-    tunes = ("vqa", "flickr30k", "nlvr2", "imagenet1k", "ade20k")
+    tunes = ("vqa", "coco", "nlvr2", "imagenet1k", "ade20k")
     for command in (*(f"finetune@{name}" for name in tunes), "pretrain@main"):
         assert any(f"`dvc repro {command}` makes it" in (text or "") for text in texts)
 
