@@ -2,7 +2,6 @@
 
 from pipeline.config import params
 from pipeline.demo.models import Models
-from pipeline.inference import export
 from pipeline.inference.export import Export
 
 GENERATED = "generated images and texts, so it is of no use on photographs"
@@ -16,7 +15,7 @@ def sentence(models: Models, name: str) -> str:
     config = models.load(name).model.config
     config = getattr(config, "backbone", config)
     size = f"{config.image_size} × {config.image_size} pixels, {config.depth} layers of width"
-    described = export.of(models.scale, name)
+    described = models.describe(name)
     return (
         f"{name}: scale {models.scale}, images of {size} {config.embed_dim}; "
         f"{_released(described) or _trained(described)}."

@@ -33,6 +33,7 @@ class Example(NamedTuple):
     truth: str = ""  # a sentence
     thumbnail: bytes | None = None  # where it is none of the images
     mask: bytes | None = None  # PNG of classes
+    label: int | None = None  # of the image's class
 
 
 Reader = Callable[[Split], list[Example]]
@@ -79,6 +80,11 @@ def statements(split: Split) -> list[Example]:
 def masks(split: Split) -> list[Example]:
     """Images with the class of each pixel."""
     return [Example((row["image"],), mask=row["mask"]) for row in _rows(split, "image", "mask")]
+
+
+def labeled(split: Split) -> list[Example]:
+    """Images with the class of each."""
+    return [Example((row["image"],), label=row["label"]) for row in _rows(split, "image", "label")]
 
 
 def captioned(split: Split) -> list[Example]:

@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
-from pipeline.demo.page import form_of, images
+from pipeline.demo.page import images
 from pipeline.demo.retrieval import (
     DUAL,
     RERANKED,
@@ -17,25 +17,25 @@ from pipeline.demo.retrieval import (
     Candidate,
     Search,
     Searched,
+    answer,
+    form,
     search_of,
 )
-from pipeline.tasks.retrieval.row_predictor import MODEL
 
 TITLE = "Find images"
 
 
 def respond(search: Search, request: Request) -> tuple[list[Any], str]:
-    """The best images by the dual encoder and after reranking, each with its caption."""
+    """The best images by the dual encoder and after reranking, each with its score."""
     sentence = inputs.text(request.text, "sentence")
-    found, searched = search.images(request.model, sentence), search.of_model(request.model)
+    searched = search.of_model(request.model)
     right = right_images(searched, sentence)
-    shown = [cells(searched, candidates, right) or None for candidates in found]
-    return shown, search.sentence(request.model)
+    return answer(searched, searched.images(sentence), lambda found: cells(searched, found, right))
 
 
 def right_images(searched: Searched, sentence: str) -> set[int]:
     """The images that have this very caption."""
-    pairs = zip(searched.captions, searched.image_of, strict=True)
+    pairs = zip(searched.encoded.captions, searched.encoded.image_of, strict=True)
     return {image for caption, image in pairs if caption == sentence}
 
 
@@ -45,7 +45,7 @@ def cells(
     """Images with their scores, and a tick at those that are right."""
     drawn = []
     for candidate in candidates:
-        image = inputs.shown(inputs.image(searched.images[candidate.number]))
+        image = inputs.shown(inputs.image(searched.image(candidate.number)))
         drawn.append((image, candidate.label(right)))
     return drawn
 
@@ -54,13 +54,13 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    form = form_of(models, MODEL, examples.sentences, "retrieval", "dvc repro finetune@flickr30k")
-    if form is None:
+    tab = form(models, examples.sentences)
+    if tab is None:
         return
-    form.add_text("Sentence")
-    form.add_button("Find images")
+    tab.add_text("Sentence")
+    tab.add_button("Find images")
     with gr.Row():
         rankings = [images(label, SHOWN // 2) for label in (DUAL, RERANKED)]
-    form.add_note()
-    form.add_examples("Captions of the test set, and the images that they are of")
-    form.connect(opening, partial(respond, search_of(models)), rankings)
+    tab.add_note()
+    tab.add_examples("Captions of the test set, and the images that they are of")
+    tab.connect(opening, partial(respond, search_of(models)), rankings)

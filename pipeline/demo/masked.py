@@ -237,7 +237,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    form = form_of(models, MODEL, examples.captioned, "masked modeling", "dvc repro pretrain@main")
+    form = form_of(models, MODEL, examples.captioned, "masked modeling", "pretrain/main")
     if form is None:
         return
     with gr.Row():

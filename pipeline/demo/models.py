@@ -1,12 +1,15 @@
 """The trained models of a scale: found by their class, loaded when they are first asked for."""
 
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
 
 from model import checkpoint
 from pipeline.config import params
-from pipeline.inference import predictor
+from pipeline.errors import UserError
+from pipeline.inference import export, predictor
+from pipeline.inference.export import Export
 from pipeline.inference.predictor import Predictor
 from pipeline.pretraining import task
 from pipeline.tasks import evaluation, fine_tunes
@@ -25,6 +28,7 @@ class Models:
         self.device = evaluation.device_type()
         self._lock = Lock()  # callbacks run in threads
         self._loaded = lru_cache(maxsize=LOADED)(self._read)
+        self.describe = cache(self._describe)
 
     def of_class(self, name: str) -> list[str]:
         """Names of the models of a class, as config.json has it: fine-tunes, imports and
@@ -40,8 +44,20 @@ class Models:
         with self._lock:
             return self._loaded(name)
 
+    def _describe(self, name: str) -> Export:
+        """What a run says of its model. Cached: names of classes are read from all training images.
+        Raises UserError where the run or its data are not here."""
+        return export.of(self.scale, name)
+
     def _read(self, name: str) -> Predictor:
-        return predictor.load(self.folders[name], device=self.device)
+        """With the names of its classes as far as its folder or its run knows them."""
+        saved = predictor.load(self.folders[name], device=self.device)
+        if saved.classes:
+            return saved
+        try:
+            return replace(saved, classes=tuple(self.describe(name).classes))
+        except UserError:
+            return saved
 
 
 def _folders(scale: str) -> dict[str, Path]:

@@ -90,14 +90,15 @@ class Form:
 
     Args:
         names: of the models that can answer, at least one.
+        first: the one of them that the tab begins with.
         read: examples of a split.
     """
 
-    def __init__(self, models: Models, names: Sequence[str], read: examples.Reader):
+    def __init__(self, models: Models, names: Sequence[str], first: str, read: examples.Reader):
         import gradio as gr
 
         self.models, self.names, self.read = models, names, read
-        self.model = gr.Dropdown(list(names), value=names[0], label="Model", filterable=False)
+        self.model = gr.Dropdown(list(names), value=first, label="Model", filterable=False)
         self.about = gr.HTML(padding=False)
         self.opened, self.example = gr.State(False), gr.State(None)
         self.states: list[Any] = []
@@ -182,14 +183,15 @@ class Form:
 
 
 def form_of(
-    models: Models, model_class: str, read: examples.Reader, kind: str, command: str
+    models: Models, model_class: str, read: examples.Reader, kind: str, usual: str
 ) -> Form | None:
-    """A tab's form; None where no model can answer, and then the tab says which `command` makes one
-    for this `kind` of task."""
+    """A tab's form, which begins with the model `usual` where that is here. None where no model can
+    answer, and then the tab says what makes that one, for this `kind` of task."""
     import gradio as gr
 
     if names := models.of_class(model_class):
-        return Form(models, names, read)
+        return Form(models, names, usual if usual in names else names[0], read)
+    command = f"dvc repro {usual.replace('/', '@')}"
     gr.HTML(note(f"runs/{models.scale} has no model for {kind} yet: `{command}` makes it."))
     return None
 

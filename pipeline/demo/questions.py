@@ -33,7 +33,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    form = form_of(models, MODEL, examples.questions, "questions", "dvc repro finetune@vqa")
+    form = form_of(models, MODEL, examples.questions, "questions", "finetune/vqa")
     if form is None:
         return
     with gr.Row():

@@ -12,7 +12,6 @@ from pipeline.demo import examples, inputs, page
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
 from pipeline.demo.page import form_of
-from pipeline.errors import UserError
 from pipeline.inference.predictor import Predictor
 from pipeline.tasks.segmentation import visualize
 from pipeline.tasks.segmentation.row_predictor import MODEL
@@ -24,7 +23,7 @@ def respond(models: Models, request: Request) -> tuple[list[Any], str]:
     """The image with its predicted classes, with the true ones where they are known, and a legend."""
     predictor = models.load(request.model)
     shown, predicted = segmented(predictor, request.images[0])
-    names = class_names(models, request.model, predictor)
+    names = predictor.classes
     drawn = inputs.shown(visualize.overlay(shown, predicted))
     if request.example is None or request.example.mask is None:
         return [drawn, None, legend(predicted, names)], "True classes are known of examples alone."
@@ -49,16 +48,6 @@ def true_classes(mask: bytes, size: int) -> np.ndarray:
     return classes[rows][:, columns]
 
 
-def class_names(models: Models, name: str, predictor: Predictor) -> Sequence[str]:
-    """Names of the model's classes, the first is class 1; none where nobody knows them."""
-    if predictor.classes:
-        return predictor.classes
-    try:
-        return examples.split_of(models.scale, name).params.class_names
-    except UserError:
-        return ()
-
-
 def legend(predicted: np.ndarray, names: Sequence[str], truth: np.ndarray | None = None) -> str:
     """The colors of the classes that are predicted, the most frequent first, with their shares of the
     pixels, and of those that are only true, as HTML."""
@@ -80,7 +69,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    form = form_of(models, MODEL, examples.masks, "segmentation", "dvc repro finetune@ade20k")
+    form = form_of(models, MODEL, examples.masks, "segmentation", "finetune/ade20k")
     if form is None:
         return
     with gr.Row():

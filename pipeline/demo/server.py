@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.demo import (
     caption_search,
+    classification,
     image_search,
     masked,
     questions,
@@ -17,7 +18,15 @@ from pipeline.demo.answering import note
 from pipeline.demo.models import Models
 from pipeline.utils import ports
 
-TABS = (questions, image_search, caption_search, statements, segmentation, masked)
+TABS = (
+    questions,
+    image_search,
+    caption_search,
+    statements,
+    classification,
+    segmentation,
+    masked,
+)
 LARGEST_UPLOAD = "100mb"
 FONTS = ("system-ui", "sans-serif")  # what the machine has
 # The browser takes nothing from elsewhere, whatever the page asks for.

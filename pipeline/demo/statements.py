@@ -35,7 +35,7 @@ def build(models: Models, opening: Sequence[Callable[..., Any]]) -> None:
     """The tab."""
     import gradio as gr
 
-    form = form_of(models, MODEL, examples.statements, "statements", "dvc repro finetune@nlvr2")
+    form = form_of(models, MODEL, examples.statements, "statements", "finetune/nlvr2")
     if form is None:
         return
     with gr.Row():

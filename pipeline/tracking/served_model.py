@@ -1,18 +1,25 @@
 """A model folder as an MLflow `pyfunc` model that can be served anywhere: with the modules that
-answering takes, and the versions of the packages that it was logged with.
+answering takes, and the versions of all packages that it was logged with.
 
 MLflow is imported where it is needed.
 """
 
+import platform
 import runpy
 import shutil
+import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import PIL
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pipeline.errors import UserError
 from pipeline.tracking import spool
@@ -26,7 +33,6 @@ PACKAGES = (
     "mlflow",
     "numpy",
     "pandas",
-    "pillow-simd",
     "safetensors",
     "scipy",
     "sentencepiece",
@@ -35,6 +41,7 @@ PACKAGES = (
     "torch",
     "torchvision",
 )
+BUILD = ("cuda-", "nvidia-", "triton")  # packages of a build of torch
 
 
 def log(folder: Path, run_id: str, name: str) -> "ModelInfo":
@@ -58,7 +65,7 @@ def log(folder: Path, run_id: str, name: str) -> "ModelInfo":
         code_paths=[str(code / "model"), str(code / "pipeline")],
         signature=functions["signature"](),
         input_example=functions["example"](),
-        pip_requirements=requirements(),
+        pip_requirements=list(requirements()),
     )
 
 
@@ -72,9 +79,34 @@ def card(scale: str, model: str) -> str | None:
         return None
 
 
-def requirements() -> list[str]:
-    """The packages, with the versions that are installed."""
-    return [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES]
+@cache
+def requirements() -> tuple[str, ...]:
+    """The packages and what they require, with the versions that are installed. A build such as
+    `+cpu` is left to who serves the model, and torch itself pins the packages of its builds.
+
+    Pillow stands for pillow-simd, which must not lie in one folder with the Pillow that torchvision
+    asks for, and which not every machine can build.
+    """
+    pinned = {"pillow": PIL.__version__.partition(".post")[0]}
+    waiting = list(PACKAGES)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in pinned or name.startswith(BUILD):
+            continue
+        with suppress(PackageNotFoundError):  # left out here, where nothing needs it
+            pinned[name] = version(name).partition("+")[0]
+            waiting += _required_by(name)
+    return tuple(f"{name}=={found}" for name, found in sorted(pinned.items()))
+
+
+def _required_by(package: str) -> list[str]:
+    """Names of the packages that an installed one asks for on this machine, without its extras."""
+    names = []
+    for line in requires(package) or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            names.append(requirement.name)
+    return names
 
 
 @cache
@@ -101,3 +133,11 @@ def _save(validate_serving_input: bool, **arguments: Any) -> None:
     from mlflow import pyfunc
 
     pyfunc.save_model(**arguments)
+    _accept_patch_releases(Path(arguments["path"], "python_env.yaml"))
+
+
+def _accept_patch_releases(environment: Path) -> None:
+    """Let any Python of this minor version do: not every machine can get every patch release."""
+    exact = f"python: {platform.python_version()}\n"
+    minor = f"python: '{sys.version_info.major}.{sys.version_info.minor}'\n"
+    environment.write_text(environment.read_text().replace(exact, minor))

@@ -21,6 +21,7 @@ from tests.helpers.toy import BACKBONE
 ROWS = 8  # of each data set
 CODEBOOK = 8  # visual tokens, of `exported`'s pretrained model
 PATCHES = BACKBONE.patches
+CLASSES = {"imagenet1k": 6, "imagenet22k": 12}  # of `exported`'s models
 IDENTITY = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]
 
 
@@ -47,7 +48,7 @@ def write(root: Path) -> None:
     ]
     _write(shards / "coco", ("val", "test"), captioned, schema.IMAGE_SHARD)
     _write(shards / "flickr30k", ("test",), captioned, schema.IMAGE_SHARD)
-    _write(shards / "imagenet22k", ("train",), captioned, schema.IMAGE_SHARD)
+    _write_classes(shards)
     answered = {"questions": [WORDS[0]], "answers": [["star"] * 10], **size}
     questions = [{"key": str(n), "image": image(n), "ids": [n], **answered} for n in range(ROWS)]
     _write(shards / "vqav2", ("test",), questions, schema.QUESTION_SHARD)
@@ -61,6 +62,21 @@ def write(root: Path) -> None:
     masks = [{"key": str(n), "image": image(n), "mask": mask, **size} for n in range(ROWS)]
     _write(shards / "ade20k", ("val",), masks, schema.MASK_SHARD)
     _write_visual_tokens(root / "data/small")
+
+
+def _write_classes(shards: Path) -> None:
+    """Images of which each has a class: the first has class 3."""
+    for source, classes in CLASSES.items():
+        rows = []
+        for n in range(ROWS):
+            row = {"key": key(n, classes), "image": image(n), "label": (3 + n) % classes}
+            rows.append(row | {"captions": [], "width": 16, "height": 16})
+        _write(shards / source, ("val",), rows, schema.IMAGE_SHARD)
+
+
+def key(number: int, classes: int) -> str:
+    """Of an image of ImageNet, which begins with the synset id of its class."""
+    return f"n{(3 + number) % classes:08d}_{number}"
 
 
 def caption(number: int) -> str:
@@ -83,7 +99,8 @@ def _write_visual_tokens(data: Path) -> None:
     """Those of imagenet22k, one view of each image, and the model that images become them by."""
     view = {"box": [0, 0, 16, 16], "flip": [False], "matrix": IDENTITY}
     tokens = np.random.default_rng(0).integers(0, CODEBOOK, (ROWS, PATCHES))
-    rows = [{"key": str(n), **view, "tokens": tokens[n].tolist()} for n in range(ROWS)]
+    classes = CLASSES["imagenet22k"]
+    rows = [{"key": key(n, classes), **view, "tokens": tokens[n].tolist()} for n in range(ROWS)]
     kind = schema.visual_tokens(1, PATCHES)
     _write(data / "visual_tokens/imagenet22k", ("train",), rows, kind)
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ TABS = (  # each with what a random model's tab shows in the end
     ("Find images", "Searched: 8 images of the test set and their 16 captions"),
     ("Find sentences", "Searched: 8 images of the test set and their 16 captions"),
     ("Statement", "In the test set it is false."),
+    ("Class", "In the test set it is: n00000003."),
     ("Segmentation", "labeled pixels are right."),
     ("Masked", "masked text tokens are right"),
 )
@@ -163,7 +164,8 @@ def test_a_tab_without_a_model_says_what_makes_one(tmp_path):
         patch.chdir(tmp_path)
         blocks = server.page_of(Models("small"))
     texts = [block.value for block in blocks.blocks.values() if isinstance(block, gradio.HTML)]
-    for command in ("finetune@vqa", "finetune@flickr30k", "finetune@ade20k", "pretrain@main"):
+    tunes = ("vqa", "coco", "nlvr2", "imagenet1k", "ade20k")
+    for command in (*(f"finetune@{name}" for name in tunes), "pretrain@main"):
         assert any(f"`dvc repro {command}` makes it" in (text or "") for text in texts)
 
 

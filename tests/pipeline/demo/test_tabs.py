@@ -2,8 +2,10 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from threading import Semaphore
 
 import numpy as np
 import pytest
@@ -14,23 +16,28 @@ from pipeline.config import params
 from pipeline.demo import (
     about,
     caption_search,
+    classification,
     examples,
     image_search,
     masked,
     questions,
     segmentation,
     statements,
+    vectors,
 )
 from pipeline.demo.answering import Answering, Request, note
 from pipeline.demo.models import Models
 from pipeline.demo.retrieval import SHOWN, Search
+from pipeline.demo.vectors import Encoder
 from pipeline.errors import UserError
 from pipeline.tasks import Folders, evaluations
+from pipeline.tasks.kept_results import KeptResults
 from pipeline.tasks.retrieval.predict import rerank
 from pipeline.tasks.retrieval.training.data import evaluation_set
 from pipeline.tasks.retrieval.training.metrics import dual_scores
 from tests.helpers import demo_project
 from tests.helpers.exported import ANSWERS
+from tests.helpers.processes import until
 
 WORDS = demo_project.WORDS
 
@@ -110,9 +117,10 @@ def test_searches_rank_as_the_evaluation_does(models):
     search = Search(models)
     searched = search.of_model(name)
     for number, text in enumerate(data.captions):
-        _same_order(search.images(name, text), scores.T[number], by_text[number])
-    for number, image in enumerate(searched.images):
-        _same_order(search.captions(name, image), scores[number], by_image[number])
+        _same_order(searched.images(text), scores.T[number], by_text[number])
+    for number in range(demo_project.ROWS):
+        found = searched.captions(searched.image(number))
+        _same_order(found, scores[number], by_image[number])
 
 
 def _same_order(rankings, dual_scores_of_query, reranked_scores):
@@ -148,6 +156,88 @@ def test_a_dual_encoder_alone_says_that_nothing_is_reranked(models, monkeypatch)
             Search(models), Request(name, (), WORDS[0], None)
         )
     assert len(dual) == SHOWN and reranked is None and "reranks nothing" in sentence
+
+
+def test_what_has_vectors_is_searched_while_the_others_are_computed(models, monkeypatch):
+    name, allowed, encode = "finetune/flickr30k", Semaphore(0), Encoder._encode
+
+    def encode_when_allowed(self, rows):
+        allowed.acquire()
+        return encode(self, rows)
+
+    monkeypatch.setattr(Encoder, "_encode", encode_when_allowed)
+    monkeypatch.setattr(vectors, "BATCH", 1)
+    monkeypatch.setattr(vectors, "PATIENCE", 0)
+    search = Search(models)
+    allowed.release(3)
+    until(lambda: len(search.of_model(name).encoded.digests) == 3)
+    some = search.of_model(name)
+    assert {candidate.number for candidate in some.images(WORDS[0]).dual} == {0, 1, 2}
+    assert some.sentence().startswith(
+        "Searched: so far 3 images of the test set and their 6 captions; ✓ is right. "
+        "The vectors of all 8 images are being computed: ask again later."
+    )
+    assert some.image(7) == demo_project.image(7)
+    allowed.release(5)
+    until(lambda: len(search.of_model(name).encoded.digests) == 8)
+    assert "so far" not in search.of_model(name).sentence()
+
+
+def test_vectors_that_took_long_are_kept_for_the_next_start(models, monkeypatch):
+    name = "finetune/flickr30k"
+    monkeypatch.setattr(vectors, "KeptResults", partial(KeptResults, every=0))
+    first = Search(models).of_model(name).encoded
+    (kept,) = Path(".work").glob("search-*")
+
+    def compute(*arguments):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(Encoder, "_encode", compute)
+    again = Search(models).of_model(name).encoded
+    shutil.rmtree(kept)
+    assert again.captions == first.captions
+    assert torch.equal(again.image_features, first.image_features)
+    assert torch.equal(again.text_features, first.text_features)
+
+
+def test_what_stops_the_vectors_is_raised_where_somebody_searches(models, monkeypatch):
+    def refuse(*arguments):
+        raise UserError("a damaged shard")
+
+    monkeypatch.setattr(Encoder, "_encode", refuse)
+    with pytest.raises(UserError, match="a damaged shard"):
+        Search(models).of_model("finetune/flickr30k")
+
+
+@pytest.mark.parametrize("data", ["imagenet1k", "imagenet22k"])
+def test_an_image_gets_classes_with_probabilities(models, data):
+    name = f"finetune/{data}"
+    _, request = first(models, name, examples.labeled)
+    (best,), sentence = classification.respond(models, request)
+    ranked = models.load(name).classify(request.images[0], 5)
+    assert list(best.values()) == [probability for _, probability in ranked]
+    assert [
+        f"({wnid})" in shown or wnid == shown for shown, (wnid, _) in zip(best, ranked, strict=True)
+    ]
+    assert sentence == "In the test set it is: n00000003."
+    assert classification.respond(models, request._replace(example=None))[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("origin", "wnid", "shown"),
+    [
+        ("synthetic", "n01400009", "red circle (n01400009)"),
+        ("upstream", "n01440764", "tench, Tinca tinca (n01440764)"),
+        ("upstream", "cats", "cats"),
+    ],
+)
+def test_synset_ids_are_shown_with_what_they_mean(models, monkeypatch, origin, wnid, shown):
+    own = params.read()
+    monkeypatch.setitem(own.tree["download"]["imagenet1k"], "origin", origin)
+    monkeypatch.setattr(params, "read", lambda: own)
+    classification._meanings.cache_clear()
+    assert classification.described("imagenet1k", wnid) == shown
+    classification._meanings.cache_clear()
 
 
 def test_pixels_get_classes_with_a_legend(models):
