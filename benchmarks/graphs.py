@@ -1,9 +1,11 @@
-"""What exported graphs take: `python -m benchmarks.graphs` (needs `pip install --group onnx`).
+"""What exported graphs take: `OMP_WAIT_POLICY=passive python -m benchmarks.graphs` (needs
+`pip install --group onnx`).
 
 The base size at 224 pixels, made-up weights, fp32, all threads, a batch of 4 images with texts of 14
 ids: megabytes of the files; seconds for an image or text by the network itself, by the program of
 `torch.export`, and by onnxruntime; and by how much ONNX's outputs differ. Seconds are CPU seconds over
-threads, so that other load on the machine counts little.
+threads, so that other load on the machine counts little: a thread that waits for another one must not
+spin, which the variable sees to for torch.
 """
 
 import time
@@ -56,7 +58,9 @@ def _row(network: Pretrained, program: ExportedProgram, onnx: Path) -> str:
     inputs = _inputs(network.config, graph)
     arrays = {name: value.numpy() for name, value in inputs.items()}
     method, exported = getattr(network, graph.method), program.module()
-    session = onnxruntime.InferenceSession(onnx)
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(onnx, options)
     ways: dict[str, Callable[[], Any]] = {
         "network": lambda: method(*inputs.values()),
         "torch.export": lambda: exported(*inputs.values()),

@@ -1,6 +1,6 @@
 """The tab where an image gets one of the classes of ImageNet-1k, or of ImageNet-22k."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from pipeline.demo import examples, inputs
 from pipeline.demo.answering import Request
 from pipeline.demo.models import Models
 from pipeline.demo.page import form_of, output
+from pipeline.errors import UserError
 from pipeline.tasks.classification.row_predictor import MODEL
 
 TITLE = "Class"
@@ -22,25 +23,32 @@ def respond(models: Models, request: Request) -> tuple[list[Any], str]:
     """The most probable classes, and the test set's one."""
     predictor = models.load(request.model)
     (image,) = request.images
-    data = examples.split_of(models.scale, request.model).data
     ranked = predictor.classify(inputs.image(image), BEST)
-    best = {described(data, name): probability for name, probability in ranked}
+    meaning = meanings(models, request.model)
+    best = {described(name, meaning): probability for name, probability in ranked}
     if request.example is None or request.example.label is None:
         return [best], ""
     label = request.example.label
     truth = predictor.classes[label] if predictor.classes else str(label)
-    return [best], f"In the test set it is: {described(data, truth)}."
+    return [best], f"In the test set it is: {described(truth, meaning)}."
 
 
-def described(data: str, name: str) -> str:
-    """A class of a data set for people: a synset id with what it means, where that is known."""
-    meaning = _meanings(data).get(name)
-    return f"{meaning} ({name})" if meaning else name
+def described(name: str, meaning: Mapping[str, str]) -> str:
+    """A class for people: its synset id stands behind what it means, where that is known."""
+    return f"{meaning[name]} ({name})" if name in meaning else name
+
+
+def meanings(models: Models, name: str) -> Mapping[str, str]:
+    """What the classes of a model mean, by their synset ids; nothing where nobody knows its data."""
+    try:
+        return _of_data(examples.split_of(models.scale, name).data)
+    except UserError:
+        return {}
 
 
 @cache
-def _meanings(data: str) -> dict[str, str]:
-    """What the synset ids of a data set mean: WordNet's words, or the looks of generated things."""
+def _of_data(data: str) -> dict[str, str]:
+    """Of a data set: WordNet's words, or the looks of generated things."""
     own = params.read()
     if own.block("download.common", f"download.{data}")["origin"] == "synthetic":
         world = own.load(SyntheticParams, "synthetic").world

@@ -235,9 +235,11 @@ def test_synset_ids_are_shown_with_what_they_mean(models, monkeypatch, origin, w
     own = params.read()
     monkeypatch.setitem(own.tree["download"]["imagenet1k"], "origin", origin)
     monkeypatch.setattr(params, "read", lambda: own)
-    classification._meanings.cache_clear()
-    assert classification.described("imagenet1k", wnid) == shown
-    classification._meanings.cache_clear()
+    classification._of_data.cache_clear()
+    meanings = classification.meanings(models, "finetune/imagenet1k")
+    classification._of_data.cache_clear()
+    assert classification.described(wnid, meanings) == shown
+    assert classification.meanings(models, "finetune/none") == {}
 
 
 def test_pixels_get_classes_with_a_legend(models):

@@ -96,7 +96,7 @@ def skip_without_index(folder: Path) -> None:
         check=False,
     )
     if asked.returncode:
-        pytest.skip(f"no package index is reachable: {asked.stderr.strip()[-200:]}")
+        pytest.skip(f"no package index is reachable: {asked.stderr.splitlines()[0]}")
 
 
 @contextmanager
