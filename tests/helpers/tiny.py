@@ -99,7 +99,7 @@ def shrink(tree):
     tree["text_tokenizer"]["vocab_size"] = 600
     tree["text_tokens"] |= {"rows_per_group": 8}
     tokenizer = tree["visual_tokenizer"]
-    tokenizer["dimensions"] |= {"image_size": 24, "depth": 1, "embed_dim": 16}
+    tokenizer["dimensions"] |= {"image_size": 24, "patch_size": 8, "depth": 1, "embed_dim": 16}
     tokenizer["dimensions"] |= {"codebook_size": 16, "codebook_dim": 8}
     tokenizer |= {"codebook_start_step": 2, "evaluation_images": 8, "threads": 1}
     tokenizer["order"] |= {**ORDER, "batch_size": 8}
@@ -117,8 +117,8 @@ def shrink(tree):
 
 def _shrink_pretraining(block):
     common = block["common"]
-    common["dimensions"] |= {"image_size": 24, "depth": 2, "embed_dim": 16, "num_heads": 2}
-    common["dimensions"] |= {"mlp_dim": 32, "drop_path": 0.1}
+    common["dimensions"] |= {"image_size": 24, "patch_size": 8, "depth": 2, "embed_dim": 16}
+    common["dimensions"] |= {"num_heads": 2, "mlp_dim": 32, "drop_path": 0.1}
     for stream in common["data"].values():
         stream["order"] |= ORDER
     common["masks"] |= {"num_masked_patches": 4, "min_block": 1}

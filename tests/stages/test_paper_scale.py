@@ -201,9 +201,9 @@ def test_resolutions_and_depths(meta):
 
 
 def _narrow(variant: PretrainParams) -> PretrainParams:
-    size = replace(variant.size, embed_dim=96, num_heads=2, mlp_dim=384)
+    size = replace(variant.dimensions, embed_dim=96, num_heads=2, mlp_dim=384)
     architecture = replace(variant.architecture, token_types=True, vl_ffn_start_layer=0)
-    return replace(variant, size=size, architecture=architecture)
+    return replace(variant, dimensions=size, architecture=architecture)
 
 
 @pytest.fixture(scope="module")
