@@ -202,7 +202,7 @@ def test_images_start_as_a_whole(changed, architecture, message):
 )
 def test_sizes_are_those_of_the_model_to_start_from(changed, size, message):
     name = "vlmo-start" if "text_length" in size else "beit-start"
-    changed(name, size=size)
+    changed(name, dimensions=size)
     with pytest.raises(UserError, match=f"^[^\n]*{message}[^\n]*; see pretrain[^\n]*$"):
         tiny.run("pretrain", name)
 
