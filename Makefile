@@ -43,6 +43,7 @@ repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc
 	@python -m pipeline.orchestration.repro
 	@cat results/"$$(python -c 'from pipeline.config import params; print(params.scale())')"/tables/*.md
 	@python -m pipeline.reporting.headline
+	@echo "All tables, figures and parameters: results/$$(python -c 'from pipeline.config import params; print(params.scale())')/report.html; the runs: make ui; what the numbers say: docs/results.md"
 
 install: $(INSTALLED) ## the environment alone, in .venv
 

@@ -90,7 +90,6 @@ class SideBySide:
                     os.killpg(process.pid, signal.SIGINT)
 
     def _repro(self, arguments: Sequence[str]) -> None:
-        since = time.monotonic()
         process = self._start(arguments)
         if process is None:
             return
@@ -100,8 +99,7 @@ class SideBySide:
             if match := _RUNNING.match(line) or _SKIPPED.match(line):
                 self._end(stage)
                 stage = match[1] if match.re is _RUNNING else None
-                self._pass(match[1], since if stage else None)
-                since = time.monotonic()
+                self._pass(match[1], time.monotonic() if stage else None)
             elif line and not _OF_DVC.match(line):
                 self._print(f"{stage or 'dvc'}: {line}")
         status = process.wait()

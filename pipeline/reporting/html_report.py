@@ -120,11 +120,11 @@ def markdown(value: Any) -> str:
 
 
 def facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Numbers and texts of a nested dict by dotted key; fractions with four decimals."""
+    """Numbers and texts of a nested dict by dotted key; fractions with four digits."""
     flat: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= facts(value, f"{prefix}{key}.")
         elif isinstance(value, (int, float, str)):
-            flat[f"{prefix}{key}"] = f"{value:.4f}" if isinstance(value, float) else str(value)
+            flat[f"{prefix}{key}"] = f"{value:.4g}" if isinstance(value, float) else str(value)
     return flat

@@ -98,6 +98,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lines += [f"  {here}:", f"    cmd: {cmd}", f"    outs: [{here}]"]
     lines += ["  fails:", "    cmd: 'echo no room; exit 3'", "    outs: [z]"]
     lines += ["  sleeps:", "    cmd: 'sleep 300; touch w'", "    outs: [w]"]
+    lines += ["  slow:", "    cmd: 'sleep 4; touch v'", "    outs: [v]"]
+    lines += ["  after:", "    cmd: touch u", "    deps: [v]", "    outs: [u]"]
     Path("dvc.yaml").write_text("\n".join(lines))
     return tmp_path
 
@@ -130,6 +132,13 @@ def test_what_is_skipped_is_counted_and_not_timed(
     capsys.readouterr()
     side_by_side("x").run()
     assert capsys.readouterr().out == "" and not Path("times.json").exists()
+
+
+def test_a_stage_is_not_charged_for_the_one_before(project: Path) -> None:
+    group = Group(["slow", "after"], frozenset())
+    SideBySide([group], 2, StageTimes(Path("times.json"))).run()
+    seconds = files.read_json(Path("times.json"))
+    assert seconds["slow"] >= 4 > seconds["after"]
 
 
 def test_an_interrupt_ends_all_at_once(project: Path) -> None:
