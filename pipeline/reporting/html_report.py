@@ -120,11 +120,16 @@ def markdown(value: Any) -> str:
 
 
 def facts(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Numbers and texts of a nested dict by dotted key; fractions with four digits."""
+    """Numbers and texts of a nested dict by dotted key."""
     flat: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= facts(value, f"{prefix}{key}.")
         elif isinstance(value, (int, float, str)):
-            flat[f"{prefix}{key}"] = f"{value:.4g}" if isinstance(value, float) else str(value)
+            flat[f"{prefix}{key}"] = _fraction(value) if isinstance(value, float) else str(value)
     return flat
+
+
+def _fraction(value: float) -> str:
+    """Four decimals, or four digits of what is less than a thousandth, such as a learning rate."""
+    return f"{value:.4g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"

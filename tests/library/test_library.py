@@ -37,7 +37,7 @@ SHAPES = {
     "The backbone itself": {"text": [1, 4], "images": [1, 3, 16, 16]},
     "The timm model": {"logits": [1, 1000], "maps": [[1, 16, 14, 14]] * 4},
     "As a graph": {"pixels": [2, 3, 16, 16], "ids": [2, 12], "mask": [2, 12], "logits": [2, 4]},
-    "The timm model 2": {"images": [1, 3, 96, 96], "vectors": [1, 577, 16]},
+    "The timm model 2": {"images": [1, 3, 100, 100], "vectors": [1, 626, 16]},
 }
 
 
