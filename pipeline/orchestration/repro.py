@@ -37,9 +37,11 @@ def main() -> None:
     """
     at_a_time = params.load(ReproParams, "repro").at_a_time
     graph = _outdated_stages()
+    times = StageTimes(workdir.root() / f"times-{params.scale()}.json")
+    if not times.knows(graph):
+        print(f"{len(graph)} stages; how long they take is known here when all have run once")
     last = [LAST] if LAST in graph else []
     graph.remove_nodes_from(last)
-    times = StageTimes(workdir.root() / f"times-{params.scale()}.json")
     work = SideBySide(groups(graph, at_a_time), at_a_time, times, last)
     work.run()
     work.finish()

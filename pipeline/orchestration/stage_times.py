@@ -5,7 +5,7 @@ DVC's outputs hold no times, so that they are the same in every run; these stand
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
@@ -26,6 +26,10 @@ class StageTimes:
         self._begun: dict[str, float] = {}
         self._ended: set[str] = set()
         self._took = self._was_expected = _TRUSTED
+
+    def knows(self, stages: Iterable[str]) -> bool:
+        """Whether all these stages have run here before."""
+        return self._expected.keys() >= set(stages)
 
     def begin(self, stage: str, at: float) -> None:
         """A stage runs since a time of `time.monotonic`."""

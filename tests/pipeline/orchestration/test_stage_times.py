@@ -74,6 +74,11 @@ def test_a_damaged_file_is_as_none(tmp_path: Path, content: str) -> None:
     assert StageTimes(tmp_path / "times.json").left(GROUPS, 2) is None
 
 
+def test_what_has_run_before_is_known(tmp_path: Path) -> None:
+    times = times_of(tmp_path, LAST_RUN)
+    assert times.knows([]) and times.knows(["a", "e"]) and not times.knows(["a", "new"])
+
+
 def test_times_are_kept_for_the_next_run(tmp_path: Path, now: list[float]) -> None:
     times = StageTimes(tmp_path / "work/times.json")
     times.begin("a", 0.0)
