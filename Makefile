@@ -41,9 +41,9 @@ help: ## this list
 repro: $(INSTALLED) scm ## from a fresh machine to the tables: environment, `dvc repro`, the tables printed
 	@python -m stages.integrity mend
 	@python -m pipeline.orchestration.repro
-	@cat results/"$$(python -c 'from pipeline.config import params; print(params.scale())')"/tables/*.md
-	@python -m pipeline.reporting.headline
-	@echo "All tables, figures and parameters: results/$$(python -c 'from pipeline.config import params; print(params.scale())')/report.html; the runs: make ui; what the numbers say: docs/results.md"
+	@results=results/$$(python -c 'from pipeline.config import params; print(params.scale())') && \
+	    cat "$$results"/tables/*.md && python -m pipeline.reporting.headline && \
+	    echo "All tables, figures and parameters: $$results/report.html; the runs: make ui; what the numbers say: docs/results.md"
 
 install: $(INSTALLED) ## the environment alone, in .venv
 

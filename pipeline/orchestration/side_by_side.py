@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -99,7 +98,7 @@ class SideBySide:
             if match := _RUNNING.match(line) or _SKIPPED.match(line):
                 self._end(stage)
                 stage = match[1] if match.re is _RUNNING else None
-                self._pass(match[1], time.monotonic() if stage else None)
+                self._pass(match[1], runs=stage is not None)
             elif line and not _OF_DVC.match(line):
                 self._print(f"{stage or 'dvc'}: {line}")
         status = process.wait()
@@ -127,14 +126,14 @@ class SideBySide:
             self._running.add(process)
         return process
 
-    def _pass(self, stage: str, since: float | None) -> None:
-        """A stage runs since a time, which is announced, or has nothing to do."""
+    def _pass(self, stage: str, *, runs: bool) -> None:
+        """A stage runs, which is announced, or has nothing to do."""
         with self._lock:
             self._to_come.discard(stage)
-            if since is None:
+            if not runs:
                 self.times.skip(stage)
                 return
-            self.times.begin(stage, since)
+            self.times.begin(stage)
             left = self.times.left(self._plan, self.at_a_time)
             number = f"{self.total - len(self._to_come)} of {self.total}"
         self._print(f"[{number}{'' if left is None else f', {clock(left)} left'}] {stage}")

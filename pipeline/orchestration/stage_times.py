@@ -31,9 +31,9 @@ class StageTimes:
         """Whether all these stages have run here before."""
         return self._expected.keys() >= set(stages)
 
-    def begin(self, stage: str, at: float) -> None:
-        """A stage runs since a time of `time.monotonic`."""
-        self._begun[stage] = at
+    def begin(self, stage: str) -> None:
+        """A stage begins to run."""
+        self._begun[stage] = time.monotonic()
 
     def skip(self, stage: str) -> None:
         """A stage has nothing to do."""

@@ -143,7 +143,8 @@ def shard(
     Rows are in the order of a hash of their keys, so that classes and pages are mixed. What is in
     `folder` already must come from an interrupted call with the same files and parameters; it is
     continued. `excluded`: names of images that may not be trained on (see `decontamination`).
-    `expected`: records, for the line of progress; None where nobody knows. Returns the rows of each split and the number of rejected records.
+    `expected`: records, for the line of progress; None where nobody knows.
+    Returns the rows of each split and the number of rejected records.
 
     Raises:
         UserError: an official file is missing or unreadable, or nothing at all is left.

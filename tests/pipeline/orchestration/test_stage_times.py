@@ -39,7 +39,7 @@ def test_what_is_done_or_skipped_is_over_and_what_runs_in_part(
     tmp_path: Path, now: list[float]
 ) -> None:
     times = times_of(tmp_path, LAST_RUN)
-    times.begin("a", 0.0)
+    times.begin("a")
     times.skip("b")
     now[0] = 45.0
     assert times.left(GROUPS, 2) == 15 + 120
@@ -50,7 +50,7 @@ def test_what_is_done_or_skipped_is_over_and_what_runs_in_part(
 
 def test_the_pace_of_this_run_counts(tmp_path: Path, now: list[float]) -> None:
     times = times_of(tmp_path, LAST_RUN)
-    times.begin("a", 0.0)
+    times.begin("a")
     times.skip("b")
     now[0] = 180.0
     times.end("a")
@@ -63,7 +63,7 @@ def test_no_estimate_while_a_stage_that_is_to_come_has_never_run(
     assert StageTimes(tmp_path / "none.json").left(GROUPS, 2) is None
     times = times_of(tmp_path, LAST_RUN | {"b": 30.0})
     assert times.left([*GROUPS, NEW], 2) is None
-    times.begin("new", 0.0)
+    times.begin("new")
     times.end("new")
     assert times.left([*GROUPS, NEW], 2) == 180
 
@@ -81,7 +81,7 @@ def test_what_has_run_before_is_known(tmp_path: Path) -> None:
 
 def test_times_are_kept_for_the_next_run(tmp_path: Path, now: list[float]) -> None:
     times = StageTimes(tmp_path / "work/times.json")
-    times.begin("a", 0.0)
+    times.begin("a")
     now[0] = 12.34
     times.end("a")
     assert files.read_json(tmp_path / "work/times.json") == {"a": 12.3}
