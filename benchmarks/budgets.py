@@ -10,13 +10,14 @@ in the same folder comes from DVC's cache, so its minutes are none.
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import params
 from pipeline.orchestration import repro
+from pipeline.orchestration.edited_params import edited
 from pipeline.utils import files
 
 DATA = ("shard", "shard_pairs", "text_tokens", "visual_tokens")
@@ -47,7 +48,7 @@ def main(words: Sequence[str]) -> None:
 
 def _row(factor: float) -> list[str]:
     """The factor, the minutes that it took, and the test scores, in percent."""
-    with _longer(factor):
+    with edited(partial(_lengthen_all, factor=factor)):
         start = time.monotonic()
         repro.main()
         minutes = (time.monotonic() - start) / 60
@@ -56,20 +57,11 @@ def _row(factor: float) -> list[str]:
     return [f"x {factor:g}", f"{minutes:.1f}", *scores]
 
 
-@contextmanager
-def _longer(factor: float) -> Iterator[None]:
-    """params.yaml with all training so many times as long."""
-    from dvc.utils.serialize import modify_yaml
-
-    before = params.FILE.read_bytes()
-    try:
-        with modify_yaml(params.FILE) as tree:
-            for block in (*tree["pretrain"]["budgets"].values(), *tree["finetune"].values()):
-                _lengthen(block, factor)
-            _lengthen(tree["pretrain"]["common"], factor)
-        yield
-    finally:
-        params.FILE.write_bytes(before)
+def _lengthen_all(tree: Any, factor: float) -> None:
+    """Make all training of params.yaml so many times as long."""
+    for block in (*tree["pretrain"]["budgets"].values(), *tree["finetune"].values()):
+        _lengthen(block, factor)
+    _lengthen(tree["pretrain"]["common"], factor)
 
 
 def _lengthen(block: Any, factor: float) -> None:

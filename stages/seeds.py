@@ -7,7 +7,7 @@ cache.
 """
 
 import subprocess
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.config import params
 from pipeline.errors import UsageError, UserError
 from pipeline.orchestration import repro
+from pipeline.orchestration.edited_params import edited
 from pipeline.reporting import html_report, released_results, render, seed_statistics, tables
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
@@ -90,12 +91,11 @@ def _report(scale: str, note: str, summary: dict[str, Any], made: list[tables.Ta
 def _run(seed: int, scale: str, folder: Path) -> None:
     """Run the pipeline with a seed, as `make repro` does and then as an experiment of DVC, which
     finds all of it done; keep copies of what it measured."""
-    before = params.FILE.read_bytes()
     overrides = [f"-S{key}={seed}" for key in SEEDS]
     try:
-        _set_seed(seed)
-        repro.main()
-        subprocess.run(["dvc", "exp", "run", *overrides], check=True)
+        with edited(partial(_set_seed, seed=seed)):
+            repro.main()
+            subprocess.run(["dvc", "exp", "run", *overrides], check=True)
         files.fresh_directory(folder)
         for path in sorted(Path("results", scale, "evaluate").glob("*.json")):
             files.write_json(folder / path.name, files.read_json(path))
@@ -106,18 +106,13 @@ def _run(seed: int, scale: str, folder: Path) -> None:
             f"seed {seed}: the pipeline failed, see above; run this again, finished stages are not "
             "redone"
         ) from None
-    finally:
-        params.FILE.write_bytes(before)
 
 
-def _set_seed(seed: int) -> None:
-    """Write a seed into params.yaml, whose comments stay."""
-    from dvc.utils.serialize import modify_yaml
-
-    with modify_yaml(params.FILE) as tree:
-        for key in SEEDS:
-            *blocks, name = key.split(".")
-            reduce(getitem, blocks, tree)[name] = seed
+def _set_seed(tree: Any, seed: int) -> None:
+    """Set a seed in the tree of params.yaml."""
+    for key in SEEDS:
+        *blocks, name = key.split(".")
+        reduce(getitem, blocks, tree)[name] = seed
 
 
 if __name__ == "__main__":
