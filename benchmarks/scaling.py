@@ -22,7 +22,7 @@ from pipeline.config import params as config
 from pipeline.orchestration.ray_train import launch
 from pipeline.pretraining.data import DataFolders
 from pipeline.pretraining.task import PretrainingTask, PretrainParams, load_params
-from pipeline.training import collectives, data_parallel, loop
+from pipeline.training import collectives, data_parallel, loop, precision
 from pipeline.training.optim import adamw
 from pipeline.training.step import backward, optimizer_step
 from pipeline.utils import files, malloc
@@ -46,7 +46,9 @@ def measure(case: Case) -> None:
     malloc.keep_freed_memory()
     params = case.params
     task = PretrainingTask(case.folders, params, None)
-    wrapped = data_parallel.wrap(task.model, "ddp", torch.device("cpu"))
+    device = torch.device("cpu")
+    wrapped = data_parallel.wrap(task.model, "ddp", device)
+    computed_in = precision.chosen(params.loop.precision, device)
     wrapped.module.train()
     optimizer = adamw(wrapped.model, params)
     rows = []
@@ -54,7 +56,7 @@ def measure(case: Case) -> None:
     for waited, batches in _timed(loop.step_batches(task, params.loop, steps)):
         start = time.perf_counter()
         with nullcontext() if case.all_reduce else wrapped.no_sync():
-            backward(task, wrapped, batches, params.loop.precision)
+            backward(task, wrapped, batches, computed_in)
         optimizer_step(wrapped, optimizer, params.max_grad_norm)
         optimizer.zero_grad(set_to_none=True)
         rows.append({"data": waited, "step": waited + time.perf_counter() - start})

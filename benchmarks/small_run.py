@@ -2,7 +2,8 @@
 benchmarks.small_run`.
 
 Seconds of one pretraining step at the small scale's size (one thread, twelve texts, images and pairs
-of random data), and of the start of a stage that trains (Python, torch and this project). Divided by
+of random data) in fp32 and in bf16, of which the small scale takes bf16 where the processor has
+instructions for it, and of the start of a stage that trains (Python, torch and this project). Divided by
 those that docs/performance.md has of another machine, they tell what its times become here.
 """
 
@@ -18,6 +19,8 @@ from benchmarks.training_step import Pretraining, random_batch
 from model.backbone.config import BackboneConfig
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
 from pipeline.config import params
+from pipeline.config.limits import Precision
+from pipeline.training import precision
 from pipeline.training.data_parallel import DDPModel
 from pipeline.training.step import backward
 from pipeline.utils import malloc
@@ -26,11 +29,14 @@ SAMPLES, STEPS, STARTS = 12, 40, 5
 
 
 def main() -> None:
-    print(f"training step  {step_seconds():.3f} s")
-    print(f"stage start    {start_seconds():.2f} s")
+    chosen = precision.chosen("auto", torch.device("cpu"))
+    for name in ("fp32", "bf16"):
+        note = ", which the small scale takes here" if name == chosen else ""
+        print(f"training step in {name}  {step_seconds(name):.3f} s{note}", flush=True)
+    print(f"stage start            {start_seconds():.2f} s")
 
 
-def step_seconds() -> float:
+def step_seconds(name: Precision) -> float:
     """The median of some steps after a few that do not count."""
     malloc.keep_freed_memory()
     torch.set_num_threads(1)
@@ -49,7 +55,7 @@ def step_seconds() -> float:
     for _ in range(STEPS):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        backward(task, wrapped, [batch], "fp32")
+        backward(task, wrapped, [batch], name)
         optimizer.step()
         seconds.append(time.perf_counter() - start)
     return median(seconds[STEPS // 4 :])

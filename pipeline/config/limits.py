@@ -78,6 +78,7 @@ ShareAboveZero = Annotated[float, Interval(0, 1, without_low=True)]
 ShareBelowOne = Annotated[float, Interval(0, 1, without_high=True)]
 TextLength = Annotated[int, Interval(3, 65_536)]  # ids, two special ones included
 Precision = Literal["fp32", "bf16"]  # bf16: autocast; weights stay fp32
+TrainingPrecision = Literal["fp32", "bf16", "auto"]  # auto: pipeline/training/precision.py
 Passes = Annotated[int, Interval(0, 1_000)]  # of an epoch through a source
 Quality = Annotated[int, Interval(1, 95)]  # of JPEG
 SplitName = Literal["train", "val", "test"]

@@ -42,8 +42,9 @@ class PlanParams:
     two_cores: Positive  # FLOP/s that two cores of a CPU reach in fp32
 
     def hours(self, flops: float, precision: str) -> float:
-        """Of one device."""
-        return flops / (getattr(self, precision) * self.utilization) / HOUR
+        """Of one device; `auto` as fp32, in which it takes longest."""
+        rate = self.bf16 if precision == "bf16" else self.fp32
+        return flops / (rate * self.utilization) / HOUR
 
 
 def pages(params: Params) -> Iterator[str]:

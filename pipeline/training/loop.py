@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.limits import Count, Precision, Processes, ShareBelowOne, Threads
+from pipeline.config.limits import Count, Processes, ShareBelowOne, Threads, TrainingPrecision
 from pipeline.data.loading.sampler import MicroBatch
 from pipeline.errors import UserError
 from pipeline.tracking.client import Run
@@ -30,6 +30,7 @@ from pipeline.training import (
     data_parallel,
     loader,
     machine_limits,
+    precision,
 )
 from pipeline.training.curve_logger import CurveLogger, log
 from pipeline.training.optim import OptimParams, adamw, learning_rate, set_learning_rate
@@ -43,7 +44,7 @@ class LoopParams:
     """How a run is carried out; of these only `precision` can change more of its result than the
     last digits, and `gradient_accumulation` where a model has batch norms or a codebook."""
 
-    precision: Precision
+    precision: TrainingPrecision
     gradient_accumulation: Count  # micro-batches of a step; workers share them out evenly
     # ddp: a replica per worker; fsdp2: sharded weights, for models larger than base
     parallel: data_parallel.ParallelKind
@@ -94,6 +95,7 @@ def train(
             checkpoint is whole, or the file of the best weights is damaged.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    computed_in = precision.chosen(loop.precision, device)
     malloc.keep_freed_memory()
     if collectives.rank() == 0:
         machine_limits.check_disk(task.model, work_dir)
@@ -103,13 +105,14 @@ def train(
     if state.step:
         log(f"resumed at step {state.step} of {optim.steps}")
     validated = any(row.kind == "validation" for row in state.curve)
+    run.tags({"precision": computed_in})
     logger = CurveLogger(work_dir / curves.JSONL, state.curve, state.step, optim.steps, run)
     if state.step == optim.steps and not validated:
         _validate(task, state, work_dir, logger)
     for batches in step_batches(task, loop, range(state.step, optim.steps)):
         set_learning_rate(state.optimizer, learning_rate(state.step, optim))
         values = train_step(
-            task, wrapped, state.optimizer, batches, optim.max_grad_norm, loop.precision
+            task, wrapped, state.optimizer, batches, optim.max_grad_norm, computed_in
         )
         state.add(values)
         last = state.step == optim.steps
