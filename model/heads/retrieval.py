@@ -1,7 +1,8 @@
 """Image-text retrieval (VL-BEiT §3.2): contrast the two encoders, match with the fusion encoder.
 
-ITC contrasts [I_CLS] of every image with [T_CLS] of every text of the global batch. ITM tells true
-pairs from hard negatives, drawn by the contrastive similarity: one image for each text and one text
+ITC contrasts [I_CLS] of every image with [T_CLS] of every text of the global batch; or, by choice,
+the means of patches and of words, which masked prediction trains and the class tokens' outputs it
+does not, so that a short fine-tune has more of the pretraining. ITM tells true pairs from hard negatives, drawn by the contrastive similarity: one image for each text and one text
 for each image. At test time the dual encoder ranks everything and the fusion encoder re-ranks the
 top.
 """
@@ -30,6 +31,7 @@ class RetrievalConfig:
 
     backbone: BackboneConfig
     matching: bool = True  # by the fusion encoder; False: the dual encoder is all (VLMo, BEiT-3)
+    pooling: str = "cls"  # what stands for an image or a text: its class token; mean: all others
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "RetrievalConfig":
@@ -101,16 +103,25 @@ class Retrieval(Pretrained, nn.Module):
 
     def encode_image(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> Tensor:
         """Images [n, 3, size, size] to unit vectors [n, embed_dim], fp32."""
-        cls = self.backbone.cls(pixels, drop_path_noise=drop_path_noise)
-        return F.normalize(self.image_projection(cls).float(), dim=-1)
+        if self.config.pooling == "mean":
+            patches = self.backbone(pixels, drop_path_noise=drop_path_noise).image[:, 1:]
+            vector = patches.mean(dim=1)
+        else:
+            vector = self.backbone.cls(pixels, drop_path_noise=drop_path_noise)
+        return F.normalize(self.image_projection(vector).float(), dim=-1)
 
     def encode_text(
         self, ids: Tensor, mask: Tensor | None, drop_path_noise: Tensor | None = None
     ) -> Tensor:
         """Texts [n, length] to unit vectors [n, embed_dim], fp32; `mask` may be None where nothing
         is padded."""
-        cls = self.backbone.cls(text=ids, text_mask=mask, drop_path_noise=drop_path_noise)
-        return F.normalize(self.text_projection(cls).float(), dim=-1)
+        inputs = {"text": ids, "text_mask": mask, "drop_path_noise": drop_path_noise}
+        if self.config.pooling == "mean":
+            tokens = self.backbone(**inputs).text[:, 1:]
+            vector = _mean(tokens, None if mask is None else mask[:, 1:])
+        else:
+            vector = self.backbone.cls(**inputs)
+        return F.normalize(self.text_projection(vector).float(), dim=-1)
 
     def match_logits(
         self,
@@ -156,6 +167,14 @@ class Retrieval(Pretrained, nn.Module):
         labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         labels[: len(pairs.ids)] = 1
         return cross_entropy(logits, labels)
+
+
+def _mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Of the tokens [n, length, embed_dim] that the mask, bool [n, length], is True for:
+    [n, embed_dim]."""
+    if mask is None:
+        return tokens.mean(dim=1)
+    return (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 class ItcOutput(NamedTuple):

@@ -1,22 +1,20 @@
 """Masked-token accuracy on validation data, and whether one half of a pair helps to predict the
-other.
+other (`pair_halves`).
 
-For pairs the same masked positions are predicted three times: with the matching other half, with
-the other half of another pair, and with none. `*_chance` is one over the size of the vocabulary,
-`*_frequent` the accuracy of always predicting the most frequent masked id.
+`*_chance` is one over the size of the vocabulary, `*_frequent` the accuracy of always predicting the
+most frequent masked id.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.pretraining.batches import ImageBatch, PairBatch, StreamBatch, TextBatch
 from model.pretraining.masked_modeling import MaskedModeling
 from pipeline.config.limits import Count
 from pipeline.data.loading.row_reader import ImageReader, TextReader
+from pipeline.pretraining import pair_halves
 from pipeline.pretraining.data import (
     DataFolders,
     DataParams,
@@ -25,7 +23,10 @@ from pipeline.pretraining.data import (
     open_validation,
 )
 from pipeline.pretraining.samples import VALIDATION, SampleBuilder
+from pipeline.pretraining.score import Score
 from pipeline.training.step import to_device
+
+STREAMS = ("mlm", "mim", "mvlm_text", "mvlm_image")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def measure(
 ) -> dict[str, float]:
     """Losses (nats) and accuracies (0..1) of every objective; the model is in evaluation mode."""
     device = next(model.parameters()).device
-    scores: dict[str, _Score] = {}
+    scores: dict[str, Score] = {}
     for stream in ("texts", "images", "pairs"):
         reader = open_validation(folders, stream, data, getattr(params, stream))
         for batch, mismatched in _batches(stream, reader, builder, params):
@@ -56,7 +57,9 @@ def measure(
     metrics: dict[str, float] = {}
     for name, score in scores.items():
         metrics |= score.metrics(name)
-    return metrics
+        if name in STREAMS:
+            metrics |= score.references(name)
+    return metrics | pair_halves.gains(scores)
 
 
 def _batches(
@@ -78,13 +81,12 @@ def _batches(
 
 
 def _score(
-    model: MaskedModeling, batch: StreamBatch, mismatched: StreamBatch, scores: dict[str, "_Score"]
+    model: MaskedModeling, batch: StreamBatch, mismatched: StreamBatch, scores: dict[str, Score]
 ) -> None:
     """Add the predictions for a batch to the scores by name."""
 
     def add(name: str, logits: Tensor, predicted: TextBatch | ImageBatch) -> None:
-        assert predicted.targets is not None, "stored views have tokens"
-        scores.setdefault(name, _Score(logits.shape[1])).add(logits, predicted.targets)
+        scores.setdefault(name, Score()).add(logits, predicted)
 
     if isinstance(batch, TextBatch):
         add("mlm", model.mlm(batch), batch)
@@ -92,37 +94,8 @@ def _score(
         add("mim", model.mim(batch), batch)
     else:
         assert isinstance(mismatched, PairBatch)
-        text, image = batch.text, batch.image
-        text_logits, image_logits = model.mvlm(text, image)
-        add("mvlm_text", text_logits, text)
-        add("mvlm_image", image_logits, image)
-        text_logits, image_logits = model.mvlm(text, mismatched.image)
-        add("mvlm_text_other", text_logits, text)
-        add("mvlm_image_other", image_logits, mismatched.image)
-        add("mvlm_text_none", model.mlm(text), text)
-        add("mvlm_image_none", model.mim(image), image)
-
-
-class _Score:
-    """Loss and accuracy of one kind of prediction, over all batches."""
-
-    def __init__(self, classes: int):
-        self.classes, self.loss, self.correct = classes, 0.0, 0
-        self.targets: list[Tensor] = []
-
-    def add(self, logits: Tensor, targets: Tensor) -> None:
-        self.loss += F.cross_entropy(logits.float(), targets, reduction="sum").item()
-        self.correct += int((logits.argmax(dim=1) == targets).sum())
-        self.targets.append(targets.cpu())
-
-    def metrics(self, name: str) -> dict[str, float]:
-        targets = torch.cat(self.targets)
-        metrics = {
-            f"{name}_loss": self.loss / len(targets),
-            f"{name}_accuracy": self.correct / len(targets),
-        }
-        if name in ("mlm", "mim", "mvlm_text", "mvlm_image"):
-            metrics[f"{name}_chance"] = 1 / self.classes
-            metrics[f"{name}_count"] = float(len(targets))
-            metrics[f"{name}_frequent"] = targets.bincount().max().item() / len(targets)
-        return metrics
+        text_logits, image_logits = model.mvlm(batch.text, batch.image)
+        add("mvlm_text", text_logits, batch.text)
+        add("mvlm_image", image_logits, batch.image)
+        for name, logits, predicted in pair_halves.predictions(model, batch, mismatched):
+            add(name, logits, predicted)

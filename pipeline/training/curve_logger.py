@@ -11,7 +11,7 @@ from pipeline.training.curves import CurveKind, CurveRow
 from pipeline.utils.progress import clock
 
 # Endings of the names of what predictions are compared with: the same at every step.
-COMPARISONS = ("_chance", "_count", "_frequent")
+COMPARISONS = ("_chance", "_count", "_frequent", "_error")
 
 
 class CurveLogger:

@@ -103,9 +103,11 @@ def mvlm_passes(
     return [masked_text, Pass(text, image=True, read=masked_patches)]
 
 
-def apart(text: int) -> tuple[Pass, Pass]:
-    """An image and a text, of which the class vectors are read."""
-    return Pass(image=True, read=1), Pass(text, read=1)
+def apart(text: int, pooling: str = "cls") -> tuple[Pass, Pass]:
+    """An image and a text, of which the class vectors are read, or, where `pooling` is `mean`, all
+    others."""
+    read = 1 if pooling == "cls" else None
+    return Pass(image=True, read=read), Pass(text, read=read)
 
 
 def fused(text: int) -> Pass:

@@ -92,7 +92,7 @@ def test_results_tell_what_they_are_of(project):
     assert result["chance"]["ir_r1"] == pytest.approx(0.1)
 
 
-def test_held_out_metrics_have_all_objectives_and_the_six_comparisons(project):
+def test_validation_metrics_have_all_objectives_and_what_halves_of_pairs_say(project):
     for variant in tiny.VARIANTS:
         metrics = json.loads(
             (project / f"runs/small/pretrain/{variant}/validation.json").read_text()
@@ -102,7 +102,12 @@ def test_held_out_metrics_have_all_objectives_and_the_six_comparisons(project):
                 f"{name}_{part}" for part in ("loss", "accuracy", "chance", "frequent", "count")
             } <= set(metrics)
         for half in ("text", "image"):
-            assert {f"mvlm_{half}_{other}_accuracy" for other in ("other", "none")} <= set(metrics)
+            others = ("right", "other", "none")
+            assert {f"mvlm_{half}_{other}_accuracy" for other in others} <= set(metrics)
+        for name in ("mvlm_text", "mvlm_image", "mvlm_blank"):
+            right, other = (metrics[f"{name}_{half}_loss"] for half in ("right", "other"))
+            assert metrics[f"{name}_gain_nats"] == pytest.approx(other - right)
+            assert metrics[f"{name}_gain_nats_error"] > 0
 
 
 def test_tokenising_what_the_loader_shows_gives_the_stored_ids_every_one(project):

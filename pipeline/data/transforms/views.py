@@ -20,6 +20,7 @@ from pipeline.utils import seeds
 ASPECT = (3 / 4, 4 / 3)  # width over height of a crop (BEiT)
 TRIES = 10  # attempts at a crop that fits into the image (torchvision)
 LUMA = (0.299, 0.587, 0.114)  # luma of an RGB pixel (ITU-R 601, as Pillow)
+UNCHANGED = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # `View.matrix` of colors
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def apply(image: Image.Image, view: View, size: int) -> np.ndarray:
     resized = images.crop_resize(image, view.box, size)
     if view.flip:  # not as an array: a copy of a reversed one takes six times as long
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(resized.convert("RGB", view.matrix))
+    if view.matrix != UNCHANGED:
+        resized = resized.convert("RGB", view.matrix)
+    return np.asarray(resized)
 
 
 def columns(views: Sequence[View]) -> dict[str, list[Any]]:
@@ -124,6 +127,8 @@ def _color_jitter(
     three is affine on luma as well, so the mean that contrast needs follows from the operations
     before it.
     """
+    if not amount:
+        return UNCHANGED
     factors = random.uniform(1 - amount, 1 + amount, size=3)
     total, mean = np.eye(4), mean_luma
     for operation in random.permutation(3):

@@ -15,10 +15,10 @@ from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 CAPTIONS = 5  # of an image
 
 
-def dual_flops(config: BackboneConfig, text: int) -> tuple[float, float]:
+def dual_flops(config: BackboneConfig, text: int, pooling: str = "cls") -> tuple[float, float]:
     """Forward FLOPs of an image and of a caption of `text` tokens through the dual encoder."""
     projection = flops.linear(1, config.embed_dim, config.embed_dim)
-    image, caption = flops.apart(text)
+    image, caption = flops.apart(text, pooling)
     return flops.encoder(config, image) + projection, flops.encoder(config, caption) + projection
 
 
@@ -29,12 +29,18 @@ def match_flops(config: BackboneConfig, text: int) -> float:
 
 
 def sample_flops(
-    config: BackboneConfig, text: int, batch: int, passes: float = FUSION_PASSES
+    config: BackboneConfig,
+    text: int,
+    batch: int,
+    passes: float = FUSION_PASSES,
+    pooling: str = "cls",
 ) -> float:
     """Forward FLOPs of one pair of a global batch: ITC against all of it, and so many passes of
     ITM."""
     similarities = 2 * flops.linear(1, config.embed_dim, batch)
-    return sum(dual_flops(config, text)) + similarities + passes * match_flops(config, text)
+    return (
+        sum(dual_flops(config, text, pooling)) + similarities + passes * match_flops(config, text)
+    )
 
 
 def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieval, SampleCost]:
@@ -45,17 +51,19 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[Retrieva
     from which its hard negatives are selected.
     """
     text, batch = params.inputs.text_length, params.inputs.order.batch_size
+    pooling = params.pooling
     matching = params.matching
     passes = 0.0 if matching is None else FUSION_PASSES / matching.every
     several = params.loop.gradient_accumulation > max(params.num_workers, 1)
     cost = SampleCost(
         batch,
-        sample_flops(backbone, text, batch, passes),
-        (*flops.apart(text), *[flops.fused(text)] * math.ceil(passes)),
-        extra_flops=sum(dual_flops(backbone, text)) if several else 0.0,
+        sample_flops(backbone, text, batch, passes, pooling),
+        (*flops.apart(text, pooling), *[flops.fused(text)] * math.ceil(passes)),
+        extra_flops=sum(dual_flops(backbone, text, pooling)) if several else 0.0,
         shared_bytes=batch * 3.0 * backbone.image_size**2,
     )
-    return on_meta(lambda: Retrieval(RetrievalConfig(backbone, matching is not None))), cost
+    config = RetrievalConfig(backbone, matching is not None, pooling)
+    return on_meta(lambda: Retrieval(config)), cost
 
 
 def evaluation(
@@ -63,9 +71,9 @@ def evaluation(
 ) -> EvaluationCost:
     """`tested` images with their captions."""
     backbone, text, captions = config.backbone, inputs.text_length, tested * CAPTIONS
-    image_flops, caption_flops = dual_flops(backbone, text)
+    image_flops, caption_flops = dual_flops(backbone, text, config.pooling)
     precision = Precision(params.precision == "bf16")
-    longest = flops.fused(text) if config.matching else flops.apart(text)[0]
+    longest = flops.fused(text) if config.matching else flops.apart(text, config.pooling)[0]
     matches = params.rerank_k * (tested + captions) if config.matching else 0
     return EvaluationCost(
         f"{tested:,.0f} images, {captions:,.0f} captions, {matches:,.0f} matches",

@@ -2,6 +2,8 @@
 
 timm draws from the global generators of Python, numpy and torch. These are set for the length of a
 call and then put back, so a draw depends on its key alone, and nothing else is disturbed.
+
+What is off is None, and costs neither the import of timm nor a look at the generators.
 """
 
 import random
@@ -58,14 +60,15 @@ def drawing_from(*parts: int | str) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def rand_augment(config: str | None, size: int) -> Callable[[Image.Image], Image.Image]:
-    """RandAugment for images of `size` pixels, from timm's configuration string; None: no change.
+def rand_augment(config: str | None, size: int) -> Callable[[Image.Image], Image.Image] | None:
+    """RandAugment for images of `size` pixels, from timm's configuration string; off where that is
+    None.
 
     Raises:
         UserError: timm does not understand the string.
     """
     if config is None:
-        return lambda image: image
+        return None
     import_timm()
     from timm.data.auto_augment import rand_augment_transform
 
@@ -80,9 +83,11 @@ def rand_augment(config: str | None, size: int) -> Callable[[Image.Image], Image
         raise UserError(f"rand_augment: timm does not understand {config!r}: {error}") from None
 
 
-def erasing(params: ErasingParams) -> Callable[[Tensor], Tensor]:
+def erasing(params: ErasingParams) -> Callable[[Tensor], Tensor] | None:
     """Random erasing, in place, of float [3, height, width]; what is erased is N(0, 1) or 0
     there."""
+    if not params.probability:
+        return None
     import_timm()
     from timm.data.random_erasing import RandomErasing
 
@@ -91,21 +96,22 @@ def erasing(params: ErasingParams) -> Callable[[Tensor], Tensor]:
 
 def mixing(
     params: MixingParams, label_smoothing: float, classes: int
-) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
     """Mix float images [n, 3, height, width], in place, with themselves in reverse order (n
     even).
 
     The function takes them and their labels int64 [n]; it returns them and targets [n, classes]
     that are smoothed, mixed alike and sum to one.
     """
+    if not params.probability or not (params.mixup > 0 or params.cutmix > 0):
+        return None
     import_timm()
     from timm.data.mixup import Mixup
 
-    active = params.mixup > 0 or params.cutmix > 0
     return Mixup(
         params.mixup,
         params.cutmix,
-        prob=params.probability if active else 0.0,
+        prob=params.probability,
         switch_prob=params.switch,
         label_smoothing=label_smoothing,
         num_classes=classes,

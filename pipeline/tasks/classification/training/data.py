@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -94,7 +95,7 @@ class ImageBatches:
             raise UserError(
                 f"inputs.order: images are mixed in pairs: batch_size / streams is {self.share}, not even"
             )
-        self.rand_augment = rand_augment(params.rand_augment, params.image_size)
+        self.augment = rand_augment(params.rand_augment, params.image_size)
         self.erase = erasing(params.erasing)
         self.mix = mixing(params.mixing, params.label_smoothing, classes)
 
@@ -103,13 +104,19 @@ class ImageBatches:
         samples = [self._sample(index) for index in indices]
         views, classes, noise = zip(*samples, strict=True)
         pixels, labels = torch.stack(views), torch.tensor(classes)
+        return ImageBatch(pixels, self._targets(pixels, labels, indices), stack(noise))
+
+    def _targets(self, pixels: Tensor, labels: Tensor, indices: list[SampleIndex]) -> Tensor:
+        """Targets [n, classes] after mixing, which changes pixels in place."""
+        if self.mix is None:
+            return smoothed(labels, self.params.label_smoothing, self.classes)
         targets = []
         for first in range(0, len(indices), self.share):
             stream = slice(first, first + self.share)
             with drawing_from(self.seed, "mix", indices[first].position):
-                _, mixed = self.mix(pixels[stream], labels[stream])  # pixels are mixed in place
+                _, mixed = self.mix(pixels[stream], labels[stream])
             targets.append(mixed)
-        return ImageBatch(pixels, torch.cat(targets), stack(noise))
+        return torch.cat(targets)
 
     def _sample(self, index: SampleIndex) -> _Sample:
         row, _ = self.rows.get(index.group, index.offset)
@@ -121,13 +128,28 @@ class ImageBatches:
     def _pixels(self, image: Image.Image, position: int) -> Tensor:
         """Resized crop, flip, RandAugment, then erasing of the normalized image: float [3, size,
         size]."""
-        view = views.draw(
-            self.seed, "picture", position, *image.size, images.mean_luma(image), self.params.crop
-        )
-        cropped = Image.fromarray(views.apply(image, view, self.params.image_size))
+        crop = self.params.crop
+        mean_luma = images.mean_luma(image) if crop.color_jitter else 0.0
+        view = views.draw(self.seed, "picture", position, *image.size, mean_luma, crop)
+        cropped = views.apply(image, view, self.params.image_size)
+        if self.augment is None and self.erase is None:
+            return _normalized(cropped)
         with drawing_from(self.seed, "augment", position):
-            augmented = torch.from_numpy(np.array(self.rand_augment(cropped)))
-            return self.erase(images.normalize(augmented[None])[0])
+            if self.augment is not None:
+                cropped = np.array(self.augment(Image.fromarray(cropped)))
+            pixels = _normalized(cropped)
+            return pixels if self.erase is None else self.erase(pixels)
+
+
+def smoothed(labels: Tensor, smoothing: float, classes: int) -> Tensor:
+    """Labels int64 [n] as targets float [n, classes]: all classes share `smoothing` evenly, and the
+    label has the rest."""
+    return F.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+
+
+def _normalized(pixels: np.ndarray) -> Tensor:
+    """uint8 [size, size, 3] to float [3, size, size]."""
+    return images.normalize(stack([pixels]))[0]
 
 
 class EvaluationBatch(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class FineTuneParams(loop.FineTuneParams):
     """Block `finetune.<task>`: the keys of all fine-tunes, and these."""
 
     inputs: InputParams
+    pooling: Literal["cls", "mean"]  # of the dual encoder
     loss_weights: LossWeightParams
     matching_every: Count  # ITM on each pair, on every second, …: it costs three fusion passes
     # How ITM's negatives are drawn: 1 by similarity (VLMo), 0 from all pairs of the batch alike
@@ -80,7 +82,8 @@ class Task(step.Task):
             self.loss_weights["itm"] = params.loss_weights.itm
         self.tokenizer = TextTokenizer.load_for(folders.text_tokenizer, backbone.vocab_size)
         config = replace(backbone, image_size=params.inputs.image_size, drop_path=params.drop_path)
-        self.model = Retrieval(RetrievalConfig(config, self.matching is not None))
+        matching = self.matching is not None
+        self.model = Retrieval(RetrievalConfig(config, matching, params.pooling))
 
     @cached_property
     def batches(self) -> PairBatches:

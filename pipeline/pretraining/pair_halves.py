@@ -1,0 +1,53 @@
+"""What one half of a pair says of the other.
+
+The masked half is predicted beside the whole other half of its own pair (`right`), of another pair
+(`other`), and alone (`none`). Visible patches say more of masked ones than a caption does; so
+patches are predicted once more where all of their image is masked (`mvlm_blank`), and the caption is
+all there is to go by.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from model.pretraining.batches import ImageBatch, PairBatch, TextBatch
+from model.pretraining.masked_modeling import MaskedModeling
+from pipeline.pretraining.score import Score
+
+MEASURES = ("mvlm_text", "mvlm_image", "mvlm_blank")
+
+
+def predictions(
+    model: MaskedModeling, pairs: PairBatch, others: PairBatch
+) -> Iterator[tuple[str, Tensor, TextBatch | ImageBatch]]:
+    """Names, logits at the masked positions, and what these are of; `others`: for each pair another
+    one."""
+    text, image = pairs.text, pairs.image
+    blank = image._replace(masked=torch.ones_like(image.masked))
+    for name, beside in (("right", pairs), ("other", others)):
+        yield f"mvlm_text_{name}", model.mvlm(text, _whole_image(beside.image))[0], text
+        caption = _whole_text(beside.text)
+        yield f"mvlm_image_{name}", model.mvlm(caption, image)[1], image
+        yield f"mvlm_blank_{name}", model.mvlm(caption, blank)[1], blank
+    yield "mvlm_text_none", model.mlm(text), text
+    yield "mvlm_image_none", model.mim(image), image
+
+
+def gains(scores: Mapping[str, Score]) -> dict[str, float]:
+    """How far the right other half is ahead of another pair's, where pairs were measured."""
+    metrics: dict[str, float] = {}
+    for name in MEASURES:
+        if f"{name}_right" in scores:
+            metrics |= scores[f"{name}_right"].gain(scores[f"{name}_other"], name)
+    return metrics
+
+
+def _whole_text(text: TextBatch) -> TextBatch:
+    ids = text.ids.flatten().clone()
+    ids[text.masked_positions] = text.targets
+    return text._replace(ids=ids.view_as(text.ids))
+
+
+def _whole_image(image: ImageBatch) -> ImageBatch:
+    return image._replace(masked=torch.zeros_like(image.masked))
