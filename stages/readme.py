@@ -28,12 +28,15 @@ MASKED = (  # what is masked, its metric
     ("captions (MVLM)", "mvlm_text"),
     ("images of pairs (MVLM)", "mvlm_image"),
 )
-PAIR = (  # half of a pair that is masked, its metric
-    ("captions", "mvlm_text"),
-    ("images", "mvlm_image"),
+PAIR = (  # what is masked of a pair, its metric (pipeline/pretraining/pair_halves.py), whether alone
+    ("words of captions", "mvlm_text", True),
+    ("patches of images", "mvlm_image", True),
+    ("the same, all patches masked", "mvlm_blank", False),
 )
-PAIR_HEAD = ("| of a pair | right other half | another pair's | none |", "|---|---:|---:|---:|")
-OTHER_HALVES = ("", "_other", "_none")  # ends of the metrics' names
+PAIR_HEAD = (
+    "| of pairs | beside the other half | beside another pair's | alone | gain in nats |",
+    "|---|---:|---:|---:|---:|",
+)
 
 
 def main() -> None:
@@ -103,10 +106,17 @@ def _validation() -> str:
         shares = [metrics[f"{name}_{kind}"] for kind in ("accuracy", "frequent", "chance")]
         lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
     lines += ["", *PAIR_HEAD]
-    for title, name in PAIR:
-        shares = [metrics[f"{name}{half}_accuracy"] for half in OTHER_HALVES]
-        lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
+    for title, name, alone in PAIR:
+        shares = [metrics[f"{name}_{half}_accuracy"] for half in _halves(alone)]
+        cells = [_number(100 * share) for share in shares] + ([] if alone else [_number(None)])
+        gain, error = metrics[f"{name}_gain_nats"], metrics[f"{name}_gain_nats_error"]
+        lines.append(f"| {' | '.join([title, *cells, f'{gain:.3f} ± {error:.3f}'])} |")
     return "\n".join([*lines, ""])
+
+
+def _halves(alone: bool) -> tuple[str, ...]:
+    """What the masked half stands beside, as in the metrics' names."""
+    return ("right", "other", "none") if alone else ("right", "other")
 
 
 def _seeds(summary: dict[str, Any]) -> str:
@@ -127,13 +137,14 @@ def _seeds(summary: dict[str, Any]) -> str:
             lines.append(f"| {' | '.join([row.label, *cells])} |")
         lines.append("")
     lines += PAIR_HEAD
-    for title, name in PAIR:
-        keys = [f"pretrain-main/{name}{half}_accuracy" for half in OTHER_HALVES]
-        values = [
-            [tables.percentage(key, summary[kind]) for key in keys]
-            for kind in ("mean", "deviation")
-        ]
-        lines.append(f"| {' | '.join([title, *map(_with_deviation, *values)])} |")
+    mean, spread = (summary[kind]["pretrain-main"] for kind in ("mean", "deviation"))
+    for title, name, alone in PAIR:
+        keys = [f"{name}_{half}_accuracy" for half in _halves(alone)]
+        shares = [_with_deviation(100 * mean[key], 100 * spread[key]) for key in keys]
+        gain = f"{mean[f'{name}_gain_nats']:.3f} ± {spread[f'{name}_gain_nats']:.3f}"
+        lines.append(
+            f"| {' | '.join([title, *shares, *([] if alone else [_number(None)]), gain])} |"
+        )
     return "\n".join([*lines, ""])
 
 

@@ -464,8 +464,11 @@ def test_open_questions_have_the_recommended_answers(scale):
         vl_ffn_start_layer=None,
     )
     weights = dict(vars(main.loss_weights))
-    assert weights.pop("mvlm_text") == (3.0 if scale == "small" else 1.0)
+    if scale == "small":
+        assert (weights.pop("mvlm_text"), weights.pop("mvlm_image")) == (3.0, 2.0)
     assert set(weights.values()) == {1.0}
+    pooling = preset.subtree("finetune.retrieval.pooling")
+    assert pooling == ("mean" if scale == "small" else "cls")
     assert (main.masks.text_mask_ratio, main.masks.caption_mask_ratio) == (0.15, 0.5)
     assert main.dimensions.text_length == preset.subtree("text_tokens.max_length")
 

@@ -247,6 +247,12 @@ CASES = {
         retrieval_cost.sample_flops(BACKBONE, TEXT, BATCH, 0),
         lambda p: encoder(p, *flops.apart(TEXT)),
     ),
+    "dual encoder of means": (
+        lambda: Retrieval(RetrievalConfig(BACKBONE, matching=False, pooling="mean")),
+        retrieval,
+        retrieval_cost.sample_flops(BACKBONE, TEXT, BATCH, 0, "mean"),
+        lambda p: encoder(p, *flops.apart(TEXT, "mean")),
+    ),
     "classification": (
         lambda: Classification(ClassificationConfig(BACKBONE, 30)),
         lambda m: m(pixels(), noise()).sum(),

@@ -1,7 +1,7 @@
 """Retrieval: losses, hard negatives, recalls and reranking against straightforward references."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from model.backbone.config import BackboneConfig
@@ -365,6 +366,37 @@ def test_without_matching_itc_is_the_only_loss():
     assert list(found) == ["itc"]
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_an_image_and_a_text_are_their_class_token_or_the_mean_of_all_others(pooling):
+    torch.manual_seed(0)
+    net, (pairs, _) = Retrieval(RetrievalConfig(TINY, pooling=pooling)).eval(), batch()
+    backbone = net.backbone
+    image, text = backbone(pairs.pixels).image, backbone(text=pairs.ids).text
+    if pooling == "cls":
+        image, text = image[:, 0], text[:, 0]
+    else:
+        image, text = image[:, 1:].mean(dim=1), text[:, 1:].mean(dim=1)
+    expected = F.normalize(net.image_projection(image), dim=-1)
+    torch.testing.assert_close(net.encode_image(pairs.pixels), expected)
+    expected = F.normalize(net.text_projection(text), dim=-1)
+    torch.testing.assert_close(net.encode_text(pairs.ids, pairs.mask), expected)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_padding_does_not_change_a_text(pooling):
+    torch.manual_seed(0)
+    net = Retrieval(RetrievalConfig(TINY, pooling=pooling)).eval()
+    ids, mask = torch.randint(5, 30, (3, 8)), torch.ones(3, 8, dtype=torch.bool)
+    mask[:, 5:] = False
+    torch.testing.assert_close(net.encode_text(ids, mask), net.encode_text(ids[:, :5], None))
+
+
+def test_models_saved_without_pooling_read_class_tokens():
+    tree = asdict(RetrievalConfig(TINY))
+    del tree["pooling"]
+    assert RetrievalConfig.from_dict(tree).pooling == "cls"
+
+
 @pytest.mark.parametrize("itm", [0.0, 0.5])
 def test_matching_is_trained_where_its_loss_weighs_anything(itm):
     weights = LossWeightParams(1.0, itm)
@@ -374,6 +406,7 @@ def test_matching_is_trained_where_its_loss_weighs_anything(itm):
         drop_path=0.0,
         matching_every=2,
         negative_hardness=1.0,
+        pooling="cls",
     )
     params.matching = FineTuneParams.matching.fget(params)
     params.inputs = replace(
