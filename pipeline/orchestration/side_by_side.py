@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,6 +17,7 @@ from pipeline.orchestration.groups import Group
 from pipeline.orchestration.stage_times import StageTimes
 from pipeline.utils.progress import clock
 
+_DVC = (sys.executable, "-m", "pipeline.orchestration.dvc_process")
 _RUNNING = re.compile(r"Running stage '(.+)':")
 _SKIPPED = re.compile(r"Stage '(.+)' (didn't change, skipping|is cached)")
 # What DVC says of its own work, which the number of the stage replaces.
@@ -115,7 +117,7 @@ class SideBySide:
             if self._failed:
                 return None
             process = subprocess.Popen(
-                ["dvc", "--wait-for-lock", "repro", *arguments],
+                [*_DVC, "--wait-for-lock", "repro", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
