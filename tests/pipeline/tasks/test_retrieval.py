@@ -140,10 +140,13 @@ def test_itm_of_every_second_pair_is_that_of_these_pairs_alone():
 
 def test_pairs_are_matched_whatever_workers_they_are_on():
     order = OrderParams(streams=4, shuffle_block=1, batch_size=24)
-    params = SimpleNamespace(inputs=InputParams(8, 10, None, None, order), matching_every=4)
+    inputs = InputParams(8, 10, None, None, order)
+    params = SimpleNamespace(inputs=inputs, matching_every=4, matching=Matching(4, 1.0))
     with pytest.raises(UserError, match="^matching_every 4: batch_size 24 over streams 4 is not"):
         check_matching(params)
     params.matching_every = 3
+    check_matching(params)
+    params.matching_every, params.matching = 4, None  # no pair is matched
     check_matching(params)
 
 

@@ -59,7 +59,7 @@ def check_matching(params: FineTuneParams) -> None:
     """Raises UserError where streams would differ in the pairs that are matched, so that the
     gradient would depend on the number of workers."""
     order = params.inputs.order
-    if (order.batch_size // order.streams) % params.matching_every:
+    if params.matching is not None and (order.batch_size // order.streams) % params.matching_every:
         raise UserError(
             f"matching_every {params.matching_every}: batch_size {order.batch_size} over streams "
             f"{order.streams} is not a multiple of it"
