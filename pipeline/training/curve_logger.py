@@ -11,7 +11,9 @@ from pipeline.training.curves import CurveKind, CurveRow
 from pipeline.utils.progress import clock
 
 # Endings of the names of what predictions are compared with: the same at every step.
-COMPARISONS = ("_chance", "_count", "_frequent", "_error")
+COMPARISONS = ("_chance", "_count", "_frequent")
+# … and of what gains are made of, which is too much for a line on the terminal.
+DETAILS = ("_right", "_other", "_none", "_error")
 
 
 class CurveLogger:
@@ -48,7 +50,7 @@ class CurveLogger:
         self.rows.append(row)
         curves.append_jsonl(self.path, row)
         track(self.run, CurveRow(step, kind, {**values, **rates}))
-        line = " ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "finite")
+        line = " ".join(f"{name} {value:.4g}" for name, value in values.items() if _fits(name))
         if rates:
             line += f", {rates['steps_per_s']:.4g} steps/s"
             line += f", {clock(60 * rates['minutes_left'])} left"
@@ -78,6 +80,12 @@ def _changes(name: str, value: float) -> bool:
     """Whether a chart of these values would show more than a level line. `finite` is 1 unless
     something is wrong."""
     return not name.endswith(COMPARISONS) and (name, value) != ("finite", 1.0)
+
+
+def _fits(name: str) -> bool:
+    """Whether a value belongs on the terminal's line."""
+    base = name.removesuffix("_loss").removesuffix("_accuracy")
+    return name != "finite" and not base.endswith(COMPARISONS + DETAILS)
 
 
 def _report_damage(path: Path) -> None:

@@ -34,3 +34,22 @@ def test_lines_say_how_far_and_how_fast_and_files_do_not(
         CurveRow(50, "validation", {"score": 0.75}),
     ]
     assert run.last == {"validation/score": 0.75}
+
+
+def test_a_line_has_what_changes_and_not_what_gains_are_made_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {
+        "mlm_loss": 2.0,
+        "mlm_chance": 0.001,
+        "mvlm_text_right_loss": 2.0,
+        "mvlm_text_none_accuracy": 0.5,
+        "mvlm_text_gain": 0.125,
+        "mvlm_text_gain_error": 0.01,
+    }
+    run = Tracked()
+    CurveLogger(tmp_path / "curve.jsonl", [], 0, 9, run).validation(9, values)  # type: ignore[arg-type]
+    line = "validation step 9 of 9: mlm_loss 2 mvlm_text_gain 0.125"
+    assert capsys.readouterr().err.splitlines() == [line]
+    assert curves.read_jsonl(tmp_path / "curve.jsonl") == [CurveRow(9, "validation", values)]
+    assert "validation/mlm_chance" not in run.last
