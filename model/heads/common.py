@@ -44,3 +44,11 @@ class Pooler(nn.Module):
     def forward(self, cls: Tensor) -> Tensor:
         """[batch, embed_dim] to [batch, embed_dim] in -1..1."""
         return torch.tanh(self.dense(cls if self.norm is None else self.norm(cls)))
+
+
+def mean_of(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Of the tokens [n, length, embed_dim] that the mask, bool [n, length], is True for:
+    [n, embed_dim]."""
+    if mask is None:
+        return tokens.mean(dim=1)
+    return (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)

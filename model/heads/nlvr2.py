@@ -1,5 +1,6 @@
 """NLVR2 (VL-BEiT §3.2): is a statement true of two images? Two fused pairs with the same text, one
-decision: from two pooled [T_CLS] or, as in BEiT-3, from [I_CLS] and [T_CLS] of both as they are."""
+decision: from two pooled [T_CLS]; as in BEiT-3, from [I_CLS] and [T_CLS] of both as they are; or, by
+choice, from two pooled means of the statement's other tokens (see `model.heads.retrieval`)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from model.backbone.config import BackboneConfig
 from model.backbone.layers import layer_norm
 from model.backbone.vl_beit import BackboneInput, VLBeit
 from model.checkpoint import Pretrained
-from model.heads.common import Pooler, classifier, init_heads
+from model.heads.common import Pooler, classifier, init_heads, mean_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class NLVR2Config:
 
     backbone: BackboneConfig
     image_cls: bool = False  # [I_CLS] beside [T_CLS], behind a norm and without pooler (BEiT-3)
+    pooling: str = "cls"  # what is pooled: [T_CLS]; mean: the mean of the statement's other tokens
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "NLVR2Config":
@@ -70,11 +72,19 @@ class NLVR2(Pretrained, nn.Module):
             second_image=self._second(len(ids)),
             drop_path_noise=None if drop_path_noise is None else drop_path_noise.flatten(0, 1),
         )
+        pooled = self.pooler(self._read(pairs))  # left, right, left, right, ...
+        return self.classifier(pooled.view(len(ids), -1)).float()
+
+    def _read(self, pairs: BackboneInput) -> Tensor:
+        """What stands for each pair, [pairs, embed_dim], or twice as wide with `image_cls`."""
+        if self.config.pooling == "mean":
+            (encoded,) = self.backbone.encode([pairs])
+            assert encoded.text is not None, "a pair has a text"
+            mask = pairs.text_mask
+            return mean_of(encoded.text[:, 1:], None if mask is None else mask[:, 1:])
         cls = self.backbone.cls_tokens(pairs)
         # [I_CLS] comes before [T_CLS], as BEiT-3's tokens of images before those of texts
-        read = torch.cat([cls.image, cls.text], dim=1) if self.config.image_cls else cls.text
-        pooled = self.pooler(read)  # left, right, left, right, ...
-        return self.classifier(pooled.view(len(ids), -1)).float()
+        return torch.cat([cls.image, cls.text], dim=1) if self.config.image_cls else cls.text
 
     def _second(self, statements: int) -> Tensor | None:
         """Which of left, right, left, right, ... are second images, bool [2 * statements]; None

@@ -20,7 +20,7 @@ from model.backbone.chunked_cross_entropy import cross_entropy
 from model.backbone.config import BackboneConfig
 from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Pretrained
-from model.heads.common import Pooler, init_heads
+from model.heads.common import Pooler, init_heads, mean_of
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 
@@ -118,7 +118,7 @@ class Retrieval(Pretrained, nn.Module):
         inputs = {"text": ids, "text_mask": mask, "drop_path_noise": drop_path_noise}
         if self.config.pooling == "mean":
             tokens = self.backbone(**inputs).text[:, 1:]
-            vector = _mean(tokens, None if mask is None else mask[:, 1:])
+            vector = mean_of(tokens, None if mask is None else mask[:, 1:])
         else:
             vector = self.backbone.cls(**inputs)
         return F.normalize(self.text_projection(vector).float(), dim=-1)
@@ -167,14 +167,6 @@ class Retrieval(Pretrained, nn.Module):
         labels = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         labels[: len(pairs.ids)] = 1
         return cross_entropy(logits, labels)
-
-
-def _mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    """Of the tokens [n, length, embed_dim] that the mask, bool [n, length], is True for:
-    [n, embed_dim]."""
-    if mask is None:
-        return tokens.mean(dim=1)
-    return (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 class ItcOutput(NamedTuple):

@@ -110,9 +110,10 @@ def apart(text: int, pooling: str = "cls") -> tuple[Pass, Pass]:
     return Pass(image=True, read=read), Pass(text, read=read)
 
 
-def fused(text: int) -> Pass:
-    """A pair of which [T_CLS] is read, and [I_CLS] computed beside it."""
-    return Pass(text, image=True, read=2)
+def fused(text: int, pooling: str = "cls") -> Pass:
+    """A pair of which [T_CLS] is read, and [I_CLS] computed beside it; all is computed where
+    `pooling` is `mean`."""
+    return Pass(text, image=True, read=2 if pooling == "cls" else None)
 
 
 class Conv(NamedTuple):

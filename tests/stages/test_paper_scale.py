@@ -467,8 +467,9 @@ def test_open_questions_have_the_recommended_answers(scale):
     if scale == "small":
         assert (weights.pop("mvlm_text"), weights.pop("mvlm_image")) == (3.0, 2.0)
     assert set(weights.values()) == {1.0}
-    pooling = preset.subtree("finetune.retrieval.pooling")
-    assert pooling == ("mean" if scale == "small" else "cls")
+    for task in ("retrieval", "nlvr2"):
+        pooling = preset.subtree(f"finetune.{task}.pooling")
+        assert pooling == ("mean" if scale == "small" else "cls")
     assert (main.masks.text_mask_ratio, main.masks.caption_mask_ratio) == (0.15, 0.5)
     assert main.dimensions.text_length == preset.subtree("text_tokens.max_length")
 

@@ -13,11 +13,13 @@ from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 PASSES = 2  # of an evaluation: with the examples' own images, and with shuffled ones
 
 
-def sample_flops(config: BackboneConfig, text: int, *, image_cls: bool = False) -> float:
-    """Forward FLOPs of one statement of `text` tokens about two images; `image_cls` as in
-    `NLVR2Config`."""
+def sample_flops(
+    config: BackboneConfig, text: int, *, image_cls: bool = False, pooling: str = "cls"
+) -> float:
+    """Forward FLOPs of one statement of `text` tokens about two images; `image_cls` and `pooling` as
+    in `NLVR2Config`."""
     embed_dim = config.embed_dim
-    pairs = 2 * flops.encoder(config, flops.fused(text))
+    pairs = 2 * flops.encoder(config, flops.fused(text, pooling))
     if image_cls:  # four vectors, none of them pooled
         return pairs + flops.linear(1, 4 * embed_dim, 2 * embed_dim, 2)
     pooler = flops.linear(1, embed_dim, embed_dim)
@@ -27,9 +29,9 @@ def sample_flops(config: BackboneConfig, text: int, *, image_cls: bool = False) 
 def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[NLVR2, SampleCost]:
     """The model on the meta device, and what one of its samples takes."""
     text = params.inputs.text_length
-    model = on_meta(lambda: NLVR2(model_config(backbone)))
-    passes = (flops.fused(text), flops.fused(text))
-    one = sample_flops(backbone, text, image_cls=model.config.image_cls)
+    model = on_meta(lambda: NLVR2(model_config(backbone, params.pooling)))
+    passes = (flops.fused(text, model.config.pooling),) * 2
+    one = _flops(model.config, text)
     return model, SampleCost(params.inputs.order.batch_size, one, passes)
 
 
@@ -37,8 +39,14 @@ def evaluation(
     config: NLVR2Config, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` examples."""
-    one = sample_flops(config.backbone, inputs.text_length, image_cls=config.image_cls)
+    one = _flops(config, inputs.text_length)
     precision = Precision(params.precision == "bf16")
-    pair = memory.forward(config.backbone, flops.fused(inputs.text_length), precision)
+    pair = memory.forward(
+        config.backbone, flops.fused(inputs.text_length, config.pooling), precision
+    )
     taken = params.batch * 2 * pair
     return EvaluationCost(f"{tested:,.0f} examples, twice", PASSES * tested * one, taken)
+
+
+def _flops(config: NLVR2Config, text: int) -> float:
+    return sample_flops(config.backbone, text, image_cls=config.image_cls, pooling=config.pooling)

@@ -235,6 +235,12 @@ CASES = {
         nlvr2_cost.sample_flops(MULTIWAY, TEXT, image_cls=True),
         lambda p: memory.encoder(MULTIWAY, flops.fused(TEXT), p) * 2,
     ),
+    "nlvr2 of means": (
+        lambda: NLVR2(NLVR2Config(BACKBONE, pooling="mean")),
+        lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), noise(2)).sum(),
+        nlvr2_cost.sample_flops(BACKBONE, TEXT, pooling="mean"),
+        lambda p: encoder(p, *[flops.fused(TEXT, "mean")] * 2),
+    ),
     "retrieval": (
         lambda: Retrieval(RetrievalConfig(BACKBONE)),
         retrieval,

@@ -77,6 +77,7 @@ TUNE = {
     "layer_decay": 1.0,
     "seed": 1,
     "drop_path": 0.1,
+    "pooling": "cls",
     "inputs": {
         "image_size": 32,
         "text_length": 24,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -27,11 +28,14 @@ class FineTuneParams(loop.FineTuneParams):
     """Block `finetune.<task>`: the keys of all fine-tunes, and these."""
 
     inputs: InputParams
+    pooling: Literal["cls", "mean"]  # of a statement beside an image
 
 
-def model_config(backbone: BackboneConfig) -> NLVR2Config:
-    """The model on a backbone: BEiT-3's has BEiT-3's head."""
-    return NLVR2Config(backbone, image_cls=backbone.experts == "multiway")
+def model_config(backbone: BackboneConfig, pooling: str) -> NLVR2Config:
+    """The model on a backbone: BEiT-3's has BEiT-3's head, which reads class tokens."""
+    if backbone.experts == "multiway":
+        return NLVR2Config(backbone, image_cls=True)
+    return NLVR2Config(backbone, pooling=pooling)
 
 
 class Task(step.Task):
@@ -49,7 +53,7 @@ class Task(step.Task):
             drop_path=params.drop_path,
             second_image_type=backbone.token_types,
         )
-        self.model = NLVR2(model_config(config))
+        self.model = NLVR2(model_config(config, params.pooling))
 
     @cached_property
     def batches(self) -> StatementBatches:
