@@ -387,6 +387,19 @@ def test_the_model_reads_each_image_with_the_statement_and_keeps_their_order():
     assert not torch.allclose(model(pixels.flip(1), ids, mask), model(pixels, ids, mask))
 
 
+def test_with_means_the_model_pools_the_statements_other_tokens_without_padding():
+    torch.manual_seed(0)
+    model = NLVR2(NLVR2Config(TINY, pooling="mean")).eval()
+    pixels, ids = torch.rand(3, 2, 3, 24, 24) * 2 - 1, torch.randint(5, 60, (3, 6))
+    mask = torch.ones(3, 6, dtype=torch.bool)
+    mask[:, 4:] = False
+    pooled = [
+        model.pooler(model.backbone(pixels[:, side], ids[:, :4]).text[:, 1:].mean(dim=1))
+        for side in range(2)
+    ]
+    torch.testing.assert_close(model(pixels, ids, mask), model.classifier(torch.cat(pooled, dim=1)))
+
+
 def test_the_head_has_the_size_of_the_reference():
     with torch.device("meta"):
         model = NLVR2(NLVR2Config(replace(TINY, embed_dim=768, depth=1, num_heads=12)))
