@@ -28,10 +28,10 @@ MASKED = (  # what is masked, its metric
     ("captions (MVLM)", "mvlm_text"),
     ("images of pairs (MVLM)", "mvlm_image"),
 )
-PAIR = (  # what is masked of a pair, its metric (pipeline/pretraining/pair_halves.py), whether alone
-    ("words of captions", "mvlm_text", True),
-    ("patches of images", "mvlm_image", True),
-    ("the same, all patches masked", "mvlm_blank", False),
+PAIR = (  # what is masked of a pair, its metric, what it stands beside (pretraining/pair_halves.py)
+    ("words of captions", "mvlm_text", ("right", "other", "none")),
+    ("patches of images", "mvlm_image", ("right", "other", "none")),
+    ("the same, all patches masked", "mvlm_blank", ("right", "other")),
 )
 PAIR_HEAD = (
     "| of pairs | beside the other half | beside another pair's | alone | gain in nats |",
@@ -106,17 +106,17 @@ def _validation() -> str:
         shares = [metrics[f"{name}_{kind}"] for kind in ("accuracy", "frequent", "chance")]
         lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
     lines += ["", *PAIR_HEAD]
-    for title, name, alone in PAIR:
-        shares = [metrics[f"{name}_{half}_accuracy"] for half in _halves(alone)]
-        cells = [_number(100 * share) for share in shares] + ([] if alone else [_number(None)])
+    for title, name, halves in PAIR:
+        shares = [_number(100 * metrics[f"{name}_{half}_accuracy"]) for half in halves]
         gain, error = metrics[f"{name}_gain_nats"], metrics[f"{name}_gain_nats_error"]
-        lines.append(f"| {' | '.join([title, *cells, f'{gain:.3f} ± {error:.3f}'])} |")
+        lines.append(_pair_row(title, shares, gain, error))
     return "\n".join([*lines, ""])
 
 
-def _halves(alone: bool) -> tuple[str, ...]:
-    """What the masked half stands beside, as in the metrics' names."""
-    return ("right", "other", "none") if alone else ("right", "other")
+def _pair_row(title: str, shares: list[str], gain: float, error: float) -> str:
+    """A row below `PAIR_HEAD`, with a dash where a share was not measured."""
+    cells = [*shares, _number(None)][:3]
+    return f"| {' | '.join([title, *cells, f'{gain:.3f} ± {error:.3f}'])} |"
 
 
 def _seeds(summary: dict[str, Any]) -> str:
@@ -138,13 +138,11 @@ def _seeds(summary: dict[str, Any]) -> str:
         lines.append("")
     lines += PAIR_HEAD
     mean, spread = (summary[kind]["pretrain-main"] for kind in ("mean", "deviation"))
-    for title, name, alone in PAIR:
-        keys = [f"{name}_{half}_accuracy" for half in _halves(alone)]
+    for title, name, halves in PAIR:
+        keys = [f"{name}_{half}_accuracy" for half in halves]
         shares = [_with_deviation(100 * mean[key], 100 * spread[key]) for key in keys]
-        gain = f"{mean[f'{name}_gain_nats']:.3f} ± {spread[f'{name}_gain_nats']:.3f}"
-        lines.append(
-            f"| {' | '.join([title, *shares, *([] if alone else [_number(None)]), gain])} |"
-        )
+        gain = f"{name}_gain_nats"
+        lines.append(_pair_row(title, shares, mean[gain], spread[gain]))
     return "\n".join([*lines, ""])
 
 

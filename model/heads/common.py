@@ -46,9 +46,14 @@ class Pooler(nn.Module):
         return torch.tanh(self.dense(cls if self.norm is None else self.norm(cls)))
 
 
-def mean_of(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    """Of the tokens [n, length, embed_dim] that the mask, bool [n, length], is True for:
-    [n, embed_dim]."""
+def mean_without_cls(tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The mean of all tokens but the class token, [n, embed_dim].
+
+    tokens: [n, length, embed_dim], the class token first. mask: bool [n, length], True for tokens;
+        None where nothing is padded.
+    """
+    tokens = tokens[:, 1:]
     if mask is None:
         return tokens.mean(dim=1)
+    mask = mask[:, 1:]
     return (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)

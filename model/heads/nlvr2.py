@@ -12,7 +12,7 @@ from model.backbone.config import BackboneConfig
 from model.backbone.layers import layer_norm
 from model.backbone.vl_beit import BackboneInput, VLBeit
 from model.checkpoint import Pretrained
-from model.heads.common import Pooler, classifier, init_heads, mean_of
+from model.heads.common import Pooler, classifier, init_heads, mean_without_cls
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ class NLVR2(Pretrained, nn.Module):
         if self.config.pooling == "mean":
             (encoded,) = self.backbone.encode([pairs])
             assert encoded.text is not None, "a pair has a text"
-            mask = pairs.text_mask
-            return mean_of(encoded.text[:, 1:], None if mask is None else mask[:, 1:])
+            return mean_without_cls(encoded.text, pairs.text_mask)
         cls = self.backbone.cls_tokens(pairs)
         # [I_CLS] comes before [T_CLS], as BEiT-3's tokens of images before those of texts
         return torch.cat([cls.image, cls.text], dim=1) if self.config.image_cls else cls.text

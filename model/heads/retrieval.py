@@ -2,9 +2,9 @@
 
 ITC contrasts [I_CLS] of every image with [T_CLS] of every text of the global batch; or, by choice,
 the means of patches and of words, which masked prediction trains and the class tokens' outputs it
-does not, so that a short fine-tune has more of the pretraining. ITM tells true pairs from hard negatives, drawn by the contrastive similarity: one image for each text and one text
-for each image. At test time the dual encoder ranks everything and the fusion encoder re-ranks the
-top.
+does not, so that a short fine-tune has more of the pretraining. ITM tells true pairs from hard
+negatives, drawn by the contrastive similarity: one image for each text and one text for each image.
+At test time the dual encoder ranks everything and the fusion encoder re-ranks the top.
 """
 
 import math
@@ -20,7 +20,7 @@ from model.backbone.chunked_cross_entropy import cross_entropy
 from model.backbone.config import BackboneConfig
 from model.backbone.vl_beit import VLBeit
 from model.checkpoint import Pretrained
-from model.heads.common import Pooler, init_heads, mean_of
+from model.heads.common import Pooler, init_heads, mean_without_cls
 
 INITIAL_TEMPERATURE = 0.07  # CLIP, VLMo
 
@@ -104,8 +104,8 @@ class Retrieval(Pretrained, nn.Module):
     def encode_image(self, pixels: Tensor, drop_path_noise: Tensor | None = None) -> Tensor:
         """Images [n, 3, size, size] to unit vectors [n, embed_dim], fp32."""
         if self.config.pooling == "mean":
-            patches = self.backbone(pixels, drop_path_noise=drop_path_noise).image[:, 1:]
-            vector = patches.mean(dim=1)
+            encoded = self.backbone(pixels, drop_path_noise=drop_path_noise)
+            vector = mean_without_cls(encoded.image)
         else:
             vector = self.backbone.cls(pixels, drop_path_noise=drop_path_noise)
         return F.normalize(self.image_projection(vector).float(), dim=-1)
@@ -117,8 +117,7 @@ class Retrieval(Pretrained, nn.Module):
         is padded."""
         inputs = {"text": ids, "text_mask": mask, "drop_path_noise": drop_path_noise}
         if self.config.pooling == "mean":
-            tokens = self.backbone(**inputs).text[:, 1:]
-            vector = mean_of(tokens, None if mask is None else mask[:, 1:])
+            vector = mean_without_cls(self.backbone(**inputs).text, mask)
         else:
             vector = self.backbone.cls(**inputs)
         return F.normalize(self.text_projection(vector).float(), dim=-1)
