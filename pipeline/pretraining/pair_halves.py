@@ -18,6 +18,15 @@ from pipeline.pretraining.score import Score
 MEASURES = ("mvlm_text", "mvlm_image", "mvlm_blank")
 
 
+def as_trained(model: MaskedModeling, pairs: PairBatch) -> tuple[Tensor, Tensor]:
+    """Logits [n, vocab_size] and [m, codebook_size] at the masked positions: both halves masked in
+    one pass, or each beside the whole other one, as `mvlm_mode` has it."""
+    text, image = pairs.text, pairs.image
+    if model.config.mvlm_mode == "joint":
+        return model.mvlm(text, image)
+    return model.mvlm(text, _whole_image(image))[0], model.mvlm(_whole_text(text), image)[1]
+
+
 def predictions(
     model: MaskedModeling, pairs: PairBatch, others: PairBatch
 ) -> Iterator[tuple[str, Tensor, TextBatch | ImageBatch]]:

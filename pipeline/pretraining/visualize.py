@@ -23,6 +23,7 @@ from pipeline.pretraining.data import (
     open_stream,
     open_validation,
 )
+from pipeline.pretraining.pair_halves import as_trained
 from pipeline.pretraining.samples import VALIDATION, SampleBuilder
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.training.step import to_device
@@ -131,7 +132,7 @@ def _predict(model: MaskedModeling, batch: ImageBatch | PairBatch) -> tuple[Tens
     batch = to_device(normalize_stream(batch), device)
     if isinstance(batch, ImageBatch):
         return model.mim(batch).argmax(dim=1).cpu(), None
-    words, tokens = model.mvlm(batch.text, batch.image)
+    words, tokens = as_trained(model, batch)
     return tokens.argmax(dim=1).cpu(), words.argmax(dim=1).cpu()
 
 

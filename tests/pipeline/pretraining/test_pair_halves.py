@@ -1,5 +1,7 @@
 """What the halves of pairs say of each other, against models that read one half and nothing else."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,6 +43,9 @@ def rolled(batch):
 
 class ReadsTheOtherHalf:
     """Predicts words by the first pixel of what is visible, and patches by the visible words."""
+
+    def __init__(self, mvlm_mode="joint"):
+        self.config = SimpleNamespace(mvlm_mode=mvlm_mode)
 
     def mvlm(self, text, image):
         seen = torch.where(image.masked.any(dim=1), 0, image.pixels[:, 0, 0, 0].long())
@@ -101,3 +106,11 @@ def test_targets_of_one_sample_count_as_one():
     gain = ours.gain(theirs, "x")
     assert gain["x_gain"] == pytest.approx(0.7)
     assert gain["x_gain_error"] == pytest.approx((0.7 * 0.3 / 10) ** 0.5)
+
+
+@pytest.mark.parametrize(("mvlm_mode", "accuracy"), [("joint", 0.0), ("separate", 1.0)])
+def test_each_half_is_beside_what_training_shows_of_the_other(mvlm_mode, accuracy):
+    batch = pairs(44)
+    words, patches = pair_halves.as_trained(ReadsTheOtherHalf(mvlm_mode), batch)
+    for logits, half in ((words, batch.text), (patches, batch.image)):
+        assert (logits.argmax(dim=1) == half.targets).double().mean() == accuracy
