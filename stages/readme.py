@@ -122,7 +122,7 @@ def _pair_row(title: str, shares: list[str], gain: float, error: float) -> str:
 def _seeds(summary: dict[str, Any]) -> str:
     """Our rows of the five tables and what the main model reads, each as mean ± deviation."""
     seeds = ", ".join(map(str, summary["seeds"]))
-    lines = [f"Mean and standard deviation over the seeds {seeds}. {_source()}", ""]
+    lines = [f"Mean and standard deviation over the seeds {seeds}. {_made_by()}", ""]
     settings = params.load(tables.TableParams, "table")
     for name, layout in tables.read_layout().items():
         mean, spread = (
@@ -155,10 +155,14 @@ def _number(value: float | None) -> str:
 
 
 def _source() -> str:
+    return _made_by(f", seed {params.read().subtree('pretrain.common.seed')}")
+
+
+def _made_by(what: str = "") -> str:
+    """The commit, and `what` else, and the machine that made the numbers."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    seed = params.read().subtree("pretrain.common.seed")
-    return f"Commit {commit}, seed {seed}, two cores of {_processor()}, no GPU."
+    return f"Commit {commit}{what}, two cores of {_processor()}, no GPU."
 
 
 def _processor() -> str:
