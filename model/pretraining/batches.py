@@ -18,6 +18,11 @@ class TextBatch(NamedTuple):
     targets: Tensor  # int64 [n], the ids that were replaced
     drop_path_noise: Tensor | None = None  # [batch, depth, 3] in [0, 1); None for evaluation
 
+    def whole_ids(self) -> Tensor:
+        """The ids with nothing masked, int64 [batch, length]."""
+        ids = self.ids.flatten().index_copy(0, self.masked_positions, self.targets)
+        return ids.view_as(self.ids)
+
 
 class ImageBatch(NamedTuple):
     """Images with some of their patches masked."""

@@ -112,11 +112,10 @@ class MaskedModeling(Pretrained, nn.Module):
         text, image, noise = pairs
         if self.config.mvlm_mode == "joint":
             return [self._pass(text, image, noise)]
-        whole_ids = text.ids.flatten().index_copy(0, text.masked_positions, text.targets)
         masked_text, _ = self._pass(text, image, noise)
         masked_image = replace(
             masked_text,
-            text=whole_ids.view_as(text.ids),
+            text=text.whole_ids(),
             drop_path_noise=None if noise is None else 1 - noise,
         )
         return [

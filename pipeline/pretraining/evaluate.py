@@ -94,8 +94,5 @@ def _score(
         add("mim", model.mim(batch), batch)
     else:
         assert isinstance(mismatched, PairBatch)
-        text_logits, image_logits = pair_halves.as_trained(model, batch)
-        add("mvlm_text", text_logits, batch.text)
-        add("mvlm_image", image_logits, batch.image)
         for name, logits, predicted in pair_halves.predictions(model, batch, mismatched):
             add(name, logits, predicted)

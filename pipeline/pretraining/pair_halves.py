@@ -30,15 +30,18 @@ def as_trained(model: MaskedModeling, pairs: PairBatch) -> tuple[Tensor, Tensor]
 def predictions(
     model: MaskedModeling, pairs: PairBatch, others: PairBatch
 ) -> Iterator[tuple[str, Tensor, TextBatch | ImageBatch]]:
-    """Names, logits at the masked positions, and what these are of; `others`: for each pair another
-    one."""
+    """Names, logits at the masked positions, and what these are of: as trained, and beside each of
+    the three; `others`: for each pair another one."""
     text, image = pairs.text, pairs.image
     blank = image._replace(masked=torch.ones_like(image.masked))
-    for name, beside in (("right", pairs), ("other", others)):
-        yield f"mvlm_text_{name}", model.mvlm(text, _whole_image(beside.image))[0], text
-        caption = _whole_text(beside.text)
-        yield f"mvlm_image_{name}", model.mvlm(caption, image)[1], image
-        yield f"mvlm_blank_{name}", model.mvlm(caption, blank)[1], blank
+    right, other = (_beside_whole(model, pairs, beside) for beside in (pairs, others))
+    words, patches = model.mvlm(text, image) if model.config.mvlm_mode == "joint" else right
+    yield "mvlm_text", words, text
+    yield "mvlm_image", patches, image
+    for name, beside, (words, patches) in (("right", pairs, right), ("other", others, other)):
+        yield f"mvlm_text_{name}", words, text
+        yield f"mvlm_image_{name}", patches, image
+        yield f"mvlm_blank_{name}", model.mvlm(_whole_text(beside.text), blank)[1], blank
     yield "mvlm_text_none", model.mlm(text), text
     yield "mvlm_image_none", model.mim(image), image
 
@@ -52,10 +55,18 @@ def gains(scores: Mapping[str, Score]) -> dict[str, float]:
     return metrics
 
 
+def _beside_whole(
+    model: MaskedModeling, pairs: PairBatch, others: PairBatch
+) -> tuple[Tensor, Tensor]:
+    """Logits [n, vocab_size] and [m, codebook_size] at the masked positions of pairs, each half beside
+    the whole other half of `others`."""
+    words, _ = model.mvlm(pairs.text, _whole_image(others.image))
+    _, patches = model.mvlm(_whole_text(others.text), pairs.image)
+    return words, patches
+
+
 def _whole_text(text: TextBatch) -> TextBatch:
-    ids = text.ids.flatten().clone()
-    ids[text.masked_positions] = text.targets
-    return text._replace(ids=ids.view_as(text.ids))
+    return text._replace(ids=text.whole_ids())
 
 
 def _whole_image(image: ImageBatch) -> ImageBatch:

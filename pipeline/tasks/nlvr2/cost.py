@@ -13,14 +13,11 @@ from pipeline.utils.sample_cost import EvaluationCost, SampleCost
 PASSES = 2  # of an evaluation: with the examples' own images, and with shuffled ones
 
 
-def sample_flops(
-    config: BackboneConfig, text: int, *, image_cls: bool = False, pooling: str = "cls"
-) -> float:
-    """Forward FLOPs of one statement of `text` tokens about two images; `image_cls` and `pooling` as
-    in `NLVR2Config`."""
-    embed_dim = config.embed_dim
-    pairs = 2 * flops.encoder(config, flops.fused(text, pooling))
-    if image_cls:  # four vectors, none of them pooled
+def sample_flops(config: NLVR2Config, text: int) -> float:
+    """Forward FLOPs of one statement of `text` tokens about two images."""
+    embed_dim = config.backbone.embed_dim
+    pairs = 2 * flops.encoder(config.backbone, flops.fused(text, config.pooling))
+    if config.image_cls:  # four vectors, none of them pooled
         return pairs + flops.linear(1, 4 * embed_dim, 2 * embed_dim, 2)
     pooler = flops.linear(1, embed_dim, embed_dim)
     return pairs + 2 * pooler + flops.linear(1, 2 * embed_dim, 2 * embed_dim, 2)
@@ -31,7 +28,7 @@ def training(params: FineTuneParams, backbone: BackboneConfig) -> tuple[NLVR2, S
     text = params.inputs.text_length
     model = on_meta(lambda: NLVR2(model_config(backbone, params.pooling)))
     passes = (flops.fused(text, model.config.pooling),) * 2
-    one = _flops(model.config, text)
+    one = sample_flops(model.config, text)
     return model, SampleCost(params.inputs.order.batch_size, one, passes)
 
 
@@ -39,14 +36,10 @@ def evaluation(
     config: NLVR2Config, inputs: EvaluationInputs, params: EvaluateParams, tested: float
 ) -> EvaluationCost:
     """`tested` examples."""
-    one = _flops(config, inputs.text_length)
+    one = sample_flops(config, inputs.text_length)
     precision = Precision(params.precision == "bf16")
     pair = memory.forward(
         config.backbone, flops.fused(inputs.text_length, config.pooling), precision
     )
     taken = params.batch * 2 * pair
     return EvaluationCost(f"{tested:,.0f} examples, twice", PASSES * tested * one, taken)
-
-
-def _flops(config: NLVR2Config, text: int) -> float:
-    return sample_flops(config.backbone, text, image_cls=config.image_cls, pooling=config.pooling)

@@ -226,19 +226,19 @@ CASES = {
     "nlvr2": (
         lambda: NLVR2(NLVR2Config(BACKBONE)),
         lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), noise(2)).sum(),
-        nlvr2_cost.sample_flops(BACKBONE, TEXT),
+        nlvr2_cost.sample_flops(NLVR2Config(BACKBONE), TEXT),
         lambda p: encoder(p, *[flops.fused(TEXT)] * 2),
     ),
     "nlvr2 of BEiT-3": (
         lambda: NLVR2(NLVR2Config(MULTIWAY, image_cls=True)),
         lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), noise(2)).sum(),
-        nlvr2_cost.sample_flops(MULTIWAY, TEXT, image_cls=True),
+        nlvr2_cost.sample_flops(NLVR2Config(MULTIWAY, image_cls=True), TEXT),
         lambda p: memory.encoder(MULTIWAY, flops.fused(TEXT), p) * 2,
     ),
     "nlvr2 of means": (
         lambda: NLVR2(NLVR2Config(BACKBONE, pooling="mean")),
         lambda m: m(torch.stack([pixels(), pixels()], 1), *ids(), noise(2)).sum(),
-        nlvr2_cost.sample_flops(BACKBONE, TEXT, pooling="mean"),
+        nlvr2_cost.sample_flops(NLVR2Config(BACKBONE, pooling="mean"), TEXT),
         lambda p: encoder(p, *[flops.fused(TEXT, "mean")] * 2),
     ),
     "retrieval": (

@@ -110,7 +110,9 @@ def test_targets_of_one_sample_count_as_one():
 
 @pytest.mark.parametrize(("mvlm_mode", "accuracy"), [("joint", 0.0), ("separate", 1.0)])
 def test_each_half_is_beside_what_training_shows_of_the_other(mvlm_mode, accuracy):
-    batch = pairs(44)
-    words, patches = pair_halves.as_trained(ReadsTheOtherHalf(mvlm_mode), batch)
+    model, batch = ReadsTheOtherHalf(mvlm_mode), pairs(44)
+    words, patches = pair_halves.as_trained(model, batch)
     for logits, half in ((words, batch.text), (patches, batch.image)):
         assert (logits.argmax(dim=1) == half.targets).double().mean() == accuracy
+    named = {name: logits for name, logits, _ in pair_halves.predictions(model, batch, batch)}
+    assert named["mvlm_text"].equal(words) and named["mvlm_image"].equal(patches)
