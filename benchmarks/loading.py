@@ -33,7 +33,7 @@ from pipeline.pretraining.data import (
     StreamParams,
 )
 from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
-from pipeline.pretraining.task import Dimensions
+from pipeline.pretraining.variants import Dimensions
 from pipeline.tokenizers import visual_tokens
 from pipeline.tokenizers.visual_tokens import VisualTokensParams
 

@@ -17,7 +17,7 @@ from model.backbone.config import BackboneConfig
 from model.heads.retrieval import Retrieval, RetrievalConfig
 from pipeline.config import params
 from pipeline.data.transforms import images
-from pipeline.pretraining.task import Dimensions
+from pipeline.pretraining.variants import Dimensions
 from pipeline.tasks.image_text_inputs import pad
 from pipeline.tasks.retrieval.cost import dual_flops, match_flops
 from pipeline.tasks.retrieval.predict import match_logits

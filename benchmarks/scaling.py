@@ -21,7 +21,8 @@ import torch
 from pipeline.config import params as config
 from pipeline.orchestration.ray_train import launch
 from pipeline.pretraining.data import DataFolders
-from pipeline.pretraining.task import PretrainingTask, PretrainParams, load_params
+from pipeline.pretraining.task import PretrainingTask
+from pipeline.pretraining.variants import PretrainParams, load_params
 from pipeline.training import collectives, data_parallel, loop, precision
 from pipeline.training.optim import adamw
 from pipeline.training.step import backward, optimizer_step

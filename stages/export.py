@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.errors import UserError
 from pipeline.inference import export
-from pipeline.pretraining import task
+from pipeline.pretraining import variants
 from pipeline.tasks import fine_tunes
 from pipeline.utils.entry_point import entry
 
@@ -49,7 +49,7 @@ def _export(name: str, scale: str, folder: str | None = None) -> Path:
 
 def _names() -> list[str]:
     imports = params.subtree("imports")
-    return [*task.names(params.read()), *fine_tunes.names(), *imports]
+    return [*variants.names(params.read()), *fine_tunes.names(), *imports]
 
 
 def _made_from_main() -> list[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 from pipeline.config import params
 from pipeline.data.transforms.views import ViewParams
 from pipeline.orchestration.ray_train import launch
-from pipeline.pretraining import requirements, task
+from pipeline.pretraining import requirements, variants
 from pipeline.pretraining.data import DataFolders
+from pipeline.pretraining.job import PretrainJob, inputs, run, work_params
 from pipeline.utils import files, workdir
 from pipeline.utils.entry_point import entry
 
@@ -15,7 +16,7 @@ def main(variant: str) -> None:
     """Read the variant's parameters, train on the workers they name, publish into
     `runs/<scale>/pretrain/<variant>`."""
     scale = params.scale()
-    settings = task.load_params(params.read(), variant)
+    settings = variants.load_params(params.read(), variant)
     folders = DataFolders.of(scale)
     init = Path("runs", scale, settings.init, "model") if settings.init else None
     view_params = None
@@ -27,15 +28,15 @@ def main(variant: str) -> None:
     workdir.clean()
     work_dir = workdir.folder(
         f"{scale}/pretrain/{variant}",
-        {"params": task.work_params(settings), "views": view_params},
-        task.inputs(folders, settings, init),
+        {"params": work_params(settings), "views": view_params},
+        inputs(folders, settings, init),
     )
     requirements.check(folders, settings)
     files.require_writable(Path("runs", scale, "pretrain"))
-    job = task.PretrainJob(variant, work_dir, folders, settings, view_params, init)
-    launch(task.run, job, num_workers=settings.num_workers, threads=settings.threads)
+    job = PretrainJob(variant, work_dir, folders, settings, view_params, init)
+    launch(run, job, num_workers=settings.num_workers, threads=settings.threads)
     workdir.publish(work_dir, Path("runs", scale, "pretrain", variant))
 
 
 if __name__ == "__main__":
-    entry(main, lambda: task.names(params.read()))
+    entry(main, lambda: variants.names(params.read()))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.config import params
 from pipeline.data.shards import parquet
 from pipeline.errors import UserError
-from pipeline.pretraining import task
+from pipeline.pretraining import variants
 from pipeline.tasks import evaluations
 from pipeline.tasks.nlvr2.training.data import SIDES
 
@@ -46,7 +46,7 @@ def split_of(scale: str, model: str) -> Split:
         UserError: nothing evaluates the model.
     """
     if model.startswith(_PRETRAINED):
-        variant = task.load_params(params.read(), model.removeprefix(_PRETRAINED))
+        variant = variants.load_params(params.read(), model.removeprefix(_PRETRAINED))
         data = variant.validation.pairs[0]
         return Split(Path("data", scale, "shards", data), "val", data, None)
     for name in evaluations.names():

@@ -20,10 +20,10 @@ from pipeline.demo.page import form_of
 from pipeline.inference import predictor
 from pipeline.inference.masked_modeling_rows import MODEL
 from pipeline.inference.predictor import Predictor
-from pipeline.pretraining import task, visualize
+from pipeline.pretraining import variants, visualize
 from pipeline.pretraining.data import DataFolders
 from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
-from pipeline.pretraining.task import PretrainParams
+from pipeline.pretraining.variants import PretrainParams
 from pipeline.utils import seeds
 
 TITLE = "Masked"
@@ -215,7 +215,7 @@ class Codebooks:
 
 def _params(name: str) -> PretrainParams:
     """Of a model such as `pretrain/main`."""
-    return task.load_params(params.read(), name.partition("/")[2])
+    return variants.load_params(params.read(), name.partition("/")[2])
 
 
 def _masks(name: str) -> MaskParams:

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.inference import export, predictor
 from pipeline.inference.export import Export
 from pipeline.inference.predictor import Predictor
-from pipeline.pretraining import task
+from pipeline.pretraining import variants
 from pipeline.tasks import evaluation, fine_tunes
 from pipeline.utils import files
 
@@ -65,7 +65,7 @@ def _folders(scale: str) -> dict[str, Path]:
     own = params.read()
     names = [f"finetune/{name}" for name in fine_tunes.names(own)]
     names += [f"import/{name}" for name in own.subtree("imports")]
-    names += [f"pretrain/{name}" for name in task.names(own)]
+    names += [f"pretrain/{name}" for name in variants.names(own)]
     folders: dict[str, Path] = {}
     for name in names:
         trained = Path("runs", scale, name, "model")

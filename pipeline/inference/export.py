@@ -17,7 +17,7 @@ from pipeline.data.datasets import facts
 from pipeline.errors import UserError
 from pipeline.inference import card_metadata
 from pipeline.inference.registry import row_predictors
-from pipeline.pretraining import task
+from pipeline.pretraining import variants
 from pipeline.reporting import html_report
 from pipeline.tasks import Folders, evaluations, fine_tunes
 from pipeline.tokenizers import text
@@ -289,10 +289,10 @@ def _training_stages(stage: str, scale: str) -> list[TrainingStage]:
 
 
 def _pretrained(variant: str) -> TrainingStage:
-    pretrain_params = task.load_params(params.read(), variant)
+    pretrain_params = variants.load_params(params.read(), variant)
     sources: dict[str, None] = {}  # in order, each once
     for objective in pretrain_params.objectives:
-        stream = getattr(pretrain_params.data, task.STREAM_OF[objective])
+        stream = getattr(pretrain_params.data, variants.STREAM_OF[objective])
         sources |= dict.fromkeys(name for name, passes in stream.sources.items() if passes)
     return TrainingStage(f"pretrain/{variant}", list(sources), asdict(pretrain_params))
 

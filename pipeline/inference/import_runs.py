@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.config import params
 from pipeline.errors import UserError
-from pipeline.pretraining import task
+from pipeline.pretraining import job, variants
 from pipeline.pretraining.data import DataFolders
 from pipeline.tasks import evaluations, fine_tunes
 from pipeline.tasks.evaluations import Evaluation
@@ -74,10 +74,10 @@ def _import(scale: str, model: str, folder: Path) -> None:
             weights = Path("runs", scale, fine_tune.init, "model", registry.WEIGHTS)
             run.dataset(Path("data", scale, "shards", fine_tune.data), fine_tune.data, "training")
             run.started_from("init", weights, fine_tune.init)
-        if kind == "pretrain" and name in task.names(params.read()):
-            settings = task.load_params(params.read(), name)
+        if kind == "pretrain" and name in variants.names(params.read()):
+            settings = variants.load_params(params.read(), name)
             init_folder = Path("runs", scale, settings.init, "model") if settings.init else None
-            task.track_inputs(run, DataFolders.of(scale), settings, init_folder)
+            job.track_inputs(run, DataFolders.of(scale), settings, init_folder)
         if kind != "import" or listed:  # a backbone alone answers nothing
             run.model(folder, model)
             run.current({model: folder})
@@ -103,9 +103,9 @@ def _run_of(
     if kind == "visual_tokenizer":
         settings = asdict(vqkd_training.load_params(params.read()))
         return tracking.run_of(model, folder, "visual tokenizer", stage=kind, params=settings)
-    if kind == "pretrain" and name in task.names(params.read()):
-        settings = asdict(task.load_params(params.read(), name))
-        title = task.run_name(name)
+    if kind == "pretrain" and name in variants.names(params.read()):
+        settings = asdict(variants.load_params(params.read(), name))
+        title = job.run_name(name)
         return tracking.run_of(model, folder, title, stage=kind, variant=name, params=settings)
     return tracking.run_of(model, folder, model, stage=kind, params={})
 

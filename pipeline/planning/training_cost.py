@@ -13,8 +13,8 @@ from model.tokenizer.teachers import Hog
 from model.tokenizer.vqkd import VQKD, VQKDConfig
 from pipeline import tasks
 from pipeline.config.params import Params
-from pipeline.pretraining import task
-from pipeline.pretraining.task import STREAM_OF, PretrainParams
+from pipeline.pretraining import task, variants
+from pipeline.pretraining.variants import STREAM_OF, PretrainParams
 from pipeline.released import imports
 from pipeline.tasks import fine_tunes
 from pipeline.tasks.fine_tunes import FineTune
@@ -123,8 +123,8 @@ def runs(params: Params) -> Iterator[TrainingRun]:
     if tokenizer.origin == "train":
         yield tokenizer_run(tokenizer)
     backbones: dict[str, BackboneConfig] = {}
-    for name in task.names(params):
-        variant = task.load_params(params, name)
+    for name in variants.names(params):
+        variant = variants.load_params(params, name)
         vocab_size = params.subtree("text_tokenizer.vocab_size")
         model = on_meta(
             partial(task.build, variant, vocab_size, tokenizer.dimensions.codebook_size)
@@ -136,7 +136,7 @@ def runs(params: Params) -> Iterator[TrainingRun]:
                 for objective in variant.objectives
             ]
             yield TrainingRun(
-                f"{'pretrain_from' if task.is_warm(params, name) else 'pretrain'} {name}",
+                f"{'pretrain_from' if variants.is_warm(params, name) else 'pretrain'} {name}",
                 variant.steps,
                 variant.num_workers,
                 variant.loop,

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.data.loading.requirements import require_order, require_split
 from pipeline.errors import UserError
 from pipeline.pretraining.data import STREAMS, DataFolders
-from pipeline.pretraining.task import STREAM_OF, Dimensions, PretrainParams
+from pipeline.pretraining.variants import STREAM_OF, Dimensions, PretrainParams
 from pipeline.utils import files
 
 _COMMON = "params.yaml: pretrain.common"

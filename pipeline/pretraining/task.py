@@ -2,11 +2,10 @@
 §3.1)."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,141 +16,24 @@ from model.backbone.vl_beit import VLBeit
 from model.meta import on_meta
 from model.pretraining.batches import ImageBatch, PretrainingBatch
 from model.pretraining.masked_modeling import MaskedModeling, MaskedModelingConfig
-from model.pretraining.mlm_head import Form
-from pipeline.config.limits import (
-    Layers,
-    Pixels,
-    Positive,
-    Processes,
-    RunName,
-    ShareBelowOne,
-    TextLength,
-    Threads,
-    Width,
-)
-from pipeline.config.params import Params
 from pipeline.data.transforms import images
 from pipeline.data.transforms.views import ViewParams
 from pipeline.errors import UserError
-from pipeline.pretraining import visualize
 from pipeline.pretraining.data import (
     DataFolders,
-    DataParams,
     PretrainingBatches,
     map_images,
     normalize_images,
 )
-from pipeline.pretraining.evaluate import ValidationParams, measure
-from pipeline.pretraining.samples import MaskParams, SampleBuilder, SampleParams
+from pipeline.pretraining.evaluate import measure
+from pipeline.pretraining.samples import SampleBuilder, SampleParams
+from pipeline.pretraining.variants import INPUT_OF, STREAM_OF, PretrainParams, image_sources
 from pipeline.tokenizers import text
 from pipeline.tokenizers.text import TextTokenizer
-from pipeline.tracking import client as tracking
-from pipeline.training import collectives, curves
-from pipeline.training.artifacts import finish
 from pipeline.training.curve_logger import log
-from pipeline.training.curves import CurveRow
-from pipeline.training.loop import LoopParams, evaluate, train
 from pipeline.training.machine_limits import check_memory
-from pipeline.training.optim import OptimParams
 from pipeline.training.step import Task
-from pipeline.utils import files, model_folder, workdir
-
-STREAM_OF = {"mlm": "texts", "mim": "images", "mvlm": "pairs"}
-INPUT_OF = {"mlm": "text", "mim": "image", "mvlm": "pair"}
-
-
-@dataclass(frozen=True)
-class Dimensions:
-    """Size of the backbone; its vocabularies come from the tokenizers."""
-
-    image_size: Pixels  # pixels
-    patch_size: Pixels  # pixels
-    depth: Layers
-    embed_dim: Width
-    num_heads: Width
-    mlp_dim: Width
-    init_std: Positive  # of the truncated normal; BEiT: 0.02
-    drop_path: ShareBelowOne
-    text_length: TextLength  # rows of the text position table, the longest text of any stage
-    caption_length: TextLength  # longest caption, special ids included
-
-
-@dataclass(frozen=True)
-class ArchitectureParams:
-    """What ablations vary (Table 5) and what the paper leaves open, by name."""
-
-    experts: Literal["mome", "standard"]  # a feed-forward network per modality, or one for all
-    # both halves of a pair masked in one pass, or each in a pass of its own
-    mvlm_mode: Literal["joint", "separate"]
-    mlm_head: Form
-    # stored views with their tokens, or new views in every step
-    visual_tokens: Literal["precomputed", "online"]
-    layer_scale: float  # initial factor on the residual branches; 0: none
-    relative_bias: bool  # of attention
-    bias_per_block: bool  # each block has tables of its own
-    absolute_positions: bool  # vectors of positions; false: none
-    word_norm: bool  # a norm after the words' vectors
-    token_types: bool  # a vector added to all of a modality
-    # first block, from 0, with an expert of its own for pairs; null: none
-    vl_ffn_start_layer: int | None
-
-
-@dataclass(frozen=True)
-class LossWeightParams:
-    """Weights of the losses in the sum; the paper names none."""
-
-    mlm: float
-    mim: float
-    mvlm_text: float
-    mvlm_image: float
-
-
-@dataclass(frozen=True)
-class PretrainParams(OptimParams):
-    """Blocks `pretrain.common`, that of the variant's schedule, and that of the variant: what an
-    ablation changes (Tables 4 and 5), and on what it runs, which together with the precision fixes
-    the bytes of the result. `loop` starts from the block of that name."""
-
-    seed: int
-    dimensions: Dimensions
-    architecture: ArchitectureParams
-    data: DataParams
-    masks: MaskParams
-    loss_weights: LossWeightParams
-    loop: LoopParams
-    validation: ValidationParams
-    budget: str
-    objectives: list[Literal["mlm", "mim", "mvlm"]]  # empty: the initial weights
-    num_workers: Processes  # Ray Train workers; 0: in this process
-    threads: Threads  # per worker
-    # folder in runs/SCALE of the model whose weights it starts from, all or those of images alone;
-    # null: from scratch, as in the paper
-    init: RunName | None = None
-
-
-def names(params: Params) -> list[str]:
-    """Names of all pretrainings: the variants, and those that start from other models."""
-    return [*params.subtree("pretrain.variants"), *params.subtree("pretrain.warm_starts")]
-
-
-def is_warm(params: Params, variant: str) -> bool:
-    """Whether a pretraining starts from another model, so that DVC's stage is `pretrain_from`."""
-    return variant in params.subtree("pretrain.warm_starts")
-
-
-def load_params(params: Params, variant: str) -> PretrainParams:
-    """The parameters of a pretraining variant in a file of parameters.
-
-    Raises:
-        UserError: there is no such variant, or a key is wrong.
-    """
-    if variant not in (known := names(params)):
-        raise UserError(f"{params.file}: no variant {variant!r}; one of {', '.join(known)}")
-    if known.count(variant) > 1:
-        raise UserError(f"{params.file}: pretrain.warm_starts.{variant}: a variant has this name")
-    block = f"pretrain.{'warm_starts' if is_warm(params, variant) else 'variants'}.{variant}"
-    budget = f"pretrain.budgets.{params.subtree(f'{block}.budget')}"
-    return params.load(PretrainParams, "pretrain.common", budget, block, loop=("loop",))
+from pipeline.utils import files, model_folder
 
 
 class PretrainingTask(Task):
@@ -306,117 +188,6 @@ def _check_tokenizer(folder: Path, tokenizer: Path) -> None:
         )
 
 
-@dataclass(frozen=True)
-class PretrainJob:
-    """A variant to pretrain, as it is sent to the workers."""
-
-    name: str
-    work_dir: Path
-    folders: DataFolders
-    params: PretrainParams
-    view_params: dict[str, ViewParams] | None  # for online tokens
-    init: Path | None = None  # folder of the model to start from
-
-
-def run(job: PretrainJob) -> None:
-    """Train a variant, or resume it, in every worker. Worker 0 leaves the results in the work
-    folder."""
-    first = collectives.rank() == 0
-    task = PretrainingTask(job.folders, job.params, job.view_params, job.init)
-    with workdir.locked(job.work_dir) if first else nullcontext(), _tracked(job, first) as tracked:
-        if first:  # the others would compute checksums for nobody
-            track_inputs(tracked, job.folders, job.params, job.init)
-        if job.params.objectives:
-            validation = asdict(job.params.validation)
-            train(task, job.params, job.params.loop, job.work_dir, tracked, validation)
-        else:
-            rows = [CurveRow(0, "validation", evaluate(task))]
-            curves.write_jsonl(job.work_dir / curves.JSONL, rows)
-        if first:
-            finished = _finish(task, job)
-            tracked.model(finished / "model", f"pretrain/{job.name}")
-            tracked.artifact(finished / "curves.png")
-            tracked.artifact(finished / "masked.png")
-            tracked.artifact(finished / "validation.json")
-
-
-def work_params(params: PretrainParams) -> dict[str, Any]:
-    """The parameters that the weights are a function of: without those of validation."""
-    tree = asdict(params)
-    del tree["validation"], tree["loop"]["evaluate_every"]
-    return tree
-
-
-def inputs(folders: DataFolders, params: PretrainParams, init: Path | None = None) -> list[Path]:
-    """The files that stand for all data of a run: indices with checksums, the text tokenizer, and
-    the weights in `init`, a folder, that it starts from."""
-    paths = [folders.text_tokenizer]
-    if init is not None:
-        paths += [init / checkpoint.CONFIG, init / checkpoint.WEIGHTS]
-    if params.architecture.visual_tokens == "online":
-        paths.append(folders.visual_tokenizer / "model.safetensors")
-    for source in sorted(params.data.texts.sources):
-        paths.append(folders.text_tokens / source / "index.json")
-    for source in _image_sources(params):
-        paths.append(folders.shards / source / "index.json")
-        paths.append(folders.visual_tokens / source / "index.json")
-    return paths
-
-
-def _image_sources(params: PretrainParams) -> list[str]:
-    """The sources of images, alone or in pairs."""
-    return sorted({*params.data.images.sources, *params.data.pairs.sources})
-
-
-def _finish(task: PretrainingTask, job: PretrainJob) -> Path:
-    """Write the model, its curves, the last validation metrics and examples into a folder."""
-    folder, rows = finish(task.model, job.work_dir, f"pretraining: {job.name}")
-    text.put_into(folder / "model", job.folders.text_tokenizer)
-    validation = [row.values for row in rows if row.kind == "validation"]
-    files.write_json(folder / "validation.json", validation[-1])
-    task.model.eval()
-    sources = {"images": job.params.validation.images, "pairs": job.params.validation.pairs}
-    visualize.draw(
-        task.model, job.folders, job.params.data, task.builder, sources, folder / "masked.png"
-    )
-    return folder
-
-
-def run_name(variant: str) -> str:
-    """What MLflow calls the run of a pretraining."""
-    return "pretrain" if variant == "main" else f"pretrain {variant}"
-
-
-def _tracked(job: PretrainJob, first: bool) -> AbstractContextManager[tracking.Run]:
-    if not first:
-        return nullcontext(tracking.Run(None))
-    return tracking.run(
-        run_name(job.name),
-        stage="pretrain",
-        variant=job.name,
-        params=asdict(job.params),
-        work_dir=job.work_dir,
-    )
-
-
-def track_inputs(
-    tracked: tracking.Run, folders: DataFolders, params: PretrainParams, init: Path | None
-) -> None:
-    """Record the data of a variant's streams, and what made its tokenizers and, in the folder
-    `init`, its first weights."""
-    for objective in params.objectives:
-        stream = STREAM_OF[objective]
-        root = folders.text_tokens if stream == "texts" else folders.shards
-        for source, passes in getattr(params.data, stream).sources.items():
-            if passes:
-                tracked.dataset(root / source, source, "training")
-    visual_tokenizer = folders.visual_tokenizer / checkpoint.WEIGHTS
-    tracked.started_from("tokenizer.text", folders.text_tokenizer, "text_tokenizer")
-    tracked.started_from("tokenizer.visual", visual_tokenizer, "visual_tokenizer")
-    if init is not None and params.init is not None:
-        tracked.started_from("init", init / checkpoint.WEIGHTS, params.init)
-
-
 def _sample_params(params: PretrainParams) -> SampleParams:
     size = params.dimensions
     return SampleParams(
@@ -436,7 +207,7 @@ def _codebook_size(folders: DataFolders, params: PretrainParams) -> int:
         UserError: it is not, or the tokens belong to images of another size.
     """
     sizes = {}
-    for source in _image_sources(params):
+    for source in image_sources(params):
         index = files.read_json(folders.visual_tokens / source / "index.json")
         sizes[source] = index["codebook_size"]
         if (

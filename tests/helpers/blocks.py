@@ -13,7 +13,7 @@ from pipeline.data.synthetic.params import SyntheticParams
 from pipeline.orchestration.parallel_map import PoolParams
 from pipeline.orchestration.repro import ReproParams
 from pipeline.planning.plan import PlanParams
-from pipeline.pretraining import task
+from pipeline.pretraining import variants
 from pipeline.released import imports
 from pipeline.released.imports import ImportedSize
 from pipeline.reporting.tables import TableParams
@@ -60,7 +60,7 @@ def load_all(params: Params, key: str) -> None:
         vqkd_training.load_params(params)
     if key in ("pretrain", "loop"):
         for variant in params.subtree("pretrain.variants"):
-            task.load_params(params, variant)
+            variants.load_params(params, variant)
 
 
 def _load_fine_tunes(params: Params, key: str) -> None:

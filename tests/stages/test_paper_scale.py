@@ -17,7 +17,8 @@ from model.heads.segmentation import Segmentation, SegmentationConfig
 from model.heads.vqa import VQA, VQAConfig
 from pipeline.config import params
 from pipeline.data.loading.sampler import MicroBatch, StreamSampler
-from pipeline.pretraining.task import ArchitectureParams, PretrainParams, build, load_params
+from pipeline.pretraining.task import build
+from pipeline.pretraining.variants import ArchitectureParams, PretrainParams, load_params
 from pipeline.tasks import fine_tunes
 from pipeline.tokenizers import vqkd_training
 from pipeline.tokenizers.sentencepiece_training import TextTokenizerParams

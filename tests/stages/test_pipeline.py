@@ -159,9 +159,9 @@ def test_every_caption_is_a_sample_of_the_pair_stream(project):
 def test_pretraining_batches_are_those_of_the_sampler_for_two_parts_together(project):
     from pipeline.config import params
     from pipeline.data.loading.sampler import MicroBatch
-    from pipeline.pretraining import task
+    from pipeline.pretraining import task, variants
 
-    settings = task.load_params(params.read(), "main")
+    settings = variants.load_params(params.read(), "main")
 
     batches = task.PretrainingTask(task.DataFolders.of("small"), settings, None).batches
     whole, parts = batches[MicroBatch(3)], [batches[MicroBatch(3, index, 2)] for index in range(2)]
