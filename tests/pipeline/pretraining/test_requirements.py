@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import params
 from pipeline.errors import UserError
-from pipeline.pretraining import requirements, task
+from pipeline.pretraining import job, requirements, variants
 from pipeline.pretraining.data import DataFolders
 from pipeline.tokenizers import vqkd_training
 from pipeline.utils import workdir
@@ -37,7 +37,7 @@ def project(tmp_path, monkeypatch):
 
 
 def check(variant="main"):
-    requirements.check(DataFolders.of("small"), task.load_params(params.read(), variant))
+    requirements.check(DataFolders.of("small"), variants.load_params(params.read(), variant))
 
 
 def check_tokenizer():
@@ -167,9 +167,9 @@ def test_parameters_of_validation_are_none_of_the_training(project, path, value,
     """Steps that were trained are kept when they change."""
 
     def name():
-        settings = task.load_params(params.read(), "main")
+        settings = variants.load_params(params.read(), "main")
         tokenizer = vqkd_training.load_params(params.read())
-        both = [task.work_params(settings), vqkd_training.work_params(tokenizer)]
+        both = [job.work_params(settings), vqkd_training.work_params(tokenizer)]
         return [workdir.fingerprint("small/x", tree, []) for tree in both]
 
     project()
