@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.tokenizer import teachers
 from model.tokenizer.vqkd import VQKD, VisualTokenizer, VQKDConfig
 from pipeline.config.limits import Count, Layers, Passes, Pixels, Processes, Share, Threads, Width
 from pipeline.config.params import Params
@@ -235,6 +236,11 @@ def check(shards: Path, params: VisualTokenizerParams) -> None:
     if size.image_size % size.patch_size or size.embed_dim % size.num_heads:
         raise UserError(
             f"{key}.dimensions: image_size must be a multiple of patch_size, and embed_dim of num_heads"
+        )
+    if params.origin == "train" and params.teacher == "hog" and size.patch_size % teachers.CELLS:
+        raise UserError(
+            f"{key}.dimensions.patch_size: {size.patch_size}, but the teacher hog needs a multiple of "
+            f"{teachers.CELLS}"
         )
     groups = 0
     for source in params.used:

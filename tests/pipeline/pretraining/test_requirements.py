@@ -197,3 +197,14 @@ def test_sizes_of_the_visual_tokenizer(project, key):
         UserError, match="^params.yaml: visual_tokenizer.dimensions: image_size must be"
     ):
         check_tokenizer()
+
+
+def test_patches_that_the_teacher_cannot_divide(project):
+    def change(tree):
+        tree["visual_tokenizer"]["dimensions"].update(image_size=27, patch_size=9)
+
+    project(change)
+    with pytest.raises(
+        UserError, match=r"^params.yaml: visual_tokenizer.dimensions.patch_size: 9, but the teacher"
+    ):
+        check_tokenizer()
