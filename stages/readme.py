@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import params
-from pipeline.reporting import headline, tables
+from pipeline.reporting import distances, headline, tables
 from pipeline.reporting.headline import Ranges
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
@@ -129,13 +129,15 @@ def _seeds(summary: dict[str, Any]) -> str:
             tables.against_paper(name, layout, summary[key], settings)
             for key in ("mean", "deviation")
         )
-        heads = [f"{column.group} {column.name}".strip() for column in mean.columns]
+        heads = [column.heading for column in mean.columns]
         lines += [f"| {' | '.join([mean.title, *heads])} |", f"|---|{'---:|' * len(heads)}"]
         both = zip(mean.sections[-1].rows, spread.sections[-1].rows, strict=True)
         for row, deviations in both:
             cells = map(_with_deviation, row.cells, deviations.cells)
             lines.append(f"| {' | '.join([row.label, *cells])} |")
         lines.append("")
+    results = [tables.load_results(SEEDS.parent / str(seed)) for seed in summary["seeds"]]
+    lines += [f"Standard errors above, seeds {seeds}:", "", *distances.lines(results), ""]
     lines += PAIR_HEAD
     mean, spread = (summary[kind]["pretrain-main"] for kind in ("mean", "deviation"))
     for title, name, halves in PAIR:

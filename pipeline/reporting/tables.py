@@ -24,6 +24,11 @@ class TableColumn:
     name: str  # heading of this column
     digits: int  # decimals shown
 
+    @property
+    def heading(self) -> str:
+        """Both headings in one."""
+        return f"{self.group} {self.name}".strip()
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -106,12 +111,17 @@ def against_paper(
         raise UserError(
             f"{LAYOUT.name}: {name}: the paper has no such table (has: {', '.join(printed)})"
         )
-    columns = list(starmap(TableColumn, printed[name]["columns"]))
+    columns = printed_columns(name)
     sections = list(starmap(_printed_section, printed[name]["sections"].items()))
     rows = [_our_row(name, row, columns, results) for row in layout]
     sections.append(TableSection(params.section, rows))
     note = "\n".join([params.note, *_test_sets(layout, results)])
     return Table(printed[name]["title"], columns, sections, note)
+
+
+def printed_columns(name: str) -> list[TableColumn]:
+    """The columns of the paper's table `name`."""
+    return list(starmap(TableColumn, yaml_reader.parse(PAPER.read_bytes())[name]["columns"]))
 
 
 def _test_sets(layout: list[RowLayout], results: dict[str, Any]) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from model.heads.nlvr2 import NLVR2
 from pipeline.config.limits import Count, Precision, Threads
 from pipeline.data.shards import parquet
@@ -20,8 +22,11 @@ from pipeline.tasks.nlvr2.training.data import (
     share_true,
 )
 from pipeline.tasks.nlvr2.training.metrics import SPLITS, Predictions, predict, scores
+from pipeline.tasks.standard_errors import clustered
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import files
+
+_OF_SPLITS = ("examples", "chance", "shuffled_images", "standard_errors")
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,15 @@ def evaluate(
     out: Path,
     maps: BatchMaps = unkept,
 ) -> dict[str, Any]:
-    """Accuracy and consistency on dev and test-P with their baselines, `majority_class` only where
-    there are training examples; `predictions.csv` and `pairs.png` in `out`."""
+    """Accuracy and consistency on dev and test-P with the accuracies' standard errors and their
+    baselines, `majority_class` only where there are training examples; `predictions.csv` and
+    `pairs.png` in `out`."""
     tokenizer = TextTokenizer.load_for(folders.text_tokenizer, model.config.backbone.vocab_size)
 
     def batches(name: str) -> Iterator[Examples]:
         return evaluation_batches(folders.shards, SPLITS[name], tokenizer, inputs, params.batch)
 
-    result: dict[str, Any] = {key: {} for key in ("examples", "chance", "shuffled_images")}
+    result: dict[str, Any] = {key: {} for key in _OF_SPLITS}
     every: dict[str, Predictions] = {}
     for name, split in SPLITS.items():
         examples = parquet.num_samples(folders.shards, split)
@@ -57,6 +63,7 @@ def evaluate(
         result[name] = predictions.scores()
         result["examples"][name] = len(labels)
         result["chance"][name] = chance(groups)
+        result["standard_errors"][name] = {"accuracy": accuracy_error(predictions)}
         run = maps(f"{name} shuffled", examples)
         shuffled = predict(model, batches(name), run, shuffled=True)
         result["shuffled_images"][name] = shuffled.scores()
@@ -76,6 +83,14 @@ def headline(result: dict[str, Any]) -> dict[str, float]:
         "test_p_consistency": test["consistency"],
         "score": test["accuracy"],
     }
+
+
+def accuracy_error(predictions: Predictions) -> float:
+    """The accuracy's standard error: statements are drawn, their pairs of images come with them."""
+    pairs = zip(predictions.answers(), predictions.labels, strict=True)
+    right = torch.tensor([answer == label for answer, label in pairs])
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(predictions.groups))}
+    return clustered(right, torch.tensor([numbers[group] for group in predictions.groups]))
 
 
 def chance(groups: Sequence[str]) -> dict[str, float]:

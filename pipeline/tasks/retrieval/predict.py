@@ -19,8 +19,10 @@ from pipeline.tasks.retrieval.training.metrics import (
     TOP_K,
     batches_of_one_length,
     dual_scores,
+    first_ranks,
     recalls,
 )
+from pipeline.tasks.standard_errors import clustered
 from pipeline.tokenizers.text import TextTokenizer
 from pipeline.utils import finite
 
@@ -49,8 +51,8 @@ def evaluate(
     out: Path,
     maps: BatchMaps = unkept,
 ) -> dict[str, Any]:
-    """Recalls on the test split, before and, where the model matches, after reranking; `top5.png`
-    in `out` has a few queries with the best candidates."""
+    """Recalls on the test split with their standard errors, before and, where the model matches, after
+    reranking; `top5.png` in `out` has a few queries with the best candidates."""
     tokenizer = TextTokenizer.load_for(folders.text_tokenizer, model.config.backbone.vocab_size)
     size, length = model.config.backbone.image_size, inputs.text_length
     data = evaluation_set(folders.shards, params.split, tokenizer, size, length)
@@ -60,10 +62,12 @@ def evaluate(
         weights = params.rerank_k, params.dual_weight
         ranked["reranked"] = rerank(model, data, scores, *weights, params.batch, maps)
     visualize.draw(data, *list(ranked.values())[-1], out / "top5.png")
+    errors = {name: recall_errors(*both, data.image_indices) for name, both in ranked.items()}
     return {
         "images": len(data.keys),
         "captions": len(data.captions),
         **{name: recalls(*both, data.image_indices) for name, both in ranked.items()},
+        "standard_errors": {**errors, "headline": list(errors.values())[-1]},
         "chance": chance(len(data.keys), data.image_indices),
     }
 
@@ -143,6 +147,19 @@ def _best(scores: Tensor, k: int) -> Tensor:
     """Which candidates are among the best `k` of their query: bool [queries, candidates]."""
     best = torch.zeros_like(scores, dtype=torch.bool)
     return best.scatter_(1, scores.topk(min(k, scores.shape[1]), dim=1).indices, True)
+
+
+def recall_errors(
+    image_scores: Tensor, text_scores: Tensor, image_indices: Tensor
+) -> dict[str, float]:
+    """The standard error of each recall: images are drawn, their captions come with them. Arguments
+    as of `recalls`."""
+    clusters = {"tr": torch.arange(len(image_scores)), "ir": image_indices}
+    result = {}
+    for way, best in first_ranks(image_scores, text_scores, image_indices).items():
+        for k in TOP_K:
+            result[f"{way}_r{k}"] = clustered(best < k, clusters[way])
+    return result
 
 
 def chance(num_images: int, image_indices: Tensor) -> dict[str, float]:

@@ -454,6 +454,11 @@ def check(result, predictions, folders):
         }
         assert result[name]["accuracy"] == pytest.approx(sum(hits.values()) / len(rows))
         assert result["examples"][name] == len(rows)
+        of_group = defaultdict(float)  # how many more are right than on average
+        for key, hit in hits.items():
+            of_group[nlvr2.group(key)] += hit - sum(hits.values()) / len(rows)
+        error = sum(more**2 for more in of_group.values()) ** 0.5 / len(rows)
+        assert result["standard_errors"][name]["accuracy"] == pytest.approx(error)
         assert result["majority_class"][name] == {"accuracy": 0.5, "consistency": 0.0}
         assert result["chance"][name] == {"accuracy": 0.5, "consistency": 0.5**4}
         assert 0 <= result["shuffled_images"][name]["accuracy"] <= 1

@@ -36,6 +36,7 @@ from pipeline.tasks.retrieval.predict import (
     evaluate,
     headline,
     match_logits,
+    recall_errors,
     rerank,
 )
 from pipeline.tasks.retrieval.training.data import (
@@ -218,6 +219,17 @@ def test_recalls_agree_with_sorting_for_any_number_of_captions():
     )
     assert got == pytest.approx(reference_recalls(image_scores, text_scores, image_indices))
     assert mean_recall(got) == pytest.approx(sum(got.values()) / 6)
+
+
+def test_of_an_image_whose_captions_are_all_found_or_none_the_images_count():
+    image_indices = torch.arange(10).repeat_interleave(5)
+    found = image_indices[:, None] == torch.arange(10)
+    text_scores = (found & (torch.arange(10) < 3)).float()
+    text_scores[:, 0] += 0.5  # of all other captions the first image comes first
+    errors = recall_errors(text_scores.T, text_scores, image_indices)
+    assert errors["ir_r1"] == pytest.approx((0.3 * 0.7 / 10) ** 0.5)
+    assert errors["ir_r10"] == 0.0
+    assert errors.keys() == recalls(text_scores.T, text_scores, image_indices).keys()
 
 
 def test_of_equal_scores_the_first_comes_first_so_that_a_constant_model_gets_chance():

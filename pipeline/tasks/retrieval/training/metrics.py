@@ -59,7 +59,19 @@ def batches_of_one_length(
 
 
 def recalls(image_scores: Tensor, text_scores: Tensor, image_indices: Tensor) -> dict[str, float]:
-    """Shares in 0..1; of equal scores the first candidate comes first.
+    """Shares in 0..1; arguments and errors as of `first_ranks`."""
+    result: dict[str, float] = {}
+    for way, best in first_ranks(image_scores, text_scores, image_indices).items():
+        for k in TOP_K:
+            result[f"{way}_r{k}"] = (best < k).double().mean().item()
+    return result
+
+
+def first_ranks(
+    image_scores: Tensor, text_scores: Tensor, image_indices: Tensor
+) -> dict[str, Tensor]:
+    """How many false candidates come before each query's first true one, int64 [queries], in text
+    retrieval (`tr`) and image retrieval (`ir`); of equal scores the first candidate comes first.
 
     Args:
         image_scores: [images, captions], the captions' scores for each image (text retrieval, TR).
@@ -71,13 +83,11 @@ def recalls(image_scores: Tensor, text_scores: Tensor, image_indices: Tensor) ->
     """
     numbers = torch.arange(len(image_scores), device=image_indices.device)
     relevant = image_indices[None, :] == numbers[:, None]
-    result: dict[str, float] = {}
+    result = {}
     for way, scores, truth in (("tr", image_scores, relevant), ("ir", text_scores, relevant.T)):
         finite.checked(scores, "scores of candidates")
         parts = zip(scores.split(QUERIES), truth.split(QUERIES), strict=True)
-        best_ranks = torch.cat([ranks(*part) for part in parts])
-        for k in TOP_K:
-            result[f"{way}_r{k}"] = (best_ranks < k).double().mean().item()
+        result[way] = torch.cat([ranks(*part) for part in parts])
     return result
 
 
