@@ -38,8 +38,15 @@ def above(row: RowLayout, baseline: RowLayout, results: dict[str, Any]) -> dict[
         error = _error(source, results)
         if value is not None and least is not None and error is not None:
             of_both = math.hypot(error, _error(other, results) or 0.0)  # chance is known exactly
-            distances[column] = (value - least) / of_both if of_both else math.inf
+            distances[column] = _quotient(value - least, of_both)
     return distances
+
+
+def _quotient(difference: float, error: float) -> float:
+    """Infinite where there is no error, unless there is no difference either."""
+    if error or not difference:
+        return difference / (error or 1.0)
+    return math.copysign(math.inf, difference)
 
 
 def _error(source: str, results: dict[str, Any]) -> float | None:

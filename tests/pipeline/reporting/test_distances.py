@@ -33,10 +33,12 @@ def test_columns_without_a_number_or_its_error_are_left_out():
     assert distances.above(row("a"), row("absent"), RESULTS) == {}
 
 
-def test_a_model_that_is_always_right_is_infinitely_far_from_chance():
-    results = {"a": result(1.0, 0.0)}
+@pytest.mark.parametrize(("accuracy", "distance"), [(1.0, math.inf), (0.5, 0.0), (0.0, -math.inf)])
+def test_without_errors_a_difference_is_infinite(accuracy, distance):
+    """As of a model that gives one answer to all pairs of a statement, half of which are true."""
+    results = {"a": result(accuracy, 0.0)}
     above = distances.above(row("a"), row("a", "chance.test_p.accuracy"), results)
-    assert above == {"nlvr2_test_p": math.inf}
+    assert above == {"nlvr2_test_p": distance}
 
 
 def test_the_table_has_a_row_per_model_and_baseline_and_a_number_per_run():
