@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import params
-from pipeline.reporting import distances, headline, tables
+from pipeline.reporting import distances, headline, render, tables
 from pipeline.reporting.headline import Ranges
 from pipeline.utils import files
 from pipeline.utils.entry_point import entry
@@ -74,7 +74,7 @@ def _headline(ranges: Ranges | None) -> str:
     lines = [f"| | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
     for number in headline.HEADLINE:
         keys = (number.ours, number.control, number.chance)
-        cells = [_number(tables.percentage(key, results)) for key in keys]
+        cells = [render.number(tables.percentage(key, results)) for key in keys]
         if ranges is not None:
             cells.insert(1, _range(ranges.by_title.get(number.title)))
         lines.append(f"| {number.title} | {' | '.join(cells)} |")
@@ -91,7 +91,7 @@ def _about(ranges: Ranges) -> str:
 
 
 def _range(ends: tuple[float, float] | None) -> str:
-    return _number(None) if ends is None else " to ".join(map(_number, ends))
+    return render.number(None) if ends is None else " to ".join(map(render.number, ends))
 
 
 def _tables() -> str:
@@ -104,10 +104,10 @@ def _validation() -> str:
     lines = ["| masked tokens of | right | most frequent id | chance |", "|---|---:|---:|---:|"]
     for title, name in MASKED:
         shares = [metrics[f"{name}_{kind}"] for kind in ("accuracy", "frequent", "chance")]
-        lines.append(f"| {title} | {' | '.join(_number(100 * share) for share in shares)} |")
+        lines.append(f"| {title} | {' | '.join(render.number(100 * share) for share in shares)} |")
     lines += ["", *PAIR_HEAD]
     for title, name, halves in PAIR:
-        shares = [_number(100 * metrics[f"{name}_{half}_accuracy"]) for half in halves]
+        shares = [render.number(100 * metrics[f"{name}_{half}_accuracy"]) for half in halves]
         gain, error = metrics[f"{name}_gain_nats"], metrics[f"{name}_gain_nats_error"]
         lines.append(_pair_row(title, shares, gain, error))
     return "\n".join([*lines, ""])
@@ -115,7 +115,7 @@ def _validation() -> str:
 
 def _pair_row(title: str, shares: list[str], gain: float, error: float) -> str:
     """A row below `PAIR_HEAD`, with a dash where a share was not measured."""
-    cells = [*shares, _number(None)][:3]
+    cells = [*shares, render.number(None)][:3]
     return f"| {' | '.join([title, *cells, f'{gain:.3f} ± {error:.3f}'])} |"
 
 
@@ -149,11 +149,11 @@ def _seeds(summary: dict[str, Any]) -> str:
 
 
 def _with_deviation(value: float | None, deviation: float | None) -> str:
-    return _number(value) if not deviation else f"{_number(value)} ± {_number(deviation)}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+    return (
+        render.number(value)
+        if not deviation
+        else f"{render.number(value)} ± {render.number(deviation)}"
+    )
 
 
 def _source() -> str:

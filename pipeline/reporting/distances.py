@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.reporting import tables
+from pipeline.reporting.render import number
 from pipeline.reporting.tables import RowLayout
 
 ABLATIONS = ("table4", "table5")
@@ -23,7 +24,7 @@ def lines(results: Sequence[dict[str, Any]]) -> list[str]:
     for baseline in baselines:
         for row in reversed(unique.values()):
             runs = [above(row, baseline, result) for result in results]
-            cells = [", ".join(_number(run.get(column.key)) for run in runs) for column in columns]
+            cells = [", ".join(number(run.get(column.key)) for run in runs) for column in columns]
             made.append(f"| {' | '.join([row.label, baseline.label, *cells])} |")
     return made
 
@@ -44,9 +45,9 @@ def above(row: RowLayout, baseline: RowLayout, results: dict[str, Any]) -> dict[
 
 def _quotient(difference: float, error: float) -> float:
     """Infinite where there is no error, unless there is no difference either."""
-    if error or not difference:
-        return difference / (error or 1.0)
-    return math.copysign(math.inf, difference)
+    if error:
+        return difference / error
+    return math.copysign(math.inf, difference) if difference else 0.0
 
 
 def _error(source: str, results: dict[str, Any]) -> float | None:
@@ -58,7 +59,3 @@ def _error(source: str, results: dict[str, Any]) -> float | None:
     except KeyError:
         return None
     return None if error is None else 100 * error
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"

@@ -56,11 +56,13 @@ def comma_separated(table: Table) -> str:
 
 def texts(row: TableRow, columns: list[TableColumn]) -> list[str]:
     """The cells of a row with the decimals of their columns, a dash where there is no number."""
-    return [_text(*pair) for pair in zip(row.cells, columns, strict=True)]
+    both = zip(row.cells, columns, strict=True)
+    return [number(cell, column.digits) for cell, column in both]
 
 
-def _text(cell: float | None, column: TableColumn) -> str:
-    return DASH if cell is None else f"{cell:z,.{column.digits}f}"
+def number(value: float | None, digits: int = 1) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return DASH if value is None else f"{value:z,.{digits}f}"
 
 
 def _pipes(cells: list[str], widths: list[int]) -> str:

@@ -111,7 +111,7 @@ def against_paper(
         raise UserError(
             f"{LAYOUT.name}: {name}: the paper has no such table (has: {', '.join(printed)})"
         )
-    columns = printed_columns(name)
+    columns = _columns(printed[name])
     sections = list(starmap(_printed_section, printed[name]["sections"].items()))
     rows = [_our_row(name, row, columns, results) for row in layout]
     sections.append(TableSection(params.section, rows))
@@ -121,7 +121,11 @@ def against_paper(
 
 def printed_columns(name: str) -> list[TableColumn]:
     """The columns of the paper's table `name`."""
-    return list(starmap(TableColumn, yaml_reader.parse(PAPER.read_bytes())[name]["columns"]))
+    return _columns(yaml_reader.parse(PAPER.read_bytes())[name])
+
+
+def _columns(printed: dict[str, Any]) -> list[TableColumn]:
+    return list(starmap(TableColumn, printed["columns"]))
 
 
 def _test_sets(layout: list[RowLayout], results: dict[str, Any]) -> list[str]:

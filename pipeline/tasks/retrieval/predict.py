@@ -1,6 +1,7 @@
 """Evaluation of image-text retrieval: the dual encoder ranks all candidates, the fusion encoder
 reranks the best k. A model without matching is a dual encoder alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pipeline.tasks.retrieval.training.metrics import (
     batches_of_one_length,
     dual_scores,
     first_ranks,
-    recalls,
+    recalls_at,
 )
 from pipeline.tasks.standard_errors import clustered
 from pipeline.tokenizers.text import TextTokenizer
@@ -62,11 +63,12 @@ def evaluate(
         weights = params.rerank_k, params.dual_weight
         ranked["reranked"] = rerank(model, data, scores, *weights, params.batch, maps)
     visualize.draw(data, *list(ranked.values())[-1], out / "top5.png")
-    errors = {name: recall_errors(*both, data.image_indices) for name, both in ranked.items()}
+    first = {name: first_ranks(*both, data.image_indices) for name, both in ranked.items()}
+    errors = {name: recall_errors(ranks, data.image_indices) for name, ranks in first.items()}
     return {
         "images": len(data.keys),
         "captions": len(data.captions),
-        **{name: recalls(*both, data.image_indices) for name, both in ranked.items()},
+        **{name: recalls_at(ranks) for name, ranks in first.items()},
         "standard_errors": {**errors, "headline": list(errors.values())[-1]},
         "chance": chance(len(data.keys), data.image_indices),
     }
@@ -149,16 +151,14 @@ def _best(scores: Tensor, k: int) -> Tensor:
     return best.scatter_(1, scores.topk(min(k, scores.shape[1]), dim=1).indices, True)
 
 
-def recall_errors(
-    image_scores: Tensor, text_scores: Tensor, image_indices: Tensor
-) -> dict[str, float]:
-    """The standard error of each recall: images are drawn, their captions come with them. Arguments
-    as of `recalls`."""
-    clusters = {"tr": torch.arange(len(image_scores)), "ir": image_indices}
+def recall_errors(first: Mapping[str, Tensor], image_indices: Tensor) -> dict[str, float]:
+    """The standard error of each recall of what `first_ranks` gives: images are drawn, their captions
+    come with them. image_indices: int64 [captions], the image of each."""
+    clusters = {"tr": torch.arange(len(first["tr"])), "ir": image_indices}
     result = {}
-    for way, best in first_ranks(image_scores, text_scores, image_indices).items():
+    for way, ranks in first.items():
         for k in TOP_K:
-            result[f"{way}_r{k}"] = clustered(best < k, clusters[way])
+            result[f"{way}_r{k}"] = clustered(ranks < k, clusters[way])
     return result
 
 

@@ -46,7 +46,7 @@ from pipeline.tasks.retrieval.training.data import (
     evaluation_set,
 )
 from pipeline.tasks.retrieval.training.global_negatives import Matching, of_one_pass
-from pipeline.tasks.retrieval.training.metrics import dual_scores, mean_recall, recalls
+from pipeline.tasks.retrieval.training.metrics import dual_scores, first_ranks, mean_recall, recalls
 from pipeline.tasks.retrieval.training.task import (
     FineTuneParams,
     LossWeightParams,
@@ -226,7 +226,8 @@ def test_of_an_image_whose_captions_are_all_found_or_none_the_images_count():
     found = image_indices[:, None] == torch.arange(10)
     text_scores = (found & (torch.arange(10) < 3)).float()
     text_scores[:, 0] += 0.5  # of all other captions the first image comes first
-    errors = recall_errors(text_scores.T, text_scores, image_indices)
+    first = first_ranks(text_scores.T, text_scores, image_indices)
+    errors = recall_errors(first, image_indices)
     assert errors["ir_r1"] == pytest.approx((0.3 * 0.7 / 10) ** 0.5)
     assert errors["ir_r10"] == 0.0
     assert errors.keys() == recalls(text_scores.T, text_scores, image_indices).keys()

@@ -1,7 +1,7 @@
 """Cosines of the dual encoder, and recall at 1, 5 and 10, both ways, with any number of captions
 per image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -60,10 +60,15 @@ def batches_of_one_length(
 
 def recalls(image_scores: Tensor, text_scores: Tensor, image_indices: Tensor) -> dict[str, float]:
     """Shares in 0..1; arguments and errors as of `first_ranks`."""
+    return recalls_at(first_ranks(image_scores, text_scores, image_indices))
+
+
+def recalls_at(first: Mapping[str, Tensor]) -> dict[str, float]:
+    """The recalls, shares in 0..1, of what `first_ranks` gives."""
     result: dict[str, float] = {}
-    for way, best in first_ranks(image_scores, text_scores, image_indices).items():
+    for way, ranks_of_first in first.items():
         for k in TOP_K:
-            result[f"{way}_r{k}"] = (best < k).double().mean().item()
+            result[f"{way}_r{k}"] = (ranks_of_first < k).double().mean().item()
     return result
 
 
